@@ -1,0 +1,24 @@
+"""streamproc: an asyncio stream-processing engine for sensor data, on Faust and Kafka.
+
+The parts, in the order that a reading meets them:
+
+    gateway    devices post packets; they are on the topic `readings` before the answer is sent
+    kafka      the chunked Faust transport, and the real broker that `streamproc dev` and the tests start
+    topics     topics.yaml, and what of it the broker does not have yet
+    engine     the Faust agent: decodes a chunk, steps the core, sends what comes out, checkpoints
+    core       pure: codec, windows, learners, severity, explanations. No I/O, clock, log or chance
+    sink       rows and the next offsets into the database, in one transaction
+    store      the databases that the sink can write to
+    registry   devices, sensors and their ranges: home in the database, carried by a topic
+    detect     the same core over a file
+    dev        everything on one machine, supervised, with a simulator
+    bench      the figures in the README, measured again
+    cli        the commands; the only place that puts concrete parts together
+    settings   the only reader of the environment
+    records    what crosses between stages
+    errors     the tree of errors
+
+Stages meet only as records on topics. Imports point down, never up (`pyproject.toml`, importlinter).
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,295 @@
+"""Bytes to readings and back: the one place that knows what a packet looks like.
+
+Gateway, engine and sink decode with it, so they agree on what is accepted, when it was, and which reading it is.
+A record that is wrong costs only itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import floor
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamproc.core.chunk import Chunk
+from streamproc.core.identity import mix, seed
+
+#: Wide enough for any unit; the square of it, summed, stays finite.
+VALUE_LIMIT = 1e100
+#: 2100-01-01; a `ts` in milliseconds is far beyond it and is told so.
+TS_LIMIT = 4_102_444_800.0
+#: A double holds a stamp of today to 0.24 µs; so much of a millisecond is given back before it is cut off.
+_EPSILON_MS = 1e-3
+
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Value = Annotated[float, Meta(ge=-VALUE_LIMIT, le=VALUE_LIMIT)]
+Seconds = Annotated[float, Meta(ge=0, le=TS_LIMIT)]
+Stamp = Seconds | Annotated[str, Meta(max_length=64)]
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
+    """One reading in a packet."""
+
+    sensor_uuid: Name
+    value: Value
+    ts: Stamp | None = None
+
+
+class Packet(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
+    """What a device sends at once; its `ts` is that of each reading that has none of its own."""
+
+    device_uuid: Name
+    readings: list[Item]
+    ts: Stamp | None = None
+    packet_id: Name | None = None
+
+
+class Single(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
+    """One reading by itself."""
+
+    value: Value
+    sensor_uuid: Name | None = None
+    sensor_id: Name | Number | None = None
+    ts: Stamp | None = None
+    device_uuid: Name | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Why a record, or one reading of it, is not accepted. `field` is a JSON path; `record` its index in the chunk."""
+
+    reason: str
+    field: str | None = None
+    record: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """The accepted readings of a chunk as columns of shape (n,), in record order, and what was rejected.
+
+    `record` is the index of the record in the chunk, `ts` in ms. `source` and `dedupe_ms` make the reading's identity
+    (`streamproc.core.identity`): two readings are the same if `dedupe_ms` and `reading_keys(…, source)` are.
+    """
+
+    record: NDArray[np.int64]
+    sensor: list[str]
+    device: list[str | None]
+    value: NDArray[np.float64]
+    ts: NDArray[np.int64]
+    source: NDArray[np.uint64]
+    dedupe_ms: NDArray[np.int64]
+    rejected: list[Rejected]
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+_packet = msgspec.json.Decoder(Packet).decode
+_single = msgspec.json.Decoder(Single).decode
+_where = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_unknown = re.compile(r"(?:unknown|required) field `([^`]*)`")
+
+
+def parse(body: bytes | None) -> Packet | Single | Rejected:
+    """One record's value, or a body posted: a packet, a reading by itself, or why it is neither.
+
+    >>> parse(b'{"sensor_id": "a", "value": "warm"}')
+    Rejected(reason='Expected `float`, got `str`', field='value', record=0)
+    """
+    if body is None:
+        return Rejected("the record has no value")
+    try:
+        if b'"readings"' in body:
+            return _packet(body)
+        reading = _single(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _explain(str(error))
+    if reading.sensor_uuid is None and reading.sensor_id is None:
+        return Rejected("Object missing required field `sensor_uuid` (or `sensor_id`)", "sensor_uuid")
+    return reading
+
+
+def _explain(text: str) -> Rejected:
+    match = _where.match(text)
+    reason, path = match.groups() if match else (text, None)
+    name = _unknown.search(reason)
+    parts = [part for part in (path, name.group(1) if name else None) if part]
+    return Rejected(reason, ".".join(parts) or None)
+
+
+def to_ms(stamp: float | str) -> int:
+    """Epoch milliseconds of epoch seconds or ISO 8601 (UTC where it names no zone); raises ValueError.
+
+    >>> to_ms(1700000000.001), to_ms("2023-11-14T22:13:20.001Z")
+    (1700000000001, 1700000000001)
+    """
+    if isinstance(stamp, str):
+        moment = datetime.fromisoformat(stamp)
+        stamp = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if not 0 <= stamp <= TS_LIMIT:
+            raise ValueError("Expected a time between 1970 and 2100")
+    return floor(stamp * 1000 + _EPSILON_MS)
+
+
+def sensor_key(reading: Single) -> str:
+    """The name that the engine knows the sensor by."""
+    return (reading.sensor_uuid or str(reading.sensor_id)).lower()
+
+
+def decode(chunk: Chunk, allowed_skew_ms: int) -> Readings:
+    """The readings of a chunk. Ticks carry none. What is wrong is in `rejected`, and costs nothing else.
+
+    A `ts` more than `allowed_skew_ms` ahead of its record's timestamp is rejected; an absent one is that timestamp.
+    """
+    readings = _decode_singles(chunk)
+    if readings is None:
+        readings = _decode_any(chunk)
+    ahead = readings.ts - chunk.timestamps[readings.record]
+    if len(ahead) and ahead.max() > allowed_skew_ms:
+        return _reject_early(readings, ahead, allowed_skew_ms)
+    return readings
+
+
+def _decode_singles(chunk: Chunk) -> Readings | None:
+    """The common case, in columns: each record one reading with a `sensor_id` or `sensor_uuid` and a numeric `ts`."""
+    values = chunk.values
+    if chunk.headers or not values or values[0] is None or b'"readings"' in values[0]:
+        return None
+    try:
+        rows = [_single(value) for value in values]  # type: ignore[arg-type]  # a None raises TypeError, as meant
+        ts = np.array([row.ts for row in rows], dtype=np.float64)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError):
+        return None
+    if np.isnan(ts).any():
+        return None
+    names = [row.sensor_id if row.sensor_uuid is None else row.sensor_uuid for row in rows]
+    if not all(type(name) is str for name in names):
+        return None
+    ts_ms = np.floor(ts * 1000 + _EPSILON_MS).astype(np.int64)
+    return Readings(
+        record=np.arange(len(rows), dtype=np.int64),
+        sensor=names,  # type: ignore[arg-type]  # all are str, as just seen
+        device=[row.device_uuid for row in rows],
+        value=np.array([row.value for row in rows]) + 0.0,  # -0.0 becomes 0.0: equal values have equal bytes
+        ts=ts_ms,
+        source=np.zeros(len(rows), dtype=np.uint64),
+        dedupe_ms=ts_ms,
+        rejected=[],
+    )
+
+
+class _Columns:
+    """Rows gathered one by one, for chunks that hold packets or anything unusual."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.rows: list[tuple[int, str, str | None, float, int, int, int]] = []
+        self.rejected: list[Rejected] = []
+
+    def reject(self, record: int, fault: Rejected) -> None:
+        self.rejected.append(msgspec.structs.replace(fault, record=record))
+
+    def stamp(self, record: int, stamp: float | str | None, field: str) -> int | None:
+        """The reading's time, or None where it was rejected."""
+        if stamp is None:
+            return int(self.chunk.timestamps[record])
+        try:
+            return to_ms(stamp)
+        except ValueError as error:
+            self.reject(record, Rejected(str(error), field))
+            return None
+
+    def add_single(self, record: int, row: Single) -> None:
+        ts = self.stamp(record, row.ts, "ts")
+        if ts is None:
+            return
+        source = 0 if row.ts is not None else self.place(record)
+        device = row.device_uuid.lower() if row.device_uuid else None
+        self.rows.append((record, sensor_key(row), device, row.value, ts, source, ts))
+
+    def add_packet(self, record: int, packet: Packet) -> None:
+        device = packet.device_uuid.lower()
+        by_id = seed("packet", device, packet.packet_id) if packet.packet_id is not None else None
+        for index, item in enumerate(packet.readings):
+            stamp = packet.ts if item.ts is None else item.ts
+            ts = self.stamp(record, stamp, "ts" if item.ts is None else f"readings[{index}].ts")
+            if ts is None:
+                continue
+            if by_id is not None:
+                source, dedupe_ms = _spread(by_id, index), ts if stamp is not None else 0
+            else:
+                source, dedupe_ms = 0 if stamp is not None else _spread(self.place(record), index), ts
+            self.rows.append((record, item.sensor_uuid.lower(), device, item.value, ts, source, dedupe_ms))
+
+    def place(self, record: int) -> int:
+        """A number for the record's place on the topic."""
+        return seed("record", self.chunk.topic, self.chunk.partition, int(self.chunk.offsets[record])) or 1
+
+    def readings(self) -> Readings:
+        record, sensor, device, value, ts, source, dedupe_ms = (
+            zip(*self.rows, strict=True) if self.rows else ((),) * 7
+        )
+        return Readings(
+            record=np.array(record, dtype=np.int64),
+            sensor=list(sensor),
+            device=list(device),
+            value=np.array(value, dtype=np.float64) + 0.0,
+            ts=np.array(ts, dtype=np.int64),
+            source=np.array(source, dtype=np.uint64),
+            dedupe_ms=np.array(dedupe_ms, dtype=np.int64),
+            rejected=self.rejected,
+        )
+
+
+def _spread(number: int, index: int) -> int:
+    return int(mix(np.array([(number + index) % 2**64], dtype=np.uint64))[0]) or 1
+
+
+def _decode_any(chunk: Chunk) -> Readings:
+    columns = _Columns(chunk)
+    for record, value in enumerate(chunk.values):
+        if chunk.is_tick(record):
+            continue
+        parsed = parse(value)
+        if isinstance(parsed, Packet):
+            columns.add_packet(record, parsed)
+        elif isinstance(parsed, Single):
+            columns.add_single(record, parsed)
+        else:
+            columns.reject(record, parsed)
+    return columns.readings()
+
+
+def _reject_early(readings: Readings, ahead: NDArray[np.int64], allowed_skew_ms: int) -> Readings:
+    early = ahead > allowed_skew_ms
+    rejected = [
+        Rejected(
+            f"ts is {ahead[i]} ms ahead of its record; {allowed_skew_ms} ms are allowed",
+            "ts",
+            int(readings.record[i]),
+        )
+        for i in np.flatnonzero(early)
+    ]
+    return take(readings, ~early, [*readings.rejected, *rejected])
+
+
+def take(readings: Readings, keep: NDArray[np.bool_], rejected: Sequence[Rejected]) -> Readings:
+    """The readings where `keep`, of shape (n,), is true, with another list of what was rejected."""
+    at = np.flatnonzero(keep).tolist()
+    return Readings(
+        record=readings.record[keep],
+        sensor=[readings.sensor[i] for i in at],
+        device=[readings.device[i] for i in at],
+        value=readings.value[keep],
+        ts=readings.ts[keep],
+        source=readings.source[keep],
+        dedupe_ms=readings.dedupe_ms[keep],
+        rejected=list(rejected),
+    )

@@ -1,0 +1,68 @@
+"""The errors of streamproc.
+
+    StreamprocError
+    ├── SettingsError          a setting is wrong, unknown or missing; lists all faults at once
+    ├── TopicsError            topics.yaml is wrong, or the broker's topics do not match it
+    ├── BrokerError            the embedded broker could not be set up or started
+    ├── CheckpointError        a checkpoint cannot be read: damaged, or of another version
+    ├── StoreError             the database refused or failed
+    │   ├── StoreUnavailable   away, locked or full: try again later       (retriable)
+    │   ├── RowsRefused        at least one row breaks a rule of the database
+    │   └── StaleOwner         another sink has moved the partition's offset on
+    ├── RegistryError          an entry of the registry is wrong
+    └── SeriesError            a file given to `detect` is not a series
+
+Bad *input* is not an error but a value: `streamproc.core.codec.Rejected`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StreamprocError(Exception):
+    """Base of all errors raised on purpose; `retriable` tells whether the same call may succeed later."""
+
+    retriable: ClassVar[bool] = False
+
+
+class SettingsError(StreamprocError):
+    """One or more settings are wrong; the text names each of them."""
+
+
+class TopicsError(StreamprocError):
+    """topics.yaml is wrong, or the broker's topics do not match it."""
+
+
+class BrokerError(StreamprocError):
+    """The embedded broker could not be set up or started."""
+
+
+class CheckpointError(StreamprocError):
+    """A checkpoint is damaged or of a version that this program does not read."""
+
+
+class StoreError(StreamprocError):
+    """The database refused or failed."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818  # named for what it is
+    """The database is away, locked or full; nothing was written, and the same call may succeed later."""
+
+    retriable = True
+
+
+class RowsRefused(StoreError):  # noqa: N818
+    """The database refuses at least one row of the batch; nothing of the batch was written."""
+
+
+class StaleOwner(StoreError):  # noqa: N818
+    """The stored offset is not the one that this batch starts from: another sink owns the partition now."""
+
+
+class RegistryError(StreamprocError):
+    """An entry of the registry is wrong."""
+
+
+class SeriesError(StreamprocError):
+    """A file is not a `timestamp,value` series."""

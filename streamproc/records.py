@@ -1,0 +1,162 @@
+"""What crosses between stages: the values of the topics, as frozen types.
+
+All times are integer milliseconds since the epoch, UTC. Sensors are named by their key: the lower-case
+`sensor_uuid`, or the `sensor_id` as a string where a producer knows no uuid.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+import msgspec
+
+
+class Severity(IntEnum):
+    """How bad a sensor's state is; the order is the order of the numbers."""
+
+    NORMAL = 0
+    WARN = 1
+    CRITICAL = 2
+
+
+Cause = Literal["critical_range", "warning_range", "level", "difference", "spread", "stuck", "recovered"]
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The values that a user calls acceptable: `low <= value <= high`; an absent bound does not bind."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+class SensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One sensor as the topic `registry` carries it, keyed by `sensor`.
+
+    A value outside `critical` is CRITICAL at once, one outside `warning` WARN. `version` counts the entry's edits.
+    """
+
+    sensor: str
+    device: str | None = None
+    sensor_id: int | None = None
+    name: str | None = None
+    unit: str | None = None
+    kind: str | None = None
+    warning: Range | None = None
+    critical: Range | None = None
+    version: int = 1
+
+
+class WindowRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Closed windows of one size as columns, row i being one window: the value of topic `windows`.
+
+    `start` is inclusive, `start + size_ms` exclusive. `deviation` is the population's standard deviation, `trend` the
+    least-squares slope in units per second. `first_offset` and `last_offset` bound the records that it was made of.
+    """
+
+    size_ms: int
+    topic: str
+    partition: int
+    sensor: list[str]
+    start: list[int]
+    count: list[int]
+    mean: list[float]
+    min: list[float]
+    max: list[float]
+    deviation: list[float]
+    first: list[float]
+    last: list[float]
+    trend: list[float]
+    first_offset: list[int]
+    last_offset: list[int]
+    version: int = 1
+
+
+class PredictionRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the learners expect of each sensor's next window, as columns: the value of topic `predictions`.
+
+    Row i: made at `made_at` for the window that ends at `target`, 90 % between `lower` and `upper`. `anomaly_score` is
+    that of the window just closed, 0..1; `is_anomaly` tells whether it crosses the alarm level.
+    """
+
+    model: str
+    sensor: list[str]
+    made_at: list[int]
+    target: list[int]
+    value: list[float]
+    lower: list[float]
+    upper: list[float]
+    anomaly_score: list[float]
+    is_anomaly: list[bool]
+    version: int = 1
+
+
+class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an event comes from: enough to find its records again and judge them anew."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    window: dict[str, float]
+    scores: dict[str, float]
+    rule: str
+    versions: dict[str, str]
+
+
+class SeverityEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One change of a sensor's severity: the value of topic `events`; `event_id` is derived from its content."""
+
+    event_id: str
+    sensor: str
+    severity: Severity
+    previous: Severity
+    cause: Cause
+    at: int
+    value: float
+    explanation: str
+    recommended_action: str
+    lineage: Lineage
+    version: int = 1
+
+
+class Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person should see of an event: the value of topic `notifications`."""
+
+    notification_id: str
+    event_id: str
+    sensor: str
+    severity: Severity
+    at: int
+    title: str
+    message: str
+    version: int = 1
+
+
+class LateReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reading that came after its window had closed: the value of topic `late`."""
+
+    sensor: str
+    value: float
+    ts: int
+    late_by_ms: int
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record that was not understood or not stored: the value of topic `dead-letter`.
+
+    `payload` is the record's value, as text where it is UTF-8, else base64 (`encoding` tells which).
+    """
+
+    stage: Literal["engine", "sink"]
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    payload: str | None
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    field: str | None = None
+    version: int = 1

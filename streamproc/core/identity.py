@@ -1,8 +1,8 @@
 """Identities derived from content: what is sent, read or made again gets the same one, and counts once.
 
 A reading is the same as another when both have the same sensor and
-- the same `packet_id` of the same device and the same place in that packet (and the same `ts`, where given), or
-- no `packet_id`, and the same explicit `ts` and value.
+- the same `packet_id` of the same device and the same place in that packet (and the same `ts`, where given),
+- or no `packet_id`, and the same explicit `ts` and value.
 A reading with neither is itself alone: its identity is its record's place on the topic.
 """
 
@@ -17,7 +17,7 @@ U64 = NDArray[np.uint64]
 
 
 def seed(*parts: object) -> int:
-    """A 64-bit number from text; parts are told apart, so ("ab", "c") differs from ("a", "bc").
+    """Make a 64-bit number of text; parts are told apart, so ("ab", "c") differs from ("a", "bc").
 
     >>> seed("a", "bc") == seed("ab", "c")
     False
@@ -27,7 +27,7 @@ def seed(*parts: object) -> int:
 
 
 def content_id(*parts: object) -> str:
-    """A 128-bit identity in hexadecimal, for events and notifications.
+    """Make a 128-bit identity in hexadecimal, for events and notifications.
 
     >>> len(content_id("event", "sensor-1", 1_700_000_000_000))
     32
@@ -49,8 +49,8 @@ def reading_keys(
 ) -> NDArray[np.int64]:
     """One 63-bit key a reading, all of shape (n,).
 
-    `sensor` is `seed(sensor key)`; `source` is 0 where sensor, `ts` (ms) and value are the identity, else a number
-    that stands for the packet and the place in it, or for the record.
+    `sensor` is `seed(sensor key)`; `source` is 0 where sensor, `ts` (ms) and value are the identity, else a
+    number that stands for the packet and the place in it, or for the record.
     """
     by_content = mix(ts.astype(np.uint64)) ^ mix(value.view(np.uint64) + np.uint64(1))
     keys = mix(sensor ^ np.where(source == 0, by_content, source))

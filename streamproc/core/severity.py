@@ -1,0 +1,344 @@
+"""How bad each sensor's state is, and the moments at which that changes.
+
+Two kinds of evidence: the user's ranges, judged for each reading at once, and the learners' anomaly, judged for each
+closed window. Either raises; only calm windows lower. All counts are of windows, so nothing here needs a clock.
+`docs/severity.md` tells the rules in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.core.tails import anomaly_of
+from streamproc.records import Cause, Range, Severity
+
+#: A window's evidence counts from here on: less than one window in 10^4 of a well-behaved sensor.
+ALARM_SURPRISE = 4.0
+#: Evidence so strong that a person should look at once.
+CRITICAL_SURPRISE = 12.0
+#: The same, as `Scores.anomaly`; below ALARM a window is calm.
+ALARM = anomaly_of(ALARM_SURPRISE)
+#: So many calm windows, one after the other, lower a severity.
+DOWN_WINDOWS = 5
+#: Windows after a recovery in which learners raise nothing below CRITICAL.
+COOLDOWN_WINDOWS = 10
+#: A sensor that goes up again within so many windows of its recovery flaps: each time it must be calm twice as long.
+RELAPSE_WINDOWS = 60
+#: Longest that flapping stretches DOWN_WINDOWS.
+DAMPING_LIMIT = 8
+#: A value must be inside its range by this part of the range's width before it counts as calm.
+MARGIN = 0.05
+
+_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A sensor's acceptable ranges, and the version of the registry's entry that they come from."""
+
+    warning: Range | None = None
+    critical: Range | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One closed window: `start` inclusive and `size_ms` in ms, `trend` in units a second, offsets of its records."""
+
+    start: int
+    size_ms: int
+    count: int
+    mean: float
+    min: float
+    max: float
+    deviation: float
+    first: float
+    last: float
+    trend: float
+    first_offset: int
+    last_offset: int
+
+    @property
+    def end(self) -> int:
+        """The first millisecond after the window."""
+        return self.start + self.size_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
+
+    `at` is the time of the reading or the window's end, `since_ms` when the trouble began that is told of, or is over,
+    `offset` that of the reading which made it. `window` and `scores` are there where a window made it.
+    """
+
+    slot: int
+    sequence: int
+    severity: Severity
+    previous: Severity
+    cause: Cause
+    at: int
+    value: float
+    rule: str
+    since_ms: int
+    limits: Limits
+    offset: int | None = None
+    window: Window | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class SlotSeverity(msgspec.Struct, array_like=True):
+    """All that is remembered of one sensor that ever changed; `slot` is relative where it was dumped."""
+
+    slot: int
+    sequence: int = 0
+    range_level: int = 0
+    learner_level: int = 0
+    breach_at: int = 0
+    range_calm: int = 0
+    learner_calm: int = 0
+    evidence: int = 0
+    since_ms: int = 0
+    relapse_left: int = 0
+    damping: int = 1
+
+    @property
+    def level(self) -> int:
+        """The combined severity."""
+        return max(self.range_level, self.learner_level)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a calm window could change anything."""
+        return self.level > 0 or self.relapse_left > 0
+
+
+class SeverityBank:
+    """The severities of a partition's sensors; a slot is a sensor's index.
+
+    `level` and `range_level` (n,) are the severities now, `bounds` (n, 4) warning low and high, critical low and high
+    (infinite where absent), `busy` (n,) is true where a calm window could change something.
+    """
+
+    def __init__(self) -> None:
+        self.level: NDArray[np.int8] = np.zeros(0, np.int8)
+        self.range_level: NDArray[np.int8] = np.zeros(0, np.int8)
+        self.busy: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.bounds: NDArray[np.float64] = np.zeros((0, 4))
+        self._limits: dict[int, Limits] = {}
+        self._states: dict[int, SlotSeverity] = {}
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    def grow(self, n: int) -> None:
+        """Append `n` sensors that are NORMAL and have no ranges."""
+        self.level = np.concatenate([self.level, np.zeros(n, np.int8)])
+        self.range_level = np.concatenate([self.range_level, np.zeros(n, np.int8)])
+        self.busy = np.concatenate([self.busy, np.zeros(n, np.bool_)])
+        self.bounds = np.concatenate([self.bounds, np.tile([-np.inf, np.inf], (n, 2))])
+
+    def set_limits(self, slot: int, limits: Limits | None) -> None:
+        """Judge the sensor's readings by other ranges from now on; by itself this changes no severity."""
+        if limits is None:
+            self._limits.pop(slot, None)
+        else:
+            self._limits[slot] = limits
+        limits = limits or Limits()
+        self.bounds[slot] = *bounds_of(limits.warning), *bounds_of(limits.critical)
+
+    def on_reading(self, slot: int, at_ms: int, value: float, offset: int, breach: int) -> Change | None:
+        """One reading outside a range: `breach` is 1 (warning) or 2 (critical); raises at once."""
+        state = self._states.setdefault(slot, SlotSeverity(slot))
+        before = state.level
+        state.breach_at = max(state.breach_at, at_ms)
+        state.range_calm = 0
+        state.range_level = max(state.range_level, breach)
+        if state.level == before:
+            self._mirror(state)
+            return None
+        cause: Cause = "critical_range" if breach == Severity.CRITICAL else "warning_range"
+        rule = _range_rule(cause, self.bounds[slot].tolist(), value)
+        return self._change(state, before, cause, at_ms, value, rule, offset=offset)
+
+    def on_window(  # noqa: PLR0913, PLR0917  # the parts of one row of `Scores`, which has no object of its own
+        self,
+        slot: int,
+        window: Window,
+        anomaly: float,
+        evidence: int,
+        surprise: float,
+        expected: float,
+        deviation: float,
+    ) -> Change | None:
+        """One closed window and what the learners make of it (`Scores`); needed where anomalous or `busy`."""
+        state = self._states.setdefault(slot, SlotSeverity(slot))
+        before = state.level
+        learner = _learner_level(anomaly, surprise)
+        if learner and self._inside_warning(slot, window):
+            learner = 0
+        calm_windows = DOWN_WINDOWS * state.damping
+        self._lower_range(state, window)
+        _weigh(state, learner, evidence)
+        if state.level == before:
+            _settle(state)
+            self._mirror(state)
+            return None
+        cause = _window_cause(state, before)
+        rule = f"learner {cause}" if state.level > before else f"calm for {calm_windows} windows"
+        scores = {"anomaly": anomaly, "surprise": surprise, "expected": expected, "deviation": deviation}
+        return self._change(state, before, cause, window.end, window.mean, rule, window=window, scores=scores)
+
+    def dump(self, slots: Sequence[int]) -> list[SlotSeverity]:
+        """The states of these sensors, only those that ever changed; `slot` is the index into `slots`."""
+        return [
+            msgspec.structs.replace(state, slot=index)
+            for index, slot in enumerate(slots)
+            if (state := self._states.get(slot)) is not None
+        ]
+
+    def load(self, first_slot: int, states: Iterable[SlotSeverity]) -> None:
+        """Take over dumped states, exactly; limits are not among them."""
+        for dumped in states:
+            state = msgspec.structs.replace(dumped, slot=first_slot + dumped.slot)
+            self._states[state.slot] = state
+            self._mirror(state)
+
+    def _inside_warning(self, slot: int, window: Window) -> bool:
+        """Whether the sensor has a warning range and the whole window lies in it."""
+        low, high = self.bounds[slot, :2].tolist()
+        return bool((low > -np.inf or high < np.inf) and low <= window.min and window.max <= high)
+
+    def _lower_range(self, state: SlotSeverity, window: Window) -> None:
+        """Count calm windows, and lower what the ranges say after enough of them.
+
+        Windows that closed after a breach but ended before it prove nothing.
+        """
+        if not state.range_level or window.end <= state.breach_at:
+            return
+        held = held_level(self.bounds[state.slot].tolist(), window.min, window.max)
+        if held >= state.range_level:
+            state.range_calm = 0
+            return
+        state.range_calm += 1
+        if state.range_calm >= DOWN_WINDOWS * state.damping:
+            state.range_level = held
+            state.range_calm = 0
+
+    def _change(  # noqa: PLR0913  # a Change has as many parts
+        self,
+        state: SlotSeverity,
+        before: int,
+        cause: Cause,
+        at: int,
+        value: float,
+        rule: str,
+        *,
+        offset: int | None = None,
+        window: Window | None = None,
+        scores: dict[str, float] | None = None,
+    ) -> Change:
+        """Count and remember the change that `state` has just made."""
+        if before == 0:
+            state.damping = min(state.damping * 2, DAMPING_LIMIT) if state.relapse_left else 1
+            state.since_ms = at if window is None else window.start
+        state.relapse_left = RELAPSE_WINDOWS if state.level == 0 else 0
+        state.sequence += 1
+        self._mirror(state)
+        return Change(
+            slot=state.slot,
+            sequence=state.sequence,
+            severity=Severity(state.level),
+            previous=Severity(before),
+            cause=cause,
+            at=at,
+            value=value,
+            rule=rule,
+            since_ms=state.since_ms,
+            limits=self._limits.get(state.slot, Limits()),
+            offset=offset,
+            window=window,
+            scores=scores or {},
+        )
+
+    def _mirror(self, state: SlotSeverity) -> None:
+        self.level[state.slot] = state.level
+        self.range_level[state.slot] = state.range_level
+        self.busy[state.slot] = state.busy
+
+
+def bounds_of(acceptable: Range | None) -> tuple[float, float]:
+    """Low and high of a range, infinite where absent.
+
+    >>> bounds_of(Range(low=1.0))
+    (1.0, inf)
+    """
+    if acceptable is None:
+        return -np.inf, np.inf
+    low, high = acceptable.low, acceptable.high
+    return -np.inf if low is None else low, np.inf if high is None else high
+
+
+def held_level(bounds: Sequence[float], low: float, high: float) -> int:
+    """The severity that values from `low` to `high` hold up once it is there: ranges narrowed by the margin.
+
+    >>> held_level([0.0, 100.0, -50.0, 150.0], 20.0, 97.0)
+    1
+    """
+    warning_low, warning_high, critical_low, critical_high = bounds
+    if not _clears(critical_low, critical_high, low, high):
+        return 2
+    return 0 if _clears(warning_low, warning_high, low, high) else 1
+
+
+def _clears(range_low: float, range_high: float, low: float, high: float) -> bool:
+    """Whether values from `low` to `high` are inside a range by the margin; of its one bound, where it has one."""
+    width = range_high - range_low
+    if width == np.inf:
+        width = min(abs(range_low), abs(range_high))
+    margin = MARGIN * width if width < np.inf else 0.0
+    return range_low + margin <= low and high <= range_high - margin
+
+
+def _learner_level(anomaly: float, surprise: float) -> int:
+    if anomaly < ALARM:
+        return 0
+    return 2 if surprise >= CRITICAL_SURPRISE else 1
+
+
+def _weigh(state: SlotSeverity, learner: int, evidence: int) -> None:
+    """Raise or lower what the learners say."""
+    cooling = state.relapse_left > RELAPSE_WINDOWS - COOLDOWN_WINDOWS
+    if learner > state.learner_level and not (cooling and learner < Severity.CRITICAL):
+        state.learner_level, state.evidence = learner, evidence
+    if learner:
+        state.learner_calm = 0
+    elif state.learner_level:
+        state.learner_calm += 1
+        if state.learner_calm >= DOWN_WINDOWS * state.damping:
+            state.learner_level = state.learner_calm = 0
+
+
+def _settle(state: SlotSeverity) -> None:
+    """Count down the time after a recovery in which a relapse counts as flapping."""
+    if state.relapse_left:
+        state.relapse_left -= 1
+
+
+def _window_cause(state: SlotSeverity, before: int) -> Cause:
+    """Why a window changed the severity: what raised it, or what still holds it up."""
+    if state.level == 0:
+        return "recovered"
+    if state.level > before or state.learner_level > state.range_level:
+        return _EVIDENCE_CAUSES[state.evidence]
+    return "critical_range" if state.range_level == Severity.CRITICAL else "warning_range"
+
+
+def _range_rule(cause: Cause, bounds: Sequence[float], value: float) -> str:
+    low, high = bounds[2:] if cause == "critical_range" else bounds[:2]
+    return f"{cause} value < {low!r}" if value < low else f"{cause} value > {high!r}"

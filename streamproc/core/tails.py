@@ -1,0 +1,112 @@
+"""How surprising a squared deviation is, in arithmetic that gives the same bits on every machine.
+
+Only `+ - * / sqrt`, comparisons and `frexp` are used: IEEE 754 fixes their results, while `log` and `exp` differ between
+libraries, and between numpy's code for one processor and another. A replay elsewhere must score the same. Each formula
+stands once and runs on columns of shape (k,) or on one number, by the arithmetic that it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+#: A float, or a column of them.
+Value = Any
+
+
+class Arithmetic(Protocol):
+    """The operations that formulas are written in, exact and the same for columns and for single numbers."""
+
+    def where(self, condition: Value, yes: Value, no: Value) -> Value:
+        """`yes` where the condition holds, else `no`."""
+
+    def least(self, a: Value, b: Value) -> Value:
+        """The smaller one."""
+
+    def greatest(self, a: Value, b: Value) -> Value:
+        """The greater one."""
+
+    def sqrt(self, a: Value) -> Value:
+        """The square root."""
+
+    def frexp(self, a: Value) -> tuple[Value, Value]:
+        """Mantissa in [0.5, 1) and exponent of two."""
+
+
+class Columns:
+    """Arithmetic on float64 columns."""
+
+    where = staticmethod(np.where)
+    least = staticmethod(np.minimum)
+    greatest = staticmethod(np.maximum)
+    sqrt = staticmethod(np.sqrt)
+    frexp = staticmethod(np.frexp)
+
+
+class Single:
+    """Arithmetic on one float."""
+
+    sqrt = staticmethod(math.sqrt)
+    frexp = staticmethod(math.frexp)
+
+    @staticmethod
+    def where(condition: bool, yes: float, no: float) -> float:
+        return yes if condition else no
+
+    @staticmethod
+    def least(a: float, b: float) -> float:
+        return a if a < b else b
+
+    @staticmethod
+    def greatest(a: float, b: float) -> float:
+        return a if a > b else b
+
+
+COLUMNS: Arithmetic = Columns()
+SINGLE: Arithmetic = Single()
+
+_ROOT_HALF = math.sqrt(0.5)
+_TWO_OVER_LN2 = 2 / math.log(2)
+_LOG10_2 = math.log10(2)
+#: The surprise at which the anomaly is one half: one in a thousand.
+HALF_SURPRISE = 3.0
+#: Degrees of freedom of the tails (Student): real sensors err far more often than a normal distribution would.
+FREEDOM = 8.0
+
+
+def log10(value: Value, arithmetic: Arithmetic = SINGLE) -> Value:
+    """Return the decimal logarithm of a positive normal number, to 1e-8.
+
+    The series of atanh (Abramowitz and Stegun 4.1.27) on the mantissa, which is brought within sqrt(2) of 1.
+
+    >>> round(log10(1000.0), 7)
+    3.0
+    """
+    mantissa, exponent = arithmetic.frexp(value)
+    ratio = (mantissa - _ROOT_HALF) / (mantissa + _ROOT_HALF)
+    square = ratio * ratio
+    series = ratio * (1 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7 + square * (1 / 9)))))
+    return (exponent - 0.5 + _TWO_OVER_LN2 * series) * _LOG10_2
+
+
+def surprise_of(square: Value, arithmetic: Arithmetic = SINGLE) -> Value:
+    """Return about -log10 of the chance of a deviation whose square, in units of the variance, is so great.
+
+    The leading term of the tail of Student's t with FREEDOM degrees.
+
+    >>> surprise_of(0.0), round(surprise_of(16.0), 2)
+    (0.0, 1.91)
+    """
+    return arithmetic.greatest(0.5 * FREEDOM * log10(1 + square / FREEDOM, arithmetic), 0.0)
+
+
+def anomaly_of(surprise: Value) -> Value:
+    """Return a surprise (0 and up) as a score from 0 to 1 that keeps the order, for ever.
+
+    >>> anomaly_of(0.0), anomaly_of(3.0), anomaly_of(27.0)
+    (0.0, 0.5, 0.9)
+    """
+    return surprise / (surprise + HALF_SURPRISE)

@@ -1,0 +1,63 @@
+# `make` lists what there is. Only Python 3.11 or newer and make are needed.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-complete
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt lock bench clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
+		printf '  %-12s %s\n' "$$name" "$$what"; done
+
+setup: $(SETUP) ## Make .venv with the locked dependencies
+
+$(SETUP): requirements.lock pyproject.toml
+	@python=; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "streamproc needs Python 3.11 or newer; none found. Install one, or name it: make setup PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "making $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV) || { echo "python's venv module is missing: on Debian, apt install python3-venv" >&2; exit 1; }; \
+	fi
+	@echo "installing the locked dependencies into $(VENV); a minute or two the first time"
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(SETUP)
+
+run: $(SETUP) ## Run everything on this machine; make run ARGS="--no-simulate" passes options on
+	@exec $(BIN)/streamproc dev $(ARGS)
+
+test: $(SETUP) ## Run all tests, those with a real broker included
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not live"
+
+fmt: $(SETUP) ## Format, and repair what can be repaired
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
+	uv pip compile pyproject.toml --extra embedded --group test --group lint --group build --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.lock
+
+bench: $(SETUP) ## Measure again what the README says
+	$(BIN)/streamproc bench engine
+	$(BIN)/streamproc bench latency
+	$(BIN)/streamproc bench sink
+
+clean: ## Remove .venv and caches; what dev has stored (data) stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find streamproc tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,204 @@
+"""The command line. Each command imports what it needs when it is called, so that `--help` is quick."""
+
+# ruff: noqa: PLC0415  # see above
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamproc import __version__
+from streamproc.errors import StreamprocError
+
+if TYPE_CHECKING:
+    from streamproc.settings import Settings
+
+#: What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="streamproc",
+    help="An asyncio stream-processing engine for sensor data, on Faust and Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(no_args_is_help=True, help="Measure again what the README says.")
+app.add_typer(bench, name="bench")
+
+Speed = Annotated[
+    float, typer.Option(min=60, max=36_000, help="How many times as fast the real, hourly series is played.")
+]
+#: For commands that are defined elsewhere: all arguments, `--help` too, are theirs.
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def main() -> None:
+    """Run the command line; what streamproc refuses is told in a line, with exit code 2."""
+    try:
+        app()
+    except StreamprocError as error:
+        sys.exit(_refuse(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has left. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _refuse(text: str) -> int:
+    print(f"streamproc: {text}".replace("\n", "\n  "), file=sys.stderr)
+    return 2
+
+
+def _settings(**overrides: object) -> Settings:
+    """Load the settings and have logs written as they say."""
+    from streamproc.cli.logs import configure
+    from streamproc.settings import load
+
+    settings = load(**overrides)
+    configure(settings.log_level)
+    return settings
+
+
+def _pass_on(module: str, name: str, context: typer.Context) -> None:
+    """Run the command or group of commands `name` of `module` with the arguments left in `context`."""
+    _settings()
+    target = getattr(import_module(module), name)
+    if not isinstance(target, typer.Typer):
+        function, target = target, typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+        target.command()(function)
+    command = typer.main.get_command(target)
+    sys.exit(command.main(context.args, prog_name=context.command_path, standalone_mode=True))
+
+
+@app.command()
+def gateway() -> None:
+    """Accept packets over HTTP and put them on the topic `readings`."""
+    from streamproc.cli.serving import until_signal
+    from streamproc.gateway.app import serve
+
+    settings = _settings()
+    asyncio.run(until_signal(lambda stop: serve(settings, stop)))
+
+
+@app.command()
+def worker() -> None:
+    """Process readings: windows, learners, severity. Same as `faust -A streamproc.worker worker`."""
+    _settings()
+    from streamproc.worker import run
+
+    run()
+
+
+@app.command()
+def sink() -> None:
+    """Write readings, predictions, events and notifications into the database."""
+    _settings()
+    from streamproc.sink.app import run
+
+    run()
+
+
+@app.command()
+def dev(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the database, Kafka's log and the logs are kept.")
+    ] = None,
+    simulate: Annotated[bool, typer.Option(help="Play real and made devices.")] = True,
+    speed: Speed = 3_600,
+) -> None:
+    """Run everything on this machine: real Kafka, gateway, worker, sink and a simulator. Ctrl-C stops it."""
+    settings = _settings(data_dir=data_dir, auto_register=True)
+    from rich.console import Console
+
+    from streamproc.dev import Options, run
+
+    asyncio.run(run(settings, Options(simulate, speed), Console()))
+
+
+@app.command()
+def simulate(
+    speed: Speed = 3_600,
+) -> None:
+    """Register the simulator's sensors and play them against the gateway until stopped."""
+    settings = _settings()
+    from streamproc.cli.serving import until_signal
+    from streamproc.dev.simulator import run
+
+    asyncio.run(until_signal(lambda stop: run(settings, speed, stop)))
+
+
+@app.command(context_settings=PASS_ON)
+def topics(context: typer.Context) -> None:
+    """Compare topics.yaml with the broker (plan, apply, check)."""
+    _pass_on("streamproc.topics.commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
+def registry(context: typer.Context) -> None:
+    """Devices, sensors and their ranges (import, export, show)."""
+    _pass_on("streamproc.registry.commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
+def detect(context: typer.Context) -> None:
+    """Find anomalies in a `timestamp,value` file with the same core."""
+    _pass_on("streamproc.detect.commands", "detect", context)
+
+
+@app.command("settings")
+def show_settings(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The table of all settings for the README.")
+    ] = False,
+) -> None:
+    """Show every setting and its value now; with --markdown, its default."""
+    from streamproc.cli.reference import settings_now, settings_table
+
+    print(settings_table() if markdown else settings_now(_settings()))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@bench.command("engine")
+def bench_engine(
+    readings: Annotated[int, typer.Option(min=1, help="Readings in all.")] = 4_000_000,
+    sensors: Annotated[int, typer.Option(min=1, help="Different sensors.")] = 1_000,
+) -> None:
+    """Readings per second of wall and CPU time through Kafka, windows, learners and checkpoints."""
+    _settings()
+    from streamproc.bench.engine import run
+
+    run(readings, sensors)
+
+
+@bench.command("latency")
+def bench_latency(
+    seconds: Annotated[float, typer.Option(min=5, max=3_600, help="How long to measure.")] = 30,
+    rate: Annotated[int, typer.Option(min=100, max=100_000, help="Readings per second.")] = 5_000,
+) -> None:
+    """From POST to the severity event on its topic, and to its row: p50 and p99."""
+    _settings()
+    from streamproc.bench.latency import run
+
+    asyncio.run(run(seconds, rate))
+
+
+@bench.command("sink")
+def bench_sink(rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000) -> None:
+    """Rows per CPU-second against a bare executemany of the same rows."""
+    _settings()
+    from streamproc.bench.sink import run
+
+    asyncio.run(run(rows))

@@ -1,0 +1,103 @@
+"""Everything on one machine: a real broker, the stages as child processes, and a simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from streamproc.dev.changes import Changes
+from streamproc.dev.place import claim_port, hold
+from streamproc.dev.screen import Screen
+from streamproc.dev.simulator import gateway_url
+from streamproc.dev.stack import Stack
+from streamproc.dev.supervisor import Supervisor
+from streamproc.settings import Settings
+
+#: All of it is gone within 5 s of Ctrl-C; the rest is for this process's own end.
+STOP_S = 4.4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Whether `dev` plays the simulator, and how many times as fast as measured its real series runs."""
+
+    simulate: bool = True
+    speed: float = 3_600.0
+
+
+async def run(settings: Settings, options: Options, console: Console) -> None:
+    """Set up, start and watch everything until SIGINT or SIGTERM; a second one kills.
+
+    Raises SettingsError where the data directory or a port is taken, BrokerError or TopicsError where set-up
+    fails.
+    """
+    screen = Screen(console)
+    supervisor = Supervisor(screen.notice)
+    with hold(settings.data_dir):
+        settings = _claim_ports(settings)
+        work = asyncio.create_task(_work(Stack(settings, supervisor, screen.step), options, screen))
+        with _signals(work, supervisor, screen) as asked:
+            try:
+                await asyncio.wait({work})
+            finally:
+                screen.settle()
+                await supervisor.stop(STOP_S)
+        if not (asked.is_set() and work.cancelled()):
+            work.result()
+
+
+def _claim_ports(settings: Settings) -> Settings:
+    gateway = claim_port(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT")
+    if settings.kafka_bootstrap is None:
+        claim_port("127.0.0.1", settings.kafka_port, "KAFKA_PORT")
+    return settings.model_copy(update={"gateway_port": gateway})
+
+
+@contextmanager
+def _signals(work: asyncio.Task[None], supervisor: Supervisor, screen: Screen) -> Iterator[asyncio.Event]:
+    """Have the first SIGINT or SIGTERM end `work` and the next one kill; the event tells whether one came."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def on_signal() -> None:
+        if asked.is_set():
+            supervisor.kill()
+            return
+        asked.set()
+        screen.settle()
+        screen.line("stopping; once more to kill")
+        work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield asked
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _work(stack: Stack, options: Options, screen: Screen) -> None:
+    bootstrap = await stack.broker()
+    await stack.topics(bootstrap)
+    changes = Changes(bootstrap, stack.settings.topic("events"))
+    await changes.start()
+    try:
+        await stack.stages(bootstrap)
+        if options.simulate:
+            await stack.command("simulator", ("simulate", "--speed", f"{options.speed:g}"), bootstrap)
+        screen.settle()
+        screen.line(_ready(stack, bootstrap), "bold")
+        await changes.follow(screen.event)
+    finally:
+        await changes.stop()
+
+
+def _ready(stack: Stack, bootstrap: str) -> str:
+    return f"ready: gateway {gateway_url(stack.settings)}  kafka {bootstrap}"
+        f"  database {stack.settings.database_path}"

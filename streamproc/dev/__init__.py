@@ -99,5 +99,5 @@ async def _work(stack: Stack, options: Options, screen: Screen) -> None:
 
 
 def _ready(stack: Stack, bootstrap: str) -> str:
-    return f"ready: gateway {gateway_url(stack.settings)}  kafka {bootstrap}"
-        f"  database {stack.settings.database_path}"
+    gateway = gateway_url(stack.settings)
+    return f"ready: gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_path}"

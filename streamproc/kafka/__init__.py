@@ -1,0 +1,1 @@
+"""Kafka itself: the chunked Faust transport, and the real broker that `streamproc dev` and the tests start."""

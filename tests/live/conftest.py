@@ -1,0 +1,58 @@
+"""What the live tests share: one real broker for the session, and topics of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from streamproc import settings
+from streamproc.kafka.broker import Broker, Installation, install
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything beside this file is `live`."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """Kafka and its JRE, downloaded where missing; the progress is seen at once."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def progress(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(line, flush=True)  # noqa: T201  # a minute's silence looks like a fault
+
+    return asyncio.run(install(progress))
+
+
+@pytest.fixture(scope="session")
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker | None]:
+    """The session's own broker; None where KAFKA_BOOTSTRAP names another. Tests must leave it running."""
+    if settings.load().kafka_bootstrap:
+        yield None
+        return
+    installation: Installation = request.getfixturevalue("installation")
+    broker = asyncio.run(Broker.start(installation, tmp_path_factory.mktemp("kafka")))
+    yield broker
+    asyncio.run(broker.stop())
+
+
+@pytest.fixture(scope="session")
+def bootstrap(broker: Broker | None) -> str:
+    """`host:port` of the broker that the tests use."""
+    return broker.bootstrap if broker else settings.load().kafka_bootstrap or ""
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Before every topic's and group's name, so that no test meets another's."""
+    return f"test-{uuid4().hex[:8]}-"

@@ -4,6 +4,8 @@
     ├── SettingsError          a setting is wrong, unknown or missing; lists all faults at once
     ├── TopicsError            topics.yaml is wrong, or the broker's topics do not match it
     ├── BrokerError            the embedded broker could not be set up or started
+    ├── GatewayError           the gateway cannot listen on its address
+    ├── KafkaUnavailable       Kafka did not take or acknowledge records in time    (retriable)
     ├── CheckpointError        a checkpoint cannot be read: damaged, or of another version
     ├── StoreError             the database refused or failed
     │   ├── StoreUnavailable   away, locked or full: try again later       (retriable)
@@ -36,6 +38,16 @@ class TopicsError(StreamprocError):
 
 class BrokerError(StreamprocError):
     """The embedded broker could not be set up or started."""
+
+
+class GatewayError(StreamprocError):
+    """The gateway cannot listen on its address."""
+
+
+class KafkaUnavailable(StreamprocError):  # noqa: N818  # named for what it is
+    """Kafka did not take or acknowledge records in time; they may be stored none the less."""
+
+    retriable = True
 
 
 class CheckpointError(StreamprocError):

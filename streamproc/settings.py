@@ -145,6 +145,25 @@ class Settings(BaseSettings):
         alias="STREAMPROC_PACKET_READINGS_LIMIT",
         description="Most readings in one packet.",
     )
+    body_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=300,
+        alias="STREAMPROC_BODY_TIMEOUT_SECONDS",
+        description="How long a client may take to send a body before the gateway answers 408.",
+    )
+    in_flight_limit_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        alias="STREAMPROC_IN_FLIGHT_LIMIT_BYTES",
+        description="Bytes of bodies that the gateway holds at once; beyond, it answers 503.",
+    )
+    in_flight_limit: int = Field(
+        4_096,
+        ge=1,
+        alias="STREAMPROC_IN_FLIGHT_LIMIT",
+        description="Requests that may wait for Kafka at once; beyond, the gateway answers 503.",
+    )
     ack_timeout_seconds: float = Field(
         10.0,
         gt=0,

@@ -1,0 +1,174 @@
+"""The routes, and the process around them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from streamproc.errors import GatewayError, SettingsError
+from streamproc.gateway.ingest import Ingest
+from streamproc.gateway.problems import Problem, of_http, unavailable
+from streamproc.gateway.publisher import KafkaPublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.typedefs import Handler, Middleware
+
+    from streamproc.gateway.metrics import Metrics
+    from streamproc.gateway.publisher import Publisher
+    from streamproc.settings import Settings
+
+log = structlog.get_logger()
+
+#: On stopping, what is under way gets so long to be acknowledged; with what follows it stays below 3 s.
+_GRACE_SECONDS = 1.0
+#: aiohttp waits for handlers this long, twice; those that wait for Kafka have been answered by then.
+_SHUTDOWN_SECONDS = 0.3
+#: How long the rest of a refused body is read and dropped, so that the client sees the answer.
+_LINGER_SECONDS = 2.0
+#: An idle connection is kept for a device that posts once a minute.
+_KEEP_ALIVE_SECONDS = 75.0
+#: Connections that may wait to be accepted: a fleet that comes back at once.
+_BACKLOG = 1_024
+
+
+def build(settings: Settings, publisher: Publisher) -> web.Application:
+    """Make the application over a publisher that its caller starts and closes."""
+    ingest = Ingest(settings, publisher)
+    app = web.Application(middlewares=[_guard(ingest.metrics)])
+    expect = _expect(ingest)
+    app.router.add_post("/ingest/packets", ingest.packet, expect_handler=expect)
+    app.router.add_post("/ingest/readings", ingest.reading, expect_handler=expect)
+    app.router.add_post("/ingest/readings/bulk", ingest.bulk, expect_handler=expect)
+    app.router.add_get("/health", _health)
+    app.router.add_get("/ready", _ready(publisher))
+    app.router.add_get("/metrics", _metrics(ingest.metrics))
+    return app
+
+
+async def serve(
+    settings: Settings, stop: asyncio.Event, listening: asyncio.Future[str] | None = None
+) -> None:
+    """Run the gateway until `stop` is set, then answer what is under way and end, within 3 s.
+
+    `listening` is given the URL once there is one. Kafka may be away at the start, as at any time.
+    Raises GatewayError where the address cannot be listened on, SettingsError without a KAFKA_BOOTSTRAP.
+    """
+    if settings.kafka_bootstrap is None:
+        raise SettingsError("KAFKA_BOOTSTRAP: the gateway needs a broker")
+    publisher = KafkaPublisher(
+        settings.kafka_bootstrap, settings.topic("readings"), settings.ack_timeout_seconds
+    )
+    runner = _runner(build(settings, publisher))
+    await runner.setup()
+    await publisher.start()
+    try:
+        url = await _listen(runner, settings.gateway_host, settings.gateway_port)
+        log.info("gateway_listening", url=url)
+        if listening is not None:
+            listening.set_result(url)
+        await stop.wait()
+    finally:
+        for site in runner.sites:
+            await site.stop()
+        await publisher.close(_GRACE_SECONDS)
+        await runner.cleanup()
+        log.info("gateway_stopped")
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        access_log=None,  # a line a request would cost as much as the request; /metrics counts them
+        auto_decompress=False,  # bodies are taken as they are: nothing may grow before its size is checked
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        lingering_time=_LINGER_SECONDS,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
+    try:
+        await site.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise GatewayError(f"{host}:{port} is taken; set GATEWAY_PORT to another port") from error
+        raise GatewayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return site.name
+
+
+def _guard(metrics: Metrics) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer whatever is refused as a problem, and count."""
+        try:
+            response = await handler(request)
+        except Problem as problem:
+            response = problem.response()
+        except web.HTTPException as error:
+            response = of_http(error).response()
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception:  # the task's edge: what a client can send never gets here
+            log.exception("request_failed", path=request.path)
+            response = Problem("internal", "see the gateway's log").response()
+        resource = request.match_info.route.resource
+        metrics.requests.labels(resource.canonical if resource else "other", response.status).inc()
+        if not request.content.is_eof():
+            response.force_close()
+        return response
+
+    return guard
+
+
+def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+    async def expect(request: web.Request) -> web.StreamResponse | None:
+        """Refuse on the headers alone where a client asks before it sends the body (curl, from 1 MB on)."""
+        try:
+            ingest.check_head(request)
+        except Problem as problem:
+            response = problem.response()
+            response.force_close()
+            return response
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer proper has not begun
+        return None
+
+    return expect
+
+
+async def _health(_request: web.Request) -> web.Response:
+    """GET /health: the process runs."""
+    return _json({"status": "alive"})
+
+
+def _ready(publisher: Publisher) -> Handler:
+    async def ready(_request: web.Request) -> web.Response:
+        """GET /ready: Kafka takes records now."""
+        if fault := await publisher.fault():
+            raise unavailable("kafka-unavailable", fault)
+        return _json({"status": "ready", "topic": publisher.topic})
+
+    return ready
+
+
+def _metrics(metrics: Metrics) -> Handler:
+    async def show(_request: web.Request) -> web.Response:
+        """GET /metrics: the counters in Prometheus' text format."""
+        return web.Response(
+            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    return show
+
+
+def _json(answer: dict[str, str]) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

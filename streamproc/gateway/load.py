@@ -1,0 +1,102 @@
+"""How much the gateway holds at once, and the reading of a body within that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from streamproc.gateway.problems import Problem, unavailable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Load:
+    """Bytes of bodies held, and requests that wait for Kafka; both bounded, so that memory is."""
+
+    def __init__(self, limit: int, limit_bytes: int) -> None:
+        self.limit = limit
+        self.limit_bytes = limit_bytes
+        self.requests = 0
+        self.bytes = 0
+
+
+class Share:
+    """One request's part of the load, given back on leaving its `with`."""
+
+    __slots__ = ("_bytes", "_load", "_requests")
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._bytes = 0
+        self._requests = 0
+
+    def take_bytes(self, count: int) -> None:
+        """Hold `count` more bytes, or raise the Problem that there are too many."""
+        load = self._load
+        if load.bytes + count > load.limit_bytes:
+            raise unavailable("busy", "too many bytes are waiting for Kafka", limit="in_flight_limit_bytes")
+        load.bytes += count
+        self._bytes += count
+
+    def take_place(self) -> None:
+        """Join those who wait for Kafka, or raise the Problem that there are too many."""
+        load = self._load
+        if load.requests >= load.limit:
+            raise unavailable("busy", "too many requests are waiting for Kafka", limit="in_flight_limit")
+        load.requests += 1
+        self._requests += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._load.bytes -= self._bytes
+        self._load.requests -= self._requests
+
+
+def check_length(request: web.Request, limit_bytes: int) -> None:
+    """Raise the Problem of a body that says it is too large, before any of it is read."""
+    length = request.content_length
+    if length is not None and length > limit_bytes:
+        raise _too_large(limit_bytes)
+
+
+async def read_body(request: web.Request, share: Share, limit_bytes: int, timeout_seconds: float) -> bytes:
+    """Read the body, at most `limit_bytes` of it, counting its bytes as they come.
+
+    Raises the Problem of one that is too large, too slow or wrongly framed.
+    """
+    check_length(request, limit_bytes)
+    content = request.content
+    try:
+        if content.is_eof():  # the usual case: it came with the headers, so there is nothing to time
+            body = content.read_nowait(-1)
+            if len(body) > limit_bytes:
+                raise _too_large(limit_bytes)
+            share.take_bytes(len(body))
+            return body
+        async with asyncio.timeout(timeout_seconds):
+            return await _gather(request, share, limit_bytes)
+    except TimeoutError:
+        raise Problem("slow-body", f"the body took more than {timeout_seconds:g} s") from None
+    except web.RequestPayloadError as error:
+        raise Problem("framing", str(error)) from None
+
+
+async def _gather(request: web.Request, share: Share, limit_bytes: int) -> bytes:
+    body = bytearray()
+    async for part in request.content.iter_any():
+        if len(body) + len(part) > limit_bytes:
+            raise _too_large(limit_bytes)
+        share.take_bytes(len(part))
+        body += part
+    return bytes(body)
+
+
+def _too_large(limit_bytes: int) -> Problem:
+    return Problem("too-large", f"a body may have {limit_bytes} bytes", limit=limit_bytes)

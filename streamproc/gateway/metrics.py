@@ -1,0 +1,70 @@
+"""What the gateway counts, in a registry of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+if TYPE_CHECKING:
+    from streamproc.gateway.load import Load
+
+#: From a broker on the same machine to the longest wait that the settings allow by default.
+_ACK_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: The names that a label may take: a client's own inventions would make a series each.
+_FIELDS = frozenset(
+    ("device_uuid", "readings", "sensor_uuid", "sensor_id", "value", "ts", "packet_id"),
+)
+_last_name = re.compile(r"(\w+)(?:\[\d+\])?$")
+
+
+class Metrics:
+    """The gateway's counters, and gauges over its load."""
+
+    def __init__(self, load: Load) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "streamproc_gateway_requests",
+            "Requests answered.",
+            ["endpoint", "status"],
+            registry=self.registry,
+        )
+        self.readings = Counter(
+            "streamproc_gateway_readings_accepted",
+            "Readings that Kafka has acknowledged.",
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "streamproc_gateway_refused",
+            "Bodies refused, by kind of problem and field.",
+            ["kind", "field"],
+            registry=self.registry,
+        )
+        self.ack_seconds = Histogram(
+            "streamproc_gateway_ack_seconds",
+            "From handing records to Kafka's producer to their acknowledgement.",
+            buckets=_ACK_BUCKETS,
+            registry=self.registry,
+        )
+        waiting = Gauge(
+            "streamproc_gateway_in_flight_requests",
+            "Requests that wait for Kafka.",
+            registry=self.registry,
+        )
+        waiting.set_function(lambda: load.requests)
+        held = Gauge("streamproc_gateway_in_flight_bytes", "Bytes of bodies held.", registry=self.registry)
+        held.set_function(lambda: load.bytes)
+
+
+def field_label(path: object) -> str:
+    """Reduce a JSON path to a name of the packet's own, so that there are few.
+
+    >>> field_label("readings[3].value"), field_label("readings[0]"), field_label("x"), field_label(None)
+    ('value', 'readings', 'other', '')
+    """
+    if path is None:
+        return ""
+    match = _last_name.search(str(path))
+    return match.group(1) if match and match.group(1) in _FIELDS else "other"

@@ -1,0 +1,254 @@
+"""Records to Kafka, each with its acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from streamproc.core.routing import home
+from streamproc.errors import KafkaUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamproc.gateway.intake import Message
+
+log = structlog.get_logger()
+
+#: Records of one partition that leave together; the largest record may be larger, and then leaves alone.
+_BATCH_BYTES = 262_144
+#: Above any record that intake lets through; the broker decides.
+_REQUEST_BYTES = 1_048_576
+#: Connecting anew is tried at these distances, the last for ever.
+_BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
+#: A start that takes longer has a broker that accepts connections and says nothing.
+_START_SECONDS = 30.0
+#: What a producer is given to end its connections.
+_STOP_SECONDS = 0.5
+#: A broker that takes longer to describe its topics is not ready.
+_PROBE_SECONDS = 2.0
+#: /ready may be asked by anyone, at any rate: Kafka is asked once in so long.
+_PROBE_FRESH_SECONDS = 0.5
+#: After a failure /ready says no for so long, or until an acknowledgement; then new requests may try.
+_FAILURE_FRESH_SECONDS = 3.0
+#: A large bulk lets others run after so many records (30 µs each).
+_TURN = 128
+
+#: A device posts again and again: its key's hash (8 µs) is kept, 65,536 of them being some 10 MB.
+_home = lru_cache(maxsize=65_536)(home)
+
+
+class Ack(NamedTuple):
+    """Where a record is; the offset is -1 where Kafka had it already and no longer knows where."""
+
+    partition: int
+    offset: int
+
+
+class Publisher(Protocol):
+    """What the gateway needs of Kafka."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name on the broker."""
+
+    async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
+        """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
+
+        Raises KafkaUnavailable when not all were in time; any of them may be stored none the less.
+        """
+
+    async def fault(self) -> str | None:
+        """Say why Kafka cannot take records now; None where it can."""
+
+
+class KafkaPublisher:
+    """An idempotent producer with acks=all that is made anew when it is beyond repair.
+
+    Holds one open batch and one in flight for each partition; who comes when these are full waits,
+    at most `ack_timeout_seconds` in all.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, ack_timeout_seconds: float) -> None:
+        self.topic = topic
+        self._bootstrap = bootstrap
+        self._ack_timeout = ack_timeout_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._broken = asyncio.Event()
+        self._waits: set[asyncio.Timeout] = set()
+        self._idle = asyncio.Event()
+        self._closing = False
+        self._failed_at: float | None = None
+        self._probe: asyncio.Task[str | None] | None = None
+        self._probed_at = 0.0
+
+    async def start(self) -> None:
+        """Begin to connect, and stay connected until `close`; does not wait for Kafka."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self, grace_seconds: float) -> None:
+        """Take no more, give what is under way `grace_seconds` to be acknowledged, and disconnect."""
+        self._closing = True
+        until = asyncio.get_running_loop().time() + grace_seconds
+        for wait in self._waits:
+            wait.reschedule(min(wait.when() or until, until))
+        if self._waits:
+            await self._idle.wait()
+        for task in (self._keeper, self._probe):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        if self._producer is not None:
+            await _stop(self._producer)
+            self._producer = None
+
+    async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
+        """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
+
+        Raises KafkaUnavailable when not all were in time; any of them may be stored none the less.
+        """
+        producer = self._producer
+        if self._closing or producer is None:
+            raise KafkaUnavailable("the gateway is stopping" if self._closing else "no connection to Kafka")
+        wait = asyncio.timeout(self._ack_timeout)
+        self._waits.add(wait)
+        try:
+            async with wait:
+                acks = await self._deliver(producer, messages, now_ms)
+        except TimeoutError:
+            raise self._failed("Kafka did not acknowledge in time") from None
+        except KafkaError as error:
+            self._judge(producer, error)
+            raise self._failed(f"Kafka refused: {type(error).__name__}") from error
+        finally:
+            self._waits.discard(wait)
+            if self._closing and not self._waits:
+                self._idle.set()
+        self._succeeded()
+        return acks
+
+    async def _deliver(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], now_ms: int
+    ) -> list[Ack]:
+        partitions = len(await producer.partitions_for(self.topic))
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            for count, message in enumerate(messages, 1):
+                future = await producer.send(
+                    self.topic,
+                    message.value,
+                    key=message.key.encode(),
+                    partition=_home(message.key, partitions),
+                    timestamp_ms=now_ms,
+                )
+                futures.append(future)
+                if count % _TURN == 0:
+                    await asyncio.sleep(0)
+            return [Ack(at.partition, at.offset) for at in await asyncio.gather(*futures)]
+        finally:
+            for future in futures:
+                future.cancel()  # of those that are done this is nothing; the others' failures are nobody's
+
+    def _judge(self, producer: AIOKafkaProducer, error: KafkaError) -> None:
+        """Have the producer replaced where it cannot go on, as after a gap in its sequence."""
+        if not error.retriable and not isinstance(error, KafkaTimeoutError) and producer is self._producer:
+            self._broken.set()
+
+    def _failed(self, reason: str) -> KafkaUnavailable:
+        if self._failed_at is None:
+            log.warning("kafka_unavailable", reason=reason, topic=self.topic)
+        self._failed_at = asyncio.get_running_loop().time()
+        return KafkaUnavailable(reason)
+
+    def _succeeded(self) -> None:
+        if self._failed_at is not None:
+            log.info("kafka_available", topic=self.topic)
+            self._failed_at = None
+
+    async def _keep(self) -> None:
+        while True:
+            self._producer = await self._connect()
+            log.info("kafka_connected", bootstrap=self._bootstrap)
+            await self._broken.wait()
+            self._broken.clear()
+            log.warning("kafka_producer_replaced")
+            producer, self._producer = self._producer, None
+            await _stop(producer)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        attempt = 0
+        while True:
+            producer = self._make()
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await producer.start()
+            except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+                if attempt == 0:
+                    log.warning("kafka_unreachable", bootstrap=self._bootstrap, reason=str(error))
+                await _stop(producer)
+                await asyncio.sleep(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])
+                attempt += 1
+            except asyncio.CancelledError:
+                await _stop(producer)
+                raise
+            else:
+                producer.client.add_topic(self.topic)
+                return producer
+
+    def _make(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id="streamproc-gateway",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_REQUEST_BYTES,
+            # Half of the wait: a connection that went dead without a word is replaced within it.
+            request_timeout_ms=max(1_000, int(self._ack_timeout * 500)),
+        )
+
+    async def fault(self) -> str | None:
+        """Say why Kafka cannot take records now; None where it can."""
+        now = asyncio.get_running_loop().time()
+        if self._probe is None or (self._probe.done() and now > self._probed_at + _PROBE_FRESH_SECONDS):
+            self._probe = asyncio.create_task(self._ask())
+            self._probed_at = now
+        return await asyncio.shield(self._probe)
+
+    async def _ask(self) -> str | None:
+        producer = self._producer
+        if self._closing or producer is None:
+            return "the gateway is stopping" if self._closing else "no connection to Kafka"
+        client = producer.client
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                answered = await client.force_metadata_update()
+        except TimeoutError:
+            answered = False
+        if not answered:
+            return "Kafka does not answer"
+        partitions = client.cluster.partitions_for_topic(self.topic)
+        if not partitions:
+            return f"there is no topic {self.topic}"
+        if leaderless := partitions - (client.cluster.available_partitions_for_topic(self.topic) or set()):
+            return f"{len(leaderless)} of {len(partitions)} partitions have no leader"
+        now = asyncio.get_running_loop().time()
+        if self._failed_at is not None and now < self._failed_at + _FAILURE_FRESH_SECONDS:
+            return "Kafka did not acknowledge the last records"
+        return None
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """End the producer, abruptly where Kafka does not let it end."""
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
+    except (TimeoutError, KafkaError) as error:
+        log.debug("kafka_producer_abandoned", reason=str(error))
+        await producer.client.close()

@@ -30,15 +30,17 @@ from streamproc.errors import BrokerError, SettingsError
 
 #: Any single step here takes milliseconds; a machine under load gets this much.
 SOON_S = 20.0
-SLEEPER = "import signal; print('up', flush=True); signal.pause()"
-STUBBORN = (
-    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True)\n"
-    "while True: signal.pause()"
-)
+#: Tells `_until_up` through a named pipe.
+UP = "import os; open(os.environ['UP'], 'wb').close()\n"
+SLEEPER = f"import signal\n{UP}signal.pause()"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{UP}while True: signal.pause()"
 
 
 async def _start(code: str, log: Path) -> Running:
-    return await Process.start((sys.executable, "-c", code), os.environ, log)
+    up = log.with_name("up")
+    if not up.exists():
+        os.mkfifo(up)
+    return await Process.start((sys.executable, "-c", code), os.environ | {"UP": str(up)}, log)
 
 
 def _child(name: str, code: str, directory: Path) -> Child:
@@ -68,18 +70,22 @@ async def _supervised() -> AsyncIterator[tuple[Supervisor, Told]]:
         await supervisor.stop(1)
 
 
-async def _until_said(log: Path, word: str) -> None:
-    """Wait until a child has written `word`: it has set itself up."""
-    async with asyncio.timeout(SOON_S):
-        while word not in "".join(tail(log)):  # noqa: ASYNC110  # another's file: nothing but looking tells
-            await asyncio.sleep(0.01)
+async def _until_up(directory: Path) -> None:
+    """Wait until a child that was started in `directory` has opened the pipe there: it has set itself up."""
+    await asyncio.wait_for(asyncio.to_thread((directory / "up").read_bytes), SOON_S)
 
 
 async def _until_gone(pid: int) -> None:
-    """Wait until no process has this id."""
-    async with asyncio.timeout(SOON_S):
-        while _runs(pid):  # noqa: ASYNC110  # another's child: nothing but looking tells
-            await asyncio.sleep(0.01)
+    """Wait until process `pid`, of whomever it is the child, has ended."""
+    ended = asyncio.Event()
+    with suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(handle, ended.set)
+        try:
+            await asyncio.wait_for(ended.wait(), SOON_S)
+        finally:
+            asyncio.get_running_loop().remove_reader(handle)
+            os.close(handle)
 
 
 def _runs(pid: int) -> bool:
@@ -164,17 +170,17 @@ async def test_children_are_stopped_last_first(tmp_path: Path) -> None:
     """Each child has ended before the one that was added before it is asked to."""
     order = tmp_path / "order"
     code = (
-        "import pathlib, signal, sys\n"
+        "import signal, sys\n"
         "def end(*_):\n"
         "    with open({order!r}, 'a') as file: file.write({name!r} + ' ')\n"
         "    sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, end); print('up', flush=True)\n"
+        f"signal.signal(signal.SIGTERM, end)\n{UP}"
         "while True: signal.pause()"
     )
     async with _supervised() as (supervisor, told):
         for name in ("kafka", "worker", "gateway"):
             await supervisor.add(_child(name, code.format(order=str(order), name=name), tmp_path))
-            await _until_said(tmp_path / f"{name}.log", "up")
+            await _until_up(tmp_path)
         await supervisor.stop(SOON_S)
         assert order.read_text() == "gateway worker kafka "  # a small local file
         assert told.notices.empty()
@@ -186,7 +192,7 @@ async def test_stopping_keeps_its_bound_with_stubborn_children(tmp_path: Path) -
         running = []
         for name in ("one", "two", "three"):
             running.append(await supervisor.add(_child(name, STUBBORN, tmp_path)))
-            await _until_said(tmp_path / f"{name}.log", "up")
+            await _until_up(tmp_path)
         clock = asyncio.get_running_loop().time
         began = clock()
         await supervisor.stop(1.5)
@@ -207,7 +213,7 @@ async def test_children_do_not_share_the_terminal(tmp_path: Path) -> None:
     """A child leads a session of its own, so the terminal's Ctrl-C is not sent to it."""
     async with _supervised() as (supervisor, _):
         running = await supervisor.add(_child("one", SLEEPER, tmp_path))
-        await _until_said(tmp_path / "one.log", "up")
+        await _until_up(tmp_path)
         assert os.getsid(running.pid) == running.pid != os.getsid(0)
 
 
@@ -218,17 +224,19 @@ async def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         "import asyncio, os, sys\nfrom pathlib import Path\nfrom streamproc.dev.process import Process\n"
         "async def main():\n"
         f"    command = (sys.executable, '-c', {SLEEPER!r})\n"
-        f"    child = await Process.start(command, os.environ, Path({str(tmp_path / 'child.log')!r}))\n"
+        f"    variables = os.environ | {{'UP': {str(tmp_path / 'up')!r}}}\n"
+        f"    child = await Process.start(command, variables, Path({str(tmp_path / 'child.log')!r}))\n"
         "    print(child.pid, flush=True)\n"
         "    await child.wait()\n"
         "asyncio.run(main())"
     )
+    os.mkfifo(tmp_path / "up")
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", parent_code, stdout=asyncio.subprocess.PIPE
     )
     assert parent.stdout is not None
     child = int(await asyncio.wait_for(parent.stdout.readline(), SOON_S))
-    await _until_said(tmp_path / "child.log", "up")
+    await _until_up(tmp_path)
     assert _runs(child)
     parent.kill()
     await parent.wait()

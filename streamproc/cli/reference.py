@@ -24,7 +24,7 @@ def settings_now(settings: Settings) -> str:
     lines = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        lines.append(f"{field.alias}={'…' if value and not field.repr else _text(value)}")
+        lines.append(f"{field.alias}={'(set)' if value and not field.repr else _text(value)}")
     return "\n".join(lines)
 
 

@@ -70,7 +70,7 @@ def stuck(signal: Signal, when: When) -> Signal:
         if since is None:
             return signal(t, rng)
         began = round(t - since, 6)
-        return signal(began, Random(f"stuck at {began}"))  # noqa: S311  # a fault, not a secret
+        return signal(began, Random(f"stuck at {began:.3f}"))  # noqa: S311  # a fault, not a secret
 
     return read
 

@@ -20,6 +20,9 @@ from streamproc.dev.supervisor import Child, Running, Supervisor
 from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.settings import Settings
 
+#: The stages that read topics, and their consumer groups.
+GROUPS = {"worker": "streamproc-engine", "sink": "streamproc-sink"}
+
 Progress = Callable[[str], None]
 
 
@@ -58,8 +61,8 @@ class Stack:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
         try:
-            for group in ("worker", "sink"):
-                self.progress(f"{group} waits for its partitions")
+            for stage, group in GROUPS.items():
+                self.progress(f"{stage} waits for its partitions")
                 await until(partial(consuming, admin, self.settings.topic(group)))
         finally:
             await admin.close()

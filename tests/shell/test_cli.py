@@ -1,0 +1,132 @@
+"""The command line, run as its users run it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamproc import __version__
+from streamproc.dev.place import hold
+
+COMMANDS = (
+    "gateway",
+    "worker",
+    "sink",
+    "dev",
+    "simulate",
+    "topics",
+    "registry",
+    "detect",
+    "settings",
+    "version",
+    "bench",
+)
+
+
+def _run(*arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `streamproc ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamproc", *arguments],
+        env=os.environ | variables,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command() -> None:
+    """`--help` lists the commands, and without a command it is shown too."""
+    shown = _run("--help").stdout
+    assert [command for command in COMMANDS if f" {command} " not in shown] == []
+    assert "Usage" in _run().stdout + _run().stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Kafka, Faust, River, numpy and the settings stay out of `--help`: it answers at once."""
+    code = (
+        "import sys, streamproc.cli as cli\n"
+        "sys.argv = ['streamproc', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit: pass\n"
+        "heavy = {'aiokafka', 'faust', 'river', 'numpy', 'pydantic', 'structlog', 'aiohttp'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_version() -> None:
+    """`version` prints the version and nothing else."""
+    assert _run("version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("group", ["topics", "registry"])
+def test_groups_show_their_own_help(group: str) -> None:
+    """`--help` behind a group is the group's, under its full name."""
+    result = _run(group, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"streamproc {group}" in result.stdout
+
+
+def test_detect_shows_its_own_help() -> None:
+    """`detect --help` tells its options."""
+    result = _run("detect", "--help")
+    assert result.returncode == 0, result.stderr
+    assert "-o" in result.stdout
+
+
+def test_what_is_refused_is_told_in_a_line(tmp_path: Path) -> None:
+    """An error of ours is a line on standard error and exit code 2, with no traceback."""
+    result = _run("detect", str(tmp_path / "absent.csv"))
+    assert result.returncode == 2
+    assert "absent.csv" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_options_are_refused() -> None:
+    """A misspelt option is an error that names it."""
+    result = _run("dev", "--no-simulat")
+    assert result.returncode == 2
+    assert "--no-simulat" in result.stderr
+
+
+def test_a_second_dev_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """It says who holds the directory and how to use another, and leaves no process."""
+    with hold(tmp_path):
+        result = _run("dev", "--data-dir", str(tmp_path))
+    assert result.returncode == 2
+    assert f"process {os.getpid()}" in result.stderr
+    assert "--data-dir" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    """It names the port and the setting to change."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = _run("dev", "--data-dir", str(tmp_path), GATEWAY_PORT=str(port))
+    assert result.returncode == 2
+    assert f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}" in result.stderr
+
+
+def test_logs_are_json_where_no_terminal_reads_them() -> None:
+    """Records of structlog and of the standard library are one JSON object a line, from the level set on."""
+    code = (
+        "import logging, structlog\nfrom streamproc.cli.logs import configure\nconfigure('info')\n"
+        "structlog.get_logger('ours').info('hello', sensor='s-1')\n"
+        "structlog.get_logger('ours').debug('unheard')\n"
+        "logging.getLogger('theirs').warning('careful %d', 7)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    ours, theirs = map(json.loads, result.stderr.splitlines())
+    assert (ours["event"], ours["sensor"], ours["level"], ours["logger"]) == ("hello", "s-1", "info", "ours")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("careful 7", "warning", "theirs")

@@ -1,0 +1,98 @@
+"""Settings come from the environment alone, and all that is wrong with them is told at once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from streamproc.cli.reference import settings_now, settings_table
+from streamproc.errors import SettingsError
+from streamproc.settings import PREFIX, Settings, load
+
+README = Path(__file__).parents[2] / "README.md"
+MARK = "<!-- settings -->"
+
+
+def _streamproc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a clean environment with these variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamproc", *arguments],
+        env=_clean(os.environ) | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without any setting."""
+    known = {str(field.alias) for field in Settings.model_fields.values()}
+    return {k: v for k, v in environment.items() if k not in known and not k.startswith(PREFIX)}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """A wrong number, a wrong word and an unknown name are all in one message, each by its variable."""
+    result = _streamproc(
+        "settings",
+        KAFKA_PORT="ninety",
+        STREAMPROC_LANGUAGE="fr",
+        STREAMPROC_LOGLEVEL="info",
+        GATEWAY_PORT="70000",
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    for name in ("KAFKA_PORT", "STREAMPROC_LANGUAGE", "STREAMPROC_LOGLEVEL: no such setting", "GATEWAY_PORT"):
+        assert name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    """What is set is what is in force, an empty variable counts as absent, and a key is never shown."""
+    shown = _streamproc("settings", GATEWAY_PORT="8080", KAFKA_PORT="", INGEST_API_KEY="hush").stdout
+    assert "GATEWAY_PORT=8080\n" in shown
+    assert "KAFKA_PORT=9092\n" in shown
+    assert "INGEST_API_KEY=(set)\n" in shown
+    assert "hush" not in shown
+
+
+def test_an_override_goes_before_the_environment(tmp_path: Path) -> None:
+    """A command's option wins; None leaves the setting alone; an unknown field is an error."""
+    assert load(data_dir=tmp_path).data_dir == tmp_path
+    assert load(data_dir=tmp_path).database_path == tmp_path / "streamproc.db"
+    assert load(data_dir=None) == load()
+    with pytest.raises(SettingsError, match="no_such_field"):
+        load(no_such_field=1)
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting once it is loaded."""
+    with pytest.raises(ValidationError):
+        load().kafka_port = 1  # type: ignore[misc]  # that it cannot be done is the point
+
+
+def test_a_key_is_not_in_the_repr() -> None:
+    """A logged settings object gives no key away."""
+    settings = load(ingest_api_key="hush")
+    assert "hush" not in repr(settings)
+    assert "hush" not in settings_now(settings)
+
+
+def test_every_setting_says_what_it_does() -> None:
+    """Each field has an upper-case variable of its own and a sentence."""
+    fields = Settings.model_fields.values()
+    assert len({field.alias for field in fields}) == len(fields)
+    for field in fields:
+        assert field.alias is not None
+        assert field.alias == field.alias.upper()
+        assert (field.description or "").endswith(".")
+
+
+def test_the_readme_tells_the_settings_as_they_are() -> None:
+    """The table between the marks is what `streamproc settings --markdown` prints."""
+    _, table, _ = README.read_text(encoding="utf-8").split(MARK)
+    assert table.strip() == settings_table()

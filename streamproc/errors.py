@@ -65,7 +65,14 @@ class StoreUnavailable(StoreError):  # noqa: N818  # named for what it is
 
 
 class RowsRefused(StoreError):  # noqa: N818
-    """The database refuses at least one row of the batch; nothing of the batch was written."""
+    """The database refuses at least one row of the batch; nothing of the batch was written.
+
+    `sensors` holds the keys that it does not know, where that is the reason.
+    """
+
+    def __init__(self, reason: str, sensors: frozenset[str] = frozenset()) -> None:
+        super().__init__(reason)
+        self.sensors = sensors
 
 
 class StaleOwner(StoreError):  # noqa: N818

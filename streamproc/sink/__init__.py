@@ -1,0 +1,1 @@
+"""Readings, predictions, events and notifications from their topics into the database, exactly once."""

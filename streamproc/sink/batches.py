@@ -1,0 +1,156 @@
+"""Pieces into batches that a transaction can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.core.chunk import Chunk
+from streamproc.records import DeadLetter
+from streamproc.sink.letters import letter
+from streamproc.sink.rows import Piece
+from streamproc.store.protocol import (
+    Batch,
+    EventColumns,
+    NotificationColumns,
+    Place,
+    PredictionColumns,
+    ReadingColumns,
+    join,
+    take,
+)
+
+#: Reasons and fields named in one dead letter; a record of thousands of rows may have as many.
+_TOLD = 5
+
+
+def since(chunk: Chunk, following: int | None) -> Chunk | None:
+    """The chunk without the records before this offset, None where that is all: they are written already."""
+    if following is None or not len(chunk) or chunk.offsets[0] >= following:
+        return chunk if len(chunk) else None
+    begin = int(np.searchsorted(chunk.offsets, following))
+    return cut(chunk, begin, len(chunk)) if begin < len(chunk) else None
+
+
+def cut(chunk: Chunk, begin: int, end: int) -> Chunk:
+    """Records begin..end-1 of a chunk."""
+    return Chunk(
+        chunk.topic,
+        chunk.partition,
+        chunk.offsets[begin:end],
+        chunk.timestamps[begin:end],
+        chunk.values[begin:end],
+        {index - begin: headers for index, headers in chunk.headers.items() if begin <= index < end},
+    )
+
+
+def split(piece: Piece, limit: int) -> Iterator[Piece]:
+    """The piece in parts of at most so many rows; a record is never split, however many it has."""
+    if len(piece.rows) <= limit:
+        yield piece
+        return
+    offsets = piece.rows.offset
+    begin = 0
+    while begin < len(offsets):
+        end = begin + limit
+        if end < len(offsets):
+            end = int(np.searchsorted(offsets, offsets[end]))  # back to the record's first row
+            end = end if end > begin else int(np.searchsorted(offsets, offsets[begin], side="right"))
+        end = min(end, len(offsets))
+        yield _part(piece, begin, end)
+        begin = end
+
+
+def _part(piece: Piece, begin: int, end: int) -> Piece:
+    """Rows begin..end-1, and all records up to the next part that have none."""
+    offsets, records = piece.rows.offset, piece.chunk.offsets
+    first = int(np.searchsorted(records, offsets[begin])) if begin else 0
+    last = int(np.searchsorted(records, offsets[end])) if end < len(offsets) else len(records)
+    chunk = cut(piece.chunk, first, last)
+    inside = [fault for fault in piece.letters if records[first] <= fault.offset <= records[last - 1]]
+    return Piece(chunk, take(piece.rows, np.arange(begin, end)), inside)
+
+
+def group(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
+    """Pieces in order, as many together as have no more rows than the limit (one that has is alone)."""
+    waiting: list[Piece] = []
+    rows = 0
+    for piece in pieces:
+        if waiting and rows + len(piece.rows) > limit:
+            yield waiting
+            waiting, rows = [], 0
+        waiting.append(piece)
+        rows += len(piece.rows)
+    if waiting:
+        yield waiting
+
+
+def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None]) -> Batch:
+    """The pieces' rows, and their partitions' offsets: from those standing in the database to the next."""
+    offsets = {}
+    for piece in pieces:
+        place = (piece.chunk.topic, piece.chunk.partition)
+        offsets[place] = (standing[place], piece.chunk.next_offset)
+    rows = [piece.rows for piece in pieces]
+    return Batch(
+        name,
+        offsets,
+        join([part for part in rows if isinstance(part, ReadingColumns)] or [ReadingColumns()]),
+        join([part for part in rows if isinstance(part, PredictionColumns)] or [PredictionColumns()]),
+        join([part for part in rows if isinstance(part, EventColumns)] or [EventColumns()]),
+        join([part for part in rows if isinstance(part, NotificationColumns)] or [NotificationColumns()]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Rows of a batch, by index, that the database does not take, and why."""
+
+    rows: list[int]
+    reasons: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+def without(whole: Batch, refused: Refusals) -> Batch:
+    """The batch's other rows, and its offsets."""
+    keep: NDArray[np.bool_] = np.ones(len(whole), dtype=np.bool_)
+    keep[refused.rows] = False
+    return whole.take(np.flatnonzero(keep))
+
+
+def letters(pieces: Sequence[Piece], whole: Batch, refused: Refusals) -> list[DeadLetter]:
+    """One dead letter for each record with refused rows; the reason has their number and the first causes."""
+    causes: dict[tuple[type, int, int], list[str]] = {}
+    ends = np.cumsum([0, *(len(table) for table in whole.tables())])
+    for row, reason in zip(refused.rows, refused.reasons, strict=True):
+        at = int(np.searchsorted(ends, row, side="right")) - 1
+        table, inside = whole.tables()[at], row - int(ends[at])
+        record = (type(table), int(table.partition[inside]), int(table.offset[inside]))
+        causes.setdefault(record, []).append(reason)
+    found = []
+    for (table_type, partition, offset), reasons in causes.items():
+        chunk, index = _record(pieces, table_type, partition, offset)
+        found.append(letter(chunk, index, _reason(reasons)))
+    return found
+
+
+def _record(pieces: Sequence[Piece], table: type, partition: int, offset: int) -> tuple[Chunk, int]:
+    """The chunk that a row's record is in, and its index there."""
+    for piece in pieces:
+        chunk = piece.chunk
+        if type(piece.rows) is table and chunk.partition == partition:
+            index = int(np.searchsorted(chunk.offsets, offset))
+            if index < len(chunk) and chunk.offsets[index] == offset:
+                return chunk, index
+    raise LookupError(f"no record {partition}/{offset} in the batch")  # rows are made of these pieces only
+
+
+def _reason(reasons: list[str]) -> str:
+    told = list(dict.fromkeys(reasons))
+    some = "; ".join(told[:_TOLD]) + ("; …" if len(told) > _TOLD else "")
+    return some if len(reasons) == 1 else f"{len(reasons)} rows: {some}"

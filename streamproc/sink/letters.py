@@ -1,0 +1,38 @@
+"""What the sink could not store, as it goes to the topic `dead-letter`."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import msgspec
+
+from streamproc.core.chunk import Chunk
+from streamproc.records import DeadLetter
+
+#: Kafka takes messages of up to 1 MiB by default; a payload whose JSON is longer than this is left where it
+#: is.
+PAYLOAD_LIMIT = 700_000
+
+
+def letter(chunk: Chunk, index: int, reason: str, field: str | None = None) -> DeadLetter:
+    """The dead letter for a record of a chunk; the same record and reason give the same letter."""
+    value = chunk.values[index]
+    payload, encoding = None, "utf-8"
+    if value is not None:
+        try:
+            payload = value.decode()
+        except UnicodeDecodeError:
+            payload, encoding = b64encode(value).decode(), "base64"
+        if len(msgspec.json.encode(payload)) > PAYLOAD_LIMIT:
+            payload, encoding = None, "utf-8"
+            reason = f"{reason} (its {len(value)} bytes are too many to repeat here)"
+    return DeadLetter(
+        stage="sink",
+        reason=reason,
+        topic=chunk.topic,
+        partition=chunk.partition,
+        offset=int(chunk.offsets[index]),
+        payload=payload,
+        encoding="base64" if encoding == "base64" else "utf-8",
+        field=field,
+    )

@@ -1,0 +1,22 @@
+"""What the sink counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+ROWS = Counter("streamproc_sink_rows", "Rows written that were not there before.", ["table"])
+KNOWN = Counter("streamproc_sink_known_rows", "Rows that were there already: a retry, or read again.")
+REFUSED = Counter("streamproc_sink_refused_rows", "Rows that the database does not take: dead letters.")
+LETTERS = Counter("streamproc_sink_dead_letters", "Records sent to the dead-letter topic by the sink.")
+RETRIES = Counter("streamproc_sink_retries", "Calls of the database that were tried again.", ["reason"])
+STALE = Counter("streamproc_sink_stale_batches", "Batches of a partition that another sink has moved on.")
+BATCH_ROWS = Histogram(
+    "streamproc_sink_batch_rows",
+    "Rows in one transaction.",
+    buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000),
+)
+SECONDS = Histogram(
+    "streamproc_sink_database_seconds",
+    "How long the database took for a batch.",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)

@@ -1,0 +1,202 @@
+"""Chunks into the database: each row once, each record's offset with its rows, whatever fails in between."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import asdict
+from time import monotonic
+from typing import TypeVar
+
+import numpy as np
+import structlog
+
+from streamproc.core.chunk import Chunk
+from streamproc.errors import RowsRefused, StaleOwner, StoreError, StoreUnavailable
+from streamproc.records import DeadLetter
+from streamproc.settings import Settings
+from streamproc.sink import metrics
+from streamproc.sink.batches import Refusals, batch, group, letters, since, split, without
+from streamproc.sink.rows import Decoder, Piece
+from streamproc.store.protocol import Batch, Place, Store, Written
+
+T = TypeVar("T")
+DeadLetters = Callable[[list[DeadLetter]], Awaitable[None]]
+
+#: First wait after a failure, doubled after each further one; a lock is mostly gone after the first.
+FIRST_PAUSE_SECONDS = 0.1
+#: Longest wait: how long after the database is back the sink may still stand still.
+LAST_PAUSE_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Writer:
+    """Writes chunks of the sink's topics for the group `sink`.
+
+    `dead_letters` must return once Kafka has what it was given; `pause` waits so many seconds, between two
+    tries.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        dead_letters: DeadLetters,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._dead_letters, self._pause = store, dead_letters, pause
+        self._limit = settings.sink_batch_rows
+        self._group = settings.topic("sink")
+        self._decoder = Decoder(settings.allowed_skew_ms, settings.topic_prefix)
+        self._standing: dict[Place, int | None] = {}
+        self._turn = asyncio.Lock()
+
+    async def positions(self, partitions: Collection[Place]) -> dict[Place, int]:
+        """Where to read on, by the database; a partition that it does not know starts at its beginning.
+
+        To be asked whenever partitions are assigned: what another sink wrote meanwhile is known afterwards.
+        """
+        async with self._turn:
+            return await self._positions(partitions)
+
+    async def _positions(self, partitions: Collection[Place]) -> dict[Place, int]:
+        known = await self._patiently(lambda: self._store.offsets(self._group))
+        self._standing.update((place, known.get(place)) for place in partitions)
+        return {place: known[place] for place in partitions if place in known}
+
+    async def write(self, chunks: Sequence[Chunk]) -> None:
+        """Write the rows of all chunks, each partition's in offset order, without those written before.
+
+        Tries for as long as the database is away; raises StaleOwner where another sink has a partition now.
+        Calls take turns: a database has one writer, and a batch of several chunks costs less.
+        """
+        places = {(chunk.topic, chunk.partition) for chunk in chunks}
+        async with self._turn:
+            try:
+                if not places <= self._standing.keys():
+                    await self._positions(places)
+                for pieces in group(self._pieces(chunks), self._limit):
+                    await self._write(pieces)
+            except BaseException:  # cancelled, say, and yet the transaction may succeed: ask again
+                for place in places:
+                    self._standing.pop(place, None)
+                raise
+
+    def _pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
+        following = dict(self._standing)
+        for chunk in chunks:
+            place = (chunk.topic, chunk.partition)
+            fresh = since(chunk, following[place])
+            if fresh is not None:
+                following[place] = fresh.next_offset
+                yield from split(self._decoder.piece(fresh), self._limit)
+
+    async def _write(self, pieces: list[Piece]) -> None:
+        """One transaction; dead letters go out before it, so that no offset passes a record not kept."""
+        rows = batch(self._group, pieces, self._standing)
+        await self._announce([fault for piece in pieces for fault in piece.letters])
+        started = monotonic()
+        while True:
+            try:
+                written = await self._commit(rows)
+                break
+            except RowsRefused as error:
+                refused = await self._refused(rows, error)
+                metrics.REFUSED.inc(len(refused.rows))
+                await self._announce(letters(pieces, rows, refused))
+                rows = without(rows, refused)
+        self._standing.update((place, following) for place, (_, following) in rows.offsets.items())
+        _count(rows, written, monotonic() - started)
+
+    async def _commit(self, rows: Batch) -> Written:
+        tried = 0
+
+        async def attempt() -> Written:
+            nonlocal tried
+            tried += 1
+            return await self._store.write(rows)
+
+        try:
+            return await self._patiently(attempt)
+        except StaleOwner:
+            # A commit may succeed and its answer be lost: then the offsets are where this batch has put them.
+            if tried > 1 and await self._is_written(rows):
+                return Written()
+            metrics.STALE.inc()
+            raise
+
+    async def _is_written(self, rows: Batch) -> bool:
+        known = await self._patiently(lambda: self._store.offsets(self._group))
+        return all(known.get(place) == following for place, (_, following) in rows.offsets.items())
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call's result, tried again for ever while the database is away."""
+        pauses = backoff()
+        while True:
+            try:
+                return await call()
+            except StoreUnavailable as error:
+                seconds = next(pauses)
+                metrics.RETRIES.labels(reason=type(error.__cause__ or error).__name__).inc()
+                _log.warning("database away, trying again", reason=str(error), in_seconds=round(seconds, 2))
+                await self._pause(seconds)
+
+    async def _announce(self, faults: list[DeadLetter]) -> None:
+        if faults:
+            _log.warning("records not stored", count=len(faults), first=faults[0].reason)
+            await self._dead_letters(faults)
+            metrics.LETTERS.inc(len(faults))
+
+    async def _refused(self, rows: Batch, error: RowsRefused) -> Refusals:
+        """Which rows the database does not take."""
+        if error.sensors:
+            return _unknown(rows, error.sensors)
+        refused = Refusals([], [])
+        await self._halve(rows, list(range(len(rows))), refused, None)
+        if not refused:  # none by itself: only together. What comes last is then what is too much
+            await self._halve(rows, list(range(len(rows))), refused, [])
+        if not refused:
+            raise StoreError(f"the database refuses a batch, but none of its rows: {error}") from error
+        return refused
+
+    async def _halve(self, rows: Batch, at: list[int], refused: Refusals, accepted: list[int] | None) -> None:
+        """Find the refused ones of these rows; each part is tried with what is `accepted`, where that is kept."""
+        try:
+            tried = np.array([*(accepted or []), *at], dtype=np.intp)
+            await self._patiently(lambda: self._store.probe(rows.take(tried)))
+        except RowsRefused as error:
+            if len(at) > 1:
+                middle = len(at) // 2
+                await self._halve(rows, at[:middle], refused, accepted)
+                await self._halve(rows, at[middle:], refused, accepted)
+            elif at:
+                refused.rows.append(at[0])
+                refused.reasons.append(str(error))
+        else:
+            if accepted is not None:
+                accepted.extend(at)
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait after each failure in a row: doubled up to the longest, less up to half by chance."""
+    longest = FIRST_PAUSE_SECONDS
+    while True:
+        yield longest * random.uniform(0.5, 1)  # noqa: S311  # keeps several sinks from coming at once
+        longest = min(2 * longest, LAST_PAUSE_SECONDS)
+
+
+def _unknown(rows: Batch, sensors: frozenset[str]) -> Refusals:
+    names = [sensor for table in rows.tables() for sensor in table.sensor]
+    found = [row for row, sensor in enumerate(names) if sensor in sensors]
+    return Refusals(found, [f"unknown sensor {names[row]}" for row in found])
+
+
+def _count(rows: Batch, written: Written, seconds: float) -> None:
+    counts = asdict(written)
+    for table, count in counts.items():
+        metrics.ROWS.labels(table=table).inc(count)
+    metrics.KNOWN.inc(len(rows) - sum(counts.values()))
+    metrics.BATCH_ROWS.observe(len(rows))
+    metrics.SECONDS.observe(seconds)

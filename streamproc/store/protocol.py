@@ -1,0 +1,195 @@
+"""What the sink and the registry ask of a database, and the batches that they hand it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.records import Notification, SensorEntry, SeverityEvent
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+#: A topic's broker name and a partition of it.
+Place = tuple[str, int]
+
+
+def _ints() -> Ints:
+    return np.empty(0, dtype=np.int64)
+
+
+def _floats() -> Floats:
+    return np.empty(0, dtype=np.float64)
+
+
+def _bools() -> NDArray[np.bool_]:
+    return np.empty(0, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingColumns:
+    """Rows for `sensor_readings`, columns of shape (n,), times in ms; `dedupe_ms` and `key` identify each."""
+
+    sensor: list[str] = field(default_factory=list)
+    device: list[str | None] = field(default_factory=list)
+    value: Floats = field(default_factory=_floats)
+    ts: Ints = field(default_factory=_ints)
+    received: Ints = field(default_factory=_ints)
+    dedupe_ms: Ints = field(default_factory=_ints)
+    key: Ints = field(default_factory=_ints)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionColumns:
+    """Rows for `predictions`, all columns of shape (n,); times in ms, `model` as `name` or `name@version`."""
+
+    sensor: list[str] = field(default_factory=list)
+    model: list[str] = field(default_factory=list)
+    made_at: Ints = field(default_factory=_ints)
+    target: Ints = field(default_factory=_ints)
+    value: Floats = field(default_factory=_floats)
+    lower: Floats = field(default_factory=_floats)
+    upper: Floats = field(default_factory=_floats)
+    confidence: Floats = field(default_factory=_floats)
+    anomaly_score: Floats = field(default_factory=_floats)
+    is_anomaly: NDArray[np.bool_] = field(default_factory=_bools)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+@dataclass(frozen=True, slots=True)
+class EventColumns:
+    """Rows for `ml_events`, of shape (n,)."""
+
+    sensor: list[str] = field(default_factory=list)
+    event: list[SeverityEvent] = field(default_factory=list)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationColumns:
+    """Rows for `alert_notifications`, of shape (n,)."""
+
+    sensor: list[str] = field(default_factory=list)
+    notification: list[Notification] = field(default_factory=list)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+Columns = ReadingColumns | PredictionColumns | EventColumns | NotificationColumns
+C = TypeVar("C", bound=Columns)
+
+
+def take(columns: C, at: NDArray[np.intp]) -> C:
+    """The rows at these indexes, in their order."""
+    picked: dict[str, Any] = {}
+    for column in fields(columns):
+        values = getattr(columns, column.name)
+        picked[column.name] = [values[i] for i in at.tolist()] if isinstance(values, list) else values[at]
+    return type(columns)(**picked)
+
+
+def join(parts: Sequence[C]) -> C:
+    """The rows of all parts (at least one) one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: dict[str, Any] = {}
+    for column in fields(parts[0]):
+        values = [getattr(part, column.name) for part in parts]
+        lists = isinstance(values[0], list)
+        joined[column.name] = [row for part in values for row in part] if lists else np.concatenate(values)
+    return type(parts[0])(**joined)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows and offsets that are written together or not at all.
+
+    `offsets` maps a partition to the next offset that the database must hold now (None: nothing yet) and
+    the one that it holds afterwards.
+    """
+
+    group: str
+    offsets: dict[Place, tuple[int | None, int]] = field(default_factory=dict)
+    readings: ReadingColumns = field(default_factory=ReadingColumns)
+    predictions: PredictionColumns = field(default_factory=PredictionColumns)
+    events: EventColumns = field(default_factory=EventColumns)
+    notifications: NotificationColumns = field(default_factory=NotificationColumns)
+
+    def __len__(self) -> int:
+        return sum(len(table) for table in self.tables())
+
+    def tables(self) -> tuple[ReadingColumns, PredictionColumns, EventColumns, NotificationColumns]:
+        """The rows by table; counted through in this order, row i of the batch is one of them."""
+        return self.readings, self.predictions, self.events, self.notifications
+
+    def take(self, at: NDArray[np.intp]) -> Batch:
+        """The batch with only the rows at these indexes, ascending, and the same offsets."""
+        ends = np.cumsum([0, *(len(table) for table in self.tables())])
+        cuts = np.searchsorted(at, ends)
+        r, p, e, n = (at[a:b] - end for a, b, end in zip(cuts, cuts[1:], ends, strict=False))
+        return Batch(
+            self.group,
+            self.offsets,
+            take(self.readings, r),
+            take(self.predictions, p),
+            take(self.events, e),
+            take(self.notifications, n),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows that were not there before, by table; the others of the batch were written already."""
+
+    readings: int = 0
+    predictions: int = 0
+    events: int = 0
+    notifications: int = 0
+
+
+class Store(Protocol):
+    """A database; each call is one transaction. All raise StoreUnavailable or StoreError, too."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+
+    async def close(self) -> None:
+        """Let go of the database; what is under way is finished first."""
+
+    async def offsets(self, group: str) -> dict[Place, int]:
+        """The next offset of each partition that the group has written."""
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the new rows and move the offsets on, or nothing: raises RowsRefused or StaleOwner."""
+
+    async def probe(self, batch: Batch) -> None:
+        """Raise RowsRefused where `write` would; nothing is written, and offsets do not matter."""
+
+    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+        """Make the registry hold these entries, and return them as they stand; a change raises the version.
+
+        A `device` or `sensor_id` of None leaves what is there. Raises RegistryError for a `sensor_id` of
+        another.
+        """
+
+    async def entries(self) -> list[SensorEntry]:
+        """All entries of the registry, by sensor."""

@@ -1,0 +1,183 @@
+"""The SQLite store: one file, one connection that writes, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
+from streamproc.records import SensorEntry
+from streamproc.store import sqlite_entries, sqlite_rows
+from streamproc.store.migrations import migrate, scripts
+from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.sqlite_sensors import Sensors
+
+T = TypeVar("T")
+
+#: How long a call waits in SQLite for another writer before the caller is told. A registry edit takes
+#: milliseconds.
+BUSY_MS = 1_000
+
+# WAL lets people read while the sink writes. NORMAL: after a power cut the last transactions may be gone,
+# but each as a whole, its offsets with its rows, and Kafka gives the records again; a commit costs no
+# fsync.
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "temp_store = MEMORY")
+
+_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+}
+#: After these a connection may be of no more use: the next call opens another.
+_BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+
+
+def connection(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
+    """A connection as the store has it; it commits where it is told to. The folder is made where missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = sqlite3.connect(path, timeout=busy_ms / 1000, isolation_level=None)
+    try:
+        for pragma in _PRAGMAS:
+            opened.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+class SqliteStore:
+    """A store in one SQLite file; other processes may read it, and write to it between transactions.
+
+    With `auto_register` a sensor or device seen for the first time is registered in the transaction that
+    writes its rows; without it such rows are refused.
+    """
+
+    def __init__(self, path: Path, *, auto_register: bool = False, busy_ms: int = BUSY_MS) -> None:
+        self._path, self._busy_ms = path, busy_ms
+        self._sensors = Sensors(auto_register=auto_register)
+        self._models: dict[str, int] = {}
+        self._connection: sqlite3.Connection | None = None
+        self._file: int | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date."""
+        await self._run(self._connected)
+
+    async def close(self) -> None:
+        """Let go of the file; what is under way is finished first."""
+        await self._run(self._disconnect)
+        self._thread.shutdown(wait=False)
+
+    async def offsets(self, group: str) -> dict[Place, int]:
+        """The next offset of each partition that the group has written."""
+        return await self._run(lambda: sqlite_rows.offsets(self._connected(), group))
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""
+        return await self._run(lambda: self._write(batch))
+
+    async def probe(self, batch: Batch) -> None:
+        """Raise RowsRefused where `write` would on account of the rows; write nothing."""
+        await self._run(lambda: self._probe(batch))
+
+    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+        """Make the registry hold these entries, and return them as they stand."""
+        return await self._run(lambda: self._save(entries))
+
+    async def entries(self) -> list[SensorEntry]:
+        """All entries of the registry, by sensor."""
+        return await self._run(lambda: sqlite_entries.entries(self._connected()))
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, call)
+
+    def _translated(self, call: Callable[[], T]) -> T:
+        """The call's result, its errors as the store's own."""
+        try:
+            return call()
+        except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
+            raise RowsRefused(str(error)) from error
+        except sqlite3.Error as error:
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest says more of the same
+            if code in _BROKEN:
+                self._disconnect()
+            kind = StoreUnavailable if code in _AWAY else StoreError
+            raise kind(f"{self._path}: {error}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and self._inode() != self._file:
+            self._disconnect()  # the file was replaced; what is written to the old one, nobody sees
+        if self._connection is None:
+            opened = connection(self._path, self._busy_ms)
+            try:
+                migrate(opened, scripts("sqlite"))
+                self._file = self._inode()
+            except BaseException:
+                opened.close()
+                raise
+            self._connection = opened
+        return self._connection
+
+    def _inode(self) -> int | None:
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def _disconnect(self) -> None:
+        self._forget()
+        if self._connection is not None:
+            opened, self._connection = self._connection, None
+            opened.close()
+
+    def _forget(self) -> None:
+        self._sensors.forget()
+        self._models.clear()
+
+    @contextmanager
+    def _transaction(self, end: str = "COMMIT") -> Iterator[sqlite3.Connection]:
+        opened = self._connected()
+        opened.execute(
+            "BEGIN IMMEDIATE"
+        )  # the write lock at once: a transaction that waits for it later may fail
+        try:
+            yield opened
+            opened.execute(end)
+        except BaseException:
+            self._forget()  # ids given out in it are void
+            if opened.in_transaction:  # SQLite ends some by itself: disk full, I/O error
+                opened.execute("ROLLBACK")
+            raise
+
+    def _write(self, batch: Batch) -> Written:
+        with self._transaction() as opened:
+            sqlite_rows.advance(opened, batch)
+            return sqlite_rows.write(opened, batch, self._sensors, self._models)
+
+    def _probe(self, batch: Batch) -> None:
+        with self._transaction("ROLLBACK") as opened:
+            sqlite_rows.write(opened, batch, self._sensors, self._models)
+        self._forget()
+
+    def _save(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+        opened = self._connected()
+        opened.execute("PRAGMA synchronous = FULL")  # nobody sends an edit again: it must outlive a power cut
+        try:
+            with self._transaction():
+                return sqlite_entries.save(opened, entries)
+        finally:
+            opened.execute("PRAGMA synchronous = NORMAL")

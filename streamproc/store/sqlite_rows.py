@@ -1,0 +1,185 @@
+"""The rows of a batch into SQLite, inside a transaction that the caller begins and ends.
+
+Only a conflict of identity is passed over, never another fault: hence ON CONFLICT (…), not INSERT OR
+IGNORE, which would drop a row that breaks any rule without a word.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streamproc.errors import StaleOwner
+from streamproc.records import SeverityEvent
+from streamproc.store.protocol import (
+    Batch,
+    EventColumns,
+    NotificationColumns,
+    Place,
+    PredictionColumns,
+    ReadingColumns,
+    Written,
+)
+from streamproc.store.sqlite_sensors import Sensors
+from streamproc.store.stamps import iso
+
+INSERT_READING = (
+    "INSERT INTO sensor_readings (sensor_id, value, device_timestamp, timestamp, dedupe_ms, reading_key,"
+    " kafka_partition, kafka_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ONCE_READING = f"{INSERT_READING} ON CONFLICT (dedupe_ms, reading_key) DO NOTHING"
+_ONCE_PREDICTION = (
+    "INSERT INTO predictions (sensor_id, model_id, predicted_value, confidence, predicted_at,"
+    " target_timestamp, is_anomaly, anomaly_score, lower, upper) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (sensor_id, target_timestamp, model_id, predicted_at) DO NOTHING"
+)
+_ONCE_EVENT = (
+    "INSERT INTO ml_events (event_id, sensor_id, device_id, event_type, event_code, title, message,"
+    " recommended_action, severity, previous_severity, status, created_at, payload)"
+    " VALUES (?1, ?2, (SELECT device_id FROM sensors WHERE id = ?2),"
+    " ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    " ON CONFLICT (event_id) DO NOTHING"
+)
+# The event that ends a state; `id` tells which came first where two have the same time.
+_RESOLVE = (
+    "UPDATE ml_events SET status = 'resolved' WHERE sensor_id = ? AND status = 'active' AND created_at <= ?"
+    " AND id < (SELECT id FROM ml_events WHERE event_id = ?)"
+)
+_ONCE_NOTIFICATION = (
+    "INSERT INTO alert_notifications (notification_id, source, source_event_id, sensor_id, severity, title,"
+    " message, created_at) VALUES (?, 'ml_event', ?, ?, ?, ?, ?, ?) ON CONFLICT (notification_id) DO NOTHING"
+)
+
+
+def offsets(connection: sqlite3.Connection, group: str) -> dict[Place, int]:
+    """The next offset of each partition that the group has written."""
+    query = 'SELECT topic, "partition", next_offset FROM stream_offsets WHERE consumer_group = ?'
+    return {(topic, partition): offset for topic, partition, offset in connection.execute(query, (group,))}
+
+
+def advance(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Move the offsets on; raises StaleOwner where one is not what the batch expects."""
+    for (topic, partition), (expected, following) in batch.offsets.items():
+        if expected is None:
+            moved = connection.execute(
+                'INSERT INTO stream_offsets (consumer_group, topic, "partition", next_offset)'
+                ' VALUES (?, ?, ?, ?) ON CONFLICT (consumer_group, topic, "partition") DO NOTHING',
+                (batch.group, topic, partition, following),
+            )
+        else:
+            moved = connection.execute(
+                "UPDATE stream_offsets SET next_offset = ?"
+                ' WHERE consumer_group = ? AND topic = ? AND "partition" = ? AND next_offset = ?',
+                (following, batch.group, topic, partition, expected),
+            )
+        if moved.rowcount != 1:
+            raise StaleOwner(f"{topic}/{partition}: the database does not hold {expected} as its next offset")
+
+
+def write(connection: sqlite3.Connection, batch: Batch, sensors: Sensors, models: dict[str, int]) -> Written:
+    """Insert the rows that are not there yet."""
+    ids = sensors.resolve(connection, batch)
+    return Written(
+        readings=_readings(connection, batch.readings, ids),
+        predictions=_predictions(connection, batch.predictions, ids, models),
+        events=_events(connection, batch.events, ids),
+        notifications=_notifications(connection, batch.notifications, ids),
+    )
+
+
+def reading_columns(rows: ReadingColumns, ids: dict[str, int]) -> tuple[list[Any], ...]:
+    """The parameters of INSERT_READING, as columns."""
+    return (
+        list(map(ids.__getitem__, rows.sensor)),
+        rows.value.tolist(),
+        iso(rows.ts),
+        iso(rows.received),
+        rows.dedupe_ms.tolist(),
+        rows.key.tolist(),
+        rows.partition.tolist(),
+        rows.offset.tolist(),
+    )
+
+
+def _readings(connection: sqlite3.Connection, rows: ReadingColumns, ids: dict[str, int]) -> int:
+    if not len(rows):
+        return 0
+    return connection.executemany(_ONCE_READING, zip(*reading_columns(rows, ids), strict=True)).rowcount
+
+
+def _predictions(
+    connection: sqlite3.Connection, rows: PredictionColumns, ids: dict[str, int], models: dict[str, int]
+) -> int:
+    if not len(rows):
+        return 0
+    for model in set(rows.model) - models.keys():
+        models[model] = _model(connection, model)
+    columns = (
+        map(ids.__getitem__, rows.sensor),
+        map(models.__getitem__, rows.model),
+        rows.value.tolist(),
+        rows.confidence.tolist(),
+        iso(rows.made_at),
+        iso(rows.target),
+        rows.is_anomaly.astype(np.int64).tolist(),
+        rows.anomaly_score.tolist(),
+        rows.lower.tolist(),
+        rows.upper.tolist(),
+    )
+    return connection.executemany(_ONCE_PREDICTION, zip(*columns, strict=True)).rowcount
+
+
+def _model(connection: sqlite3.Connection, model: str) -> int:
+    name, _, version = model.partition("@")
+    row = (name, version or "1")
+    connection.execute(
+        "INSERT INTO ml_models (name, version) VALUES (?, ?) ON CONFLICT (name, version) DO NOTHING", row
+    )
+    number: int
+    (number,) = connection.execute("SELECT id FROM ml_models WHERE name = ? AND version = ?", row).fetchone()
+    return number
+
+
+def _events(connection: sqlite3.Connection, rows: EventColumns, ids: dict[str, int]) -> int:
+    if not len(rows):
+        return 0
+    stamps = iso(np.array([event.at for event in rows.event], dtype=np.int64))
+    numbers = [ids[sensor] for sensor in rows.sensor]
+    inserted = connection.executemany(
+        _ONCE_EVENT, (_event(*row) for row in zip(rows.event, numbers, stamps, strict=True))
+    ).rowcount
+    names = (event.event_id for event in rows.event)
+    connection.executemany(_RESOLVE, zip(numbers, stamps, names, strict=True))
+    return inserted
+
+
+def _event(event: SeverityEvent, sensor_id: int, stamp: str) -> tuple[object, ...]:
+    payload = {"cause": event.cause, "value": event.value, "lineage": event.lineage, "version": event.version}
+    return (
+        event.event_id,
+        sensor_id,
+        "severity_change",
+        event.cause,
+        f"{event.severity.name}: {event.cause.replace('_', ' ')}",
+        event.explanation,
+        event.recommended_action,
+        event.severity.name,
+        event.previous.name,
+        "active" if event.severity else "resolved",
+        stamp,
+        msgspec.json.encode(payload).decode(),
+    )
+
+
+def _notifications(connection: sqlite3.Connection, rows: NotificationColumns, ids: dict[str, int]) -> int:
+    if not len(rows):
+        return 0
+    stamps = iso(np.array([row.at for row in rows.notification], dtype=np.int64))
+    parameters = (
+        (row.notification_id, row.event_id, ids[sensor], row.severity.name, row.title, row.message, stamp)
+        for row, sensor, stamp in zip(rows.notification, rows.sensor, stamps, strict=True)
+    )
+    return connection.executemany(_ONCE_NOTIFICATION, parameters).rowcount

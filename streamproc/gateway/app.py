@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streamproc.errors import GatewayError, SettingsError
@@ -86,12 +88,24 @@ async def serve(
 def _runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
+        logger=_quiet_log(),
         access_log=None,  # a line a request would cost as much as the request; /metrics counts them
         auto_decompress=False,  # bodies are taken as they are: nothing may grow before its size is checked
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
         lingering_time=_LINGER_SECONDS,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
+
+
+def _quiet_log() -> logging.Logger:
+    """aiohttp's log without a traceback for each thing sent that is no HTTP: anyone could fill a disk."""
+    quiet = logging.getLogger("streamproc.gateway.http")
+    quiet.addFilter(_is_ours)
+    return quiet
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:

@@ -1,0 +1,487 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from streamproc.core.codec import Packet, Single, parse
+from streamproc.errors import KafkaUnavailable
+from streamproc.gateway.app import build
+from streamproc.gateway.intake import Message
+from streamproc.gateway.problems import KINDS
+from streamproc.gateway.publisher import Ack
+from streamproc.settings import Settings
+
+Client = TestClient[web.Request, web.Application]
+DEVICE = "00000000-0000-0000-0000-00000000000A"
+NOW = 1_700_000_000
+
+
+@dataclass
+class MemoryPublisher:
+    """Keeps what is sent; `gate` holds acknowledgements back, `away` is why there are none."""
+
+    topic: str = "readings"
+    sent: list[tuple[Message, int]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    away: str | None = None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
+        """Keep the messages, once the gate is open."""
+        if self.away:
+            raise KafkaUnavailable(self.away)
+        self.reached.set()
+        await self.gate.wait()
+        first = len(self.sent)
+        self.sent += [(message, now_ms) for message in messages]
+        return [Ack(len(message.key) % 3, first + index) for index, message in enumerate(messages)]
+
+    async def fault(self) -> str | None:
+        """Tell why there is no Kafka."""
+        return self.away
+
+
+@pytest.fixture
+def publisher() -> MemoryPublisher:
+    """Give a Kafka in memory."""
+    return MemoryPublisher()
+
+
+@pytest.fixture
+async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
+    """Give a client of a gateway with small limits."""
+    async for each in serving(publisher):
+        yield each
+
+
+async def serving(publisher: MemoryPublisher, **settings: Any) -> AsyncIterator[Client]:
+    """Serve a gateway with small limits, where `settings` do not say otherwise."""
+    small = {
+        "body_limit_bytes": 4_096,
+        "packet_readings_limit": 20,
+        "body_timeout_seconds": 0.2,
+        "in_flight_limit": 2,
+        "in_flight_limit_bytes": 1_048_576,
+    }
+    app = build(Settings.model_validate({**small, **settings}), publisher)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+def packet(*values: object, **more: object) -> bytes:
+    """Make a packet of these values."""
+    readings = [{"sensor_uuid": f"s{index}", "value": value} for index, value in enumerate(values)]
+    return msgspec.json.encode({"device_uuid": DEVICE, "readings": readings, **more})
+
+
+async def problem(response: ClientResponse, status: int, kind: str) -> dict[str, Any]:
+    """Check that the answer is this problem, whole, and return it."""
+    body: dict[str, Any] = msgspec.json.decode(await response.read())
+    assert (response.status, body["type"]) == (status, f"urn:streamproc:problem:{kind}")
+    assert response.content_type == "application/problem+json"
+    assert body["status"] == status
+    assert body["title"] == KINDS[kind][1]
+    assert body["detail"]
+    return body
+
+
+async def test_packet_is_published_before_the_answer(client: Client, publisher: MemoryPublisher) -> None:
+    """202 tells the record's place; key is the device in lower case, the value the packet."""
+    response = await client.post("/ingest/packets", data=packet(1, 2.5, ts=NOW, packet_id="p"))
+    assert response.status == 202
+    assert await response.json() == {"accepted": 2, "topic": "readings", "partition": 0, "offset": 0}
+    [(message, _)] = publisher.sent
+    assert message.key == DEVICE.lower()
+    assert parse(message.value) == parse(packet(1, 2.5, ts=NOW, packet_id="p"))
+
+
+async def test_no_answer_before_the_acknowledgement(client: Client, publisher: MemoryPublisher) -> None:
+    """As long as Kafka has not acknowledged there is no 202."""
+    publisher.gate.clear()
+    posting = asyncio.create_task(client.post("/ingest/packets", data=packet(1)))
+    await asyncio.wait_for(publisher.reached.wait(), 5)
+    assert not posting.done()
+    publisher.gate.set()
+    assert (await posting).status == 202
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=latin-9", ""],
+)
+async def test_content_type_does_not_matter(client: Client, content_type: str) -> None:
+    """`curl -d` says that its JSON is a form; it is taken as what it is."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = await client.post(
+        "/ingest/packets",
+        data=packet(1),
+        headers=headers,
+        skip_auto_headers=["Content-Type"],
+    )
+    assert response.status == 202
+
+
+async def test_byte_order_mark_is_tolerated(client: Client, publisher: MemoryPublisher) -> None:
+    """A BOM before the JSON, as some Windows clients send it, does not reach the topic."""
+    response = await client.post("/ingest/packets", data=b"\xef\xbb\xbf" + packet(1))
+    assert response.status == 202
+    assert publisher.sent[0][0].value.startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "value"),
+    [
+        (b'{"sensor_id": 1, "value": 23.5}', "1", Single(23.5, sensor_id=1)),
+        (b'{"sensor_id": "Ab", "value": 1}', "ab", Single(1.0, sensor_id="Ab")),
+        (b'{"sensor_uuid": "U", "value": 1, "ts": 5}', "u", Single(1.0, sensor_uuid="U", ts=5.0)),
+        (
+            b'{"sensor_uuid": "U", "device_uuid": "D", "value": 1}',
+            "d",
+            Single(1.0, sensor_uuid="U", device_uuid="D"),
+        ),
+    ],
+)
+async def test_legacy_reading(
+    client: Client, publisher: MemoryPublisher, body: bytes, key: str, value: Single
+) -> None:
+    """A reading by itself is keyed by its device where it names one, else by its sensor."""
+    response = await client.post("/ingest/readings", data=body)
+    assert response.status == 202
+    assert (await response.json())["accepted"] == 1
+    [(message, _)] = publisher.sent
+    assert (message.key, parse(message.value)) == (key, value)
+
+
+@pytest.mark.parametrize("wrap", [b'{"readings": %s}', b"%s"])
+async def test_legacy_bulk(client: Client, publisher: MemoryPublisher, wrap: bytes) -> None:
+    """Each reading of a bulk is a record of its own, in its sensor's partition; the answer counts them."""
+    rows = b'[{"sensor_id":1,"value":1}, {"sensor_id":2,"value":2}, {"sensor_id":10,"value":3,"ts":9}]'
+    response = await client.post("/ingest/readings/bulk", data=wrap % rows)
+    assert response.status == 202
+    assert await response.json() == {
+        "accepted": 3,
+        "topic": "readings",
+        "partitions": [
+            {"partition": 1, "records": 2, "first_offset": 0, "last_offset": 1},
+            {"partition": 2, "records": 1, "first_offset": 2, "last_offset": 2},
+        ],
+    }
+    assert [message.key for message, _ in publisher.sent] == ["1", "2", "10"]
+    assert len({now for _, now in publisher.sent}) == 1
+
+
+PACKETS, READINGS, BULK = "/ingest/packets", "/ingest/readings", "/ingest/readings/bulk"
+ITEM = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": 1}, {"sensor_uuid": "b", %s}]}'
+
+INVALID = [
+    (PACKETS, "null", None),
+    (PACKETS, "[]", None),
+    (PACKETS, "{}", "device_uuid"),
+    (PACKETS, '{"device_uuid": "d"}', "readings"),
+    (PACKETS, '{"device_uuid": "d", "readings": []}', "readings"),
+    (PACKETS, '{"device_uuid": "d", "readings": {}}', "readings"),
+    (PACKETS, '{"device_uuid": "", "readings": []}', "device_uuid"),
+    (PACKETS, '{"device_uuid": 7, "readings": []}', "device_uuid"),
+    (PACKETS, '{"sensor_id": 1, "value": 1}', "sensor_id"),
+    (PACKETS, ITEM % '"value": "warm"', "readings[1].value"),
+    (PACKETS, ITEM % '"value": true', "readings[1].value"),
+    (PACKETS, ITEM % '"value": null', "readings[1].value"),
+    (PACKETS, ITEM % '"value": NaN', "readings[1].value"),
+    (PACKETS, ITEM % '"value": -Infinity', "readings[1].value"),
+    (PACKETS, ITEM % '"value": 1e400', "readings[1].value"),
+    (PACKETS, ITEM % '"value": 1e101', "readings[1].value"),
+    (PACKETS, ITEM % '"ts": 1', "readings[1].value"),
+    (PACKETS, ITEM % '"value": 1, "unit": "C"', "readings[1].unit"),
+    (PACKETS, ITEM % '"value": 1, "ts": -1', "readings[1].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": NaN', "readings[1].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": 1700000000000', "readings[1].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": "yesterday"', "readings[1].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": "1969-12-31"', "readings[1].ts"),
+    (READINGS, "{}", "value"),
+    (READINGS, '{"value": 1}', "sensor_uuid"),
+    (READINGS, '{"sensor_id": -1, "value": 1}', "sensor_id"),
+    (READINGS, '{"sensor_id": 1.5, "value": 1}', "sensor_id"),
+    (READINGS, '{"sensor_id": 1, "value": Infinity}', "value"),
+    (READINGS, '{"sensor_id": 1, "value": 1, "ts": ""}', "ts"),
+    (BULK, "5", None),
+    (BULK, "[]", None),
+    (BULK, '{"readings": []}', "readings"),
+    (BULK, '{"readings": [{"sensor_id": 1, "value": 1}, {"value": 1}]}', "readings[1].sensor_id"),
+    (BULK, '[{"sensor_id": 1, "value": nan}]', "[0].value"),
+    (BULK, '{"readings": [{"sensor_id": 1, "value": 1, "ts": "x"}]}', "readings[0].ts"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "name"), INVALID)
+async def test_invalid_readings_name_their_field(
+    client: Client, publisher: MemoryPublisher, path: str, body: str, name: str | None
+) -> None:
+    """JSON that is no reading gets 422 with the field, and nothing is published."""
+    answer = await problem(await client.post(path, data=body), 422, "invalid")
+    assert answer.get("field") == name
+    assert name is None or name in answer["detail"]
+    assert not publisher.sent
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"  ",
+        b"device_uuid=d",
+        b"{",
+        packet(1)[:-1],
+        packet(1) + b"x",
+        packet(1).replace(b"s0", b"\xff"),
+        packet(1).decode().encode("utf-16"),
+        b'{"device_uuid": "\\ud800", "readings": [{"sensor_uuid": "a", "value": 1}]}',
+        b"\x00",
+    ],
+)
+async def test_malformed_json(client: Client, publisher: MemoryPublisher, body: bytes) -> None:
+    """What is no JSON, or not UTF-8, gets 400."""
+    await problem(await client.post("/ingest/packets", data=body), 400, "malformed")
+    assert not publisher.sent
+
+
+@pytest.mark.parametrize("path", [PACKETS, READINGS, BULK])
+@pytest.mark.parametrize("before", [b"", b'{"readings":', b'{"device_uuid":"d","readings":[{"ts":', b'{"a":'])
+async def test_deep_nesting_is_harmless(path: str, before: bytes) -> None:
+    """Half a million brackets are refused like any other nonsense."""
+    async for client in serving(MemoryPublisher(), body_limit_bytes=1_000_000):
+        response = await client.post(path, data=before + b"[" * 500_000)
+        assert response.status in {400, 422}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (PACKETS, '{"device_uuid":"d","ts":%d,"readings":[{"sensor_uuid":"a","value":1}]}', "ts"),
+        (PACKETS, '{"device_uuid":"d","readings":[{"sensor_uuid":"a","value":1,"ts":%d}]}', "readings[0].ts"),
+        (READINGS, '{"sensor_id":1,"value":1,"ts":%d}', "ts"),
+        (BULK, '[{"sensor_id":1,"value":1,"ts":%d}]', "readings[0].ts"),
+    ],
+)
+async def test_time_from_the_future(client: Client, path: str, body: str, name: str) -> None:
+    """A `ts` further ahead than the allowed skew gets 422 that names it."""
+    answer = await problem(await client.post(path, data=body % 4_000_000_000), 422, "ts-ahead")
+    assert answer["field"] == name
+
+
+async def test_too_many_readings(client: Client) -> None:
+    """More readings than a packet may hold get 413."""
+    await problem(await client.post(PACKETS, data=packet(*range(21))), 413, "too-many-readings")
+    rows = msgspec.json.encode([{"sensor_id": 1, "value": 1}] * 21)
+    await problem(await client.post(BULK, data=rows), 413, "too-many-readings")
+    assert (await client.post(PACKETS, data=packet(*range(20)))).status == 202
+
+
+async def test_packet_larger_than_a_record() -> None:
+    """A packet that fits the body but not a record of Kafka's gets 413 that says so."""
+    limits = {
+        "body_limit_bytes": 4_000_000,
+        "packet_readings_limit": 100_000,
+        "in_flight_limit_bytes": 9_000_000,
+    }
+    async for client in serving(MemoryPublisher(), **limits):
+        answer = await problem(
+            await client.post(PACKETS, data=io.BytesIO(packet(*range(40_000)))), 413, "too-large"
+        )
+        assert "in parts" in answer["detail"]
+
+
+async def test_body_too_large_by_its_length(client: Client) -> None:
+    """A body that says it is too large gets 413 though none of it has come."""
+    async with connect(client) as (reader, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 413")
+        assert b"Connection: close" in head
+
+
+async def test_body_too_large_while_it_comes(client: Client) -> None:
+    """A chunked body that does not end gets 413 as soon as it is too large."""
+    async with connect(client) as (reader, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"1000\r\n" + b" " * 4_096 + b"\r\n" + b"1\r\n \r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 413")
+
+
+async def test_expect_continue(client: Client) -> None:
+    """Who asks first is told to go on, or gets the refusal in place of sending the body."""
+    head = b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    body = packet(1)
+    for length, answer in ((len(body), b"HTTP/1.1 100"), (99_999, b"HTTP/1.1 413")):
+        async with connect(client) as (reader, writer):
+            writer.write(head % length)
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(answer)
+            if answer.endswith(b"100"):
+                writer.write(body)
+                assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 202")
+
+
+async def test_slow_body(client: Client) -> None:
+    """A body that stays away gets 408, and the connection is closed."""
+    async with connect(client) as (reader, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 408")
+        assert b"Connection: close" in head
+
+
+async def test_broken_framing(client: Client) -> None:
+    """A chunk size that is no number gets a 4xx."""
+    async with connect(client) as (reader, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"zz\r\n{}\r\n")
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+
+
+async def test_compressed_body_is_refused(client: Client) -> None:
+    """A content encoding is refused, with what is taken, before anything is inflated."""
+    body = gzip.compress(packet(1))
+    response = await client.post(PACKETS, data=body, headers={"Content-Encoding": "gzip"})
+    await problem(response, 415, "encoding")
+    assert response.headers["Accept-Encoding"] == "identity"
+
+
+async def test_unknown_paths_and_methods(client: Client) -> None:
+    """What is not there gets 404, a wrong method 405 with what is allowed."""
+    await problem(await client.get("/ingest"), 404, "not-found")
+    response = await client.get("/ingest/packets")
+    await problem(response, 405, "method-not-allowed")
+    assert response.headers["Allow"] == "POST"
+
+
+async def test_api_key(publisher: MemoryPublisher) -> None:
+    """With INGEST_API_KEY set, `/ingest/*` wants it: 401 without, 403 with another; the rest is open."""
+    async for client in serving(publisher, ingest_api_key="señal"):
+        response = await client.post(PACKETS, data=packet(1))
+        await problem(response, 401, "key-missing")
+        assert "WWW-Authenticate" in response.headers
+        wrong = await client.post(PACKETS, data=packet(1), headers={"X-API-Key": "other"})
+        answer = await problem(wrong, 403, "key-wrong")
+        assert "señal" not in str(answer)
+        right = await client.post(PACKETS, data=packet(1), headers={"X-API-Key": "señal"})
+        assert right.status == 202
+        assert (await client.get("/health")).status == 200
+    assert len(publisher.sent) == 1
+
+
+async def test_kafka_away(client: Client, publisher: MemoryPublisher) -> None:
+    """Without an acknowledgement the answer is 503 with Retry-After, and /ready says why; /health stays."""
+    publisher.away = "Kafka did not acknowledge in time"
+    response = await client.post(PACKETS, data=packet(1))
+    answer = await problem(response, 503, "kafka-unavailable")
+    assert publisher.away in answer["detail"]
+    assert int(response.headers["Retry-After"]) == answer["retry_after"]
+    await problem(await client.get("/ready"), 503, "kafka-unavailable")
+    assert (await client.get("/health")).status == 200
+    publisher.away = None
+    assert (await client.get("/ready")).status == 200
+    assert (await client.post(PACKETS, data=packet(1))).status == 202
+
+
+async def test_requests_in_flight_are_bounded(client: Client, publisher: MemoryPublisher) -> None:
+    """Beyond the bound the answer is 503 at once; when those before are through, there is room again."""
+    publisher.gate.clear()
+    posts = [asyncio.create_task(client.post(PACKETS, data=packet(1))) for _ in range(3)]
+    [full] = (await asyncio.wait(posts, timeout=5, return_when=asyncio.FIRST_COMPLETED))[0]
+    answer = await problem(full.result(), 503, "busy")
+    assert answer["limit"] == "in_flight_limit"
+    assert "Retry-After" in full.result().headers
+    publisher.gate.set()
+    assert sorted([(await post).status for post in posts]) == [202, 202, 503]
+    assert (await client.post(PACKETS, data=packet(1))).status == 202
+
+
+async def test_bytes_in_flight_are_bounded(publisher: MemoryPublisher) -> None:
+    """Bodies that wait are counted by their bytes as well, and given back."""
+    limits = {"body_limit_bytes": 700_000, "in_flight_limit": 100, "in_flight_limit_bytes": 1_048_576}
+    body = packet(1) + b" " * 600_000
+    publisher.gate.clear()
+    async for client in serving(publisher, **limits):
+        first = asyncio.create_task(client.post(PACKETS, data=body))
+        await asyncio.wait_for(publisher.reached.wait(), 5)
+        answer = await problem(await client.post(PACKETS, data=body), 503, "busy")
+        assert answer["limit"] == "in_flight_limit_bytes"
+        publisher.gate.set()
+        assert (await first).status == 202
+        assert (await client.post(PACKETS, data=body)).status == 202
+        assert "streamproc_gateway_in_flight_bytes 0.0" in await metrics(client)
+
+
+async def test_client_that_leaves_gives_back_its_share(client: Client, publisher: MemoryPublisher) -> None:
+    """A client that hangs up in the middle of its body, or while it waits, holds nothing afterwards."""
+    async with connect(client) as (_, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.transport.abort()
+    publisher.gate.clear()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.post(PACKETS, data=packet(1)), 0.1)
+    publisher.gate.set()
+    assert (await client.post(PACKETS, data=packet(1))).status == 202
+    assert "streamproc_gateway_in_flight_requests 0.0" in await metrics(client)
+
+
+async def test_metrics(client: Client) -> None:
+    """Requests, readings and refusals are counted; a client's inventions make no new series."""
+    await client.post(PACKETS, data=packet(1, 2))
+    await client.post(PACKETS, data=ITEM % '"value": 1, "made_up": 1')
+    await client.post(PACKETS, data=ITEM % '"value": NaN')
+    await client.get("/made/up")
+    text = await metrics(client)
+    for line in (
+        'streamproc_gateway_requests_total{endpoint="/ingest/packets",status="202"} 1.0',
+        'streamproc_gateway_requests_total{endpoint="other",status="404"} 1.0',
+        "streamproc_gateway_readings_accepted_total 2.0",
+        'streamproc_gateway_refused_total{field="other",kind="invalid"} 1.0',
+        'streamproc_gateway_refused_total{field="value",kind="invalid"} 1.0',
+        "streamproc_gateway_ack_seconds_count 1.0",
+    ):
+        assert line in text
+    assert "made" not in text
+
+
+async def test_every_value_published_is_a_packet_again(client: Client, publisher: MemoryPublisher) -> None:
+    """A repeated name, an escape: what is published says only what was understood."""
+    body = (
+        b'{"device_uuid":"x","\\u0072eadings":[{"sensor_uuid":"a","value":1,"value":-0.0}],"device_uuid":"D"}'
+    )
+    assert (await client.post(PACKETS, data=body)).status == 202
+    value = publisher.sent[0][0].value
+    assert value == b'{"device_uuid":"D","readings":[{"sensor_uuid":"a","value":-0.0}]}'
+    assert isinstance(parse(value), Packet)
+
+
+async def metrics(client: Client) -> str:
+    """Return the text of /metrics."""
+    return await (await client.get("/metrics")).text()
+
+
+@asynccontextmanager
+async def connect(client: Client) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a bare connection, to send what no client library would."""
+    assert client.server.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

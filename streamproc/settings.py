@@ -17,7 +17,9 @@ PREFIX = "STREAMPROC_"
 class Settings(BaseSettings):
     """All settings, frozen. Each field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True
+    )
 
     kafka_bootstrap: str | None = Field(
         None,

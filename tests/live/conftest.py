@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc import settings
 from streamproc.kafka.broker import Broker, Installation, install
+from streamproc.topics import apply, load, plan, prefixed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +58,24 @@ def bootstrap(broker: Broker | None) -> str:
 def topic_prefix() -> str:
     """Before every topic's and group's name, so that no test meets another's."""
     return f"test-{uuid4().hex[:8]}-"
+
+
+@pytest.fixture
+async def topics(bootstrap: str, topic_prefix: str) -> AsyncIterator[str]:
+    """The topics of topics.yaml under the test's prefix, which it gives; gone after the test."""
+    specs = prefixed(load(), topic_prefix)
+    await apply(bootstrap, await plan(bootstrap, specs))
+    yield topic_prefix
+    await delete_topics(bootstrap, topic_prefix)
+
+
+async def delete_topics(bootstrap: str, prefix: str) -> None:
+    """Delete every topic whose name begins with `prefix`."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        names = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        if names:
+            await admin.delete_topics(names)
+    finally:
+        await admin.close()

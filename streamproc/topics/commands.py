@@ -1,0 +1,94 @@
+"""`streamproc topics plan|apply|check`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from streamproc import settings
+from streamproc.errors import StreamprocError
+from streamproc.topics import admin
+from streamproc.topics.changes import Plan
+from streamproc.topics.spec import TopicSpec, load, prefixed
+
+commands = typer.Typer(
+    help="Compare topics.yaml with the broker, and change what differs.", no_args_is_help=True
+)
+
+T = TypeVar("T")
+
+Bootstrap = Annotated[
+    str | None, typer.Option(help="Brokers as host:port,…; by default KAFKA_BOOTSTRAP, else this machine's.")
+]
+File = Annotated[Path | None, typer.Option(help="Another file than the topics.yaml that came along.")]
+Growth = Annotated[
+    bool,
+    typer.Option("--allow-partition-growth", help="Add partitions even where keys move to others by it."),
+]
+
+
+@commands.command("plan")
+def plan_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
+    """Tell what `apply` would change, and what it would refuse to."""
+    address, specs = _given(bootstrap, file)
+    found = _run(admin.plan(address, specs, allow_partition_growth=allow_growth))
+    _tell(found, specs, address)
+
+
+@commands.command("apply")
+def apply_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
+    """Make the changes that `plan` tells, and no others; exit code 1 if something had to be refused."""
+    address, specs = _given(bootstrap, file)
+    found = _run(admin.plan(address, specs, allow_partition_growth=allow_growth))
+    _tell(found, specs, address)
+    if found.changes:
+        _run(admin.apply(address, found))
+        typer.echo("done")
+    if found.refused:
+        raise typer.Exit(1)
+
+
+@commands.command("check")
+def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
+    """Tell whether the broker has the topics as declared; exit code 1 if it differs."""
+    address, specs = _given(bootstrap, file)
+    differences = _run(admin.check(address, specs))
+    for line in differences:
+        typer.echo(line)
+    if differences:
+        raise typer.Exit(1)
+    typer.echo(f"{len(specs)} topics are as declared")
+
+
+def _given(bootstrap: str | None, file: Path | None) -> tuple[str, list[TopicSpec]]:
+    try:
+        found = settings.load()
+        specs = prefixed(load(file), found.topic_prefix)
+    except StreamprocError as error:
+        raise _failure(error) from error
+    return bootstrap or found.kafka_bootstrap or f"127.0.0.1:{found.kafka_port}", specs
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except StreamprocError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: StreamprocError) -> typer.Exit:
+    typer.echo(str(error), err=True)
+    return typer.Exit(2)
+
+
+def _tell(found: Plan, specs: list[TopicSpec], address: str) -> None:
+    for line in found.changes:
+        typer.echo(line)
+    for line in found.refused:
+        typer.echo(f"refused {line}")
+    if not found.changes and not found.refused:
+        typer.echo(f"{address}: nothing to do, {len(specs)} topics are as declared")

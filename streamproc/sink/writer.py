@@ -162,7 +162,7 @@ class Writer:
         return refused
 
     async def _halve(self, rows: Batch, at: list[int], refused: Refusals, accepted: list[int] | None) -> None:
-        """Find the refused ones of these rows; each part is tried with what is `accepted`, where that is kept."""
+        """Find the refused ones of these rows; where `accepted` is kept, each part is tried with it."""
         try:
             tried = np.array([*(accepted or []), *at], dtype=np.intp)
             await self._patiently(lambda: self._store.probe(rows.take(tried)))

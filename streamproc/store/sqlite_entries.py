@@ -22,9 +22,9 @@ _INSERT = (
     f" VALUES (?, {_DEVICE}, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE = (
-    f"UPDATE sensors SET uuid = ?, device_id = {_DEVICE}, id = ?, "  # noqa: S608  # as above
-    "name = ?, unit = ?, kind = ?, warning_low = ?, warning_high = ?, critical_low = ?, critical_high = ?, version = ?,"
-    " updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?"
+    f"UPDATE sensors SET uuid = ?, device_id = {_DEVICE},"  # noqa: S608  # as above
+    " id = ?, name = ?, unit = ?, kind = ?, warning_low = ?, warning_high = ?, critical_low = ?,"
+    " critical_high = ?, version = ?, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?"
 )
 
 

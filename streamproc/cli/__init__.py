@@ -57,12 +57,12 @@ def _refuse(text: str) -> int:
     return 2
 
 
-def _settings(**overrides: object) -> Settings:
+def _settings() -> Settings:
     """Load the settings and have logs written as they say."""
     from streamproc.cli.logs import configure
     from streamproc.settings import load
 
-    settings = load(**overrides)
+    settings = load()
     configure(settings.log_level)
     return settings
 
@@ -115,10 +115,14 @@ def dev(
     speed: Speed = 3_600,
 ) -> None:
     """Run everything on this machine: real Kafka, gateway, worker, sink and a simulator. Ctrl-C stops it."""
-    settings = _settings(data_dir=data_dir, auto_register=True)
     from rich.console import Console
 
-    from streamproc.dev import Options, run
+    from streamproc.cli.logs import configure
+    from streamproc.dev import Options, log_file, run
+    from streamproc.settings import load
+
+    settings = load(data_dir=data_dir, auto_register=True)
+    configure(settings.log_level, log_file(settings))
 
     asyncio.run(run(settings, Options(simulate, speed), Console()))
 

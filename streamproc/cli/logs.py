@@ -1,15 +1,19 @@
-"""Logs to standard error: for people on a terminal, one JSON object a line elsewhere."""
+"""Logs to standard error, or a file: for people on a terminal, one JSON object a line elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def configure(level: str) -> None:
-    """Send structlog's and the standard library's records of at least `level` the same way."""
+def configure(level: str, file: Path | None = None) -> None:
+    """Send records of at least `level`, structlog's and the standard library's, the same way, or to `file`.
+
+    The file's directory need not be there until the first record is.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -27,11 +31,12 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.FileHandler(file, delay=True) if file else logging.StreamHandler(sys.stderr)
+    pretty = file is None and sys.stderr.isatty()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(pretty)],
         )
     )
     root = logging.getLogger()
@@ -39,7 +44,7 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
 
 
-def _renderers() -> list[structlog.typing.Processor]:
-    if sys.stderr.isatty():
+def _renderers(pretty: bool) -> list[structlog.typing.Processor]:
+    if pretty:
         return [structlog.dev.ConsoleRenderer()]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

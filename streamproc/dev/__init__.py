@@ -7,11 +7,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from streamproc.dev.changes import Changes
 from streamproc.dev.place import claim_port, hold
+from streamproc.dev.process import set_aside
 from streamproc.dev.screen import Screen
 from streamproc.dev.simulator import gateway_url
 from streamproc.dev.stack import Stack
@@ -39,6 +41,8 @@ async def run(settings: Settings, options: Options, console: Console) -> None:
     screen = Screen(console)
     supervisor = Supervisor(screen.notice)
     with hold(settings.data_dir):
+        log_file(settings).parent.mkdir(exist_ok=True)
+        set_aside(log_file(settings))
         settings = _claim_ports(settings)
         work = asyncio.create_task(_work(Stack(settings, supervisor, screen.step), options, screen))
         with _signals(work, supervisor, screen) as asked:
@@ -49,6 +53,11 @@ async def run(settings: Settings, options: Options, console: Console) -> None:
                 await supervisor.stop(STOP_S)
         if not (asked.is_set() and work.cancelled()):
             work.result()
+
+
+def log_file(settings: Settings) -> Path:
+    """Where `dev` logs what is of no interest on the screen."""
+    return settings.data_dir / "logs" / "dev.log"
 
 
 def _claim_ports(settings: Settings) -> Settings:

@@ -11,9 +11,13 @@ from http import HTTPStatus
 import aiohttp
 import orjson
 import structlog
+from aiokafka import AIOKafkaProducer
 
 from streamproc.dev.fleet import Device, made_devices, series_device, water_flow
+from streamproc.records import SensorEntry
+from streamproc.registry import put
 from streamproc.settings import Settings
+from streamproc.store import connect
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +60,11 @@ class Play:
 
 
 async def run(settings: Settings, speed: float, stop: asyncio.Event) -> None:
-    """Play the fleet against the gateway of the settings until `stop` is set."""
+    """Register the fleet, then play it against the gateway of the settings until `stop` is set."""
+    devices = [*made_devices(), series_device(water_flow(), speed)]
+    await register(settings, [sensor.entry for device in devices for sensor in device.sensors])
     started_at = time.time()
     play = Play(gateway_url(settings), started_at, f"{started_at:.3f}", api_key=settings.ingest_api_key)
-    devices = [*made_devices(), series_device(water_flow(), speed)]
     playing = asyncio.create_task(simulate(devices, play))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -68,6 +73,21 @@ async def run(settings: Settings, speed: float, stop: asyncio.Event) -> None:
     await asyncio.wait({playing, stopping})
     if not playing.cancelled():
         playing.result()
+
+
+async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
+    """Save and send the entries whose sensors have none that anybody has written; what a user has edited stays."""
+    store = connect(settings)
+    await store.open()
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all")
+    try:
+        written = {entry.sensor for entry in await store.entries() if entry.name is not None}
+        await producer.start()
+        new = [entry for entry in entries if entry.sensor not in written]
+        await put(store, producer, new, settings.topic("registry"))
+    finally:
+        await producer.stop()
+        await store.close()
 
 
 def gateway_url(settings: Settings) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+#: With Kafka there, the first request finds a connection; without, /ready is there to tell so.
+_PATIENCE_SECONDS = 2.0
 #: On stopping, what is under way gets so long to be acknowledged; with what follows it stays below 3 s.
 _GRACE_SECONDS = 1.0
 #: aiohttp waits for handlers this long, twice; those that wait for Kafka have been answered by then.
@@ -70,8 +72,8 @@ async def serve(
     )
     runner = _runner(build(settings, publisher))
     await runner.setup()
-    await publisher.start()
     try:
+        await publisher.start(_PATIENCE_SECONDS)
         url = await _listen(runner, settings.gateway_host, settings.gateway_port)
         log.info("gateway_listening", url=url)
         if listening is not None:
@@ -98,7 +100,7 @@ def _runner(app: web.Application) -> web.AppRunner:
 
 
 def _quiet_log() -> logging.Logger:
-    """aiohttp's log without a traceback for each thing sent that is no HTTP: anyone could fill a disk."""
+    """Give aiohttp a log without a traceback for all that is sent and no HTTP: anyone could fill a disk."""
     quiet = logging.getLogger("streamproc.gateway.http")
     quiet.addFilter(_is_ours)
     return quiet

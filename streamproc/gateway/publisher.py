@@ -80,6 +80,7 @@ class KafkaPublisher:
         self._ack_timeout = ack_timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
         self._broken = asyncio.Event()
         self._waits: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
@@ -88,9 +89,12 @@ class KafkaPublisher:
         self._probe: asyncio.Task[str | None] | None = None
         self._probed_at = 0.0
 
-    async def start(self) -> None:
-        """Begin to connect, and stay connected until `close`; does not wait for Kafka."""
+    async def start(self, patience_seconds: float) -> None:
+        """Begin to connect, to stay so until `close`; return when Kafka is there or patience has ended."""
         self._keeper = asyncio.create_task(self._keep())
+        connected = asyncio.create_task(self._connected.wait())
+        await asyncio.wait([connected], timeout=patience_seconds)
+        connected.cancel()
 
     async def close(self, grace_seconds: float) -> None:
         """Take no more, give what is under way `grace_seconds` to be acknowledged, and disconnect."""
@@ -174,6 +178,7 @@ class KafkaPublisher:
     async def _keep(self) -> None:
         while True:
             self._producer = await self._connect()
+            self._connected.set()
             log.info("kafka_connected", bootstrap=self._bootstrap)
             await self._broken.wait()
             self._broken.clear()

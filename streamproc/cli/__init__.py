@@ -179,12 +179,13 @@ def version() -> None:
 def bench_engine(
     readings: Annotated[int, typer.Option(min=1, help="Readings in all.")] = 4_000_000,
     sensors: Annotated[int, typer.Option(min=1, help="Different sensors.")] = 1_000,
+    rate: Annotated[float, typer.Option(min=1, help="Readings in a second of event time.")] = 2_000,
 ) -> None:
     """Readings per second of wall and CPU time through Kafka, windows, learners and checkpoints."""
     _settings()
-    from streamproc.bench.engine import run
+    from streamproc.bench.engine import Load, run
 
-    run(readings, sensors)
+    asyncio.run(run(Load(readings, sensors, rate)))
 
 
 @bench.command("latency")

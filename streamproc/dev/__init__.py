@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +53,16 @@ async def run(settings: Settings, options: Options, console: Console) -> None:
             finally:
                 screen.settle()
                 await supervisor.stop(STOP_S)
+        if asked.is_set() and not screen.is_ready:
+            _leave_at_once()
         if not (asked.is_set() and work.cancelled()):
             work.result()
+
+
+def _leave_at_once() -> None:
+    """End without waiting for threads: Kafka's download may be in some, and nothing ends a thread."""
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def log_file(settings: Settings) -> Path:
@@ -100,13 +110,12 @@ async def _work(stack: Stack, options: Options, screen: Screen) -> None:
         await stack.stages(bootstrap)
         if options.simulate:
             await stack.command("simulator", ("simulate", "--speed", f"{options.speed:g}"), bootstrap)
-        screen.settle()
-        screen.line(_ready(stack, bootstrap), "bold")
+        screen.ready(_addresses(stack, bootstrap))
         await changes.follow(screen.event)
     finally:
         await changes.stop()
 
 
-def _ready(stack: Stack, bootstrap: str) -> str:
+def _addresses(stack: Stack, bootstrap: str) -> str:
     gateway = gateway_url(stack.settings)
-    return f"ready: gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_path}"
+    return f"gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_path}"

@@ -18,10 +18,11 @@ STYLES = {Severity.NORMAL: "green", Severity.WARN: "yellow", Severity.CRITICAL: 
 
 
 class Screen:
-    """Writes lines to `console`; the spinner runs between `step` and `settle`."""
+    """Writes lines to `console`; the spinner runs between `step` and `settle` or `ready`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.is_ready = False
         self._status: Status | None = None
 
     def step(self, text: str) -> None:
@@ -39,6 +40,12 @@ class Screen:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+    def ready(self, addresses: str) -> None:
+        """Say that everything answers, and where."""
+        self.settle()
+        self.is_ready = True
+        self.line(f"ready: {addresses}", "bold")
 
     def line(self, text: str, style: str = "") -> None:
         """Write one line, however long, at once."""

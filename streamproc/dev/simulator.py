@@ -76,7 +76,7 @@ async def run(settings: Settings, speed: float, stop: asyncio.Event) -> None:
 
 
 async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
-    """Save and send the entries whose sensors have none that anybody has written; what a user has edited stays."""
+    """Save and send the entries of sensors that have none yet; what a user has edited stays."""
     store = connect(settings)
     await store.open()
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all")

@@ -1,0 +1,125 @@
+"""Whatever is sent: no 5xx, and nothing on the topic that the engine does not decode."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import numpy as np
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamproc.core.chunk import Chunk
+from streamproc.core.codec import decode
+from streamproc.gateway.app import build
+from streamproc.gateway.intake import Limits, Message, Refused, bulk, packet, reading
+from streamproc.settings import Settings
+from tests.shell.test_gateway import MemoryPublisher
+
+PATHS = ("/ingest/packets", "/ingest/readings", "/ingest/readings/bulk")
+SKEW_MS = 60_000
+
+names = st.one_of(st.text(max_size=4), st.sampled_from(["a", "İ" * 128, "x" * 128, "x" * 129]), st.integers())
+stamps = st.one_of(
+    st.none(),
+    st.floats(width=64),
+    st.integers(-1, 5_000_000_000),
+    st.datetimes().map(lambda moment: moment.isoformat()),
+    st.sampled_from(["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "", "now"]),
+)
+values = st.one_of(st.floats(), st.integers(), st.booleans(), st.text(max_size=2), st.none())
+items = st.fixed_dictionaries(
+    {"value": values},
+    optional={"sensor_uuid": names, "sensor_id": names, "ts": stamps, "device_uuid": names, "extra": values},
+)
+likely = st.fixed_dictionaries(
+    {"sensor_uuid": st.text(min_size=1, max_size=3), "value": st.floats(-1e9, 1e9)},
+    optional={"ts": stamps},
+)
+packets = st.fixed_dictionaries(
+    {"device_uuid": names, "readings": st.lists(st.one_of(items, likely), max_size=4)},
+    optional={"ts": stamps, "packet_id": names},
+)
+
+
+def to_json(value: object) -> bytes:
+    """Encode as Python does, with its NaN and Infinity that JSON does not have."""
+    return json.dumps(value).encode()
+
+
+well_formed = st.one_of(packets, items, st.lists(items, max_size=3), likely).map(to_json)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Give a packet with some of its bytes replaced, dropped or doubled."""
+    body = bytearray(draw(well_formed))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(0, len(body) - 1)))
+        body[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(body)
+
+
+bodies = st.one_of(st.binary(max_size=64), well_formed, mutated())
+
+
+def assert_decodable(message: Message, now_ms: int) -> int:
+    """Check that the engine takes the record without a word; return how many readings it finds."""
+    timestamps = np.array([now_ms], dtype=np.int64)
+    chunk = Chunk("readings", 0, np.array([0], dtype=np.int64), timestamps, [message.value])
+    found = decode(chunk, SKEW_MS)
+    assert not found.rejected
+    device = found.device[0]
+    assert message.key == (device or found.sensor[0])
+    return len(found)
+
+
+@given(body=bodies, read=st.sampled_from([packet, reading, bulk]))
+@settings(max_examples=500, deadline=None)
+def test_what_is_taken_can_be_decoded(body: bytes, read: object) -> None:
+    """Each record that intake makes of a body is one that the engine decodes whole, under the same key."""
+    assert callable(read)
+    now_ms = time.time_ns() // 1_000_000
+    batch = read(body, Limits(100, SKEW_MS), now_ms)
+    if isinstance(batch, Refused):
+        assert batch.reason
+        return
+    assert batch.readings == sum(assert_decodable(message, now_ms) for message in batch.messages)
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.sampled_from(PATHS), bodies, st.sampled_from(["POST", "PUT", "GET"])), max_size=20
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_no_request_breaks_the_gateway(requests: list[tuple[str, bytes, str]]) -> None:
+    """Over HTTP, too: each answer is 202 or a 4xx problem, and each record can be decoded."""
+    asyncio.run(send_all(requests))
+
+
+async def send_all(requests: list[tuple[str, bytes, str]]) -> None:
+    """Send the requests and check the answers and the topic."""
+    publisher = MemoryPublisher()
+    async with client_of(publisher) as client:
+        for path, body, method in requests:
+            async with client.request(method, path, data=body) as response:
+                assert response.status == 202 or 400 <= response.status < 500
+                if response.status != 202:
+                    answer = msgspec.json.decode(await response.read())
+                    assert answer["status"] == response.status
+    for message, now_ms in publisher.sent:
+        assert_decodable(message, now_ms)
+
+
+@asynccontextmanager
+async def client_of(publisher: MemoryPublisher) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    """Serve a gateway over the publisher."""
+    async with TestClient(TestServer(build(Settings.model_validate({}), publisher))) as client:
+        yield client

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         alias="STREAMPROC_DATA_DIR",
         description="Where `dev` keeps its database and Kafka's log.",
     )
+    cache_home: Path = Field(
+        Path("~/.cache"),
+        alias="XDG_CACHE_HOME",
+        description="Holds `streamproc/`, where the downloaded Kafka is kept for all projects.",
+    )
     database: Path | None = Field(
         None,
         alias="STREAMPROC_DATABASE",
@@ -178,6 +183,15 @@ class Settings(BaseSettings):
     def database_path(self) -> Path:
         """The SQLite file in use."""
         return self.database or self.data_dir / "streamproc.db"
+
+    @property
+    def bootstrap(self) -> str:
+        """The brokers in use: those named, or the one that `dev` starts on this machine."""
+        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
+
+    def group(self, name: str) -> str:
+        """The consumer group of the stage `name`."""
+        return f"{self.topic_prefix}streamproc-{name}"
 
     def topic(self, name: str) -> str:
         """The broker's name of the topic that topics.yaml calls `name`."""

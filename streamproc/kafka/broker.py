@@ -153,7 +153,7 @@ class Broker:
         return self._home.log
 
     async def wait(self) -> int:
-        """Wait for the process to end and return its exit code (negative: the signal that ended it)."""
+        """Wait for the process to end and return its exit code (143 after SIGTERM, -9 after SIGKILL)."""
         while (code := self._process.poll()) is None:  # noqa: ASYNC110  # another process's end sets no event
             await asyncio.sleep(_POLL_S)
         self._release_watcher()

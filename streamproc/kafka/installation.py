@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from streamproc import settings
 from streamproc.errors import BrokerError
 
 VERSION = "4.1.1"
@@ -70,11 +71,14 @@ class Jar:
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
 
 
-async def install(progress: Progress) -> Installation:
-    """The JRE and the jars, fetched where missing; `progress` gets lines for people. Raises BrokerError."""
+async def install(progress: Progress, cache_home: Path | None = None) -> Installation:
+    """The JRE and the jars, fetched where missing; `progress` gets lines for people. Raises BrokerError.
+
+    They are kept in `cache_home`, by default the setting. Several processes may install at once.
+    """
     jars = _locked()
     java = _java()
-    home = _cache() / f"kafka-{VERSION}-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:8]}"
+    home = _directory(cache_home) / f"kafka-{VERSION}-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:8]}"
     repository, complete = home / "repository", home / "complete"
     installation = Installation(java, tuple(jar.path(repository) for jar in jars))
     if not _is_installed(installation, complete):
@@ -90,8 +94,8 @@ def _is_installed(installation: Installation, complete: Path) -> bool:
     return complete.exists() and all(path.exists() for path in installation.jars)
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamproc"
+def _directory(cache_home: Path | None) -> Path:
+    return (cache_home or settings.load().cache_home).expanduser() / "streamproc"
 
 
 def _java() -> Path:
@@ -197,4 +201,4 @@ def resolve(repository: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in resolve(_cache() / "lock"))
+    sys.stdout.writelines(f"{line}\n" for line in resolve(_directory(None) / "lock"))

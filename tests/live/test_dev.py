@@ -74,9 +74,7 @@ class Dev:
     def post(self, packet: object) -> int:
         """Post a packet as curl does, without a JSON content type; gives the status."""
         url = f"http://127.0.0.1:{self.gateway_port}/ingest/packets"
-        with urllib.request.urlopen(
-            url, json.dumps(packet).encode(), timeout=SOON_S
-        ) as answer:  # http, as said
+        with urllib.request.urlopen(url, json.dumps(packet).encode(), timeout=SOON_S) as answer:
             return int(answer.status)
 
     def took_until_row(self, sensor: str, began: float) -> float:
@@ -139,7 +137,7 @@ def test_the_ready_line_has_the_addresses(dev: Dev) -> None:
 
 
 def test_a_posted_reading_is_a_row_within_a_second(dev: Dev) -> None:
-    """202, then the row, for a device that nobody has registered; the best of three, as others use this machine."""
+    """202, then the row, for a device that nobody has registered; the best of three counts."""
     took = []
     for sensor in ("posted-1", "posted-2", "posted-3"):
         packet = {

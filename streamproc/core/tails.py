@@ -72,8 +72,9 @@ COLUMNS: Arithmetic = Columns()
 SINGLE: Arithmetic = Single()
 
 _ROOT_HALF = math.sqrt(0.5)
-_TWO_OVER_LN2 = 2 / math.log(2)
-_LOG10_2 = math.log10(2)
+# Written out, since a library's log may differ in the last bit.
+_TWO_OVER_LN2 = 2.8853900817779268
+_LOG10_2 = 0.3010299956639812
 #: The surprise at which the anomaly is one half: one in a thousand.
 HALF_SURPRISE = 3.0
 

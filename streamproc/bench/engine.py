@@ -1,0 +1,146 @@
+"""`streamproc bench engine`: readings through real Kafka, the Faust agent, windows, learners, outputs and checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from streamproc import settings, topics
+from streamproc.core.chunk import Chunk
+from streamproc.core.routing import home
+from streamproc.engine.app import Engine
+from streamproc.kafka.broker import Broker, install
+
+#: Event time of the first reading: that of the peers' data.
+EPOCH_S = 1.7e9
+#: Records in a batch that is produced: as the Java producer makes them with 50 ms of linger.
+BATCH_BYTES = 1_000_000
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`readings` single-reading packets of `sensors` sensors in turn, `rate` readings in a second of event time."""
+
+    readings: int
+    sensors: int
+    rate: float
+
+
+async def fill(bootstrap: str, topic: str, partitions: int, load: Load) -> None:
+    """Put the load on the topic: JSON as the peers' producer writes it, each sensor in its own partition."""
+    homes = [home(f"s{sensor}", partitions) for sensor in range(load.sensors)]
+    names = [f"s{sensor}" for sensor in range(load.sensors)]
+    keys = [name.encode() for name in names]
+    gauss = random.Random(1).gauss  # noqa: S311  # made data, the same in each run
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES, acks=1
+    )
+    await producer.start()
+    try:
+        batches = [producer.create_batch() for _ in range(partitions)]
+        for i in range(load.readings):
+            sensor = i % load.sensors
+            at = homes[sensor]
+            value = b'{"sensor_id": "%b", "value": %a, "ts": %a}' % (
+                keys[sensor],
+                gauss(20, 1),
+                EPOCH_S + i / load.rate,
+            )
+            if batches[at].append(key=keys[sensor], value=value, timestamp=None) is None:
+                await producer.send_batch(batches[at], topic, partition=at)
+                batches[at] = producer.create_batch()
+                batches[at].append(key=keys[sensor], value=value, timestamp=None)
+        for at, batch in enumerate(batches):
+            await producer.send_batch(batch, topic, partition=at)
+    finally:
+        await producer.stop()
+
+
+class MeteredEngine(Engine):
+    """The engine as it is, with a clock that runs from its first chunk until all of the load is in and confirmed."""
+
+    def __init__(self, loaded: settings.Settings, readings: int) -> None:
+        super().__init__(loaded)
+        self.readings_left, self.total = readings, readings
+        self.wall = self.cpu = 0.0
+
+    async def process(self, chunk: Chunk) -> int:
+        if not self.wall:
+            self.wall, self.cpu = time.monotonic(), time.process_time()
+        readings = await super().process(chunk)
+        self.readings_left -= readings
+        if self.readings_left <= 0:
+            await self._last_checkpoint()
+            self._report()
+        return readings
+
+    def _report(self) -> None:
+        wall, cpu = time.monotonic() - self.wall, time.process_time() - self.cpu
+        told = {
+            "readings": self.total,
+            "wall_s": wall,
+            "cpu_s": cpu,
+            "sensors": sum(len(held.state.sensors) for held in self.partitions.values()),
+            "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+        os.write(1, json.dumps(told).encode() + b"\n")  # sys.stdout is Faust's
+        os._exit(0)  # the stop is not part of the measurement
+
+
+def child(readings: int) -> None:
+    """The process that is measured."""
+    engine = MeteredEngine(settings.load(), readings)
+    sys.argv = [sys.argv[0], "worker", "--without-web", "-l", "warn"]
+    engine.app.main()
+
+
+async def measure(bootstrap: str, load: Load) -> dict[str, Any]:
+    """One run on this broker, on topics of its own; gives the child's report."""
+    prefix = f"bench-{os.getpid()}-{time.monotonic_ns()}-"
+    specs = topics.prefixed(topics.load(), prefix)
+    await topics.apply(bootstrap, await topics.plan(bootstrap, specs))
+    partitions = next(spec.partitions for spec in specs if spec.name == f"{prefix}readings")
+    began = time.monotonic()
+    await fill(bootstrap, f"{prefix}readings", partitions, load)
+    _log.info("filled", readings=load.readings, seconds=round(time.monotonic() - began, 1))
+    command = [sys.executable, "-c", f"from streamproc.bench.engine import child; child({load.readings})"]
+    variables = {**os.environ, "KAFKA_BOOTSTRAP": bootstrap, "STREAMPROC_TOPIC_PREFIX": prefix}
+    process = await asyncio.create_subprocess_exec(*command, env=variables, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"the measured worker ended with {process.returncode}")
+    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return told
+
+
+async def run(load: Load) -> None:
+    """Measure on KAFKA_BOOTSTRAP, or on a broker of its own, and print the figures."""
+    loaded = settings.load()
+    with tempfile.TemporaryDirectory(prefix="streamproc-bench-") as folder:
+        broker = None
+        if loaded.kafka_bootstrap is None:
+            broker = await Broker.start(await install(_log.info), Path(folder))
+        try:
+            told = await measure(loaded.kafka_bootstrap or (broker.bootstrap if broker else ""), load)
+        finally:
+            if broker:
+                await broker.stop()
+    rate, per_cpu = told["readings"] / told["wall_s"], told["readings"] / told["cpu_s"]
+    print(
+        f"streamproc: {told['readings']} readings, {told['sensors']} sensors: {rate:.0f}/s wall, {per_cpu:.0f} per CPU-second, peak {told['peak_kb'] / 1024:.0f} MB"
+    )

@@ -1,0 +1,82 @@
+"""What was taken in lately, so that a retry counts once.
+
+A reading whose window has closed changes nothing any more, so its identity need be kept only until then. A packet that
+has a `packet_id` and no `ts` gets another time when it is sent again: its readings are kept for `HORIZON_MS`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamproc.core.windows import Bools, Ints
+
+#: Longer than a device retries: the gateway's clients give up after minutes. Bounds the memory together with LIMIT.
+HORIZON_MS = 600_000
+#: About 20 MB a partition; the oldest go first.
+LIMIT = 200_000
+#: Closed readings are swept out when the log has doubled since, but not for less than this.
+_SWEEP_AT = 4_096
+
+
+class RecentReadings:
+    """The identities of the readings in open windows: the first `len(self)` rows of `slot`, `ts` and `key`, in no order."""
+
+    def __init__(self) -> None:
+        self.slot = self.ts = self.key = np.empty(0, dtype=np.int64)
+        self._length, self._sweep_at = 0, _SWEEP_AT
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, slot: Ints, ts: Ints, key: Ints) -> None:
+        """Remember readings, columns of shape (n,)."""
+        begin, end = self._length, self._length + len(slot)
+        if end > len(self.slot):
+            more = np.empty(end // 2, dtype=np.int64)
+            self.slot, self.ts, self.key = (
+                np.concatenate([column[:begin], slot, more]) for column in (self.slot, self.ts, self.key)
+            )
+        self.slot[begin:end], self.ts[begin:end], self.key[begin:end] = slot, ts, key
+        self._length = end
+
+    def has(self, slot: Ints, key: Ints) -> Bools:
+        """Which of these readings (n,) are known already."""
+        wanted = np.zeros(int(max(slot.max(), self.slot[: self._length].max(initial=0))) + 1, dtype=bool)
+        wanted[slot] = True
+        return np.isin(key, self.key[: self._length][wanted[self.slot[: self._length]]])
+
+    def sweep(self, closed: Ints) -> None:
+        """Forget readings before `closed` (sensors,) now and then: when the log has doubled."""
+        if self._length >= self._sweep_at:
+            self.keep(self.ts[: self._length] >= closed[self.slot[: self._length]])
+            self._sweep_at = max(2 * self._length, _SWEEP_AT)
+
+    def keep(self, rows: Bools) -> None:
+        """Keep these rows (len,) alone."""
+        end = self._length
+        self.slot, self.ts, self.key = self.slot[:end][rows], self.ts[:end][rows], self.key[:end][rows]
+        self._length = len(self.slot)
+
+
+class RecentPackets:
+    """The identities of readings that only their `packet_id` tells apart, with the partition's clock when they came."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def first_time(self, source: int, clock: int) -> bool:
+        """Whether this identity is new; it is remembered."""
+        known = self.seen.get(source)
+        if known is not None and clock - known <= HORIZON_MS:
+            return False
+        self.seen.pop(source, None)
+        self.seen[source] = clock
+        self._forget(clock)
+        return True
+
+    def _forget(self, clock: int) -> None:
+        while self.seen:
+            oldest, at = next(iter(self.seen.items()))
+            if clock - at <= HORIZON_MS and len(self.seen) <= LIMIT:
+                return
+            del self.seen[oldest]

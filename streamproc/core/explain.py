@@ -1,0 +1,135 @@
+"""A change of severity in words for people: what happened, since when, how unusual, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import floor, isfinite, log10
+
+from streamproc.core.phrases import PHRASES, Language, Phrases
+from streamproc.core.severity import Change, bounds_of
+from streamproc.records import SensorEntry, Severity
+
+#: As many digits as people read at a glance, and as many as a double keeps.
+_DIGITS, _ALL_DIGITS = 4, 15
+#: Beyond these sizes a number is written with a power of ten.
+_LEAST, _GREATEST = 1e-4, 1e15
+
+
+def explain(change: Change, entry: SensorEntry | None, language: Language) -> tuple[str, str]:
+    """Return the explanation and the recommended action, in whole sentences; `entry` gives name and unit."""
+    voice = _Voice(PHRASES[language], entry)
+    eased = Severity.NORMAL < change.severity < change.previous
+    words = PHRASES[language]
+    if eased:
+        template = words.eased.get(change.cause, words.eased["level"])
+    else:
+        template = words.happened[change.cause]
+    text = template.format_map(voice.facts(change))
+    if change.previous and change.severity and change.since_ms < change.at:
+        text += words.since.format(moment=voice.moment(change.since_ms))
+    return text, words.action[change.cause]
+
+
+def title(change: Change, entry: SensorEntry | None, language: Language) -> str:
+    """Return one line for a list or a subject: severity, sensor and what is the matter."""
+    words = PHRASES[language]
+    headline = words.headline[change.cause].format(name=_Voice(words, entry).name)
+    return f"{words.severities[change.severity]}: {headline}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """How one language speaks of one sensor."""
+
+    words: Phrases
+    entry: SensorEntry | None
+
+    @property
+    def name(self) -> str:
+        if self.entry is None:
+            return self.words.nameless
+        return self.entry.name or self.words.sensor.format(sensor=self.entry.sensor)
+
+    def facts(self, change: Change) -> dict[str, str]:
+        """Return all that sentences may mention of a change."""
+        window, scores = change.window, change.scores
+        expected, deviation = scores.get("expected", change.value), scores.get("deviation", 0.0)
+        side, limit = _limit(change)
+        apart = _DIGITS if change.value == limit else digits_apart(change.value, limit)
+        return {
+            "name": self.name,
+            "value": self.quantity(change.value, apart),
+            "limit": self.quantity(limit, apart),
+            "side": self.words.above if side > 0 else self.words.below,
+            "expected": self.quantity(expected),
+            "unusual": self.unusual(abs(change.value - expected), deviation),
+            "spread": self.quantity(window.deviation if window else 0.0),
+            "moment": self.moment(change.at),
+            "since": self.moment(change.since_ms),
+            "when": self.when(change),
+        }
+
+    def quantity(self, value: float, digits: int = _DIGITS) -> str:
+        """Return a number with the sensor's unit."""
+        unit = self.entry.unit if self.entry else None
+        text = number(value, digits, self.words)
+        return f"{text} {unit}" if unit else text
+
+    def moment(self, at_ms: int) -> str:
+        """Return a time of day and date."""
+        at = datetime.fromtimestamp(at_ms // 1000, UTC)
+        month = self.words.months[at.month - 1]
+        return self.words.moment.format(time=f"{at:%H:%M:%S}", day=at.day, month=month, year=at.year)
+
+    def when(self, change: Change) -> str:
+        """Return the stretch of time that the value stands for."""
+        if change.window is None or change.window.size_ms == 0:
+            return self.words.at.format(moment=self.moment(change.at))
+        length = f"{number(change.window.size_ms / 1000, _DIGITS, self.words)} s"
+        return self.words.over.format(length=length, moment=self.moment(change.at))
+
+    def unusual(self, distance: float, deviation: float) -> str:
+        """Return how many usual deviations a distance is."""
+        if distance >= 100 * deviation:  # where nothing ever varied, anything is far
+            return self.words.far_times
+        return self.words.times.format(times=number(distance / deviation, 2, self.words))
+
+
+def _limit(change: Change) -> tuple[int, float]:
+    """Return the side (1 above, -1 below) and the limit that a range's change is about, or (1, the value)."""
+    acceptable = change.limits.critical if change.cause == "critical_range" else change.limits.warning
+    low, high = bounds_of(acceptable)
+    if isfinite(low) and change.value < low:
+        return -1, low
+    return 1, high if isfinite(high) else change.value
+
+
+def digits_apart(a: float, b: float) -> int:
+    """Return how many significant digits show that two numbers differ.
+
+    >>> digits_apart(80.004, 80.0)
+    5
+    """
+    for digits in range(_DIGITS, _ALL_DIGITS + 1):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            return digits
+    return _ALL_DIGITS
+
+
+def number(value: float, digits: int, words: Phrases) -> str:
+    """Return a number as people write it, to so many significant digits.
+
+    >>> number(123456.0, 4, PHRASES["en"]), number(0.12345, 2, PHRASES["es"])
+    ('123,500', '0,12')
+    """
+    if value == 0:
+        return "0"
+    if not _LEAST <= abs(value) < _GREATEST:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa.replace('.', words.decimal_mark)} × 10^{int(exponent)}"
+    places = digits - 1 - floor(log10(abs(value)))
+    text = f"{round(value, places):,.{max(places, 0)}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace(",", "\0").replace(".", words.decimal_mark).replace("\0", words.group_mark)

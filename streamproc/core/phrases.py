@@ -1,0 +1,148 @@
+"""The words of explanations: one table a language, `{}` fields filled by `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from streamproc.records import Cause, Severity
+
+Language = Literal["en", "es"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """All sentences of one language; `happened` and `eased` are by cause, `action` by what is to be done."""
+
+    decimal_mark: str
+    group_mark: str
+    months: tuple[str, ...]
+    moment: str
+    sensor: str
+    nameless: str
+    above: str
+    below: str
+    over: str
+    at: str
+    times: str
+    far_times: str
+    since: str
+    severities: Mapping[Severity, str]
+    happened: Mapping[Cause, str]
+    eased: Mapping[Cause, str]
+    action: Mapping[Cause, str]
+    headline: Mapping[Cause, str]
+
+
+ENGLISH = Phrases(
+    decimal_mark=".",
+    group_mark=",",
+    months=tuple(
+        "January February March April May June July August September October November December".split()
+    ),
+    moment="{time} UTC on {day} {month} {year}",
+    sensor="Sensor {sensor}",
+    nameless="The sensor",
+    above="above",
+    below="below",
+    over="in the {length} before {moment}",
+    at="at {moment}",
+    times="about {times} times its usual deviation",
+    far_times="more than 100 times its usual deviation",
+    since=" It left its normal state at {moment}.",
+    severities={Severity.NORMAL: "NORMAL", Severity.WARN: "WARNING", Severity.CRITICAL: "CRITICAL"},
+    happened={
+        "critical_range": "{name} read {value} at {moment}, {side} its critical limit of {limit}.",
+        "warning_range": "{name} read {value} at {moment}, {side} its warning limit of {limit}.",
+        "level": "{name} was {value} {when}, where about {expected} was expected: {unusual}.",
+        "difference": "{name} jumped to {value} {when}, where about {expected} was expected: {unusual}.",
+        "trend": "{name} has moved away from its usual level, faster than it normally does: it was {value} {when}.",
+        "spread": "{name} varied far more than usual {when}: by about {spread} around {value}.",
+        "stuck": "{name} has stayed at exactly {value} for longer than it ever has, up to {moment}.",
+        "recovered": "{name} is back to normal: it was {value} {when}. It had left its normal state at {since}.",
+    },
+    eased={
+        "critical_range": "{name} is still outside its critical limits: it was {value} {when}.",
+        "warning_range": "{name} is no longer critical, but still outside its warning limits or close to them: "
+        "it was {value} {when}.",
+        "level": "{name} is no longer critical, but not yet as usual: it was {value} {when}.",
+    },
+    action={
+        "critical_range": "Act now: bring it back inside its limits, or make the equipment safe.",
+        "warning_range": "Find out what drives it towards its limit, and act before it becomes critical.",
+        "level": "Compare it with its neighbours and with what the equipment was doing then.",
+        "difference": "Look for a sudden event at that time: a switch, a knock, a loose contact.",
+        "trend": "Watch where it is heading, and look for wear, a leak or a blockage that builds up.",
+        "spread": "Check for loose wiring, vibration or electrical noise near the sensor.",
+        "stuck": "Check that the sensor is alive: its power, its wiring and whether its readings are frozen.",
+        "recovered": "Nothing to do now. If it happens often, review its limits and the equipment.",
+    },
+    headline={
+        "critical_range": "{name} is outside its critical limits",
+        "warning_range": "{name} is outside its warning limits",
+        "level": "{name} is not as usual",
+        "difference": "{name} jumped",
+        "trend": "{name} is moving away from its usual level",
+        "spread": "{name} varies more than usual",
+        "stuck": "{name} does not move",
+        "recovered": "{name} is back to normal",
+    },
+)
+
+SPANISH = Phrases(
+    decimal_mark=",",
+    group_mark=".",
+    months=tuple(
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split()
+    ),
+    moment="las {time} UTC del {day} de {month} de {year}",
+    sensor="El sensor {sensor}",
+    nameless="El sensor",
+    above="por encima",
+    below="por debajo",
+    over="en {length} hasta {moment}",
+    at="a {moment}",
+    times="unas {times} veces su desviación habitual",
+    far_times="más de 100 veces su desviación habitual",
+    since=" Dejó su estado normal a {moment}.",
+    severities={Severity.NORMAL: "NORMAL", Severity.WARN: "AVISO", Severity.CRITICAL: "CRÍTICO"},
+    happened={
+        "critical_range": "{name} marcó {value} a {moment}, {side} de su límite crítico de {limit}.",
+        "warning_range": "{name} marcó {value} a {moment}, {side} de su límite de aviso de {limit}.",
+        "level": "{name} marcó {value} {when}, cuando se esperaban unos {expected}: {unusual}.",
+        "difference": "{name} saltó a {value} {when}, cuando se esperaban unos {expected}: {unusual}.",
+        "trend": "{name} se aleja de su nivel habitual más deprisa de lo normal: marcó {value} {when}.",
+        "spread": "{name} varió mucho más de lo habitual {when}: unos {spread} en torno a {value}.",
+        "stuck": "{name} lleva más tiempo que nunca en exactamente {value}, hasta {moment}.",
+        "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. Había dejado su estado normal a {since}.",
+    },
+    eased={
+        "critical_range": "{name} sigue fuera de sus límites críticos: marcó {value} {when}.",
+        "warning_range": "{name} ya no es crítico, pero sigue fuera de sus límites de aviso o cerca de ellos: "
+        "marcó {value} {when}.",
+        "level": "{name} ya no es crítico, pero aún no está como de costumbre: marcó {value} {when}.",
+    },
+    action={
+        "critical_range": "Actúe ya: devuélvalo a sus límites o ponga el equipo en estado seguro.",
+        "warning_range": "Averigüe qué lo empuja hacia su límite y actúe antes de que sea crítico.",
+        "level": "Compárelo con los sensores vecinos y con lo que hacía el equipo en ese momento.",
+        "difference": "Busque un suceso repentino a esa hora: un interruptor, un golpe, un contacto flojo.",
+        "trend": "Vigile hacia dónde va y busque un desgaste, una fuga o una obstrucción que vaya a más.",
+        "spread": "Revise si hay cables flojos, vibración o ruido eléctrico cerca del sensor.",
+        "stuck": "Compruebe que el sensor funciona: su alimentación, su cableado y si sus lecturas están congeladas.",
+        "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
+    },
+    headline={
+        "critical_range": "{name} está fuera de sus límites críticos",
+        "warning_range": "{name} está fuera de sus límites de aviso",
+        "level": "{name} no está como de costumbre",
+        "difference": "{name} ha dado un salto",
+        "trend": "{name} se aleja de su nivel habitual",
+        "spread": "{name} varía más de lo habitual",
+        "stuck": "{name} no se mueve",
+        "recovered": "{name} ha vuelto a la normalidad",
+    },
+)
+
+PHRASES: Mapping[Language, Phrases] = {"en": ENGLISH, "es": SPANISH}

@@ -1,0 +1,121 @@
+"""Event time: how far each sensor has come, and up to where its windows are closed.
+
+A sensor's watermark is its greatest `ts` less the allowed lateness. While it is silent its time goes on at the pace of
+its partition's clock (the greatest record timestamp so far) from its last reading, but only as far as the end of its
+newest window: silence closes windows that hold something and makes nothing late that came in none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamproc.core.windows import BASE_MS, NEVER, Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Readings of a chunk by sensor: `slot` (n,) ascends, `begin` (s,) is each sensor's first row, `run` (n,) its number."""
+
+    slot: Ints
+    begin: Ints
+    run: Ints
+
+    @classmethod
+    def of(cls, slot: Ints) -> Runs:
+        """The runs of an ascending column."""
+        new = np.empty(len(slot), dtype=bool)
+        new[:1] = True
+        np.not_equal(slot[1:], slot[:-1], out=new[1:])
+        return cls(slot, np.flatnonzero(new), np.cumsum(new) - 1)
+
+    @property
+    def sensors(self) -> Ints:
+        """The slots that occur, each once."""
+        return self.slot[self.begin]
+
+    def highest(self, column: Ints) -> Ints:
+        """The running maximum of a column (n,) within each run."""
+        if not len(column):
+            return column
+        low = column.min()
+        lift = self.run * (column.max() - low + 1)
+        return np.maximum.accumulate(column - low + lift) - lift + low
+
+    def shifted(self, column: Ints, before: Ints) -> Ints:
+        """The column one row later within each run; `before` (s,) goes to each run's first row."""
+        out = np.empty_like(column)
+        out[1:] = column[:-1]
+        out[self.begin] = before
+        return out
+
+    def last(self, column: Ints) -> Ints:
+        """The last row of each run."""
+        end = np.append(self.begin[1:], len(self.slot))[: len(self.begin)] - 1
+        return column[end]
+
+
+def _floor(ts: Ints) -> Ints:
+    return ts // BASE_MS * BASE_MS
+
+
+class Watermarks:
+    """The times of a partition's sensors, each of shape (sensors,), in ms: `newest` `ts`, partition's clock at the last
+    `arrival`, and `closed`, the time up to which windows are closed. `clock` is the partition's."""
+
+    def __init__(self, allowed_lateness_ms: int) -> None:
+        self.allowed_lateness_ms = allowed_lateness_ms
+        self.newest = self.arrival = self.closed = np.empty(0, dtype=np.int64)
+        self.clock = NEVER
+
+    def grow(self, sensors: int) -> None:
+        """Make room for so many sensors; new ones have no time yet."""
+        fresh = np.full(sensors - len(self.newest), NEVER, dtype=np.int64)
+        self.newest = np.append(self.newest, fresh)
+        self.arrival = np.append(self.arrival, fresh)
+        self.closed = np.append(self.closed, fresh)
+
+    def tick(self, timestamps: Ints) -> Ints:
+        """Move the partition's clock by records' timestamps (n,); its reading at each of them."""
+        clocks = np.maximum.accumulate(np.maximum(timestamps, self.clock))
+        if len(clocks):
+            self.clock = int(clocks[-1])
+        return clocks
+
+    def observe(self, runs: Runs, ts: Ints, clock: Ints) -> Ints:
+        """Take in readings, by sensor and record, with the partition's clock at each; all of shape (n,).
+
+        Gives up to where its sensor's windows were closed when each reading came: it is late if its `ts` is before that.
+        """
+        sensors = runs.sensors
+        # A sensor's first reading has nothing before it; its own time stands in, and closes nothing.
+        known = self.newest[sensors] != NEVER
+        start = np.where(known, self.newest[sensors], ts[runs.begin])
+        newest = np.maximum(runs.highest(ts), start[runs.run])
+        before = runs.shifted(newest, start)
+        arrived = runs.shifted(clock, np.where(known, self.arrival[sensors], clock[runs.begin]))
+        due = self._due(before, clock - arrived)
+        fresh = runs.begin[~known]
+        due[fresh] = _floor(ts[fresh] - self.allowed_lateness_ms)
+        closed = np.maximum(runs.highest(due), self.closed[sensors][runs.run])
+        self.newest[sensors] = runs.last(newest)
+        self.arrival[sensors] = runs.last(clock)
+        self.closed[sensors] = runs.last(closed)
+        return closed
+
+    def _due(self, newest: Ints, silence: Ints) -> Ints:
+        reached = _floor(newest + silence - self.allowed_lateness_ms)
+        return np.minimum(reached, _floor(newest) + BASE_MS)
+
+    def close(self, seen: Ints) -> Ints:
+        """Close what is due by now, silent sensors' windows too.
+
+        Gives the slots whose windows may be due: those that were `seen` in this chunk and those that time has closed.
+        """
+        known = self.newest != NEVER
+        due = np.where(known, self._due(self.newest, self.clock - self.arrival), NEVER)
+        moved = due > self.closed
+        self.closed = np.where(moved, due, self.closed)
+        moved[seen] = True
+        return np.flatnonzero(moved)

@@ -1,0 +1,246 @@
+"""The worker: a Faust app with one agent on `readings`, and the timers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from time import monotonic
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from faust.types import TP
+
+from streamproc.core.chunk import Chunk
+from streamproc.core.engine import Options, PartitionState
+from streamproc.engine import metrics
+from streamproc.engine.checkpoints import Checkpoints, read
+from streamproc.engine.partition import Partition
+from streamproc.errors import BrokerError, CheckpointError
+from streamproc.kafka.transport import ChunkedApp
+from streamproc.records import SensorEntry
+from streamproc.registry.view import Registry
+from streamproc.settings import Settings
+
+#: What a message may hold: a dead letter carries up to 2.5 MB of payload, in base64.
+MESSAGE_BYTES = 4_000_000
+#: A chunk's messages go out in one request a partition; aiokafka's 16 KB would make it one for each message.
+BATCH_BYTES = 1_000_000
+#: How long messages wait for company. A chunk's messages go out together anyway.
+LINGER_MS = 2
+#: How often the timers look whether something is due.
+HEARTBEAT_S = 0.25
+#: The last checkpoint on the way out; the whole stop has 5 s.
+STOP_CHECKPOINT_S = 2.5
+
+_log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """The partitions that this worker has, and how they are taken over and handed on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.bootstrap = settings, settings.bootstrap
+        self.group = settings.group("worker")
+        self.readings = settings.topic("readings")
+        self.partitions: dict[int, Partition] = {}
+        self.producer: AIOKafkaProducer | None = None
+        self.registry = Registry(self.bootstrap, settings.topic("registry"), on_change=self._edited)
+        self.app = ChunkedApp(
+            self.group,
+            broker=[f"kafka://{address}" for address in self.bootstrap.split(",")],
+            positions=self.positions,
+            consumer_group_instance_id=settings.group_instance_id,
+        )
+        self._wire()
+
+    def _wire(self) -> None:
+        app = self.app
+        channel = app.topic(self.readings, key_serializer="raw", value_serializer="raw")
+
+        @app.agent(channel, name="engine")
+        async def engine(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self._guarded(self.process(event.message.value))
+
+        @app.task
+        async def beat() -> None:
+            while not app.should_stop:
+                await self._guarded(self.beat())
+                await app.sleep(HEARTBEAT_S)
+
+        @app.task
+        async def watch() -> None:
+            while not app.should_stop:
+                await self._guarded(self.watch())
+                await app.sleep(HEARTBEAT_S)
+
+        app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        app.on_before_shutdown.connect(self._on_shutdown, weak=False)
+
+    async def _guarded(self, work: Awaitable[object]) -> None:
+        """Leave with an error if the work fails: the worker is started again and goes on from its checkpoint.
+
+        Faust would drop the chunk and go on with the next one.
+        """
+        try:
+            await work
+        except Exception as error:  # the task's edge
+            _log.exception("worker failed")
+            await self.app.crash(error)
+
+    async def process(self, chunk: Chunk) -> int:
+        """Take in a chunk if its partition is this worker's; gives the readings that count."""
+        partition = self.partitions.get(chunk.partition)
+        return await partition.process(chunk) if partition else 0
+
+    async def positions(self, assigned: frozenset[TP]) -> dict[TP, int]:
+        """Where to read on in each partition."""
+        return {
+            tp: self.partitions[tp.partition].state.next_offset
+            for tp in assigned
+            if tp.topic == self.readings and tp.partition in self.partitions
+        }
+
+    async def beat(self) -> None:
+        """Ticks and checkpoints that are due."""
+        for number, partition in list(self.partitions.items()):
+            end = self.app.consumer.highwater(TP(self.readings, number))
+            await partition.tick(self.settings.tick_interval_seconds, end)
+            if partition.due(self.settings.checkpoint_interval_seconds):
+                await self._checkpoint(number, partition)
+
+    async def _checkpoint(self, number: int, partition: Partition) -> None:
+        next_offset, low = await partition.checkpoint()
+        if self.partitions.get(number) is partition:
+            self.app.mark(TP(self.readings, number), next_offset, str(low))
+
+    async def watch(self) -> None:
+        """Leave with an error if a partition has a backlog and nothing of it is taken in."""
+        for tp in self.app.consumer.assignment() if self.app.consumer else ():
+            partition = self.partitions.get(tp.partition)
+            end = self.app.consumer.highwater(tp)
+            if partition is None or end is None:
+                continue
+            lag = max(end - partition.state.next_offset, 0)
+            metrics.LAG.labels(partition.label).set(lag)
+            idle = monotonic() - partition.progressed
+            if lag and idle > self.settings.watchdog_seconds:
+                raise BrokerError(
+                    f"partition {tp.partition} has {lag} records waiting, but none was taken in for {idle:.0f} s"
+                )
+
+    async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
+        await self._guarded(self.take_over())
+
+    async def take_over(self) -> None:
+        """Restore the partitions that are new here, and let go of those that are not ours any more."""
+        began = monotonic()
+        producer = await self._started_producer()
+        assigned = {tp.partition for tp in self.app.assigned(self.readings)}
+        self.partitions = {number: held for number, held in self.partitions.items() if number in assigned}
+        committed = await self._committed(assigned)
+        for number, (offset, _) in committed.items():
+            held = self.partitions.get(number)
+            # Somebody else has gone on from here while this worker was away: its memory is of the past.
+            if held is not None and offset > held.marked:
+                _log.info(
+                    "partition was processed elsewhere", partition=number, committed=offset, held=held.marked
+                )
+                del self.partitions[number]
+        new = sorted(assigned - set(self.partitions))
+        if new:
+            count = len(await producer.partitions_for(self.readings))
+            starts = {number: committed[number][1] if number in committed else 0 for number in new}
+            found = await read(self.bootstrap, self.settings.topic("checkpoints"), starts)
+            for number in new:
+                self.partitions[number] = self._restored(
+                    producer, self._options(number, count), found[number]
+                )
+            metrics.RESTORE_SECONDS.observe(monotonic() - began)
+        _log.info(
+            "partitions", assigned=sorted(assigned), restored=new, seconds=round(monotonic() - began, 3)
+        )
+
+    def _options(self, number: int, count: int) -> Options:
+        settings = self.settings
+        return Options(
+            topic=self.readings,
+            partition=number,
+            partitions=count,
+            allowed_lateness_ms=settings.allowed_lateness_ms,
+            allowed_skew_ms=settings.allowed_skew_ms,
+            language=settings.language,
+        )
+
+    def _restored(
+        self, producer: AIOKafkaProducer, options: Options, found: dict[bytes, list[tuple[int, bytes]]]
+    ) -> Partition:
+        checkpoints = Checkpoints(producer, self.settings.topic("checkpoints"), options.partition)
+        try:
+            state = checkpoints.restore(options, found)
+        except CheckpointError as error:
+            metrics.FALLBACKS.labels(str(options.partition)).inc()
+            _log.error(
+                "checkpoint cannot be used: built anew from the topic",
+                partition=options.partition,
+                reason=str(error),
+            )  # noqa: TRY400  # the reason says it all
+            checkpoints, state = Checkpoints(producer, checkpoints.topic, options.partition), None
+        state = state or PartitionState(options)
+        state.use(self.registry.entries)
+        return Partition(state, checkpoints, producer, self.settings.topic)
+
+    async def _committed(self, numbers: set[int]) -> dict[int, tuple[int, int]]:
+        """What Kafka has as done of these partitions: the offset, and where the checkpoints' topic is to be read from."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            places = [TopicPartition(self.readings, number) for number in numbers]
+            offsets = await admin.list_consumer_group_offsets(self.group, partitions=places)
+        finally:
+            await admin.close()
+        return {
+            place.partition: (told.offset, int(told.metadata or 0))
+            for place, told in offsets.items()
+            if told.offset >= 0
+        }
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        if self.producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=LINGER_MS,
+                max_batch_size=BATCH_BYTES,
+                max_request_size=MESSAGE_BYTES,
+            )
+            await producer.start()
+            await self.registry.start()
+            self.producer = producer
+        return self.producer
+
+    def _edited(self, sensor: str, _: SensorEntry | None) -> None:
+        for partition in self.partitions.values():
+            partition.state.edited(sensor)
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        await self._guarded(self._last_checkpoint())
+
+    async def _last_checkpoint(self) -> None:
+        """Leave nothing to be done again by whoever has the partitions next."""
+        await asyncio.gather(*(self._checkpoint(number, held) for number, held in self.partitions.items()))
+        await self.app.consumer.commit()
+
+    async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        try:
+            async with asyncio.timeout(STOP_CHECKPOINT_S):
+                await self._last_checkpoint()
+        except Exception as error:  # noqa: BLE001  # whatever ended the worker may have taken the consumer with it
+            _log.warning("no last checkpoint: the next start goes on from the one before", reason=repr(error))
+        if self.producer is not None:
+            await self.registry.stop()
+            await self.producer.stop()

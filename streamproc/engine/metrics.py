@@ -1,0 +1,47 @@
+"""What a worker tells of itself, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_BY_PARTITION = ("partition",)
+
+READINGS = Counter("streamproc_engine_readings", "Readings taken in.", _BY_PARTITION)
+DUPLICATES = Counter(
+    "streamproc_engine_duplicates", "Readings that were sent again, and not counted again.", _BY_PARTITION
+)
+LATE = Counter("streamproc_engine_late", "Readings that came after their window had closed.", _BY_PARTITION)
+REJECTED = Counter("streamproc_engine_rejected", "Records and readings sent to dead-letter.", _BY_PARTITION)
+MOVED = Counter(
+    "streamproc_engine_misrouted", "Records sent on to the partition that they belong to.", _BY_PARTITION
+)
+WINDOWS = Counter("streamproc_engine_windows", "Windows closed.", ("partition", "size_ms"))
+EVENTS = Counter("streamproc_engine_events", "Changes of severity.", ("partition", "severity"))
+TICKS = Counter(
+    "streamproc_engine_ticks", "Tick records written to move a silent partition's clock.", _BY_PARTITION
+)
+SENSORS = Gauge("streamproc_engine_sensors", "Sensors known.", _BY_PARTITION)
+LAG = Gauge("streamproc_engine_lag", "Records of the partition not yet taken in.", _BY_PARTITION)
+UNCONFIRMED = Gauge(
+    "streamproc_engine_unconfirmed", "Messages sent that Kafka has not confirmed yet.", _BY_PARTITION
+)
+CHUNK_RECORDS = Histogram(
+    "streamproc_engine_chunk_records", "Records in a chunk.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
+)
+STEP_SECONDS = Histogram(
+    "streamproc_engine_step_seconds",
+    "Time that the core takes for a chunk.",
+    buckets=(0.0005, 0.002, 0.01, 0.05, 0.2, 1),
+)
+CHECKPOINT_BYTES = Gauge("streamproc_engine_checkpoint_bytes", "Size of the last checkpoint.", _BY_PARTITION)
+CHECKPOINT_TIME = Gauge(
+    "streamproc_engine_checkpoint_timestamp", "When the last checkpoint was complete.", _BY_PARTITION
+)
+RESTORE_SECONDS = Histogram(
+    "streamproc_engine_restore_seconds", "Time to take over partitions.", buckets=(0.1, 0.3, 1, 3, 10, 30)
+)
+FALLBACKS = Counter(
+    "streamproc_engine_rebuilds",
+    "Checkpoints that could not be used: the state was built anew.",
+    _BY_PARTITION,
+)

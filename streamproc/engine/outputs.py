@@ -1,0 +1,152 @@
+"""What a step gives, as messages on topics."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from streamproc.core import windows
+from streamproc.core.chunk import MOVED, Chunk
+from streamproc.core.codec import Rejected
+from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
+from streamproc.core.learners import LearnerBank
+from streamproc.core.predict import Predicted
+from streamproc.records import DeadLetter
+
+#: Rows in one message of columns: about 600 KB, below the broker's usual 1 MB.
+ROWS = 4_000
+#: Of a two-sided interval that holds 90 % of a normal distribution.
+Z_90 = 1.6448536269514722
+#: Bytes of a payload that a dead letter carries: with base64 and its frame below the topic's largest message.
+PAYLOAD_BYTES = 2_500_000
+#: Reasons that a dead letter tells; a packet of ten thousand readings can have as many faults.
+REASONS = 5
+
+MODEL = f"river-online-{LearnerBank.VERSION}"
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to be sent; `topic` is the name in topics.yaml. Where `partition` is absent the key decides."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def messages(state: PartitionState, chunk: Chunk, out: Outputs) -> Iterator[Message]:
+    """All messages of a step, in the order that they are to be sent in."""
+    partition = chunk.partition
+    for closed in out.windows:
+        for value in window_values(state, closed):
+            yield Message("windows", None, value, partition)
+    if out.predictions is not None:
+        for value in prediction_values(state, out.predictions):
+            yield Message("predictions", None, value, partition)
+    for event in out.events:
+        yield Message("events", event.sensor.encode(), _encode(event), partition)
+    for notification in out.notifications:
+        yield Message("notifications", notification.sensor.encode(), _encode(notification), partition)
+    for late in out.late:
+        yield Message("late", late.sensor.encode(), _encode(late), partition)
+    for record, home in out.moved:
+        yield moved(chunk, record, home)
+    yield from dead_letters(chunk, out.rejected)
+
+
+def window_values(state: PartitionState, closed: ClosedWindows) -> Iterator[bytes]:
+    """The columns of `records.WindowRows`, ROWS windows a message."""
+    names = state.sensors.names
+    for first in range(0, len(closed.slot), ROWS):
+        at = slice(first, first + ROWS)
+        rows = closed.rows.take(at)
+        columns = {
+            "size_ms": closed.size_ms,
+            "topic": state.options.topic,
+            "partition": state.options.partition,
+            "sensor": [names[slot] for slot in closed.slot[at].tolist()],
+            "start": rows.start,
+            "count": rows.count,
+            "mean": windows.mean(rows),
+            "min": rows.min,
+            "max": rows.max,
+            "deviation": windows.deviation(rows),
+            "first": rows.first,
+            "last": rows.last,
+            "trend": windows.trend(rows),
+            "first_offset": rows.first_offset,
+            "last_offset": rows.last_offset,
+            "version": 1,
+        }
+        yield orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def prediction_values(state: PartitionState, predicted: Predicted) -> Iterator[bytes]:
+    """The columns of `records.PredictionRows`, ROWS predictions a message."""
+    names = state.sensors.names
+    for first in range(0, len(predicted.slot), ROWS):
+        at = slice(first, first + ROWS)
+        value, margin = predicted.value[at], Z_90 * predicted.deviation[at]
+        columns = {
+            "model": MODEL,
+            "sensor": [names[slot] for slot in predicted.slot[at].tolist()],
+            "made_at": predicted.made_at[at],
+            "target": predicted.target[at],
+            "value": value,
+            "lower": value - margin,
+            "upper": value + margin,
+            "anomaly_score": predicted.anomaly[at],
+            "is_anomaly": predicted.is_anomaly[at],
+            "version": 1,
+        }
+        yield orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def moved(chunk: Chunk, record: int, home: int) -> Message:
+    """The record again, for the partition that is its own, marked with the place and time that it had."""
+    place = f"{chunk.partition}:{chunk.offsets[record]}:{chunk.timestamps[record]}"
+    headers = (*chunk.headers.get(record, ()), (MOVED, place.encode()))
+    return Message("readings", None, chunk.values[record], home, headers)
+
+
+def dead_letters(chunk: Chunk, rejected: list[Rejected]) -> Iterator[Message]:
+    """One dead letter for each record of which anything was rejected."""
+    by_record: dict[int, list[Rejected]] = {}
+    for fault in rejected:
+        by_record.setdefault(fault.record, []).append(fault)
+    for record, faults in sorted(by_record.items()):
+        payload, encoding = readable(chunk.values[record])
+        told = [
+            f"{fault.field}: {fault.reason}" if fault.field else fault.reason for fault in faults[:REASONS]
+        ]
+        more = len(faults) - len(told)
+        letter = DeadLetter(
+            stage="engine",
+            reason="; ".join(told) + (f"; and {more} more" if more else ""),
+            topic=chunk.topic,
+            partition=chunk.partition,
+            offset=int(chunk.offsets[record]),
+            payload=payload,
+            encoding=encoding,
+            field=faults[0].field,
+        )
+        yield Message("dead-letter", None, _encode(letter))
+
+
+def readable(value: bytes | None) -> tuple[str | None, str]:
+    """A payload as JSON can carry it, and in which encoding; cut at PAYLOAD_BYTES."""
+    if value is None:
+        return None, "utf-8"
+    value = value[:PAYLOAD_BYTES]
+    try:
+        return value.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode(), "base64"

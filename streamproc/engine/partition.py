@@ -1,0 +1,163 @@
+"""One partition in a worker: chunks through the core, outputs out, and a checkpoint now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic, process_time, time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from streamproc.core.chunk import TICK, Chunk
+from streamproc.core.engine import Outputs, PartitionState, step
+from streamproc.core.windows import NEVER
+from streamproc.engine import metrics
+from streamproc.engine.outputs import Message, messages
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from streamproc.engine.checkpoints import Checkpoints
+
+#: Messages that may wait for Kafka's word; beyond it no further chunk is taken in. About 50 MB of windows at the most.
+UNCONFIRMED = 512
+#: A checkpoint may take this part of the worker's CPU time: large states are written less often.
+CHECKPOINT_SHARE = 0.02
+
+_log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """The engine of one partition; `topic` gives the broker's name for one in topics.yaml."""
+
+    def __init__(
+        self,
+        state: PartitionState,
+        checkpoints: Checkpoints,
+        producer: AIOKafkaProducer,
+        topic: Callable[[str], str],
+    ) -> None:
+        self.state, self.checkpoints, self.producer, self.topic = state, checkpoints, producer, topic
+        self.label = str(state.options.partition)
+        #: Everything before this offset is in a checkpoint that Kafka has confirmed.
+        self.marked = -1
+        self.progressed = self.checkpointed = monotonic()
+        self._unconfirmed: list[asyncio.Future[object]] = []
+        self._cost = 0.0
+        #: Held from a step until all of its messages are with the producer: a checkpoint covers whole chunks.
+        self._stepping = asyncio.Lock()
+        self._writing = asyncio.Lock()
+
+    async def process(self, chunk: Chunk) -> int:
+        """Take in a chunk; what of it was taken in before is skipped. Gives the readings that count."""
+        fresh = trim(chunk, self.state.next_offset)
+        self.progressed = monotonic()
+        if not len(fresh):
+            return 0
+        async with self._stepping:
+            with metrics.STEP_SECONDS.time():
+                out = step(self.state, fresh)
+            for message in messages(self.state, fresh, out):
+                await self.send(message)
+            if len(self._unconfirmed) > UNCONFIRMED:
+                await self._confirm(self._take_unconfirmed())
+        self._count(fresh, out)
+        return out.readings
+
+    async def send(self, message: Message) -> None:
+        """Hand a message to the producer; a checkpoint waits for Kafka's word on it."""
+        self._unconfirmed.append(
+            await self.producer.send(
+                self.topic(message.topic),
+                message.value,
+                message.key,
+                partition=message.partition,
+                headers=list(message.headers),  # aiokafka takes no tuple
+            )
+        )
+
+    def _take_unconfirmed(self) -> list[asyncio.Future[object]]:
+        waiting, self._unconfirmed = self._unconfirmed, []
+        return waiting
+
+    async def _confirm(self, waiting: list[asyncio.Future[object]]) -> None:
+        """Wait until Kafka has these; raises KafkaError if it will not take one."""
+        metrics.UNCONFIRMED.labels(self.label).set(len(waiting))
+        await asyncio.gather(*waiting)
+        metrics.UNCONFIRMED.labels(self.label).set(0)
+
+    def due(self, interval_s: float) -> bool:
+        """Whether there is something to checkpoint and it is time to."""
+        pause = max(interval_s, self._cost / CHECKPOINT_SHARE)
+        return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
+
+    async def checkpoint(self) -> tuple[int, int]:
+        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
+        async with self._writing:
+            async with self._stepping:
+                began, self.checkpointed = process_time(), monotonic()
+                snapshot = self.checkpoints.snapshot(self.state)
+                self._cost = process_time() - began
+                waiting = self._take_unconfirmed()
+            await self._confirm(waiting)
+            low = await self.checkpoints.write(snapshot)
+            self.marked = snapshot.next_offset
+        metrics.CHECKPOINT_BYTES.labels(self.label).set(self.checkpoints.bytes)
+        metrics.CHECKPOINT_TIME.labels(self.label).set(time())
+        _log.debug("checkpoint", partition=self.label, next_offset=self.marked, bytes=self.checkpoints.bytes)
+        return self.marked, low
+
+    async def tick(self, silence_s: float, end: int | None) -> None:
+        """Move the partition's clock where it is silent and a window is still open: nothing else would close it.
+
+        `end` is the offset at which the partition ends; before it, records wait that will move the clock themselves.
+        """
+        silent = (
+            end is not None and end <= self.state.next_offset and monotonic() - self.progressed >= silence_s
+        )
+        if not silent or not has_open_windows(self.state):
+            return
+        self.progressed = monotonic()
+        await self.send(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
+        metrics.TICKS.labels(self.label).inc()
+
+    def _count(self, chunk: Chunk, out: Outputs) -> None:
+        metrics.CHUNK_RECORDS.observe(len(chunk))
+        metrics.READINGS.labels(self.label).inc(out.readings)
+        metrics.SENSORS.labels(self.label).set(len(self.state.sensors))
+        for closed in out.windows:
+            metrics.WINDOWS.labels(self.label, str(closed.size_ms)).inc(len(closed.slot))
+        for event in out.events:
+            metrics.EVENTS.labels(self.label, event.severity.name).inc()
+        if out.duplicates:
+            metrics.DUPLICATES.labels(self.label).inc(out.duplicates)
+        for name, counter, found in (
+            ("late", metrics.LATE, out.late),
+            ("rejected", metrics.REJECTED, out.rejected),
+            ("misrouted", metrics.MOVED, out.moved),
+        ):
+            if found:
+                counter.labels(self.label).inc(len(found))
+                _log.info(name, partition=self.label, offset=int(chunk.offsets[0]), count=len(found))
+
+
+def trim(chunk: Chunk, next_offset: int) -> Chunk:
+    """The chunk without its records before `next_offset`."""
+    if not len(chunk) or chunk.offsets[0] >= next_offset:
+        return chunk
+    first = int(np.searchsorted(chunk.offsets, next_offset))
+    return Chunk(
+        chunk.topic,
+        chunk.partition,
+        chunk.offsets[first:],
+        chunk.timestamps[first:],
+        chunk.values[first:],
+        {i - first: headers for i, headers in chunk.headers.items() if i >= first},
+    )
+
+
+def has_open_windows(state: PartitionState) -> bool:
+    """Whether any sensor's window waits to be closed."""
+    return any(bool((size.rows.start != NEVER).any()) for size in state.open)

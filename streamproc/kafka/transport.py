@@ -1,0 +1,253 @@
+"""Faust's Kafka transport with chunks: an agent gets all the records fetched for a partition as one event.
+
+Faust spends some 100 µs on an event, so that one event a record allows ten thousand readings a second; one event a fetch
+allows hundreds of thousands. The chunk (`streamproc.core.chunk.Chunk`) is the event's value.
+
+Offsets are not acknowledged record by record. What is done is said with `ChunkedApp.mark`, and only that is committed;
+where to read from is asked of `ChunkedApp.positions`, since whoever keeps state knows better than Kafka's own commits.
+
+These are the steps around faults of Faust 0.15.3 (each has a test in tests/live/test_transport.py):
+- its account of acknowledged offsets fills gaps, and can commit past a chunk that is still being worked on;
+- it drops what was acknowledged but not committed when a partition is revoked, and seeks nothing where nothing is committed;
+- its fetches wait for 1.5 s on idle partitions, with one fetch in flight a broker, which holds up the busy ones;
+- without tables it assigns partitions by round robin, which swaps the survivors' partitions at each rebalance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from time import monotonic
+from typing import Any, ClassVar
+
+import faust
+import numpy as np
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streamproc.core.chunk import Chunk
+
+#: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
+FETCH_WAIT_MS = 50
+#: Records in one chunk, at most: about 3 MB of readings, 50 ms of work.
+CHUNK_RECORDS = 16_384
+#: Bytes of one partition in one fetch. Larger ones make no faster chunks, only longer ones.
+FETCH_BYTES = 2 * 1024 * 1024
+#: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
+BUFFERED_CHUNKS = 8
+
+Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
+
+
+def _as_it_is(_: TopicPartition, record: Any) -> Any:
+    return record
+
+
+def gather(tp: TP, records: list[Any]) -> Chunk:
+    """One chunk of a partition's records, in offset order."""
+    return Chunk(
+        topic=tp.topic,
+        partition=tp.partition,
+        offsets=np.array([record.offset for record in records], dtype=np.int64),
+        timestamps=np.array([record.timestamp for record in records], dtype=np.int64),
+        values=[record.value for record in records],
+        headers={i: tuple(record.headers) for i, record in enumerate(records) if record.headers},
+    )
+
+
+class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that Faust fetches in: it makes the chunks, and commits what was marked."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = StickyPartitionAssignor
+        return AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=None,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  # Faust's signature
+        max_records: int | None = None,  # noqa: ARG002  # Faust's, which has none to give
+    ) -> dict[TP, list[Chunk]]:
+        if not self.consumer.flow_active:
+            return {}
+        fetcher = consumer._fetcher
+        end = monotonic() + (timeout or 0)
+        with fetcher._subscriptions.fetch_context():
+            while True:
+                if consumer._closed or fetcher._closed:
+                    raise ConsumerStoppedError
+                _spare_records(fetcher)
+                drained = await fetcher.fetched_records(
+                    active_partitions, timeout=0, max_records=CHUNK_RECORDS
+                )
+                if drained:
+                    return {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
+                left = end - monotonic()
+                if left <= 0 or not await _more(fetcher, left):
+                    return {}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        metadata = self.consumer.app.mark_metadata
+        assigned = self.assignment()
+        self.tp_last_committed_at.update({tp: monotonic() for tp in offsets})
+        try:
+            await consumer.commit(
+                {
+                    TopicPartition(*tp): OffsetAndMetadata(offset, metadata.get(tp, ""))
+                    for tp, offset in offsets.items()
+                    if tp in assigned
+                }
+            )
+        except CommitFailedError:
+            # A rebalance came in between: the new owner goes on from what it finds, and what was marked is marked again.
+            return False
+        return True
+
+
+def _spare_records(fetcher: Any) -> None:
+    """Have aiokafka hand over records as they were parsed: wrapping each in a ConsumerRecord costs more than decoding it."""
+    for result in fetcher._records.values():
+        records = getattr(result, "_partition_records", None)
+        if records is not None:
+            records._consumer_record = _as_it_is
+
+
+async def _more(fetcher: Any, timeout: float) -> bool:  # noqa: ASYNC109  # one wait, not a scope
+    """Wait until something more was fetched."""
+    waiter = fetcher._create_fetch_waiter()
+    done, _ = await asyncio.wait([waiter], timeout=timeout)
+    if not done:
+        waiter.cancel()
+        return False
+    waiter.result()  # raises what the fetch raised
+    return True
+
+
+class ChunkedConsumer(driver.Consumer):
+    """Faust's consumer with chunks for messages and explicit marks for acknowledgements."""
+
+    def _new_consumer_thread(self) -> ChunkedConsumerThread:
+        return ChunkedConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, chunk: Chunk) -> ConsumerMessage:
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            int(chunk.offsets[-1]),
+            float(chunk.timestamps[-1]) / 1000,
+            0,
+            (),
+            None,
+            chunk,
+            None,
+            -1,
+            -1,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def ack(self, message: Any) -> bool:
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Keep no account of gaps: only marks are committed."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self.app.marks if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.app.marks.get(tp)
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return self._committed_offset[tp] != offset
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self.app.marks.pop(tp, None)
+            self.app.mark_metadata.pop(tp, None)
+
+    async def perform_seek(self) -> None:
+        """Go to where the owners of the partitions' state want to read on."""
+        assigned = frozenset(self.assignment())
+        for tp, offset in (await self.app.positions(assigned)).items():
+            await self.seek(tp, offset)
+            self._read_offset[tp] = offset or None
+
+
+class ChunkedTransport(driver.Transport):
+    """The transport: `chunked://host:port`, or by `ChunkedApp`."""
+
+    Consumer: ClassVar[type[ChunkedConsumer]] = ChunkedConsumer
+
+
+class ChunkedApp(faust.App):
+    """A Faust app whose agents get chunks.
+
+    `positions` is asked for the next offset of each partition after every rebalance, before anything of it is read.
+    """
+
+    positions: Positions
+
+    def __init__(self, *args: Any, positions: Positions, **options: Any) -> None:
+        self.positions = positions
+        #: What is done of each partition: everything before this offset. Committed with the next commit.
+        self.marks: dict[TP, int] = {}
+        self.mark_metadata: dict[TP, str] = {}
+        super().__init__(*args, **(DEFAULTS | options))
+
+    def _new_transport(self) -> ChunkedTransport:
+        return ChunkedTransport(self.conf.broker_consumer, self)
+
+    def mark(self, tp: TP, offset: int, metadata: str = "") -> None:
+        """Say that everything of the partition before `offset` is done; `metadata` is committed with it."""
+        self.marks[tp] = offset
+        self.mark_metadata[tp] = metadata
+
+    def assigned(self, topic: str) -> Iterable[TP]:
+        """The partitions of a topic that this worker has."""
+        return {tp for tp in self.consumer.assignment() if tp.topic == topic}
+
+
+#: A session of 10 s bounds how long a killed worker's partitions wait; Faust's 60 s would be a minute without results.
+DEFAULTS: dict[str, Any] = {
+    "broker_session_timeout": 10.0,
+    "broker_heartbeat_interval": 2.5,
+    "broker_rebalance_timeout": 30.0,
+    "broker_request_timeout": 40.0,
+    "broker_commit_interval": 1.0,
+    "stream_buffer_maxsize": BUFFERED_CHUNKS,
+    "stream_wait_empty": False,
+    "topic_allow_declare": False,
+    "topic_disable_leader": True,
+    "store": "memory://",
+    "web_enabled": False,
+    "consumer_auto_offset_reset": "earliest",
+    "autodiscover": False,
+    "worker_redirect_stdouts": False,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import floor, isfinite, log10
+from math import isfinite
 
 from streamproc.core.phrases import PHRASES, Language, Phrases
 from streamproc.core.severity import Change, bounds_of
@@ -18,13 +18,11 @@ _LEAST, _GREATEST = 1e-4, 1e15
 
 def explain(change: Change, entry: SensorEntry | None, language: Language) -> tuple[str, str]:
     """Return the explanation and the recommended action, in whole sentences; `entry` gives name and unit."""
-    voice = _Voice(PHRASES[language], entry)
-    eased = Severity.NORMAL < change.severity < change.previous
     words = PHRASES[language]
-    if eased:
-        template = words.eased.get(change.cause, words.eased["level"])
-    else:
-        template = words.happened[change.cause]
+    voice = _Voice(words, entry)
+    eased = Severity.NORMAL < change.severity < change.previous
+    happened = words.happened[change.cause]
+    template = words.eased.get(change.cause, words.eased["level"]) if eased else happened
     text = template.format_map(voice.facts(change))
     if change.previous and change.severity and change.since_ms < change.at:
         text += words.since.format(moment=voice.moment(change.since_ms))
@@ -127,8 +125,8 @@ def number(value: float, digits: int, words: Phrases) -> str:
         return "0"
     if not _LEAST <= abs(value) < _GREATEST:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa.replace('.', words.decimal_mark)} × 10^{int(exponent)}"
-    places = digits - 1 - floor(log10(abs(value)))
+        return f"{mantissa.replace('.', words.decimal_mark)} × 10^{int(exponent)}"  # noqa: RUF001  # it is the sign for times
+    places = digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1])
     text = f"{round(value, places):,.{max(places, 0)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")

@@ -38,8 +38,19 @@ class Phrases:
 ENGLISH = Phrases(
     decimal_mark=".",
     group_mark=",",
-    months=tuple(
-        "January February March April May June July August September October November December".split()
+    months=(
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ),
     moment="{time} UTC on {day} {month} {year}",
     sensor="Sensor {sensor}",
@@ -57,14 +68,16 @@ ENGLISH = Phrases(
         "warning_range": "{name} read {value} at {moment}, {side} its warning limit of {limit}.",
         "level": "{name} was {value} {when}, where about {expected} was expected: {unusual}.",
         "difference": "{name} jumped to {value} {when}, where about {expected} was expected: {unusual}.",
-        "trend": "{name} has moved away from its usual level, faster than it normally does: it was {value} {when}.",
+        "trend": "{name} is moving away from its usual level, faster than it normally does: "
+        "it was {value} {when}.",
         "spread": "{name} varied far more than usual {when}: by about {spread} around {value}.",
         "stuck": "{name} has stayed at exactly {value} for longer than it ever has, up to {moment}.",
-        "recovered": "{name} is back to normal: it was {value} {when}. It had left its normal state at {since}.",
+        "recovered": "{name} is back to normal: it was {value} {when}. "
+        "It had left its normal state at {since}.",
     },
     eased={
         "critical_range": "{name} is still outside its critical limits: it was {value} {when}.",
-        "warning_range": "{name} is no longer critical, but still outside its warning limits or close to them: "
+        "warning_range": "{name} is no longer critical, but still at or beyond its warning limits: "
         "it was {value} {when}.",
         "level": "{name} is no longer critical, but not yet as usual: it was {value} {when}.",
     },
@@ -93,8 +106,19 @@ ENGLISH = Phrases(
 SPANISH = Phrases(
     decimal_mark=",",
     group_mark=".",
-    months=tuple(
-        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split()
+    months=(
+        "enero",
+        "febrero",
+        "marzo",
+        "abril",
+        "mayo",
+        "junio",
+        "julio",
+        "agosto",
+        "septiembre",
+        "octubre",
+        "noviembre",
+        "diciembre",
     ),
     moment="las {time} UTC del {day} de {month} de {year}",
     sensor="El sensor {sensor}",
@@ -115,11 +139,12 @@ SPANISH = Phrases(
         "trend": "{name} se aleja de su nivel habitual más deprisa de lo normal: marcó {value} {when}.",
         "spread": "{name} varió mucho más de lo habitual {when}: unos {spread} en torno a {value}.",
         "stuck": "{name} lleva más tiempo que nunca en exactamente {value}, hasta {moment}.",
-        "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. Había dejado su estado normal a {since}.",
+        "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
+        "Había dejado su estado normal a {since}.",
     },
     eased={
         "critical_range": "{name} sigue fuera de sus límites críticos: marcó {value} {when}.",
-        "warning_range": "{name} ya no es crítico, pero sigue fuera de sus límites de aviso o cerca de ellos: "
+        "warning_range": "{name} ya no es crítico, pero sigue en sus límites de aviso o más allá: "
         "marcó {value} {when}.",
         "level": "{name} ya no es crítico, pero aún no está como de costumbre: marcó {value} {when}.",
     },
@@ -130,7 +155,7 @@ SPANISH = Phrases(
         "difference": "Busque un suceso repentino a esa hora: un interruptor, un golpe, un contacto flojo.",
         "trend": "Vigile hacia dónde va y busque un desgaste, una fuga o una obstrucción que vaya a más.",
         "spread": "Revise si hay cables flojos, vibración o ruido eléctrico cerca del sensor.",
-        "stuck": "Compruebe que el sensor funciona: su alimentación, su cableado y si sus lecturas están congeladas.",
+        "stuck": "Compruebe que el sensor funciona: alimentación, cableado y si repite la misma lectura.",
         "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
     },
     headline={

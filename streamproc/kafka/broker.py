@@ -8,6 +8,7 @@ That is plain POSIX, on Linux and macOS alike.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import secrets
 import signal
@@ -209,10 +210,10 @@ class _Home:
         """Write the settings, and format the storage where that was not done; raises BrokerError."""
         controller_port = _choose_port(0)
         text = _PROPERTIES.format(
-            host=HOST, port=self.port, controller_port=controller_port, log_dir=self.topics
+            host=HOST, port=self.port, controller_port=controller_port, log_dir=_property(self.topics)
         )
         self.properties.write_text(text, encoding="utf-8")
-        self.logging.write_text(_LOGGING.format(path=self.log), encoding="utf-8")
+        self.logging.write_text(_LOGGING.format(path=_property(self.log)), encoding="utf-8")
         # The tool writes meta.properties last, so an interrupted format is done again.
         if not (self.topics / "meta.properties").exists():
             self._format(installation)
@@ -279,6 +280,11 @@ def _watch(pid: int) -> subprocess.Popen[bytes]:
     watcher.stdin.write(f"{pid}\n".encode())
     watcher.stdin.flush()
     return watcher
+
+
+def _property(path: Path) -> str:
+    """A path as a Java properties file has it: ASCII, with the escapes that JSON has too."""
+    return json.dumps(str(path))[1:-1]
 
 
 def _cluster_id() -> str:

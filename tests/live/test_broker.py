@@ -106,7 +106,7 @@ async def test_stop_is_idempotent_and_kills_what_does_not_end(
     installation: Installation, tmp_path: Path
 ) -> None:
     """A broker that cannot answer SIGTERM is gone all the same, and a second stop has nothing to do."""
-    broker = await Broker.start(installation, tmp_path)
+    broker = await Broker.start(installation, tmp_path / "en España, 漢 😀" / "kafka")
     assert os.getsid(broker.pid) == broker.pid, "Ctrl-C at the terminal must not reach it"
     os.kill(broker.pid, signal.SIGSTOP)
     await broker.stop(0.2)

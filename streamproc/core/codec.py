@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 VALUE_LIMIT = 1e100
 #: 2100-01-01; a `ts` in milliseconds is far beyond it and is told so.
 TS_LIMIT = 4_102_444_800.0
-#: A double holds a stamp of today to 0.24 µs; so much of a millisecond is given back before it is cut off.
-_EPSILON_MS = 1e-3
+#: A double holds a stamp of before 2038 to 0.12 µs, and a thousand of it as well: half a microsecond, given
+#: back before the cut, mends both, and lifts no stamp of whole microseconds into the next millisecond.
+_EPSILON_MS = 5e-4
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -112,6 +113,7 @@ _single = msgspec.json.Decoder(Single).decode
 _bulk = msgspec.json.Decoder(Bulk | Annotated[list[Single], Meta(min_length=1)]).decode
 _where = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _unknown = re.compile(r"(?:unknown|required) field `([^`]*)`")
+_has_readings = re.compile(rb'"readings"\s*:')
 _at_byte = re.compile(r"\(byte (\d+)\)$")
 _not_finite = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -125,7 +127,12 @@ def parse(body: bytes | None) -> Packet | Single | Rejected:
     """
     if body is None:
         return Rejected("the record has no value")
-    return parse_packet(body) if b'"readings"' in body else parse_single(body)
+    return parse_packet(body) if _is_packet(body) else parse_single(body)
+
+
+def _is_packet(body: bytes) -> bool:
+    """Tell by the field's name; as a value, `"readings"` may be a sensor's. Most records need no regex."""
+    return b'"readings"' in body and _has_readings.search(body) is not None
 
 
 def parse_packet(body: bytes) -> Packet | Rejected:
@@ -244,7 +251,7 @@ def decode(chunk: Chunk, allowed_skew_ms: int) -> Readings:
 def _decode_singles(chunk: Chunk) -> Readings | None:
     """Decode the common case in columns: each record one reading with a sensor's name and a numeric `ts`."""
     values = chunk.values
-    if chunk.headers or not values or values[0] is None or b'"readings"' in values[0]:
+    if chunk.headers or not values or values[0] is None or _is_packet(values[0]):
         return None
     try:
         rows = [_single(value) for value in values]  # type: ignore[arg-type]  # a None raises TypeError, as meant

@@ -89,8 +89,8 @@ class LearnerBank:
             for at in rows.rounds:
                 out[:, at] = self._columns(rows, at)
             rest = rows.rest
-        for row in rest:
-            out[:, row] = self._single(slots[row], mean[row], deviation[row], count[row])
+        if len(rest):
+            out[:, rest] = np.array(self._singly(rest, slots, mean, deviation, count)).T
         return Scores(
             anomaly=anomaly_of(out[1]),
             evidence=out[2].astype(np.int8),
@@ -137,16 +137,31 @@ class LearnerBank:
             note(error.get())
         return np.array(learnt).reshape(-1, 2).T
 
-    def _single(self, slot: int, mean: float, deviation: float, count: int) -> tuple[float, ...]:
-        """Judge and learn one window of one sensor."""
-        state = self._state[slot].tolist()
-        judged = judge(state, mean, deviation, count, SINGLE)
-        level, error = self._means[2 * slot : 2 * slot + 2]
-        level.update(judged.level)
-        error.update(judged.error)
-        state = [level.get(), error.get(), *judged.state]
+    def _singly(
+        self,
+        rest: Sequence[int],
+        slots: Sequence[int],
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        count: Sequence[int],
+    ) -> list[tuple[float, ...]]:
+        """Judge and learn these rows one by one, a sensor's state at hand while its rows follow on."""
+        out = []
+        slot, state = -1, None
+        for row in rest:
+            if slots[row] != slot:
+                if state:
+                    self._state[slot] = state
+                slot = int(slots[row])
+                state = self._state[slot].tolist()
+                level, error = self._means[2 * slot : 2 * slot + 2]
+            judged = judge(state, float(mean[row]), float(deviation[row]), count[row], SINGLE)
+            level.update(judged.level)
+            error.update(judged.error)
+            state = [level.get(), error.get(), *judged.state]
+            out.append(_row(judged, state, SINGLE.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT])))
         self._state[slot] = state
-        return _row(judged, state, SINGLE.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]))
+        return out
 
 
 def _means(state: NDArray[np.float64]) -> list[EWMean]:

@@ -1,0 +1,99 @@
+"""`streamproc detect FILE.csv [-o OUT.csv]`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from math import isnan
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from streamproc import detect as series
+from streamproc.core.severity import Limits
+from streamproc.errors import SeriesError
+from streamproc.records import Range
+
+
+class Language(StrEnum):
+    """Languages of the explanations."""
+
+    en = "en"
+    es = "es"
+
+
+def detect(
+    file: Annotated[Path, typer.Argument(help="A `timestamp,value` file; `-` reads standard input.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where to write; else standard output.")
+    ] = None,
+    warning: Annotated[
+        str | None, typer.Option(help="Acceptable values, `LO:HI`; either may be left out.")
+    ] = None,
+    critical: Annotated[str | None, typer.Option(help="The same for CRITICAL.")] = None,
+    language: Annotated[Language, typer.Option(help="Language of the explanations.")] = Language.en,
+) -> None:
+    """Judge each row of a `timestamp,value` file by that row and those before it."""
+    limits = Limits(parse_range(warning), parse_range(critical))
+    if out is not None and out.exists() and file.exists() and out.samefile(file):
+        raise typer.BadParameter("it is the input")
+    live = str(file) == "-"
+    try:
+        with _reading(file) as lines, _writing(out) as sink:
+            rows = series.run(lines, limits, language.value, 1 if live else series.BLOCK_ROWS)
+            _write(rows, sink, each=live)
+    except (SeriesError, OSError) as error:
+        typer.echo(f"{file}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def parse_range(text: str | None) -> Range | None:
+    """Read `LO:HI`, either of which may be empty.
+
+    >>> parse_range("-5:")
+    Range(low=-5.0, high=None)
+    """
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    try:
+        bounds = [float(bound) if bound.strip() else None for bound in (low, high)]
+    except ValueError:
+        bounds = [float("nan")]
+    known = [bound for bound in bounds if bound is not None]
+    if not colon or any(map(isnan, known)) or known != sorted(known):
+        raise typer.BadParameter(f"{text!r} is not LO:HI")
+    return Range(*bounds)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[TextIO]:
+    """Open the input; bytes that are no UTF-8 stay visible, so that the row they are in is told."""
+    if str(file) == "-":
+        yield sys.stdin
+        return
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        yield lines
+
+
+@contextmanager
+def _writing(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    with out.open("w", encoding="utf-8", newline="") as sink:
+        yield sink
+
+
+def _write(rows: Iterator[series.Row], sink: TextIO, *, each: bool) -> None:
+    """Write the rows as CSV; `each` sends every row on at once."""
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(series.HEADER)
+    for row in rows:
+        writer.writerow(row.fields())
+        if each:
+            sink.flush()

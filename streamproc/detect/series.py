@@ -1,0 +1,93 @@
+"""A `timestamp,value` file, read row by row."""
+
+from __future__ import annotations
+
+import _csv
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import TypeAlias
+
+from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
+from streamproc.errors import SeriesError
+
+COLUMNS = ("timestamp", "value")
+#: As much of a faulty field as an error shows.
+_SHOWN = 40
+
+Rows: TypeAlias = "_csv._reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row: both fields as they are written, the time in ms, and the number, or None where it is
+    missing."""
+
+    timestamp: str
+    text: str
+    at_ms: int
+    value: float | None
+
+
+def read(lines: Iterable[str]) -> Iterator[Sample]:
+    """Read the samples in the order of the rows; raises SeriesError that names line and column.
+
+    A header must name both columns, in any order and case; other columns and blank lines are passed over. A
+    time is ISO 8601 (`2024-05-01 12:00:00`; UTC where it names no zone) or epoch seconds, from 1970 to 2100;
+    times may repeat and run backwards. An empty value is a missing reading.
+    """
+    rows = csv.reader(lines, strict=True)
+    at, of = _header(rows)
+    while (row := _next(rows)) is not None:
+        if not row:
+            continue
+        if len(row) <= max(at, of):
+            raise SeriesError(f"line {rows.line_num}: {len(row)} columns; `timestamp` and `value` are wanted")
+        stamp, text = row[at].strip(), row[of].strip()
+        yield Sample(stamp, text, _time(stamp, rows.line_num), _value(text, rows.line_num))
+
+
+def _next(rows: Rows) -> list[str] | None:
+    try:
+        return next(rows, None)
+    except csv.Error as error:
+        raise SeriesError(f"line {rows.line_num}: {error}") from None
+
+
+def _header(rows: Rows) -> tuple[int, int]:
+    """Return the places of the two columns."""
+    names = [name.strip().lower().removeprefix("\ufeff") for name in _next(rows) or []]
+    for column in COLUMNS:
+        if column not in names:
+            raise SeriesError(
+                f"line 1: no column `{column}`; the first line must name `timestamp` and `value`"
+            )
+    return names.index("timestamp"), names.index("value")
+
+
+def _time(text: str, line: int) -> int:
+    try:
+        stamp: float | str = float(text)
+    except ValueError:
+        stamp = text
+    try:
+        if isinstance(stamp, float) and not 0 <= stamp <= TS_LIMIT:
+            raise ValueError("Expected a time between 1970 and 2100")
+        return to_ms(stamp)
+    except (ValueError, OverflowError):
+        raise SeriesError(
+            f"line {line}, column timestamp: not a time between 1970 and 2100: {text[:_SHOWN]!r}"
+        ) from None
+
+
+def _value(text: str, line: int) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise SeriesError(f"line {line}, column value: not a number: {text[:_SHOWN]!r}") from None
+    if not isfinite(value) or abs(value) > VALUE_LIMIT:
+        raise SeriesError(f"line {line}, column value: not a number from -1e100 to 1e100: {text[:_SHOWN]!r}")
+    return value + 0.0

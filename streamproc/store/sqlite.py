@@ -69,6 +69,7 @@ class SqliteStore:
         self._models: dict[str, int] = {}
         self._connection: sqlite3.Connection | None = None
         self._file: int | None = None
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
 
     async def open(self) -> None:
@@ -76,9 +77,11 @@ class SqliteStore:
         await self._run(self._connected)
 
     async def close(self) -> None:
-        """Let go of the file; what is under way is finished first."""
-        await self._run(self._disconnect)
-        self._thread.shutdown(wait=False)
+        """Let go of the file for good; what is under way is finished first."""
+        if not self._closed:
+            self._closed = True
+            await self._run(self._disconnect)
+            self._thread.shutdown(wait=False)
 
     async def offsets(self, group: str) -> dict[Place, int]:
         """The next offset of each partition that the group has written."""

@@ -1,0 +1,377 @@
+"""The writer on a real SQLite file: each row once, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamproc.core.chunk import MOVED, Chunk
+from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
+from streamproc.records import DeadLetter, SensorEntry, Severity
+from streamproc.settings import Settings
+from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
+from streamproc.store.protocol import Batch, Written
+from streamproc.store.sqlite import SqliteStore
+from tests.store.builders import GROUP, PLACE, START, chunk, event, ints, notification, packet, single
+
+COUNT = "SELECT count(*) FROM sensor_readings"
+
+
+class Bench:
+    """A writer on a file, and what it sends to the dead-letter topic."""
+
+    def __init__(self, path: Path, store: SqliteStore) -> None:
+        self.path, self.store = path, store
+        self.letters: list[DeadLetter] = []
+        #: The offset in the database when each dead letter was sent.
+        self.offsets: list[int | None] = []
+        self.pauses: list[float] = []
+
+    def writer(self, batch_rows: int = 1_000) -> Writer:
+        """A writer that has not asked for its positions yet."""
+        settings = Settings.model_validate({"sink_batch_rows": batch_rows})
+        return Writer(self.store, settings, self._keep, self._pause)
+
+    async def _keep(self, letters: list[DeadLetter]) -> None:
+        found = self.rows("SELECT next_offset FROM stream_offsets")
+        self.offsets += [found[0][0] if found else None] * len(letters)
+        self.letters += letters
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.while_away()
+
+    async def while_away(self) -> None:
+        """What a test does when the writer waits for the database; without that it would wait for ever."""
+        raise AssertionError("the writer waits, and the test did not expect it")
+
+    def connect(self) -> sqlite3.Connection:
+        """Another way into the file, which commits each statement."""
+        return sqlite3.connect(self.path, isolation_level=None)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        with closing(self.connect()) as connection:
+            return connection.execute(query).fetchall()
+
+    def refuse(self, when: str) -> None:
+        """Make the database refuse readings for which this is true."""
+        self.rows(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON sensor_readings WHEN {when}"
+            " BEGIN SELECT RAISE(ABORT, 'this reading is not wanted'); END"
+        )
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A fresh file that registers what it does not know."""
+    store = SqliteStore(tmp_path / "s.db", auto_register=True, busy_ms=10)
+    await store.open()
+    yield Bench(tmp_path / "s.db", store)
+    await store.close()
+
+
+def singles(first: int, count: int, sensor: str = "a") -> Chunk:
+    """Records with offsets from `first` on, each a reading whose value is its offset."""
+    values = [single(sensor, float(i), i) for i in range(first, first + count)]
+    return chunk(values, first_offset=first)
+
+
+async def test_all_topics_into_their_tables(bench: Bench) -> None:
+    """One call, one transaction, every table."""
+    happened = event("a", Severity.CRITICAL, Severity.NORMAL)
+    told = notification("a", happened.event_id)
+    await bench.writer().write(
+        [
+            chunk([packet("D", "A", [1.0, 2.0], ts=START / 1000)]),
+            chunk([msgspec.json.encode(happened)], topic="events"),
+            chunk([msgspec.json.encode(told)], topic="notifications"),
+        ]
+    )
+    query = (
+        "SELECT s.uuid, d.uuid FROM {} t JOIN sensors s ON s.id = t.sensor_id"
+        " JOIN devices d ON d.id = s.device_id"
+    )
+    for table, count in (("sensor_readings", 2), ("ml_events", 1), ("alert_notifications", 1)):
+        assert bench.rows(query.format(table)) == [("a", "d")] * count
+    assert bench.rows("SELECT topic, next_offset FROM stream_offsets ORDER BY topic") == [
+        ("events", 1),
+        ("notifications", 1),
+        ("readings", 1),
+    ]
+
+
+async def test_it_reads_on_where_the_database_is(bench: Bench) -> None:
+    """A partition that the database does not know begins at its beginning."""
+    assert await bench.writer().positions([PLACE]) == {}
+    await bench.writer().write([singles(10, 5)])
+    assert await bench.writer().positions([PLACE, ("readings", 1)]) == {PLACE: 15}
+
+
+async def test_records_read_again_are_passed_over(bench: Bench) -> None:
+    """Also where only part of a chunk is new, or nothing; no dead letter goes out a second time either."""
+    writer = bench.writer()
+    bad = chunk([b"?", b"?"], topic="events")
+    await writer.write([singles(0, 5), singles(3, 4), bad])
+    await writer.write([singles(0, 7), bad])
+    await bench.writer().write([singles(5, 4), bad])
+    assert bench.rows("SELECT value FROM sensor_readings ORDER BY value") == [(float(i),) for i in range(9)]
+    assert len(bench.letters) == 2
+
+
+async def test_gaps_in_offsets_are_no_loss(bench: Bench) -> None:
+    """Compaction and control records leave some."""
+    writer = bench.writer()
+    await writer.write([singles(5, 1)])
+    await writer.write([singles(90, 1)])
+    assert await writer.positions([PLACE]) == {PLACE: 91}
+
+
+async def test_a_retry_of_a_device_is_one_row(bench: Bench) -> None:
+    """The same packet at another offset has the same identity."""
+    again = packet("d", "a", [1.0], packet_id="p")
+    await bench.writer().write([chunk([again, again], first_offset=0), chunk([again], first_offset=2)])
+    assert bench.rows(COUNT) == [(1,)]
+
+
+async def test_a_record_sent_on_is_one_row(bench: Bench) -> None:
+    """Even without a time or id of its own, and in whichever order the two are read."""
+    value = packet("d", "a", [1.0])
+    sent = Chunk("readings", 1, ints(4), START + ints(99), [value], {0: ((MOVED, f"0:0:{START}".encode()),)})
+    await bench.writer().write([sent])
+    await bench.writer().write([chunk([value])])
+    assert bench.rows("SELECT value, timestamp FROM sensor_readings") == [(1.0, "2023-11-14T22:13:20.000Z")]
+
+
+async def test_no_transaction_has_more_rows_than_set(bench: Bench) -> None:
+    """But for one record that has more by itself; the offsets move with each part."""
+    bench.rows("CREATE TABLE log (rows INTEGER)")
+    bench.rows(
+        "CREATE TRIGGER log AFTER UPDATE ON stream_offsets"
+        " BEGIN INSERT INTO log SELECT count(*) FROM sensor_readings; END"
+    )
+    writer = bench.writer(batch_rows=10)
+    await writer.write([singles(0, 1)])
+    big = chunk([packet("d", "b", [float(i) for i in range(25)])], first_offset=40)
+    await writer.write([singles(1, 24), big, singles(50, 3)])
+    # The offset moves first in each transaction: counted are the rows of those before.
+    assert bench.rows("SELECT rows FROM log") == [(1,), (11,), (21,), (25,), (50,)]
+    assert bench.rows(COUNT) == [(53,)]
+
+
+async def test_while_the_database_is_locked_nothing_is_lost(bench: Bench) -> None:
+    """Locked, locked again, released: written, once."""
+    with closing(bench.connect()) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        async def release() -> None:
+            if len(bench.pauses) == 2:
+                other.execute("ROLLBACK")
+
+        bench.while_away = release  # type: ignore[method-assign]  # a test's own answer
+        await bench.writer().write([singles(0, 5)])
+    assert len(bench.pauses) == 2
+    assert bench.rows(COUNT) == [(5,)]
+
+
+async def test_a_cancelled_write_can_be_done_again(bench: Bench) -> None:
+    """Cancelled while the database is away, it writes nothing; the same writer goes on afterwards."""
+    waiting = asyncio.Event()
+
+    async def wait() -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    bench.while_away = wait  # type: ignore[method-assign]
+    writer = bench.writer()
+    with closing(bench.connect()) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(writer.write([singles(0, 5)]))
+        await asyncio.wait_for(waiting.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.execute("ROLLBACK")
+    assert bench.rows(COUNT) == [(0,)]
+    await writer.write([singles(0, 5)])
+    assert bench.rows(COUNT) == [(5,)]
+
+
+class LostAnswer(SqliteStore):
+    """Commits the first batch, and says that it could not."""
+
+    lost = False
+
+    async def write(self, batch: Batch) -> Written:
+        """Write, and for the first time raise StoreUnavailable afterwards."""
+        written = await super().write(batch)
+        if not self.lost:
+            self.lost = True
+            raise StoreUnavailable("the answer was lost")
+        return written
+
+
+async def test_a_commit_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
+    """The second try finds its own offsets, and is no stale owner."""
+    bench = Bench(tmp_path / "s.db", LostAnswer(tmp_path / "s.db", auto_register=True))
+
+    async def nothing() -> None:
+        pass
+
+    bench.while_away = nothing  # type: ignore[method-assign]
+    writer = bench.writer()
+    await writer.write([singles(0, 5)])
+    await writer.write([singles(5, 5)])
+    assert bench.rows(COUNT) == [(10,)]
+    await bench.store.close()
+
+
+async def test_another_owner_is_told_and_then_followed(bench: Bench) -> None:
+    """What another sink wrote meanwhile is not written again; asked anew, the writer reads on behind it."""
+    writer = bench.writer()
+    await writer.write([singles(0, 5)])
+    await bench.writer().write([singles(5, 5)])
+    with pytest.raises(StaleOwner):
+        await writer.write([singles(5, 2)])
+    assert await writer.positions([PLACE]) == {PLACE: 10}
+    await writer.write([singles(5, 7)])
+    assert bench.rows(COUNT) == [(12,)]
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {3, 4, 50}, set(range(40)), set(range(100))])
+async def test_refused_rows_go_alone(bench: Bench, bad: set[int]) -> None:
+    """Each is a dead letter with the database's reason, sent before the offset moves; others are rows."""
+    bench.refuse(f"NEW.value IN ({', '.join(map(str, bad))})")
+    await bench.writer().write([singles(0, 100)])
+    good = sorted(set(range(100)) - bad)
+    assert bench.rows("SELECT value FROM sensor_readings ORDER BY value") == [(float(i),) for i in good]
+    assert [fault.offset for fault in bench.letters] == sorted(bad)
+    assert {fault.reason for fault in bench.letters} == {"this reading is not wanted"}
+    assert bench.letters[0].payload == single("a", float(min(bad)), min(bad)).decode()
+    assert set(bench.offsets) == {None}
+    assert await bench.store.offsets(GROUP) == {PLACE: 100}
+
+
+async def test_rows_refused_only_together(bench: Bench) -> None:
+    """Where each would be taken by itself, those beyond what is allowed are refused."""
+    bench.refuse("(SELECT count(*) FROM sensor_readings) >= 7")
+    await bench.writer().write([singles(0, 20)])
+    assert bench.rows(COUNT) == [(7,)]
+    assert [fault.offset for fault in bench.letters] == list(range(7, 20))
+
+
+async def test_a_refusal_that_is_no_rows_fault_is_an_error(bench: Bench) -> None:
+    """The writer must not drop rows for it, nor try for ever."""
+    bench.rows(
+        "CREATE TRIGGER refuse BEFORE INSERT ON stream_offsets BEGIN SELECT RAISE(ABORT, 'no offsets'); END"
+    )
+    with pytest.raises(StoreError, match="none of its rows: no offsets"):
+        await bench.writer().write([singles(0, 3)])
+    assert (bench.rows(COUNT), bench.letters) == ([(0,)], [])
+
+
+async def test_unknown_sensors_go_alone(tmp_path: Path) -> None:
+    """A record with some is one dead letter that names them; the known one's readings are rows."""
+    bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
+    await bench.store.save_entries([SensorEntry("a")])
+    values = {"x": 1.0, "A": 2.0, "y": 3.0}
+    readings = [{"sensor_uuid": sensor, "value": value} for sensor, value in values.items()]
+    mixed = msgspec.json.encode({"device_uuid": "d", "readings": readings})
+    happened = msgspec.json.encode(event("x", Severity.WARN, Severity.NORMAL))
+    await bench.writer().write([chunk([mixed, single("a", 4.0)]), chunk([happened], topic="events")])
+    assert bench.rows("SELECT value FROM sensor_readings ORDER BY value") == [(2.0,), (4.0,)]
+    reasons = [(fault.topic, fault.offset, fault.reason) for fault in bench.letters]
+    assert reasons == [
+        ("readings", 0, "2 rows: unknown sensor x; unknown sensor y"),
+        ("events", 0, "unknown sensor x"),
+    ]
+    await bench.store.close()
+
+
+async def test_a_dead_letter_that_cannot_be_sent_holds_the_offset(bench: Bench) -> None:
+    """Kafka away: the record is not passed over, and is tried again by the next write."""
+    sent: list[DeadLetter] = []
+
+    async def fails_once(letters: list[DeadLetter]) -> None:
+        if not sent:
+            sent.extend(letters)
+            raise ConnectionError("no broker")
+        sent.extend(letters)
+
+    writer = Writer(bench.store, Settings(), fails_once)
+    bad = chunk([b"?"], topic="events")
+    with pytest.raises(ConnectionError):
+        await writer.write([bad])
+    assert await bench.store.offsets(GROUP) == {}
+    await writer.write([bad])
+    assert sent[0] == sent[1]
+    assert await bench.store.offsets(GROUP) == {("events", 0): 1}
+
+
+async def test_calls_at_once_take_turns(bench: Bench) -> None:
+    """Agents of several topics share one writer."""
+    writer = bench.writer()
+    happened = [msgspec.json.encode(event("a", Severity.WARN, Severity.NORMAL, ms)) for ms in range(20)]
+    calls = [writer.write([singles(i * 5, 5)]) for i in range(4)]
+    calls += [writer.write([chunk(happened[i * 5 : i * 5 + 5], i * 5, "events")]) for i in range(4)]
+    await asyncio.gather(*calls)
+    assert bench.rows(COUNT) == [(20,)]
+    assert bench.rows("SELECT count(*) FROM ml_events") == [(20,)]
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    """With half of each left to chance."""
+    pauses = backoff()
+    for longest in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LAST_PAUSE_SECONDS, LAST_PAUSE_SECONDS):
+        assert longest / 2 <= next(pauses) <= longest
+
+
+_FOR_EVER = """
+import asyncio, sys
+from pathlib import Path
+from streamproc.settings import Settings
+from streamproc.sink.writer import Writer
+from streamproc.store.sqlite import SqliteStore
+from tests.shell.test_sink_writer import singles
+from tests.store.builders import PLACE
+
+async def main():
+    writer = Writer(SqliteStore(Path(sys.argv[1]), auto_register=True), Settings(), None)
+    following = (await writer.positions([PLACE])).get(PLACE, 0)
+    while True:
+        await writer.write([singles(following, 50)])
+        following += 50
+        print(following, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("kills", [3])
+async def test_killed_at_any_time_each_row_is_there_once(tmp_path: Path, kills: int) -> None:
+    """However often it is killed, its rows are those before the database's offset, each once."""
+    bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
+    told = 0
+    for _ in range(kills):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _FOR_EVER, str(bench.path), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        for _ in range(20):
+            told = int(await asyncio.wait_for(process.stdout.readline(), 30))
+        process.kill()
+        await asyncio.wait_for(process.communicate(), 30)
+    following = (await bench.store.offsets(GROUP))[PLACE]
+    assert following >= told > 0
+    expected = [(float(i), i) for i in range(following)]
+    assert bench.rows("SELECT value, kafka_offset FROM sensor_readings ORDER BY value") == expected
+    await bench.store.close()

@@ -1,0 +1,156 @@
+"""What is SQLite's own: migrations, its file, its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
+from streamproc.settings import Settings
+from streamproc.store import connect
+from streamproc.store.migrations import Migration, migrate, pending, scripts
+from streamproc.store.sqlite import SqliteStore
+from streamproc.store.stamps import LAST_MS, iso
+from tests.store.builders import GROUP, batch, readings
+from tests.store.conftest import Sqlite
+
+
+def memory() -> sqlite3.Connection:
+    """A connection that commits only where it is told to."""
+    return sqlite3.connect(":memory:", isolation_level=None)
+
+
+@given(st.lists(st.integers(0, LAST_MS), max_size=20))
+def test_stamps_are_those_of_the_library(ms: list[int]) -> None:
+    """The quick way gives what datetime gives, and text is in time's order."""
+    expected = [
+        datetime.fromtimestamp(stamp // 1000, UTC).isoformat()[:19] + f".{stamp % 1000:03d}Z" for stamp in ms
+    ]
+    assert iso(np.array(ms, dtype=np.int64)) == expected
+    assert [text for _, text in sorted(zip(ms, expected, strict=True))] == sorted(expected)
+
+
+def test_migrations_apply_once_and_again_do_no_harm() -> None:
+    """The second time nothing is left; the scripts themselves may be run on what they have made."""
+    with closing(memory()) as connection:
+        wanted = scripts("sqlite")
+        migrate(connection, wanted)
+        assert pending(connection, wanted) == []
+        connection.execute("DELETE FROM schema_migrations")
+        migrate(connection, wanted)
+        assert pending(connection, wanted) == []
+
+
+def test_a_later_migration_is_applied_by_itself() -> None:
+    """Those already there are not run again."""
+    with closing(memory()) as connection:
+        first = Migration(1, "CREATE TABLE a (x);")
+        second = Migration(2, "CREATE TABLE b (x);\nCREATE TABLE c (x);")
+        migrate(connection, [first])
+        migrate(connection, [first, second])
+        query = "SELECT count(*) FROM sqlite_master WHERE name IN ('a', 'b', 'c')"
+        assert connection.execute(query).fetchone() == (3,)
+
+
+def test_a_migration_that_fails_leaves_nothing() -> None:
+    """Not half of its tables, and not the ledger."""
+    with closing(memory()) as connection:
+        with pytest.raises(sqlite3.OperationalError):
+            migrate(connection, [Migration(1, "CREATE TABLE a (x);\nCREATE TABLE a (x);")])
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_a_changed_or_newer_schema_is_refused() -> None:
+    """A script changed since, or a database of a later program, is not written to."""
+    with closing(memory()) as connection:
+        migrate(connection, [Migration(1, "CREATE TABLE a (x);"), Migration(2, "CREATE TABLE b (x);")])
+        with pytest.raises(StoreError, match="migration 1 is not the one"):
+            migrate(connection, [Migration(1, "CREATE TABLE z (x);"), Migration(2, "CREATE TABLE b (x);")])
+        with pytest.raises(StoreError, match="has schema 2"):
+            migrate(connection, [Migration(1, "CREATE TABLE a (x);")])
+
+
+def test_an_unknown_kind_of_database_has_no_migrations() -> None:
+    """The error says so, in place of an empty schema."""
+    with pytest.raises(StoreError, match="missing"):
+        scripts("abacus")
+
+
+async def test_two_that_open_at_once_make_one_schema(tmp_path: Path) -> None:
+    """Processes that start together do not trip over each other."""
+    stores = [SqliteStore(tmp_path / "s.db") for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await asyncio.gather(*(store.close() for store in stores))
+    assert Sqlite(tmp_path / "s.db").rows("SELECT version FROM schema_migrations") == [(1,)]
+
+
+async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    """A folder in its place, say; once that is gone, the same store opens it."""
+    store = SqliteStore(tmp_path / "s.db")
+    (tmp_path / "s.db").mkdir()
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        await store.open()
+    (tmp_path / "s.db").rmdir()
+    await store.open()
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
+    """That does not pass by waiting."""
+    (tmp_path / "s.db").write_text("this is a text, and no database at all. " * 100)
+    store = SqliteStore(tmp_path / "s.db")
+    with pytest.raises(StoreError, match="not a database") as told:
+        await store.open()
+    assert not told.value.retriable
+    await store.close()
+
+
+async def test_a_file_taken_away_is_noticed(tmp_path: Path) -> None:
+    """Rows do not go to a file that nobody sees: a new one begins, without the offsets expected."""
+    folder = tmp_path / "data"
+    store = SqliteStore(folder / "s.db", auto_register=True)
+    await store.write(batch(readings(("a", 1.0, 1)), following=1))
+    shutil.rmtree(folder)
+    with pytest.raises(StaleOwner):
+        await store.write(batch(readings(("a", 2.0, 2)), expected=1, following=2))
+    assert await store.offsets(GROUP) == {}
+    await store.close()
+
+
+async def test_rows_outlive_the_process_without_a_close(tmp_path: Path) -> None:
+    """A commit is in the file, or beside it in the log, for everyone who opens it."""
+    store = SqliteStore(tmp_path / "s.db", auto_register=True)
+    await store.write(batch(readings(("a", 1.0, 1))))
+    assert Sqlite(tmp_path / "s.db").rows("SELECT value FROM sensor_readings") == [(1.0,)]
+    assert Sqlite(tmp_path / "s.db").rows("PRAGMA journal_mode") == [("wal",)]
+    await store.close()
+
+
+def test_the_latest_readings_of_a_sensor_are_found_by_an_index() -> None:
+    """No query that people make every second reads the whole table."""
+    with closing(memory()) as connection:
+        migrate(connection, scripts("sqlite"))
+        query = (
+            "EXPLAIN QUERY PLAN SELECT value FROM sensor_readings WHERE sensor_id = 1"
+            " AND device_timestamp >= '2024-01-01' ORDER BY device_timestamp DESC LIMIT 9"
+        )
+        plan = connection.execute(query).fetchall()
+        assert len(plan) == 1
+        assert "USING INDEX sensor_readings_latest" in plan[0][3]
+
+
+async def test_the_settings_name_the_store(tmp_path: Path) -> None:
+    """By default a SQLite file in the data directory."""
+    store = connect(Settings(data_dir=tmp_path))
+    await store.open()
+    await store.close()
+    assert (tmp_path / "streamproc.db").exists()

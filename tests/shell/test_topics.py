@@ -56,9 +56,12 @@ def test_a_plan_that_was_done_leaves_nothing_to_do(
 def test_a_plan_touches_only_what_is_declared(
     specs: list[TopicSpec], state: dict[str, TopicState], allow: bool
 ) -> None:
-    """Other topics and other configs come out as they went in, and no partition is ever taken away."""
-    after = done(compare(specs, state, allow_partition_growth=allow), state)
+    """Other topics and other configs come out as they went in, no partition is taken away, the rest is refused."""
+    plan = compare(specs, state, allow_partition_growth=allow)
+    after = done(plan, state)
     declared = {spec.name: spec for spec in specs}
+    differ = {name for name, spec in declared.items() if after[name].partitions != spec.partitions}
+    assert {line.split(":")[0] for line in plan.refused} == differ
     assert set(after) == set(state) | set(declared)
     for name, was in state.items():
         assert after[name].partitions >= was.partitions

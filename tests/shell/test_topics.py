@@ -56,7 +56,7 @@ def test_a_plan_that_was_done_leaves_nothing_to_do(
 def test_a_plan_touches_only_what_is_declared(
     specs: list[TopicSpec], state: dict[str, TopicState], allow: bool
 ) -> None:
-    """Other topics and other configs come out as they went in, no partition is taken away, the rest is refused."""
+    """Other topics and configs come out as they went in, no partition is taken away, the rest is refused."""
     plan = compare(specs, state, allow_partition_growth=allow)
     after = done(plan, state)
     declared = {spec.name: spec for spec in specs}

@@ -103,10 +103,12 @@ class Registry:
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
         """All partitions, from the first record; asks for all topics, since asking for one may create it."""
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(self._topic)
-        if not numbers:
+        if self._topic not in await consumer.topics():
             raise LookupError(f"topic {self._topic} does not exist")
+        first = TopicPartition(self._topic, 0)
+        consumer.assign([first])
+        await consumer.end_offsets([first])  # from here on the consumer knows the topic's partitions
+        numbers = consumer.partitions_for_topic(self._topic) or {0}
         places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)

@@ -43,6 +43,7 @@ check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -m "not live"
+	$(BIN)/python -m pytest -q --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
 
 fmt: $(SETUP) ## Format, and repair what can be repaired
 	$(BIN)/ruff check --fix

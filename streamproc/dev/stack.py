@@ -20,9 +20,6 @@ from streamproc.dev.supervisor import Child, Running, Supervisor
 from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.settings import Settings
 
-#: The stages that read topics, and their consumer groups.
-GROUPS = {"worker": "streamproc-engine", "sink": "streamproc-sink"}
-
 Progress = Callable[[str], None]
 
 
@@ -61,9 +58,9 @@ class Stack:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
         try:
-            for stage, group in GROUPS.items():
+            for stage in ("worker", "sink"):
                 self.progress(f"{stage} waits for its partitions")
-                await until(partial(consuming, admin, self.settings.topic(group)))
+                await until(partial(consuming, admin, self.settings.group(stage)))
         finally:
             await admin.close()
 

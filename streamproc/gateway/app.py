@@ -78,7 +78,7 @@ async def serve(
         log.info("gateway_listening", url=url)
         if listening is not None:
             listening.set_result(url)
-        await stop.wait()
+        await publisher.run(stop)
     finally:
         for site in runner.sites:
             await site.stop()

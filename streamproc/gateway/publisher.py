@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamproc.core.routing import home
-from streamproc.errors import KafkaUnavailable
+from streamproc.errors import KafkaUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,9 +92,23 @@ class KafkaPublisher:
     async def start(self, patience_seconds: float) -> None:
         """Begin to connect, to stay so until `close`; return when Kafka is there or patience has ended."""
         self._keeper = asyncio.create_task(self._keep())
-        connected = asyncio.create_task(self._connected.wait())
-        await asyncio.wait([connected], timeout=patience_seconds)
-        connected.cancel()
+        await self._or_failure(self._connected, patience_seconds)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Return when `stop` is set; raises SettingsError where there is nothing to connect to."""
+        await self._or_failure(stop, None)
+
+    async def _or_failure(self, event: asyncio.Event, timeout_seconds: float | None) -> None:
+        if self._keeper is None:
+            return
+        waiting = asyncio.create_task(event.wait())
+        tasks = (waiting, self._keeper)
+        try:
+            await asyncio.wait(tasks, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._keeper.done():
+            self._keeper.result()
 
     async def close(self, grace_seconds: float) -> None:
         """Take no more, give what is under way `grace_seconds` to be acknowledged, and disconnect."""
@@ -199,6 +213,9 @@ class KafkaPublisher:
                 await _stop(producer)
                 await asyncio.sleep(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])
                 attempt += 1
+            except (ValueError, OverflowError) as error:
+                await _stop(producer)
+                raise SettingsError(f"KAFKA_BOOTSTRAP: {self._bootstrap!r} names no host:port") from error
             except asyncio.CancelledError:
                 await _stop(producer)
                 raise

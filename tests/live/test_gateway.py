@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streamproc.core.codec import Packet, parse
 from streamproc.core.routing import home
-from streamproc.errors import GatewayError
+from streamproc.errors import GatewayError, SettingsError
 from streamproc.gateway.app import serve
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
@@ -162,6 +162,13 @@ async def test_port_taken(bootstrap: str) -> None:
         settings = Settings.model_validate({"kafka_bootstrap": bootstrap, "gateway_port": port})
         with pytest.raises(GatewayError, match=f"127.0.0.1:{port} is taken"):
             await asyncio.wait_for(serve(settings, asyncio.Event()), 10)
+
+
+async def test_bootstrap_that_is_no_address() -> None:
+    """What cannot be an address is an error of the settings, at once, not a broker that is away."""
+    settings = Settings.model_validate({"kafka_bootstrap": "host:port", "gateway_port": 0})
+    with pytest.raises(SettingsError, match="KAFKA_BOOTSTRAP"):
+        await asyncio.wait_for(serve(settings, asyncio.Event()), 10)
 
 
 async def test_kafka_comes_and_goes(installation: Installation, tmp_path: Path, topic_prefix: str) -> None:

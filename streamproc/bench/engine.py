@@ -80,6 +80,7 @@ class MeteredEngine(Engine):
         self.wall = self.cpu = 0.0
 
     async def process(self, chunk: Chunk) -> int:
+        """Take in a chunk, and report after the last one."""
         if not self.wall:
             self.wall, self.cpu = time.monotonic(), time.process_time()
         readings = await super().process(chunk)
@@ -104,9 +105,7 @@ class MeteredEngine(Engine):
 
 def child(readings: int) -> None:
     """The process that is measured."""
-    engine = MeteredEngine(settings.load(), readings)
-    sys.argv = [sys.argv[0], "worker", "--without-web", "-l", "warn"]
-    engine.app.main()
+    MeteredEngine(settings.load(), readings).app.serve()
 
 
 async def measure(bootstrap: str, load: Load) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable
 from time import monotonic
 from typing import Any
 
@@ -53,15 +52,14 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.bootstrap = settings, settings.bootstrap
-        self.group = settings.group("worker")
         self.readings = settings.topic("readings")
         self.partitions: dict[int, Partition] = {}
         self.producer: AIOKafkaProducer | None = None
         self.registry = Registry(self.bootstrap, settings.topic("registry"), on_change=self._edited)
         self.app = ChunkedApp(
-            self.group,
-            broker=[f"kafka://{address}" for address in self.bootstrap.split(",")],
-            positions=self.positions,
+            settings.group("worker"),
+            self.bootstrap,
+            self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
         tune_collector()
@@ -74,34 +72,23 @@ class Engine:
         @app.agent(channel, name="engine")
         async def engine(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._guarded(self.process(event.message.value))
+                await self.app.guarded(self.process(event.message.value))
 
         @app.task
         async def beat() -> None:
             while not app.should_stop:
-                await self._guarded(self.beat())
+                await self.app.guarded(self.beat())
                 await app.sleep(HEARTBEAT_S)
 
         @app.task
         async def watch() -> None:
             while not app.should_stop:
-                await self._guarded(self.watch())
+                await self.app.guarded(self.watch())
                 await app.sleep(HEARTBEAT_S)
 
         app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
-
-    async def _guarded(self, work: Awaitable[object]) -> None:
-        """Leave with an error if the work fails: the worker is started again and goes on from its checkpoint.
-
-        Faust would drop the chunk and go on with the next one.
-        """
-        try:
-            await work
-        except Exception as error:  # the task's edge
-            _log.exception("worker failed")
-            await self.app.crash(error)
 
     async def process(self, chunk: Chunk) -> int:
         """Take in a chunk if its partition is this worker's; gives the readings that count."""
@@ -145,7 +132,7 @@ class Engine:
                 )
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
-        await self._guarded(self.take_over())
+        await self.app.guarded(self.take_over())
 
     async def take_over(self) -> None:
         """Restore the partitions that are new here, and let go of those that are not ours any more."""
@@ -199,7 +186,7 @@ class Engine:
                 "checkpoint cannot be used: built anew from the topic",
                 partition=options.partition,
                 reason=str(error),
-            )  # noqa: TRY400  # the reason says it all
+            )  # the reason says it all
             checkpoints, state = Checkpoints(producer, checkpoints.topic, options.partition), None
         state = state or PartitionState(options)
         state.use(self.registry.entries)
@@ -211,7 +198,7 @@ class Engine:
         await admin.start()
         try:
             places = [TopicPartition(self.readings, number) for number in numbers]
-            offsets = await admin.list_consumer_group_offsets(self.group, partitions=places)
+            offsets = await admin.list_consumer_group_offsets(self.app.conf.id, partitions=places)
         finally:
             await admin.close()
         return {
@@ -240,7 +227,7 @@ class Engine:
             partition.state.edited(sensor)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        await self._guarded(self._last_checkpoint())
+        await self.app.guarded(self._last_checkpoint())
 
     async def _last_checkpoint(self) -> None:
         """Leave nothing to be done again by whoever has the partitions next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import orjson
@@ -141,7 +142,7 @@ def dead_letters(chunk: Chunk, rejected: list[Rejected]) -> Iterator[Message]:
         yield Message("dead-letter", None, _encode(letter))
 
 
-def readable(value: bytes | None) -> tuple[str | None, str]:
+def readable(value: bytes | None) -> tuple[str | None, Literal["utf-8", "base64"]]:
     """A payload as JSON can carry it, and in which encoding; cut at PAYLOAD_BYTES."""
     if value is None:
         return None, "utf-8"

@@ -16,12 +16,14 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, ClassVar
 
 import faust
 import numpy as np
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError
@@ -39,6 +41,8 @@ CHUNK_RECORDS = 16_384
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
+
+_log = structlog.get_logger(__name__)
 
 Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 
@@ -205,6 +209,7 @@ class ChunkedConsumer(driver.Consumer):
         )
 
     def ack(self, message: Any) -> bool:
+        """Keep no account of messages: only marks are committed."""
         message.acked = True
         self._unacked_messages.discard(message)
         return True
@@ -216,12 +221,14 @@ class ChunkedConsumer(driver.Consumer):
         return (tp for tp in self.app.marks if topics is None or tp in topics or tp.topic in topics)
 
     def _new_offset(self, tp: TP) -> int | None:
-        return self.app.marks.get(tp)
+        offset: int | None = self.app.marks.get(tp)
+        return offset
 
     def _should_commit(self, tp: TP, offset: int) -> bool:
-        return self._committed_offset[tp] != offset
+        return bool(self._committed_offset[tp] != offset)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget the marks of partitions that somebody else may have next."""
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self.app.marks.pop(tp, None)
@@ -249,18 +256,36 @@ class ChunkedApp(faust.App):
 
     positions: Positions
 
-    def __init__(self, *args: Any, positions: Positions, **options: Any) -> None:
+    def __init__(self, group: str, bootstrap: str, positions: Positions, **options: Any) -> None:
+        """`group` is the consumer group, `bootstrap` the brokers as `host:port,…`; `options` are Faust's settings."""
         self.positions = positions
         #: What is done of each partition: everything before this offset. Committed with the next commit.
         self.marks: dict[TP, int] = {}
         self.mark_metadata: dict[TP, str] = {}
-        super().__init__(*args, **(DEFAULTS | options))
+        brokers = [f"kafka://{address}" for address in bootstrap.split(",")]
+        super().__init__(group, broker=brokers, **(DEFAULTS | options))
 
     def _new_transport(self) -> ChunkedTransport:
         return ChunkedTransport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
         """Make no directory: Faust's is for tables, of which there are none."""
+
+    async def guarded(self, work: Awaitable[object]) -> None:
+        """Leave with an error if the work fails: whoever runs the process starts it again, and it reads on where it knows.
+
+        Faust would drop the chunk and go on with the next one.
+        """
+        try:
+            await work
+        except Exception as error:  # the edge of an agent's, timer's or signal's task
+            _log.exception("stage failed", group=self.conf.id)
+            await self.crash(error)
+
+    def serve(self) -> None:
+        """Run until SIGTERM or SIGINT; the process ends with it."""
+        sys.argv = [sys.argv[0], "worker", "--without-web", "-l", "warn"]
+        self.main()
 
     def mark(self, tp: TP, offset: int, metadata: str = "") -> None:
         """Say that everything of the partition before `offset` is done; `metadata` is committed with it."""

@@ -1,0 +1,112 @@
+"""The sink process: a Faust agent that hands chunks to the writer. It reads on where the database says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+
+from streamproc.core.chunk import Chunk
+from streamproc.kafka.transport import ChunkedApp
+from streamproc.records import DeadLetter
+from streamproc.settings import Settings, load
+from streamproc.sink.rows import Decoder
+from streamproc.sink.writer import Writer
+from streamproc.store import connect
+
+#: Chunks written together, at most: four topics of up to sixteen partitions in one transaction.
+CHUNKS = 64
+#: How long a rebalance waits for a write under way; the next owner would find the offsets moved, and start again.
+REVOKE_WAIT_S = 2.0
+#: A dead letter carries up to 700 KB of payload, escaped.
+MESSAGE_BYTES = 4_000_000
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Sink:
+    """The sink's Faust app and what it holds: the store, its writer, and a producer for dead letters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = connect(settings)
+        self.writer = Writer(self.store, settings, self.dead_letters)
+        self.producer: AIOKafkaProducer | None = None
+        self.app = ChunkedApp(settings.group("sink"), settings.bootstrap, self.positions)
+        self._wire()
+
+    def _wire(self) -> None:
+        app = self.app
+        names = [self.settings.topic(name) for name in Decoder.TOPICS]
+        channel = app.topic(*names, key_serializer="raw", value_serializer="raw")
+        linger_s = self.settings.sink_linger_ms / 1000
+
+        @app.agent(channel, name="sink")
+        async def sink(stream: Any) -> None:
+            async for chunks in stream.noack_take(CHUNKS, within=linger_s):
+                await app.guarded(self.write(chunks))
+
+        app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        app.on_before_shutdown.connect(self._on_shutdown, weak=False)
+
+    async def write(self, chunks: list[Chunk]) -> None:
+        """Write the chunks of partitions that this sink still has."""
+        assigned = self.app.consumer.assignment()
+        ours = [chunk for chunk in chunks if TP(chunk.topic, chunk.partition) in assigned]
+        if not ours:
+            return
+        await self.writer.write(ours)
+        for chunk in ours:
+            # The database knows better; this is for those who watch the group's lag.
+            self.app.mark(TP(chunk.topic, chunk.partition), chunk.next_offset)
+
+    async def positions(self, assigned: frozenset[TP]) -> dict[TP, int]:
+        """Where to read on in each partition: what the database holds, else the partition's beginning."""
+        known = await self.writer.positions([(tp.topic, tp.partition) for tp in assigned])
+        return {tp: known.get((tp.topic, tp.partition), 0) for tp in assigned}
+
+    async def dead_letters(self, letters: list[DeadLetter]) -> None:
+        """Put letters on the topic `dead-letter`; returns once Kafka has them."""
+        producer = await self._started_producer()
+        topic = self.settings.topic("dead-letter")
+        await asyncio.gather(*[await producer.send(topic, _encode(letter)) for letter in letters])
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        if self.producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.settings.bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                max_request_size=MESSAGE_BYTES,
+            )
+            await producer.start()
+            self.producer = producer
+        return self.producer
+
+    async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
+        assigned = sorted(f"{tp.topic}/{tp.partition}" for tp in self.app.consumer.assignment())
+        _log.info("partitions", assigned=assigned)
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        """Let a write that is under way end, if it does so soon."""
+        try:
+            async with asyncio.timeout(REVOKE_WAIT_S):
+                await self.writer.positions(())
+        except TimeoutError:
+            _log.warning("a write is still under way as its partitions go", seconds=REVOKE_WAIT_S)
+
+    async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        await self.store.close()
+        if self.producer is not None:
+            await self.producer.stop()
+
+
+def run() -> None:
+    """Run the sink until SIGTERM or SIGINT; the process ends with it."""
+    Sink(load()).app.serve()

@@ -141,5 +141,6 @@ async def run(load: Load) -> None:
                 await broker.stop()
     rate, per_cpu = told["readings"] / told["wall_s"], told["readings"] / told["cpu_s"]
     print(
-        f"streamproc: {told['readings']} readings, {told['sensors']} sensors: {rate:.0f}/s wall, {per_cpu:.0f} per CPU-second, peak {told['peak_kb'] / 1024:.0f} MB"
+        f"streamproc: {told['readings']} readings, {told['sensors']} sensors: {rate:.0f}/s wall, "
+        f"{per_cpu:.0f} per CPU-second, peak {told['peak_kb'] / 1024:.0f} MB"
     )

@@ -278,7 +278,7 @@ class ChunkedApp(faust.App):
         """
         try:
             await work
-        except Exception as error:  # the edge of an agent's, timer's or signal's task
+        except Exception as error:  # noqa: BLE001  # the edge of an agent's, timer's or signal's task
             _log.exception("stage failed", group=self.conf.id)
             await self.crash(error)
 

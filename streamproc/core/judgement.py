@@ -33,10 +33,12 @@ WARM_UP = 50
 SPREAD_WARM = 1 - (1 - SPREAD_FADING) ** WARM_UP
 #: What is below this part of the value's size is no deviation: the last bit of an 11-bit converter.
 RELATIVE_FLOOR = 0.0005
-#: Squares of values below 1e-140 vanish in a double; this keeps 0/0 away.
-ABSOLUTE_FLOOR = 1e-280
+#: Deviations below 1e-50 vanish; this keeps 0/0 away, and 1e100 squared over it in a double's range.
+ABSOLUTE_FLOOR = 1e-100
 #: What is learnt of one deviation is cut at 20 sigma, so that a spike does not spoil the scale.
 CLIP_SQUARE = 400.0
+#: A single window so far out (squared, weighted) is named for itself, though levels part even more clearly.
+CLEARLY = 9.0
 #: Single windows stray further than levels do: their squares count for less.
 SINGLE_WEIGHT = 0.3
 #: A surprise is told when it is a tenth greater than any that was told lately; the bar sinks by HABIT a
@@ -80,13 +82,13 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
     seen, warm = windows > 0, windows >= WARM_UP
     expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, level_weight, 1.0), mean)
     scale = a.where(seen, scale_weight, 1.0)
-    floor = RELATIVE_FLOOR * a.greatest(abs(mean), abs(expected))
+    floor = RELATIVE_FLOOR * abs(expected)
     floor = floor * floor + ABSOLUTE_FLOOR
 
     error = mean - expected
     square = error * error
     variance = state[LEARNT_ERROR] / scale + floor
-    learnt = a.least(square, CLIP_SQUARE * variance)
+    learnt = _clip(square, variance, state[LEARNT_ERROR], a)
     level = expected + error * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
 
     new_weight = level_weight + LEVEL_FADING * (1 - level_weight)
@@ -96,19 +98,21 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
     parted = fast - slow / slow_weight
     parted *= parted
     usual = state[TREND_SQUARE] / scale + LEVEL_FADING * floor
+    trend_learnt = _clip(parted, usual, state[TREND_SQUARE], a)
 
     spread, spread_state = _spread(state, deviation, count >= 2, floor, a)  # noqa: PLR2004  # one has no spread
-    stuck, rest_state = _stuck(state, seen & (mean == state[LAST]) & (deviation == 0), a)
+    stuck, fresh, rest_state = _stuck(state, seen & (mean == state[LAST]) & (deviation == 0), a)
     squares = (SINGLE_WEIGHT * square / variance, parted / usual, SINGLE_WEIGHT * spread)
     jump = mean - state[LAST]
-    surprise, evidence = _strongest(squares, jump * jump > 0.5 * square, stuck, a)
-    surprise = a.where(warm, surprise, 0.0)
+    surprise, evidence = _strongest(squares, jump * jump > 0.5 * square, windows * windows, a)
+    resting = stuck > surprise
+    surprise = a.where(warm, a.greatest(surprise, stuck), 0.0)
     bar = state[TOLD] * HABIT
-    tell = surprise > bar
+    tell = (surprise > bar) & (fresh | (surprise > stuck))
     return Judgement(
         surprise=surprise,
         told=a.where(tell, surprise, 0.0),
-        evidence=a.where(surprise > 0, evidence, NONE),
+        evidence=a.where(surprise > 0, a.where(resting, STUCK, evidence), NONE),
         expected=expected,
         level=level,
         error=learnt,
@@ -117,7 +121,7 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
             slow,
             slow_weight,
             scale_weight + SCALE_FADING * (1 - scale_weight),
-            state[TREND_SQUARE] + SCALE_FADING * (a.least(parted, CLIP_SQUARE * usual) - state[TREND_SQUARE]),
+            state[TREND_SQUARE] + SCALE_FADING * (trend_learnt - state[TREND_SQUARE]),
             mean,
             *spread_state,
             *rest_state,
@@ -140,7 +144,7 @@ def _spread(
     excess = a.where(seen, deviation - mean / whole, 0.0)
     square = excess * excess
     variance = learnt_square / whole + floor
-    learnt = a.least(square, CLIP_SQUARE * variance)
+    learnt = _clip(square, variance, learnt_square, a)
     level = deviation - excess + excess * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
     fading = a.where(known, SPREAD_FADING, 0.0)
     surprising = known & (excess > 0) & (weight >= SPREAD_WARM)
@@ -151,22 +155,35 @@ def _spread(
     )
 
 
-def _stuck(state: Value, same: Value, a: Arithmetic) -> tuple[Value, tuple[Value, Value]]:
-    """Return how surprising it is that the value still rests, and the rests: this one, the longest."""
-    run, longest = state[RUN], state[LONGEST]
-    resting = run + 1
-    surprise = a.where(same & (resting >= STUCK_WINDOWS + STUCK_FACTOR * longest), STUCK_SURPRISE, 0.0)
+def _clip(square: Value, variance: Value, known: Value, a: Arithmetic) -> Value:
+    """Return what is learnt of a squared deviation: not more than the clip, unless nothing ever deviated."""
+    return a.where(known > 0, a.least(square, CLIP_SQUARE * variance), square)
+
+
+def _stuck(state: Value, same: Value, a: Arithmetic) -> tuple[Value, Value, tuple[Value, Value]]:
+    """Return how surprising the value's rest is, whether that is new, and the rests: this one, the longest.
+
+    A value that never moved is not stuck.
+    """
+    run, longest, windows = state[RUN], state[LONGEST], state[WINDOWS]
+    resting, bound = run + 1, STUCK_WINDOWS + STUCK_FACTOR * longest
+    stuck = same & (resting >= bound) & (resting < windows)
+    fresh = stuck & ((run < bound) | (windows == WARM_UP))
     moved = a.greatest(longest * REST_FADING, run)
-    return surprise, (a.where(same, resting, 0.0), a.where(same, longest, moved))
+    return (
+        a.where(stuck, STUCK_SURPRISE, 0.0),
+        fresh,
+        (a.where(same, resting, 0.0), a.where(same, longest, moved)),
+    )
 
 
 def _strongest(
-    squares: tuple[Value, Value, Value], jumped: Value, stuck: Value, a: Arithmetic
+    squares: tuple[Value, Value, Value], jumped: Value, most: Value, a: Arithmetic
 ) -> tuple[Value, Value]:
-    """Return the greatest surprise, and the evidence that it comes from."""
+    """Return the greatest surprise and its evidence: n windows tell of nothing rarer than 1 in n^2."""
     single, trend, spread = squares
     greatest = a.greatest(a.greatest(single, trend), spread)
     alone = a.where(jumped, DIFFERENCE, LEVEL)
-    evidence = a.where(greatest == single, alone, a.where(greatest == trend, TREND, SPREAD))
-    surprise = surprise_of(greatest, a)
-    return a.greatest(surprise, stuck), a.where(stuck > surprise, STUCK, evidence)
+    together = a.where(single >= a.least(trend, CLEARLY), alone, TREND)
+    evidence = a.where(spread > a.greatest(single, trend), SPREAD, together)
+    return surprise_of(a.least(greatest, most), a), evidence

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import _csv
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import TypeAlias
+from typing import Protocol
 
 from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
 from streamproc.errors import SeriesError
@@ -16,13 +15,21 @@ COLUMNS = ("timestamp", "value")
 #: As much of a faulty field as an error shows.
 _SHOWN = 40
 
-Rows: TypeAlias = "_csv._reader"
+
+class Rows(Protocol):
+    """What `csv.reader` returns: rows, and the count of lines so far."""
+
+    @property
+    def line_num(self) -> int:
+        """The lines read."""
+
+    def __next__(self) -> list[str]:
+        """Return the next row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row: both fields as they are written, the time in ms, and the number, or None where it is
-    missing."""
+    """One row: its fields as they are written, the time in ms, and the number, None where it is missing."""
 
     timestamp: str
     text: str
@@ -33,9 +40,9 @@ class Sample:
 def read(lines: Iterable[str]) -> Iterator[Sample]:
     """Read the samples in the order of the rows; raises SeriesError that names line and column.
 
-    A header must name both columns, in any order and case; other columns and blank lines are passed over. A
-    time is ISO 8601 (`2024-05-01 12:00:00`; UTC where it names no zone) or epoch seconds, from 1970 to 2100;
-    times may repeat and run backwards. An empty value is a missing reading.
+    A header must name both columns, in any order and case; other columns and blank lines are passed over.
+    A time is ISO 8601 (`2024-05-01 12:00:00`; UTC where it names no zone) or epoch seconds, from 1970 to
+    2100; times may repeat and run backwards. An empty value is a missing reading.
     """
     rows = csv.reader(lines, strict=True)
     at, of = _header(rows)
@@ -50,7 +57,9 @@ def read(lines: Iterable[str]) -> Iterator[Sample]:
 
 def _next(rows: Rows) -> list[str] | None:
     try:
-        return next(rows, None)
+        return next(rows)
+    except StopIteration:
+        return None
     except csv.Error as error:
         raise SeriesError(f"line {rows.line_num}: {error}") from None
 
@@ -71,14 +80,15 @@ def _time(text: str, line: int) -> int:
         stamp: float | str = float(text)
     except ValueError:
         stamp = text
+    known = isinstance(stamp, str) or 0 <= stamp <= TS_LIMIT
     try:
-        if isinstance(stamp, float) and not 0 <= stamp <= TS_LIMIT:
-            raise ValueError("Expected a time between 1970 and 2100")
-        return to_ms(stamp)
+        at_ms = to_ms(stamp) if known else None
     except (ValueError, OverflowError):
-        raise SeriesError(
-            f"line {line}, column timestamp: not a time between 1970 and 2100: {text[:_SHOWN]!r}"
-        ) from None
+        at_ms = None
+    if at_ms is None:
+        shown = text[:_SHOWN]
+        raise SeriesError(f"line {line}, column timestamp: not a time from 1970 to 2100: {shown!r}")
+    return at_ms
 
 
 def _value(text: str, line: int) -> float | None:

@@ -1,0 +1,309 @@
+"""The learners: their contract, River's known faults that must not show, and what they find."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from river.stats import EWMean
+
+from streamproc.core.judgement import DIFFERENCE, LEVEL, SPREAD, STUCK, TREND, WARM_UP, judge
+from streamproc.core.learners import EVIDENCE, FEW, WIDTH, LearnerBank, Scores
+from streamproc.core.severity import ALARM, CRITICAL_SURPRISE
+from streamproc.core.tails import COLUMNS, SINGLE, anomaly_of, log10, surprise_of
+
+Row = tuple[int, float, float, int]
+
+values = st.floats(-1e100, 1e100) | st.sampled_from([0.0, 20.0, 20.5, 1e-200, 5e-324, -1e100, 1e100])
+rows_of_three = st.lists(
+    st.tuples(st.integers(0, 2), values, st.floats(0, 1e100), st.integers(1, 1_000)), max_size=80
+)
+
+
+def bank(sensors: int) -> LearnerBank:
+    """A bank of sensors that have seen nothing."""
+    fresh = LearnerBank()
+    fresh.grow(sensors)
+    return fresh
+
+
+def observe(learners: LearnerBank, rows: list[Row]) -> NDArray[np.float64]:
+    """All columns of the scores of these rows, of shape (6, k)."""
+    slots, mean, deviation, count = (
+        (list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+    )
+    scores = learners.observe(slots, mean, deviation, count)
+    return np.array([getattr(scores, name) for name in Scores.__slots__], dtype=np.float64)
+
+
+def watch(series: NDArray[np.float64], deviation: float = 0.0, count: int = 1) -> Scores:
+    """The scores of one sensor's series."""
+    n = len(series)
+    return bank(1).observe([0] * n, series.tolist(), [deviation] * n, [count] * n)
+
+
+def noise(n: int, seed: int = 1) -> NDArray[np.float64]:
+    """A quiet sensor at 20 with a deviation of 1."""
+    return 20 + np.random.default_rng(seed).normal(size=n)
+
+
+@given(rows_of_three)
+def test_scores_are_finite_and_bounded(rows: list[Row]) -> None:
+    """Any accepted values, however large or small, give numbers, and anomalies from 0 to 1."""
+    with np.errstate(all="raise", under="ignore"):
+        anomaly, evidence, surprise, *numbers = observe(bank(3), rows)
+    assert ((anomaly >= 0) & (anomaly < 1)).all()
+    assert ((evidence >= 0) & (evidence < len(EVIDENCE))).all()
+    assert (np.isfinite(surprise) & (surprise >= 0)).all()
+    assert np.isfinite(numbers).all()
+
+
+def mixed_rows(n: int, seed: int) -> list[Row]:
+    """Many windows of 40 sensors, one of which has a third of them; some stay put, some spike."""
+    rng = np.random.default_rng(seed)
+    slots = np.where(rng.random(n) < 0.3, 0, rng.integers(0, 40, n))
+    mean = np.where(rng.random(n) < 0.3, 5.0, rng.normal(size=n) * 10.0 ** rng.integers(-2, 3, n))
+    deviation = np.where(rng.random(n) < 0.5, 0.0, rng.random(n))
+    return list(
+        zip(slots.tolist(), mean.tolist(), deviation.tolist(), rng.integers(1, 4, n).tolist(), strict=True)
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 3_000), max_size=6), st.integers(0, 9), st.booleans())
+def test_neither_batching_nor_a_restore_changes_a_bit(cuts: list[int], seed: int, restore: bool) -> None:
+    """However rows are split into calls, and wherever state is dumped and loaded, the bytes are the same."""
+    rows = mixed_rows(3_000, seed)
+    whole = observe(bank(40), rows)
+    learners, parts = bank(40), []
+    edges = [0, *sorted(cuts), len(rows)]
+    for begin, end in pairwise(edges):
+        parts.append(observe(learners, rows[begin:end]))
+        if restore:
+            state, learners = learners.dump(range(40)), bank(40)
+            learners.load(0, state[:7])
+            learners.load(7, state[7:])
+    assert np.concatenate(parts, axis=1).tobytes() == whole.tobytes()
+
+
+def test_a_sensor_is_judged_as_if_it_were_alone() -> None:
+    """What other sensors send, and at which slot a sensor is, changes nothing for it."""
+    rows = mixed_rows(3_000, 3)
+    whole = observe(bank(40), rows)
+    for slot in (0, 17):
+        mine = [index for index, row in enumerate(rows) if row[0] == slot]
+        alone = observe(bank(1), [(0, *rows[index][1:]) for index in mine])
+        assert alone.tobytes() == whole[:, mine].tobytes()
+
+
+def test_columns_and_single_numbers_are_the_same_arithmetic() -> None:
+    """One row judged with columns of one has the same bits as judged as numbers."""
+    state = bank(1)
+    observe(state, [(0, value, 0.5, 3) for value in noise(200).tolist()])
+    row = state.dump([0])[0]
+    single = judge(row.tolist(), 23.5, 0.7, 3, SINGLE)
+    column = judge(row[:, None], np.array([23.5]), np.array([0.7]), np.array([3.0]), COLUMNS)
+    assert [single.surprise, single.told, single.level, single.error, *single.state] == [
+        float(part[0]) for part in (column.surprise, column.told, column.level, column.error, *column.state)
+    ]
+
+
+def test_state_is_bounded_and_dumped_in_the_order_asked() -> None:
+    """A sensor's state has WIDTH numbers for ever; `dump` gives the rows that it is asked for."""
+    learners = bank(3)
+    observe(learners, [(slot, value, 0.0, 1) for value in noise(500).tolist() for slot in range(3)])
+    assert learners.dump(range(3)).shape == (3, WIDTH)
+    assert (learners.dump([2, 0]) == learners.dump(range(3))[[2, 0]]).all()
+
+
+def test_levels_are_learnt_by_river() -> None:
+    """The forecast is that of River's own EWMean, divided by the weight of what it has seen."""
+    mean, weight = EWMean(0.12), 0.0
+    mean.update(0.0)
+    series = noise(60)
+    for value in series.tolist():
+        mean.update(value)
+        weight += 0.12 * (1 - weight)
+    assert watch(series).forecast[-1] == pytest.approx(mean.get() / weight, rel=1e-12)
+
+
+def test_growing_leaves_the_others_as_they_are() -> None:
+    """New sensors come behind, and start from nothing."""
+    learners = bank(1)
+    observe(learners, [(0, value, 0.0, 1) for value in noise(100).tolist()])
+    before = learners.dump([0])
+    learners.grow(5)
+    assert len(learners) == 6
+    assert (learners.dump([0]) == before).all()
+    assert not learners.dump(range(1, 6)).any()
+
+
+@pytest.mark.parametrize("value", [0.0, 20.0, -1e100, 1e100, 1e-300])
+def test_a_constant_signal_is_never_anomalous(value: float) -> None:
+    """River's GaussianScorer scores 1.0 for ever here."""
+    assert not watch(np.full(3_000, value)).surprise.any()
+
+
+def test_a_change_after_a_constant_signal_is_seen_and_then_learnt() -> None:
+    """A variance of zero is floored: the step is found at once, and is the new normal later."""
+    scores = watch(np.concatenate([np.full(300, 20.0), np.full(600, 25.0)]))
+    assert scores.anomaly[300] > ALARM
+    assert scores.forecast[-1] == pytest.approx(25.0)
+    assert not scores.anomaly[400:].any()
+
+
+def test_the_scale_survives_a_spike() -> None:
+    """After a spike of a million sigma the deviation is at most 1.6 times the usual one."""
+    series = noise(1_000)
+    usual = watch(series).deviation[-1]
+    series[600] = 1e6
+    spiked = watch(series)
+    assert spiked.anomaly[600] > ALARM
+    assert spiked.deviation[600] < 1.6 * usual
+    assert abs(spiked.forecast[700] - 20) < 1
+
+
+def test_surprise_does_not_saturate() -> None:
+    """River's GaussianScorer cannot tell 8 sigma from 80; here more is more surprising."""
+    surprises = []
+    for jump in (8, 20, 80, 200):
+        series = noise(500)
+        series[-1] = 20 + jump
+        surprises.append(float(watch(series).surprise[-1]))
+    assert surprises == sorted(set(surprises))
+
+
+def test_too_few_windows_are_not_judged() -> None:
+    """River's HoltWinters raises before it has seen enough; here nothing surprises in the warm-up."""
+    series = noise(WARM_UP + 1)
+    series[[10, WARM_UP - 1, WARM_UP]] = 1e6
+    surprise = watch(series).surprise
+    assert not surprise[:WARM_UP].any()
+    assert surprise[WARM_UP] > 0
+
+
+def named(scores: Scores, row: int) -> str:
+    """The evidence behind a row's score."""
+    return EVIDENCE[int(scores.evidence[row])]
+
+
+def test_a_jump_is_told_as_a_difference() -> None:
+    """A step of 30 sigma is an alarm in the very window it comes in."""
+    series = noise(400)
+    series[300:] += 30
+    scores = watch(series)
+    assert scores.anomaly[300] > ALARM
+    assert named(scores, 300) == EVIDENCE[DIFFERENCE]
+    assert not (scores.anomaly[:300] > ALARM).any()
+
+
+def test_creeping_away_is_told_as_a_trend() -> None:
+    """A slow ramp, which no single window betrays, parts the two levels."""
+    series = noise(1_000)
+    series[600:] += 0.4 * np.arange(400)
+    scores = watch(series)
+    told = np.flatnonzero(scores.anomaly > ALARM)
+    assert 600 < told[0] < 660
+    assert named(scores, int(told[0])) == EVIDENCE[TREND]
+
+
+def test_noise_inside_windows_is_told_as_spread() -> None:
+    """Where the mean stays but the values inside a window fly apart, the spread tells."""
+    n, rng = 400, np.random.default_rng(2)
+    deviation = np.abs(rng.normal(1, 0.1, n))
+    deviation[350] = 8.0
+    scores = bank(1).observe([0] * n, noise(n).tolist(), deviation.tolist(), [10] * n)
+    assert scores.anomaly[350] > ALARM
+    assert named(scores, 350) == EVIDENCE[SPREAD]
+
+
+def test_a_window_of_one_reading_has_no_spread() -> None:
+    """A deviation of zero that only says `one reading` neither teaches nor alarms."""
+    n = 400
+    count = np.where(np.arange(n) % 2, 10, 1)
+    deviation = np.where(count > 1, 1.0, 0.0)
+    scores = bank(1).observe([0] * n, noise(n).tolist(), deviation.tolist(), count.tolist())
+    assert not (scores.anomaly > ALARM).any()
+
+
+def test_a_stuck_value_is_told_once_and_not_as_critical() -> None:
+    """A sensor that always moved is stuck after 20 windows of rest, told once, surprising while it rests."""
+    series = noise(500)
+    series[400:] = series[399]
+    scores = watch(series)
+    told = np.flatnonzero(scores.anomaly > ALARM)
+    assert told[0] == 399 + 20
+    assert named(scores, 419) == EVIDENCE[STUCK]
+    assert (scores.surprise[419:] > 3).all()
+    assert not scores.anomaly[420:].any()
+    assert (scores.surprise < CRITICAL_SURPRISE).all()
+
+
+def test_a_sensor_that_often_rests_is_not_stuck() -> None:
+    """What is far too long for one sensor is usual for another: its own longest rest decides."""
+    series = np.repeat(noise(60), 30)
+    scores = watch(series)
+    assert not (scores.evidence == STUCK).any()
+
+
+def test_what_was_told_is_not_told_again_at_once() -> None:
+    """The second of two equal spikes is surprising but adds nothing to the first."""
+    series = noise(500)
+    series[[300, 310]] = 60.0
+    scores = watch(series)
+    assert scores.anomaly[300] > ALARM
+    assert scores.anomaly[310] == 0
+    assert scores.surprise[310] > 2
+
+
+@pytest.mark.parametrize("made", ["white", "autoregressive", "walk", "daily"])
+def test_clean_series_raise_no_alarm(made: str) -> None:
+    """On 100 clean sensors of 3,000 windows at most one alarm, and nine in ten means in the interval."""
+    rng, sensors, n = np.random.default_rng(7), 100, 3_000
+    steps = rng.normal(size=(n, sensors))
+    series = {
+        "white": 20 + steps,
+        "autoregressive": 20 + _autoregressive(steps),
+        "walk": np.cumsum(steps, axis=0),
+        "daily": steps + 10 * np.sin(np.arange(n) * 2 * np.pi / 1_440)[:, None],
+    }[made]
+    scores = bank(sensors).observe(
+        list(range(sensors)) * n, series.ravel().tolist(), [0.0] * n * sensors, [1] * n * sensors
+    )
+    assert (scores.anomaly >= ALARM).sum() <= 1
+    forecast, sigma = (column.reshape(n, sensors)[200:-1] for column in (scores.forecast, scores.deviation))
+    covered = np.abs(series[201:] - forecast) <= 1.645 * sigma
+    assert 0.88 < covered.mean() < 0.92
+
+
+def _autoregressive(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    series = np.zeros_like(steps)
+    for row in range(1, len(steps)):
+        series[row] = 0.9 * series[row - 1] + steps[row]
+    return series
+
+
+@given(st.floats(1e-300, 1e300))
+def test_the_logarithm_is_right_and_the_same_in_both_arithmetics(value: float) -> None:
+    """To 1e-8 of the library's, and bit by bit alike for columns and single numbers."""
+    assert log10(value) == pytest.approx(math.log10(value), rel=1e-8, abs=1e-8)
+    assert log10(np.array([value] * FEW), COLUMNS).tolist() == [log10(value)] * FEW
+
+
+@given(st.floats(0, 1e290), st.floats(0, 1e290))
+def test_scores_keep_the_order_of_deviations(a: float, b: float) -> None:
+    """A greater deviation never has a lower surprise or anomaly, beyond the logarithm's rounding."""
+    low, high = sorted((a, b))
+    assert surprise_of(low) <= surprise_of(high) + 1e-8
+    assert anomaly_of(surprise_of(low)) <= anomaly_of(surprise_of(high)) + 1e-8
+
+
+def test_the_evidence_names_are_in_the_order_of_their_numbers() -> None:
+    """What is written into checkpoints and events as a number keeps its meaning."""
+    assert EVIDENCE == ("none", "level", "difference", "spread", "stuck", "trend")
+    assert (LEVEL, DIFFERENCE, SPREAD, STUCK, TREND) == (1, 2, 3, 4, 5)

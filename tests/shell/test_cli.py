@@ -84,10 +84,11 @@ def test_detect_shows_its_own_help() -> None:
 
 def test_what_is_refused_is_told_in_a_line(tmp_path: Path) -> None:
     """An error of ours is a line on standard error and exit code 2, with no traceback."""
-    result = _run("detect", str(tmp_path / "absent.csv"))
+    result = _run("registry", "import", str(tmp_path / "absent.yaml"))
     assert result.returncode == 2
-    assert "absent.csv" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("streamproc: ")
+    assert "absent.yaml" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_unknown_options_are_refused() -> None:

@@ -51,12 +51,12 @@ async def readings(bootstrap: str, topic_prefix: str) -> str:
     return topic_prefix + "readings"
 
 
-async def create(bootstrap: str, topic: str) -> None:
+async def create(bootstrap: str, topic: str, **config: str) -> None:
     """Make the topic."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+        await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=config)])
     finally:
         await admin.close()
 
@@ -153,6 +153,21 @@ async def test_missing_topic(bootstrap: str, topic_prefix: str) -> None:
         async with asyncio.timeout(10):
             while (await client.get("/ready")).status != 200:
                 pass
+
+
+async def test_producer_beyond_repair_is_replaced(bootstrap: str, topic_prefix: str) -> None:
+    """A record that the broker refuses leaves a gap in the producer's sequence: a new one takes its place."""
+    topic = topic_prefix + "readings"
+    await create(bootstrap, topic, **{"max.message.bytes": "1000"})
+    wide = {"device_uuid": "d", "readings": [{"sensor_uuid": "s" * 100, "value": n} for n in range(20)]}
+    async with gateway(bootstrap, topic_prefix, ack_timeout_seconds=5) as client:
+        await post_until_accepted(client, packet("d", 1))
+        async with client.post("/ingest/packets", json=wide) as response:
+            assert response.status == 503
+            assert "MessageSizeTooLarge" in (await response.json(content_type=None))["detail"]
+        await post_until_accepted(client, packet("d", 2))
+    values = [parse(record.value) for record in await records(bootstrap, topic)]
+    assert [p.readings[0].value for p in values if isinstance(p, Packet)] == [1.0, 2.0]
 
 
 async def test_port_taken(bootstrap: str) -> None:

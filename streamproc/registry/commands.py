@@ -80,14 +80,13 @@ async def _store(chosen: Settings) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def _producer(chosen: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer that waits for every in-sync replica; without KAFKA_BOOTSTRAP that of `streamproc dev`."""
-    bootstrap = chosen.kafka_bootstrap or f"127.0.0.1:{chosen.kafka_port}"
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    """A producer that waits for every in-sync replica."""
+    producer = AIOKafkaProducer(bootstrap_servers=chosen.bootstrap, acks="all")
     try:
         await producer.start()
     except KafkaError as error:
         await producer.stop()
-        raise RegistryError(f"no Kafka at {bootstrap}, so nothing was changed: {error}") from error
+        raise RegistryError(f"no Kafka at {chosen.bootstrap}, so nothing was changed: {error}") from error
     try:
         yield producer
     finally:

@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Writer:
-    """Writes chunks of the sink's topics for the group `sink`.
+    """Writes chunks of the sink's topics, in the name of the sink's consumer group.
 
     `dead_letters` must return once Kafka has what it was given; `pause` waits so many seconds, between two
     tries.
@@ -48,7 +48,7 @@ class Writer:
     ) -> None:
         self._store, self._dead_letters, self._pause = store, dead_letters, pause
         self._limit = settings.sink_batch_rows
-        self._group = settings.topic("sink")
+        self._group = settings.group("sink")
         self._decoder = Decoder(settings.allowed_skew_ms, settings.topic_prefix)
         self._standing: dict[Place, int | None] = {}
         self._turn = asyncio.Lock()

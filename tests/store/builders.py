@@ -18,7 +18,7 @@ from streamproc.store.protocol import (
     ReadingColumns,
 )
 
-GROUP = "sink"
+GROUP = "streamproc-sink"
 PLACE = ("readings", 0)
 #: 2023-11-14T22:13:20Z
 START = 1_700_000_000_000

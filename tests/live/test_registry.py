@@ -1,0 +1,163 @@
+"""The registry over real Kafka: from the database to every process that follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from msgspec.structs import replace
+
+from streamproc.kafka.broker import Broker, Installation
+from streamproc.records import Range, SensorEntry
+from streamproc.registry import Registry, put
+from streamproc.store.sqlite import SqliteStore
+
+#: Longest that a test waits for what it expects; mostly it comes within a second.
+TIMEOUT_S = 30
+
+
+class Seen:
+    """What a view was told, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, SensorEntry | None]] = []
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, sensor: str, entry: SensorEntry | None) -> None:
+        """Take a change down."""
+        self.changes.append((sensor, entry))
+        task = asyncio.get_running_loop().create_task(self._tell())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until there were so many changes."""
+        async with asyncio.timeout(TIMEOUT_S), self._changed:
+            await self._changed.wait_for(lambda: len(self.changes) >= count)
+
+
+async def create(bootstrap: str, topic: str) -> None:
+    """Make a compacted topic, as topics.yaml has it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        configs = {"cleanup.policy": "compact"}
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=configs)])
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """One that waits for all replicas."""
+    started = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """A database without sensors."""
+    opened = SqliteStore(tmp_path / "s.db")
+    yield opened
+    await opened.close()
+
+
+async def test_an_edit_reaches_those_who_follow(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """What was there before the start is there after it; what comes later, comes; what goes, goes."""
+    topic = f"{topic_prefix}registry"
+    await create(bootstrap, topic)
+    first = [SensorEntry("a", sensor_id=1), SensorEntry("b", sensor_id=2, critical=Range(high=5.0))]
+    await put(store, producer, first, topic)
+    seen = Seen()
+    view = await asyncio.wait_for(Registry(bootstrap, topic, seen).start(), TIMEOUT_S)
+    assert view.entries == {"a": first[0], "b": first[1]}
+    assert view.age_seconds() < TIMEOUT_S
+
+    (edited,) = await put(store, producer, [replace(first[0], unit="V")], topic)
+    await put(store, producer, [first[1]], topic)  # unchanged: nobody is told
+    await producer.send_and_wait(topic, key=b"wrong", value=b"{")  # not an entry: passed over
+    await producer.send_and_wait(topic, key=b"b", value=None)
+    await seen.wait_for(4)
+    assert edited.version == 2
+    assert seen.changes == [("a", first[0]), ("b", first[1]), ("a", edited), ("b", None)]
+    assert view.entries == {"a": edited}
+    await view.stop()
+
+
+async def test_it_waits_for_its_topic(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """A view started before the topic exists does not make it, and begins once it is there."""
+    topic = f"{topic_prefix}registry"
+    view = Registry(bootstrap, topic)
+    starting = asyncio.create_task(view.start())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(starting), 1)
+    await create(bootstrap, topic)  # fails if it exists
+    (entry,) = await put(store, producer, [SensorEntry("a")], topic)
+    await asyncio.wait_for(starting, TIMEOUT_S)
+    assert view.entries in ({}, {"a": entry})  # the topic may have been read before the entry came
+    await view.stop()
+
+
+async def test_a_start_can_be_given_up(bootstrap: str, topic_prefix: str) -> None:
+    """Cancelled while it waits, it leaves no task behind."""
+    starting = asyncio.create_task(Registry(bootstrap, f"{topic_prefix}none").start())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(starting, 0.5)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "registry"]
+
+
+async def test_a_callback_that_fails_is_told(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """Whoever starts the view learns of it, in place of a view that stands still."""
+    topic = f"{topic_prefix}registry"
+    await create(bootstrap, topic)
+    await put(store, producer, [SensorEntry("a")], topic)
+
+    def fail(sensor: str, _: SensorEntry | None) -> None:
+        raise ZeroDivisionError(sensor)
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(Registry(bootstrap, topic, fail).start(), TIMEOUT_S)
+
+
+async def test_it_outlives_its_broker(installation: Installation, tmp_path: Path, store: SqliteStore) -> None:
+    """While the broker is away the entries stay; when it is back, edits come again."""
+    broker = await Broker.start(installation, tmp_path / "kafka")
+    seen = Seen()
+    await create(broker.bootstrap, "registry")
+    (first,) = await _put(broker, store, SensorEntry("a"))
+    view = await Registry(broker.bootstrap, "registry", seen).start()
+    port = int(broker.bootstrap.rpartition(":")[2])
+    await broker.stop()
+    assert view.entries == {"a": first}
+    broker = await Broker.start(installation, tmp_path / "kafka", port=port)
+    (second,) = await _put(broker, store, SensorEntry("a", unit="V"))
+    await seen.wait_for(2)
+    assert view.entries == {"a": second}
+    await view.stop()
+    await broker.stop()
+
+
+async def _put(broker: Broker, store: SqliteStore, entry: SensorEntry) -> list[SensorEntry]:
+    """Put an entry by a producer of its own, for the broker comes and goes."""
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all")
+    await producer.start()
+    saved = await put(store, producer, [entry])
+    await producer.stop()
+    return saved

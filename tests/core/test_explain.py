@@ -1,0 +1,212 @@
+"""Explanations: whole sentences in both languages, with name, unit and time, and no jargon."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamproc.core.explain import explain, number, title
+from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
+from streamproc.core.severity import Change, Limits, Window
+from streamproc.records import Cause, Range, SensorEntry, Severity
+
+NORMAL, WARN, CRITICAL = Severity
+AT = 1_714_565_045_000  # 2024-05-01 12:04:05 UTC
+BOILER = SensorEntry(
+    sensor="b-1", name="Boiler 3", unit="°C", warning=Range(None, 80.0), critical=Range(5.0, 95.0)
+)
+LIMITS = Limits(BOILER.warning, BOILER.critical, 1)
+SCORES = {"anomaly": 0.6, "surprise": 4.2, "expected": 61.237, "deviation": 1.5}
+
+
+def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Severity = WARN) -> Change:
+    """A change at AT; by a reading where the cause is a range that it went out of, else by a window."""
+    by_reading = cause.endswith("_range") and severity > previous
+    window = Window(AT - 1_000, 1_000, 9, value, value, value, 3.21, value, value, 0.0, 10, 19)
+    return Change(
+        slot=0,
+        sequence=1,
+        severity=severity,
+        previous=previous,
+        cause=cause,
+        at=AT,
+        value=value,
+        rule="",
+        since_ms=AT if previous == NORMAL else AT - 65_000,
+        limits=LIMITS,
+        window=None if by_reading else window,
+        scores={} if by_reading else SCORES,
+    )
+
+
+WHEN = "in the 1 s before 12:04:05 UTC on 1 May 2024"
+CUANDO = "en 1 s hasta las 12:04:05 UTC del 1 de mayo de 2024"
+GOLDEN: list[tuple[Change, str, str]] = [
+    (
+        change("warning_range", 80.004),
+        "Boiler 3 read 80.004 °C at 12:04:05 UTC on 1 May 2024, above its warning limit of 80 °C.",
+        (
+            "Boiler 3 marcó 80,004 °C a las 12:04:05 UTC del 1 de mayo de 2024, "
+            "por encima de su límite de aviso de 80 °C."
+        ),
+    ),
+    (
+        change("critical_range", 4.1, WARN, CRITICAL),
+        (
+            "Boiler 3 read 4.1 °C at 12:04:05 UTC on 1 May 2024, below its critical limit of 5 °C. "
+            "It left its normal state at 12:03:00 UTC on 1 May 2024."
+        ),
+        (
+            "Boiler 3 marcó 4,1 °C a las 12:04:05 UTC del 1 de mayo de 2024, "
+            "por debajo de su límite crítico de 5 °C. "
+            "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
+        ),
+    ),
+    (
+        change("level", 76.2),
+        (
+            f"Boiler 3 was 76.2 °C {WHEN}, where about 61.24 °C was expected: "
+            "about 10 times its usual deviation."
+        ),
+        (
+            f"Boiler 3 marcó 76,2 °C {CUANDO}, cuando se esperaban unos 61,24 °C: "
+            "unas 10 veces su desviación habitual."
+        ),
+    ),
+    (
+        change("difference", 1_234_567.0, severity=CRITICAL),
+        (
+            f"Boiler 3 jumped to 1,235,000 °C {WHEN}, where about 61.24 °C was expected: "
+            "more than 100 times its usual deviation."
+        ),
+        (
+            f"Boiler 3 saltó a 1.235.000 °C {CUANDO}, cuando se esperaban unos 61,24 °C: "
+            "más de 100 veces su desviación habitual."
+        ),
+    ),
+    (
+        change("trend", 70.0),
+        f"Boiler 3 is moving away from its usual level, faster than it normally does: it was 70 °C {WHEN}.",
+        f"Boiler 3 se aleja de su nivel habitual más deprisa de lo normal: marcó 70 °C {CUANDO}.",
+    ),
+    (
+        change("spread", 61.0),
+        f"Boiler 3 varied far more than usual {WHEN}: by about 3.21 °C around 61 °C.",
+        f"Boiler 3 varió mucho más de lo habitual {CUANDO}: unos 3,21 °C en torno a 61 °C.",
+    ),
+    (
+        change("stuck", 61.5),
+        (
+            "Boiler 3 has stayed at exactly 61.5 °C for longer than it ever has, "
+            "up to 12:04:05 UTC on 1 May 2024."
+        ),
+        (
+            "Boiler 3 lleva más tiempo que nunca en exactamente 61,5 °C, "
+            "hasta las 12:04:05 UTC del 1 de mayo de 2024."
+        ),
+    ),
+    (
+        change("recovered", 61.0, WARN, NORMAL),
+        (
+            f"Boiler 3 is back to normal: it was 61 °C {WHEN}. "
+            "It had left its normal state at 12:03:00 UTC on 1 May 2024."
+        ),
+        (
+            f"Boiler 3 ha vuelto a la normalidad: marcó 61 °C {CUANDO}. "
+            "Había dejado su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
+        ),
+    ),
+    (
+        change("warning_range", 85.0, CRITICAL, WARN),
+        (
+            f"Boiler 3 is no longer critical, but still at or beyond its warning limits: it was 85 °C {WHEN}. "
+            "It left its normal state at 12:03:00 UTC on 1 May 2024."
+        ),
+        (
+            f"Boiler 3 ya no es crítico, pero sigue en sus límites de aviso o más allá: marcó 85 °C {CUANDO}. "
+            "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
+        ),
+    ),
+    (
+        change("trend", 70.0, CRITICAL, WARN),
+        (
+            f"Boiler 3 is no longer critical, but not yet as usual: it was 70 °C {WHEN}. "
+            "It left its normal state at 12:03:00 UTC on 1 May 2024."
+        ),
+        (
+            f"Boiler 3 ya no es crítico, pero aún no está como de costumbre: marcó 70 °C {CUANDO}. "
+            "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("told", "english", "spanish"), GOLDEN, ids=lambda part: getattr(part, "cause", ""))
+def test_the_sentences_are_these(told: Change, english: str, spanish: str) -> None:
+    """What people read, word for word, in both languages."""
+    assert explain(told, BOILER, "en")[0] == english
+    assert explain(told, BOILER, "es")[0] == spanish
+
+
+def test_every_cause_has_an_action_and_a_title() -> None:
+    """Each language says what to do, and has a line for lists, for each cause."""
+    for words in (ENGLISH, SPANISH):
+        assert set(words.happened) == set(words.action) == set(words.headline) == set(get_args(Cause))
+    assert explain(change("stuck", 1.0), BOILER, "en")[1].startswith("Check that the sensor is alive")
+    assert explain(change("critical_range", 99.0), BOILER, "es")[1].startswith("Actúe ya")
+    assert (
+        title(change("warning_range", 81.0), BOILER, "en")
+        == "WARNING: Boiler 3 is outside its warning limits"
+    )
+    assert title(change("critical_range", 99.0, severity=CRITICAL), BOILER, "es") == (
+        "CRÍTICO: Boiler 3 está fuera de sus límites críticos"
+    )
+
+
+def test_an_unknown_sensor_is_spoken_of_plainly() -> None:
+    """Without an entry there is no name and no unit; without a name the sensor's key stands in."""
+    assert explain(change("spread", 61.0), None, "en")[0].startswith("The sensor varied far more than usual")
+    nameless = SensorEntry(sensor="b-1")
+    assert title(change("stuck", 61.0), nameless, "es") == "AVISO: El sensor b-1 no se mueve"
+    assert "61 °" not in explain(change("level", 76.2), nameless, "en")[0]
+
+
+@given(
+    st.sampled_from(get_args(Cause)),
+    st.floats(-1e100, 1e100),
+    st.sampled_from([(NORMAL, WARN), (WARN, CRITICAL), (CRITICAL, WARN), (CRITICAL, NORMAL)]),
+    st.sampled_from(get_args(Language)),
+)
+def test_any_change_makes_sentences(
+    cause: Cause, value: float, step: tuple[Severity, Severity], language: Language
+) -> None:
+    """No value leaves a field unfilled, a raw exponent or a score in the text; it ends with a full stop."""
+    explanation, action = explain(change(cause, value, *step), BOILER, language)
+    assert explanation.endswith(".")
+    assert action.endswith(".")
+    assert not re.search(r"[{}]|\d[eE][+-]?\d|surprise|anomaly|sigma|None|nan|inf\b", explanation)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "english", "spanish"),
+    [
+        (0.0, 4, "0", "0"),
+        (-0.00012345, 2, "-0.00012", "-0,00012"),
+        (1013.25, 4, "1,013", "1.013"),
+        (9999.96, 4, "10,000", "10.000"),
+        (1e20, 4, "1.000 × 10^20", "1,000 × 10^20"),  # noqa: RUF001
+        (2.5e-7, 2, "2.5 × 10^-7", "2,5 × 10^-7"),  # noqa: RUF001
+        (23.5, 4, "23.5", "23,5"),
+        (100.0, 2, "100", "100"),
+    ],
+)
+def test_numbers_are_written_as_people_write_them(
+    value: float, digits: int, english: str, spanish: str
+) -> None:
+    """Few digits, the language's marks, powers of ten only where nothing else is readable."""
+    assert number(value, digits, PHRASES["en"]) == english
+    assert number(value, digits, PHRASES["es"]) == spanish

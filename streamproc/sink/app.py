@@ -48,8 +48,8 @@ class Sink:
 
         @app.agent(channel, name="sink")
         async def sink(stream: Any) -> None:
-            async for chunks in stream.noack_take(CHUNKS, within=linger_s):
-                await app.guarded(self.write(chunks))
+            async for events in stream.noack_take(CHUNKS, within=linger_s):
+                await app.guarded(self.write([event.message.value for event in events]))
 
         app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)

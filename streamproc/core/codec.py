@@ -199,13 +199,12 @@ def _invalid(text: str) -> Rejected:
 def _explain_not_finite(body: bytes, at: int, decode: Callable[[bytes], Any]) -> Rejected | None:
     """NaN and infinities are no JSON: with `true` in their place, the decoder tells which field it was."""
     for match in _not_finite.finditer(body, max(0, at - 10), at + 10):  # "-Infinity" is 9 long
-        if match.start() <= at <= match.end() + 1:
-            try:
-                decode(body[: match.start()] + b"true" + body[match.end() :])
-            except msgspec.ValidationError as error:
-                return Rejected(f"{match.group().decode()} is not a number", _invalid(str(error)).field)
-            except _FAULTS:
-                continue
+        try:
+            decode(body[: match.start()] + b"true" + body[match.end() :])
+        except msgspec.ValidationError as error:
+            return Rejected(f"{match.group().decode()} is not a number", _invalid(str(error)).field)
+        except _FAULTS:  # it was in a name, say, and what is wrong is elsewhere
+            continue
     return None
 
 

@@ -117,6 +117,8 @@ def test_arbitrary_bytes_are_parsed_or_rejected(body: bytes) -> None:
         (b'{"sensor_id":"a","value": -Infinity}', "value", "invalid"),
         (b'{"sensor_id":"a","value":1,"ts":+inf}', "ts", "invalid"),
         (b'{"sensor_id":"NaN: NaN","value":1,"ts":NaN}', "ts", "invalid"),
+        (b'{"sensor_id":"NaN","ts":NaN}', "ts", "invalid"),
+        (b'{"value":1,"sensor_id":"NaN" x}', None, "malformed"),
         (b'{"sensor_id":"a","value":1e309}', "value", "invalid"),
         (b'{"sensor_id":"a","value":1.1e100}', "value", "invalid"),
         (b'{"sensor_id":"a","value":1,"ts":4102444801}', "ts", "invalid"),

@@ -143,9 +143,9 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
                 )
                 if drained:
                     return {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
-                left = end - monotonic()
-                if left <= 0 or not await _more(fetcher, left):
+                if monotonic() >= end or not self.consumer.flow_active:
                     return {}
+                await _more(fetcher, FETCH_WAIT_MS / 1000)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         consumer = self._ensure_consumer()
@@ -174,15 +174,14 @@ def _spare_records(fetcher: Any) -> None:
             records._consumer_record = Columns().add
 
 
-async def _more(fetcher: Any, timeout: float) -> bool:  # noqa: ASYNC109  # one wait, not a scope
-    """Wait until something more was fetched."""
+async def _more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope
+    """Wait until something more was fetched, but not for long: the flow may be stopped meanwhile."""
     waiter = fetcher._create_fetch_waiter()
     done, _ = await asyncio.wait([waiter], timeout=timeout)
-    if not done:
+    if done:
+        waiter.result()  # raises what the fetch raised
+    else:
         waiter.cancel()
-        return False
-    waiter.result()  # raises what the fetch raised
-    return True
 
 
 class ChunkedConsumer(driver.Consumer):

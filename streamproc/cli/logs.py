@@ -42,6 +42,8 @@ def configure(level: str, file: Path | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It tells its every step at info.
+    logging.getLogger("aiokafka").setLevel(max(root.level, logging.WARNING))
 
 
 def _renderers(pretty: bool) -> list[structlog.typing.Processor]:

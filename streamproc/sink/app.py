@@ -37,7 +37,12 @@ class Sink:
         self.store = connect(settings)
         self.writer = Writer(self.store, settings, self.dead_letters)
         self.producer: AIOKafkaProducer | None = None
-        self.app = ChunkedApp(settings.group("sink"), settings.bootstrap, self.positions)
+        self.app = ChunkedApp(
+            settings.group("sink"),
+            settings.bootstrap,
+            self.positions,
+            consumer_group_instance_id=settings.group_instance_id,
+        )
         self._wire()
 
     def _wire(self) -> None:

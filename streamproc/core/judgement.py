@@ -37,6 +37,11 @@ RELATIVE_FLOOR = 0.0005
 ABSOLUTE_FLOOR = 1e-100
 #: What is learnt of one deviation is cut at 20 sigma, so that a spike does not spoil the scale.
 CLIP_SQUARE = 400.0
+#: The widest deviation fades by this factor a window: a day of one-second windows …
+WIDEST_FADING = 0.99999
+#: … and a twentieth of it (squared) always counts as usual, so that a machine that starts each morning after
+#: an idle night is not critical each morning.
+WIDEST_PART = 0.0025
 #: A single window so far out (squared, weighted) is named for itself, though levels part even more clearly.
 CLEARLY = 9.0
 #: Single windows stray further than levels do: their squares count for less.
@@ -56,7 +61,8 @@ STUCK_SURPRISE = 3.5
 #: The state of a sensor as the columns of one row; the first two mirror its River objects.
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
-WIDTH = 15
+WIDEST = 15
+WIDTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,11 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
     expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, level_weight, 1.0), mean)
     scale = a.where(seen, scale_weight, 1.0)
     floor = RELATIVE_FLOOR * abs(expected)
-    floor = floor * floor + ABSOLUTE_FLOOR
+    still = floor * floor + ABSOLUTE_FLOOR
 
     error = mean - expected
     square = error * error
+    floor = still + WIDEST_PART * state[WIDEST]
     variance = state[LEARNT_ERROR] / scale + floor
     learnt = _clip(square, variance, state[LEARNT_ERROR], a)
     level = expected + error * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
@@ -100,7 +107,7 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
     usual = state[TREND_SQUARE] / scale + LEVEL_FADING * floor
     trend_learnt = _clip(parted, usual, state[TREND_SQUARE], a)
 
-    spread, spread_state = _spread(state, deviation, count >= 2, floor, a)  # noqa: PLR2004  # one has no spread
+    spread, spread_state = _spread(state, deviation, count >= 2, still, a)  # noqa: PLR2004  # one has no spread
     stuck, fresh, rest_state = _stuck(state, seen & (mean == state[LAST]) & (deviation == 0), a)
     squares = (SINGLE_WEIGHT * square / variance, parted / usual, SINGLE_WEIGHT * spread)
     jump = mean - state[LAST]
@@ -127,6 +134,7 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
             *rest_state,
             windows + 1,
             a.where(tell, REPEAT_BAR * surprise, bar),
+            a.greatest(learnt, WIDEST_FADING * state[WIDEST]),
         ),
     )
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from streamproc.core.tails import anomaly_of
 from streamproc.records import Cause, Range, Severity
 
-#: A told surprise from here on raises to WARN: on clean made series, one window in two million.
-ALARM_SURPRISE = 3.2
+#: A told surprise from here on raises to WARN: on clean made series, less than one window in two million.
+ALARM_SURPRISE = 3.0
 #: From here on to CRITICAL: a person should look at once.
 CRITICAL_SURPRISE = 5.0
 #: The same as ALARM_SURPRISE, as `Scores.anomaly`: windows below it raise nothing.

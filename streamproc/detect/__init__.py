@@ -11,7 +11,7 @@ from dataclasses import replace
 from streamproc.core.explain import explain
 from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.phrases import Language
-from streamproc.core.severity import Change, Limits, SeverityBank, Window
+from streamproc.core.severity import ALARM, Change, Limits, SeverityBank, Window
 from streamproc.detect.rows import HEADER, Row
 from streamproc.detect.series import Sample, read
 from streamproc.errors import SeriesError
@@ -74,13 +74,16 @@ class _Detector:
         values = [sample.value for sample in block if sample.value is not None]
         none, one = [0] * len(values), [1] * len(values)
         scores = self.learners.observe(none, values, [0.0] * len(values), one)
+        anomalies = scores.anomaly.tolist()
         index = 0
         for sample in block:
             if sample.value is None:
                 yield self._row(sample, 0.0, [])
             else:
-                changes = self._judge(sample.at_ms, sample.value, scores, index)
-                yield self._row(sample, float(scores.anomaly[index]), changes)
+                self.row += 1
+                due = anomalies[index] >= ALARM or self.severity.busy[0] or self._breach(sample.value)
+                changes = self._judge(sample.at_ms, sample.value, scores, index) if due else []
+                yield self._row(sample, anomalies[index], changes)
                 index += 1
 
     def _row(self, sample: Sample, anomaly: float, changes: list[Change]) -> Row:
@@ -90,7 +93,6 @@ class _Detector:
 
     def _judge(self, at_ms: int, value: float, scores: Scores, index: int) -> list[Change]:
         """Judge one value as a reading and as a window of its own."""
-        self.row += 1
         changes = []
         if breach := self._breach(value):
             changes.append(self.severity.on_reading(0, self.row, value, self.row, breach))

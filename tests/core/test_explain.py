@@ -36,7 +36,7 @@ def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Se
         at=AT,
         value=value,
         rule="",
-        since_ms=AT if previous == NORMAL else AT - 65_000,
+        since_ms=AT - 65_000 if previous else AT if by_reading else AT - 1_000,
         limits=LIMITS,
         window=None if by_reading else window,
         scores={} if by_reading else SCORES,

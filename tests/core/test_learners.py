@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from river.stats import EWMean
 
-from streamproc.core.judgement import DIFFERENCE, LEVEL, SPREAD, STUCK, TREND, WARM_UP, judge
+from streamproc.core.judgement import (
+    DIFFERENCE,
+    LEVEL,
+    SPREAD,
+    SPREAD_MEAN,
+    SPREAD_WEIGHT,
+    STUCK,
+    TREND,
+    WARM_UP,
+    judge,
+)
 from streamproc.core.learners import EVIDENCE, FEW, WIDTH, LearnerBank, Scores
 from streamproc.core.severity import ALARM, CRITICAL_SURPRISE
 from streamproc.core.tails import COLUMNS, SINGLE, anomaly_of, log10, surprise_of
@@ -229,6 +239,31 @@ def test_a_window_of_one_reading_has_no_spread() -> None:
     deviation = np.where(count > 1, 1.0, 0.0)
     scores = bank(1).observe([0] * n, noise(n).tolist(), deviation.tolist(), count.tolist())
     assert not (scores.anomaly > ALARM).any()
+
+
+def test_windows_of_one_reading_leave_the_spread_as_it_was() -> None:
+    """What is known of the deviation inside windows does not fade while windows have only one reading."""
+    learners = bank(1)
+    observe(learners, [(0, value, 1.0, 10) for value in noise(100).tolist()])
+    before = learners.dump([0])[0, SPREAD_MEAN : SPREAD_WEIGHT + 1].copy()
+    observe(learners, [(0, value, 0.0, 1) for value in noise(100, 2).tolist()])
+    assert (learners.dump([0])[0, SPREAD_MEAN : SPREAD_WEIGHT + 1] == before).all()
+
+
+def test_little_experience_claims_little() -> None:
+    """After n windows nothing is rarer than one in n squared, however far out."""
+    for n in (60, 200, 2_000):
+        surprise = watch(np.append(np.zeros(n), 1e50)).surprise[-1]
+        assert surprise == pytest.approx(2 * math.log10(1 + n * n))
+
+
+def test_what_happens_every_day_is_not_critical_every_day() -> None:
+    """A machine that starts after a long idle time, as it did before, does not surprise as the first time did."""
+    day = np.concatenate([np.zeros(3_000), 10 + noise(1_000) - 20])
+    scores = watch(np.tile(day, 4))
+    starts = [scores.surprise[begin + 3_000 : begin + 3_010].max() for begin in range(0, 16_000, 4_000)]
+    assert starts[0] >= CRITICAL_SURPRISE
+    assert max(starts[1:]) < CRITICAL_SURPRISE
 
 
 def test_a_stuck_value_is_told_once_and_not_as_critical() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import resource
@@ -104,7 +105,8 @@ class MeteredEngine(Engine):
 
 
 def child(readings: int) -> None:
-    """The process that is measured."""
+    """The process that is measured; its output is its report, so it logs only what goes wrong."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     MeteredEngine(settings.load(), readings).app.serve()
 
 

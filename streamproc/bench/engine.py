@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from streamproc import settings, topics
 from streamproc.core.chunk import Chunk
 from streamproc.core.routing import home
 from streamproc.engine.app import Engine
+from streamproc.errors import StreamprocError
 from streamproc.kafka.broker import Broker, install
 
 #: Event time of the first reading: that of the peers' data.
@@ -42,26 +45,28 @@ class Load:
     rate: float
 
 
-async def fill(bootstrap: str, topic: str, partitions: int, load: Load) -> None:
-    """Put the load on the topic: JSON as the peers' producer writes it, each sensor in its own partition."""
-    homes = [home(f"s{sensor}", partitions) for sensor in range(load.sensors)]
-    names = [f"s{sensor}" for sensor in range(load.sensors)]
-    keys = [name.encode() for name in names]
+def packets(load: Load) -> Iterator[tuple[int, bytes]]:
+    """The number of the sensor and the packet, for each reading of the load: JSON as the peers' producer writes it."""
+    names = [f"s{sensor}".encode() for sensor in range(load.sensors)]
     gauss = random.Random(1).gauss  # noqa: S311  # made data, the same in each run
+    for i in range(load.readings):
+        sensor = i % load.sensors
+        value = (names[sensor], gauss(20, 1), EPOCH_S + i / load.rate)
+        yield sensor, b'{"sensor_id": "%b", "value": %a, "ts": %a}' % value
+
+
+async def fill(bootstrap: str, topic: str, partitions: int, load: Load) -> None:
+    """Put the load on the topic, each sensor in its own partition."""
+    homes = [home(f"s{sensor}", partitions) for sensor in range(load.sensors)]
+    keys = [f"s{sensor}".encode() for sensor in range(load.sensors)]
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES, acks=1
     )
     await producer.start()
     try:
         batches = [producer.create_batch() for _ in range(partitions)]
-        for i in range(load.readings):
-            sensor = i % load.sensors
+        for sensor, value in packets(load):
             at = homes[sensor]
-            value = b'{"sensor_id": "%b", "value": %a, "ts": %a}' % (
-                keys[sensor],
-                gauss(20, 1),
-                EPOCH_S + i / load.rate,
-            )
             if batches[at].append(key=keys[sensor], value=value, timestamp=None) is None:
                 await producer.send_batch(batches[at], topic, partition=at)
                 batches[at] = producer.create_batch()
@@ -110,8 +115,8 @@ def child(readings: int) -> None:
     MeteredEngine(settings.load(), readings).app.serve()
 
 
-async def measure(bootstrap: str, load: Load) -> dict[str, Any]:
-    """One run on this broker, on topics of its own; gives the child's report."""
+async def prepare(bootstrap: str, load: Load) -> str:
+    """Make topics of their own and fill that of the readings; gives the topics' prefix."""
     prefix = f"bench-{os.getpid()}-{time.monotonic_ns()}-"
     specs = topics.prefixed(topics.load(), prefix)
     await topics.apply(bootstrap, await topics.plan(bootstrap, specs))
@@ -119,28 +124,44 @@ async def measure(bootstrap: str, load: Load) -> dict[str, Any]:
     began = time.monotonic()
     await fill(bootstrap, f"{prefix}readings", partitions, load)
     _log.info("filled", readings=load.readings, seconds=round(time.monotonic() - began, 1))
-    command = [sys.executable, "-c", f"from streamproc.bench.engine import child; child({load.readings})"]
+    return prefix
+
+
+async def measure(bootstrap: str, prefix: str, readings: int) -> dict[str, Any]:
+    """Run the engine over the prepared topics; gives the child's report, or raises StreamprocError."""
+    command = [sys.executable, "-c", f"from streamproc.bench.engine import child; child({readings})"]
     variables = {**os.environ, "KAFKA_BOOTSTRAP": bootstrap, "STREAMPROC_TOPIC_PREFIX": prefix}
     process = await asyncio.create_subprocess_exec(*command, env=variables, stdout=subprocess.PIPE)
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:  # cancelled
+            process.kill()
+            await process.wait()
     if process.returncode:
-        raise SystemExit(f"the measured worker ended with {process.returncode}")
+        raise StreamprocError(f"the measured worker ended with {process.returncode}")
     told: dict[str, Any] = json.loads(output.splitlines()[-1])
     return told
 
 
+@asynccontextmanager
+async def broker() -> AsyncIterator[str]:
+    """KAFKA_BOOTSTRAP, or a broker of its own for as long as the block takes."""
+    if bootstrap := settings.load().kafka_bootstrap:
+        yield bootstrap
+        return
+    with tempfile.TemporaryDirectory(prefix="streamproc-bench-") as folder:
+        own = await Broker.start(await install(_log.info), Path(folder))
+        try:
+            yield own.bootstrap
+        finally:
+            await own.stop()
+
+
 async def run(load: Load) -> None:
     """Measure on KAFKA_BOOTSTRAP, or on a broker of its own, and print the figures."""
-    loaded = settings.load()
-    with tempfile.TemporaryDirectory(prefix="streamproc-bench-") as folder:
-        broker = None
-        if loaded.kafka_bootstrap is None:
-            broker = await Broker.start(await install(_log.info), Path(folder))
-        try:
-            told = await measure(loaded.kafka_bootstrap or (broker.bootstrap if broker else ""), load)
-        finally:
-            if broker:
-                await broker.stop()
+    async with broker() as bootstrap:
+        told = await measure(bootstrap, await prepare(bootstrap, load), load.readings)
     rate, per_cpu = told["readings"] / told["wall_s"], told["readings"] / told["cpu_s"]
     print(
         f"streamproc: {told['readings']} readings, {told['sensors']} sensors: {rate:.0f}/s wall, "

@@ -5,8 +5,8 @@ is a sudden jump), a slower level (`trend`: the two levels part where values cre
 deviation inside a window (`spread`). A value that does not move for longer than it ever did is `stuck`.
 Squares have a floor that grows with the value, so constant, tiny and huge signals divide by no zero.
 
-The numbers were chosen on the labelled series of the Numenta Anomaly Benchmark, one setting for all; around
-each of them the score is flat to about two points (`docs/severity.md`).
+The numbers were chosen on labelled series of the Numenta Anomaly Benchmark, one setting for all; the score is
+flat around each of them (`docs/severity.md`).
 """
 
 from __future__ import annotations

@@ -84,59 +84,81 @@ class Judgement:
 
 def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmetic) -> Judgement:
     """Judge one window by `state` (WIDTH columns): nothing of it has been learnt before it is judged."""
-    level_weight, scale_weight, windows = state[LEVEL_WEIGHT], state[SCALE_WEIGHT], state[WINDOWS]
-    seen, warm = windows > 0, windows >= WARM_UP
-    expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, level_weight, 1.0), mean)
-    scale = a.where(seen, scale_weight, 1.0)
-    floor = RELATIVE_FLOOR * abs(expected)
-    still = floor * floor + ABSOLUTE_FLOOR
-
-    error = mean - expected
-    square = error * error
-    floor = still + WIDEST_PART * state[WIDEST]
-    variance = state[LEARNT_ERROR] / scale + floor
-    learnt = _clip(square, variance, state[LEARNT_ERROR], a)
-    level = expected + error * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
-
-    new_weight = level_weight + LEVEL_FADING * (1 - level_weight)
-    slow = state[SLOW_LEVEL] + SLOW_FADING * (level - state[SLOW_LEVEL])
-    slow_weight = state[SLOW_WEIGHT] + SLOW_FADING * (1 - state[SLOW_WEIGHT])
-    fast = (state[LEARNT_LEVEL] + LEVEL_FADING * (level - state[LEARNT_LEVEL])) / new_weight
-    parted = fast - slow / slow_weight
-    parted *= parted
-    usual = state[TREND_SQUARE] / scale + LEVEL_FADING * floor
-    trend_learnt = _clip(parted, usual, state[TREND_SQUARE], a)
-
-    spread, spread_state = _spread(state, deviation, count >= 2, still, a)  # noqa: PLR2004  # one has no spread
-    stuck, fresh, rest_state = _stuck(state, seen & (mean == state[LAST]) & (deviation == 0), a)
-    squares = (SINGLE_WEIGHT * square / variance, parted / usual, SINGLE_WEIGHT * spread)
-    jump = mean - state[LAST]
-    surprise, evidence = _strongest(squares, jump * jump > 0.5 * square, windows * windows, a)
-    resting = stuck > surprise
-    surprise = a.where(warm, a.greatest(surprise, stuck), 0.0)
+    windows, last = state[WINDOWS], state[LAST]
+    seen = windows > 0
+    fit = _fit(state, mean, seen, a)
+    trend, trend_state = _trend(state, fit, a)
+    spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a)  # noqa: PLR2004  # one has none
+    stuck, fresh, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
+    squares = (SINGLE_WEIGHT * fit.square / fit.variance, trend, SINGLE_WEIGHT * spread)
+    jumped = (mean - last) * (mean - last) > 0.5 * fit.square
+    moving, evidence = _strongest(squares, jumped, windows * windows, a)
+    surprise = a.where(windows >= WARM_UP, a.greatest(moving, stuck), 0.0)
     bar = state[TOLD] * HABIT
     tell = (surprise > bar) & (fresh | (surprise > stuck))
     return Judgement(
         surprise=surprise,
         told=a.where(tell, surprise, 0.0),
-        evidence=a.where(surprise > 0, a.where(resting, STUCK, evidence), NONE),
-        expected=expected,
-        level=level,
-        error=learnt,
+        evidence=a.where(surprise > 0, a.where(stuck > moving, STUCK, evidence), NONE),
+        expected=fit.expected,
+        level=fit.level,
+        error=fit.learnt,
         state=(
-            new_weight,
-            slow,
-            slow_weight,
-            scale_weight + SCALE_FADING * (1 - scale_weight),
-            state[TREND_SQUARE] + SCALE_FADING * (trend_learnt - state[TREND_SQUARE]),
+            *trend_state,
             mean,
             *spread_state,
             *rest_state,
             windows + 1,
             a.where(tell, REPEAT_BAR * surprise, bar),
-            a.greatest(learnt, WIDEST_FADING * state[WIDEST]),
+            a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A window's mean against the level: `square` is the error's, `variance` what is usual of it.
+
+    `still` is the square of what is no deviation for a value of this size, `floor` that of what never
+    surprises this sensor; `learnt` and `level` are the square and the mean that are to be learnt.
+    """
+
+    expected: Value
+    scale: Value
+    still: Value
+    floor: Value
+    square: Value
+    variance: Value
+    learnt: Value
+    level: Value
+
+
+def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
+    expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, state[LEVEL_WEIGHT], 1.0), mean)
+    scale = a.where(seen, state[SCALE_WEIGHT], 1.0)
+    still = RELATIVE_FLOOR * abs(expected)
+    still = still * still + ABSOLUTE_FLOOR
+    floor = still + WIDEST_PART * state[WIDEST]
+    error = mean - expected
+    square = error * error
+    variance = state[LEARNT_ERROR] / scale + floor
+    learnt = _clip(square, variance, state[LEARNT_ERROR], a)
+    level = expected + error * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
+    return _Fit(expected, scale, still, floor, square, variance, learnt, level)
+
+
+def _trend(state: Value, fit: _Fit, a: Arithmetic) -> tuple[Value, tuple[Value, ...]]:
+    """Return the square of how far the levels part, by the usual, and LEVEL_WEIGHT to TREND_SQUARE anew."""
+    level, slow, known = state[LEARNT_LEVEL], state[SLOW_LEVEL], state[TREND_SQUARE]
+    level_weight = _nearer(state[LEVEL_WEIGHT], 1, LEVEL_FADING)
+    slow_weight = _nearer(state[SLOW_WEIGHT], 1, SLOW_FADING)
+    scale_weight = _nearer(state[SCALE_WEIGHT], 1, SCALE_FADING)
+    slow = _nearer(slow, fit.level, SLOW_FADING)
+    parted = _nearer(level, fit.level, LEVEL_FADING) / level_weight - slow / slow_weight
+    parted *= parted
+    usual = known / fit.scale + LEVEL_FADING * fit.floor
+    learnt = _nearer(known, _clip(parted, usual, known, a), SCALE_FADING)
+    return parted / usual, (level_weight, slow, slow_weight, scale_weight, learnt)
 
 
 def _spread(
@@ -157,10 +179,15 @@ def _spread(
     fading = a.where(known, SPREAD_FADING, 0.0)
     surprising = known & (excess > 0) & (weight >= SPREAD_WARM)
     return a.where(surprising, square / variance, 0.0), (
-        mean + fading * (level - mean),
-        learnt_square + fading * (learnt - learnt_square),
-        weight + fading * (1 - weight),
+        _nearer(mean, level, fading),
+        _nearer(learnt_square, learnt, fading),
+        _nearer(weight, 1, fading),
     )
+
+
+def _nearer(mean: Value, value: Value, fading: Value) -> Value:
+    """Return an exponentially weighted mean after one more value."""
+    return mean + fading * (value - mean)
 
 
 def _clip(square: Value, variance: Value, known: Value, a: Arithmetic) -> Value:

@@ -154,9 +154,8 @@ class SqliteStore:
     @contextmanager
     def _transaction(self, end: str = "COMMIT") -> Iterator[sqlite3.Connection]:
         opened = self._connected()
-        opened.execute(
-            "BEGIN IMMEDIATE"
-        )  # the write lock at once: a transaction that waits for it later may fail
+        # The write lock at once: a transaction that asks for it later may fail for having read before.
+        opened.execute("BEGIN IMMEDIATE")
         try:
             yield opened
             opened.execute(end)

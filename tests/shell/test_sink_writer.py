@@ -234,6 +234,37 @@ async def test_a_commit_whose_answer_is_lost_is_found(tmp_path: Path) -> None:
     await bench.store.close()
 
 
+class Slow(SqliteStore):
+    """Commits, and does not come back with the answer until it is let go."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, auto_register=True)
+        self.committed, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def write(self, batch: Batch) -> Written:
+        """Write, and wait."""
+        written = await super().write(batch)
+        self.committed.set()
+        await self.go_on.wait()
+        return written
+
+
+async def test_a_write_cancelled_as_it_commits_is_known_to_be_written(tmp_path: Path) -> None:
+    """The same writer asks the database, passes over what it has, and goes on behind it."""
+    store = Slow(tmp_path / "s.db")
+    bench = Bench(tmp_path / "s.db", store)
+    writer = bench.writer()
+    task = asyncio.create_task(writer.write([singles(0, 5)]))
+    await asyncio.wait_for(store.committed.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    store.go_on.set()
+    await writer.write([singles(0, 7)])
+    assert bench.rows(COUNT) == [(7,)]
+    await store.close()
+
+
 async def test_another_owner_is_told_and_then_followed(bench: Bench) -> None:
     """What another sink wrote meanwhile is not written again; asked anew, the writer reads on behind it."""
     writer = bench.writer()

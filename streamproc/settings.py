@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         alias="STREAMPROC_GROUP_INSTANCE_ID",
         description="Static group membership: a worker restarted under the same name causes no rebalance.",
     )
+    worker_host: str = Field(
+        "127.0.0.1",
+        alias="STREAMPROC_WORKER_HOST",
+        description="Address of the worker's metrics and health.",
+    )
     worker_port: int = Field(
         0,
         ge=0,

@@ -16,6 +16,7 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState
 from streamproc.engine import metrics
 from streamproc.engine.checkpoints import Checkpoints, read
+from streamproc.engine.health import serving
 from streamproc.engine.partition import Partition
 from streamproc.errors import BrokerError, CheckpointError
 from streamproc.kafka.transport import ChunkedApp
@@ -31,6 +32,8 @@ BATCH_BYTES = 1_000_000
 LINGER_MS = 2
 #: How often the timers look whether something is due.
 HEARTBEAT_S = 0.25
+#: Records of a partition that may wait at a worker that calls itself ready: about a second's work.
+READY_LAG = 200_000
 #: The last checkpoint on the way out; the whole stop has 5 s.
 STOP_CHECKPOINT_S = 2.5
 
@@ -62,6 +65,8 @@ class Engine:
             self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
+        self.app.around.append(serving(settings.worker_host, settings.worker_port, self.waits_for))
+        self._taken_over = False
         tune_collector()
         self._wire()
 
@@ -118,18 +123,37 @@ class Engine:
 
     async def watch(self) -> None:
         """Leave with an error if a partition has a backlog and nothing of it is taken in."""
-        for tp in self.app.consumer.assignment() if self.app.consumer else ():
-            partition = self.partitions.get(tp.partition)
-            end = self.app.consumer.highwater(tp)
-            if partition is None or end is None:
+        for number, lag in self._lags().items():
+            partition = self.partitions.get(number)
+            if partition is None or lag is None:
                 continue
-            lag = max(end - partition.state.next_offset, 0)
             metrics.LAG.labels(partition.label).set(lag)
             idle = monotonic() - partition.progressed
             if lag and idle > self.settings.watchdog_seconds:
                 raise BrokerError(
-                    f"partition {tp.partition} has {lag} records waiting, but none was taken in for {idle:.0f} s"
+                    f"partition {number} has {lag} records waiting, but none was taken in for {idle:.0f} s"
                 )
+
+    def _lags(self) -> dict[int, int | None]:
+        """How many records of each assigned partition wait; None where that is not known yet."""
+        lags: dict[int, int | None] = {}
+        for tp in self.app.assigned(self.readings):
+            partition, end = self.partitions.get(tp.partition), self.app.consumer.highwater(tp)
+            lags[tp.partition] = (
+                max(end - partition.state.next_offset, 0) if partition and end is not None else None
+            )
+        return lags
+
+    def waits_for(self) -> str | None:
+        """What keeps this worker from being ready, None where nothing does; without partitions it stands by, ready."""
+        if not self._taken_over or self.app.rebalancing:
+            return "partitions are being assigned and restored"
+        lags = self._lags()
+        unknown = [number for number, lag in lags.items() if lag is None]
+        if unknown:
+            return f"nothing was read yet of partitions {sorted(unknown)}"
+        behind = {number: lag for number, lag in lags.items() if lag is not None and lag > READY_LAG}
+        return f"records waiting by partition: {behind}" if behind else None
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
         await self.app.guarded(self.take_over())
@@ -159,6 +183,7 @@ class Engine:
                     producer, self._options(number, count), found[number]
                 )
             metrics.RESTORE_SECONDS.observe(monotonic() - began)
+        self._taken_over = True
         _log.info(
             "partitions", assigned=sorted(assigned), restored=new, seconds=round(monotonic() - began, 3)
         )

@@ -16,8 +16,11 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -100,6 +103,8 @@ def gather(tp: TP, drained: list[Any]) -> Chunk:
 
 class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that Faust fetches in: it makes the chunks, and commits what was marked."""
+
+    mundane_level = "debug"  # of its starts and stops
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         conf = self.app.conf
@@ -187,6 +192,8 @@ async def _more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one 
 class ChunkedConsumer(driver.Consumer):
     """Faust's consumer with chunks for messages and explicit marks for acknowledgements."""
 
+    mundane_level = "debug"  # of its starts and stops
+
     def _new_consumer_thread(self) -> ChunkedConsumerThread:
         return ChunkedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -253,6 +260,7 @@ class ChunkedApp(faust.App):
     `positions` is asked for the next offset of each partition after every rebalance, before anything of it is read.
     """
 
+    mundane_level = "debug"  # of its starts and stops
     positions: Positions
 
     def __init__(self, group: str, bootstrap: str, positions: Positions, **options: Any) -> None:
@@ -261,6 +269,8 @@ class ChunkedApp(faust.App):
         #: What is done of each partition: everything before this offset. Committed with the next commit.
         self.marks: dict[TP, int] = {}
         self.mark_metadata: dict[TP, str] = {}
+        #: Entered before the consumer starts, left after everything has stopped.
+        self.around: list[AbstractAsyncContextManager[object]] = []
         brokers = [f"kafka://{address}" for address in bootstrap.split(",")]
         super().__init__(group, broker=brokers, **(DEFAULTS | options))
 
@@ -268,7 +278,9 @@ class ChunkedApp(faust.App):
         return ChunkedTransport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Make no directory: Faust's is for tables, of which there are none."""
+        """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
+        for context in self.around:
+            await self.add_async_context(context)
 
     async def guarded(self, work: Awaitable[object]) -> None:
         """Leave with an error if the work fails: whoever runs the process starts it again, and it reads on where it knows.
@@ -282,8 +294,11 @@ class ChunkedApp(faust.App):
             await self.crash(error)
 
     def serve(self) -> None:
-        """Run until SIGTERM or SIGINT; the process ends with it."""
-        sys.argv = [sys.argv[0], "worker", "--without-web", "-l", "warn"]
+        """Run until SIGTERM or SIGINT; the process ends with it. Logs go where the process has them go."""
+        self.conf.Worker = partial(faust.Worker, override_logging=False)
+        for name in ("faust", "mode"):  # they tell their every step at info
+            logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+        sys.argv = [sys.argv[0], "--quiet", "worker", "--without-web"]
         self.main()
 
     def mark(self, tp: TP, offset: int, metadata: str = "") -> None:

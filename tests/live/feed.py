@@ -1,0 +1,58 @@
+"""Readings as a direct producer sends them, for the live tests."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from time import time
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from streamproc.core.routing import home
+from tests.live.oracle import PARTITIONS
+
+
+@asynccontextmanager
+async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer that waits for all replicas."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+def packet(device: str, sensor: str, value: float, ts: float) -> bytes:
+    """A packet with one reading."""
+    return json.dumps(
+        {"device_uuid": device, "readings": [{"sensor_uuid": sensor, "value": value}], "ts": ts}
+    ).encode()
+
+
+async def send(producer: AIOKafkaProducer, topic: str, device: str, value: bytes | None, **more: Any) -> Any:
+    """Hand a record to the producer for the device's own partition; gives what tells when Kafka has it."""
+    key = device.lower().encode()
+    return await producer.send(topic, value, key, partition=home(device.lower(), PARTITIONS), **more)
+
+
+def signal(devices: int, seconds: int, seed: int = 1) -> Iterator[list[tuple[str, bytes]]]:
+    """One batch for each second of event time, an hour ago: ten readings of each device, some out of order, some late.
+
+    Device 0 is high for ten seconds of each forty, so that severities change.
+    """
+    chance = random.Random(seed)  # noqa: S311  # made data, the same in each run
+    begin = int(time()) - 3_600
+    for second in range(seconds):
+        batch = []
+        for device in range(devices):
+            for tenth in range(10):
+                shift = chance.choice((0, 0, 0, 0, -0.4, -0.8, -5.0))
+                level = 100.0 if device == 0 and second % 40 >= 30 else 20.0
+                ts = begin + second + tenth / 10 + shift
+                name = f"device-{device}"
+                batch.append((name, packet(name, f"sensor-{device}", chance.gauss(level, 1), ts)))
+        yield batch

@@ -1,0 +1,157 @@
+"""Real workers and sinks for the live tests: started, killed, stopped, paused and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+from streamproc.dev.process import Process, tail
+
+T = TypeVar("T")
+
+#: Longest that a test waits for what it expects: mostly it is there within a second, on a machine with others' work in ten.
+SOON_S = 60.0
+#: The time between two looks.
+LOOK_S = 0.02
+#: Short, so that tests have many checkpoints and ticks; windows close soon.
+QUICK = {
+    "STREAMPROC_CHECKPOINT_INTERVAL_SECONDS": "0.5",
+    "STREAMPROC_TICK_INTERVAL_SECONDS": "0.2",
+    "STREAMPROC_ALLOWED_LATENESS_MS": "1000",
+}
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = SOON_S) -> T:
+    """Look until the condition holds, and give what it gave; raises TimeoutError."""
+    pause = asyncio.Event()
+    async with asyncio.timeout(within_s):
+        while not (found := await condition()):
+            try:
+                await asyncio.wait_for(pause.wait(), LOOK_S)
+            except TimeoutError:
+                continue
+    return found
+
+
+class Stage:
+    """A running stage, with its log in a file."""
+
+    def __init__(self, process: Process, log: Path) -> None:
+        self._process, self.log = process, log
+
+    def kill(self) -> None:
+        """End it as a crash of the machine would (SIGKILL)."""
+        self._process.kill()
+
+    def pause(self) -> None:
+        """Have it stand still (SIGSTOP)."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have it run again (SIGCONT)."""
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    async def ended(self) -> int:
+        """Its exit code, or the negative number of the signal."""
+        return await asyncio.wait_for(self._process.wait(), SOON_S)
+
+    async def terminate(self) -> tuple[int, float]:
+        """Ask it to end (SIGTERM); its exit code, and the seconds it took."""
+        began = monotonic()
+        await self._process.stop(SOON_S)
+        return await self._process.wait(), monotonic() - began
+
+    async def _runs(self) -> bool:
+        try:
+            await asyncio.wait_for(self._process.wait(), LOOK_S)
+        except TimeoutError:
+            return True
+        return False
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The log's lines of this event so far."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        parsed = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [line for line in parsed if line.get("event") == event]
+
+    async def until_told(self, event: str, like: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any]:
+        """Wait until the last line of this event is like that; fails at once where the stage has ended."""
+
+        async def line() -> dict[str, Any] | None:
+            lines = self.told(event)
+            if lines and like(lines[-1]):
+                return lines[-1]
+            assert await self._runs(), "\n".join(tail(self.log, lines=30))
+            return None
+
+        found = await eventually(line)
+        assert found
+        return found
+
+
+@dataclass
+class Site:
+    """Where stages run: a broker, a prefix for topics and groups of their own, a database of their own."""
+
+    bootstrap: str
+    prefix: str
+    directory: Path
+    stages: list[Stage] = field(default_factory=list)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of the site's sinks."""
+        return self.directory / "streamproc.db"
+
+    async def start(self, name: str, *arguments: str, **variables: str) -> Stage:
+        """Start `python ARGUMENTS`, or else `streamproc NAME`, and give it at once; `variables` go to its environment."""
+        command = [sys.executable, *(arguments or ("-m", "streamproc", name))]
+        log = self.directory / f"{name}-{len(self.stages)}.log"
+        environment = (
+            os.environ
+            | QUICK
+            | {
+                "KAFKA_BOOTSTRAP": self.bootstrap,
+                "STREAMPROC_TOPIC_PREFIX": self.prefix,
+                "STREAMPROC_DATABASE": str(self.database),
+                "STREAMPROC_AUTO_REGISTER": "true",
+            }
+        )
+        process = await Process.start(command, environment | variables, log)
+        stage = Stage(process, log)
+        self.stages.append(stage)
+        return stage
+
+    async def worker(self, **variables: str) -> Stage:
+        """Start a worker and wait until it has its partitions."""
+        stage = await self.start("worker", **variables)
+        await stage.until_told("partitions")
+        return stage
+
+    async def sink(self, **variables: str) -> Stage:
+        """Start a sink and wait until it has its partitions."""
+        stage = await self.start("sink", **variables)
+        await stage.until_told("partitions")
+        return stage
+
+
+@asynccontextmanager
+async def running(bootstrap: str, prefix: str, directory: Path) -> AsyncIterator[Site]:
+    """A site whose stages end with the block."""
+    site = Site(bootstrap, prefix, directory)
+    try:
+        yield site
+    finally:
+        for stage in site.stages:
+            stage.kill()
+        for stage in site.stages:
+            await stage.ended()

@@ -140,7 +140,10 @@ async def measure(bootstrap: str, prefix: str, readings: int) -> dict[str, Any]:
             await process.wait()
     if process.returncode:
         raise StreamprocError(f"the measured worker ended with {process.returncode}")
-    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    try:
+        told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise StreamprocError("the measured worker ended without its figures") from error
     return told
 
 

@@ -35,7 +35,7 @@ async def run(rows: int, sensors: int = 1_000, batch_rows: int = 20_000, rounds:
     with tempfile.TemporaryDirectory() as folder:
         writer, bare = [], []
         for number in range(rounds):
-            writer.append(await _writer(Path(folder) / f"writer-{number}.db", chunks, batch_rows))
+            writer.append(await _writer(Path(folder) / f"writer-{number}.db", chunks, sensors))
             bare.append(await _bare(Path(folder) / f"bare-{number}.db", chunks, sensors))
     ours, theirs = rows / min(writer), rows / min(bare)
     print(f"{rows} rows, {sensors} sensors, {batch_rows} rows a batch, best of {rounds}")
@@ -63,16 +63,23 @@ def _chunks(rows: int, sensors: int, batch_rows: int) -> Iterator[Chunk]:
         )
 
 
-async def _store(path: Path) -> SqliteStore:
-    store = SqliteStore(path, auto_register=True)
+async def _prepared(path: Path, sensors: int) -> None:
+    """A database that has the schema, and knows the sensors."""
+    store = SqliteStore(path)
     await store.open()
-    return store
+    await store.close()
+    opened = connection(path)
+    opened.execute("BEGIN")
+    opened.executemany("INSERT INTO sensors (uuid) VALUES (?)", ((f"sensor-{i}",) for i in range(sensors)))
+    opened.execute("COMMIT")
+    opened.close()
 
 
-async def _writer(path: Path, chunks: list[Chunk], batch_rows: int) -> float:
+async def _writer(path: Path, chunks: list[Chunk], sensors: int) -> float:
     """CPU-seconds, of all threads, that the writer takes."""
-    store = await _store(path)
-    settings = Settings.model_validate({"sink_batch_rows": batch_rows})
+    await _prepared(path, sensors)
+    store = SqliteStore(path)
+    settings = Settings.model_validate({"sink_batch_rows": max(map(len, chunks))})
     writer = Writer(store, settings, _no_letters)
     await writer.positions([(_TOPIC, 0)])
     started = process_time()
@@ -80,6 +87,7 @@ async def _writer(path: Path, chunks: list[Chunk], batch_rows: int) -> float:
         await writer.write([chunk])
     seconds = process_time() - started
     await store.close()
+    _check(path, chunks)
     return seconds
 
 
@@ -89,10 +97,8 @@ async def _no_letters(letters: list[DeadLetter]) -> None:
 
 async def _bare(path: Path, chunks: list[Chunk], sensors: int) -> float:
     """CPU-seconds of one plain `executemany` a batch, its parameters made ready beforehand."""
-    store = await _store(path)  # for the schema
-    await store.close()
+    await _prepared(path, sensors)
     opened = connection(path)
-    opened.executemany("INSERT INTO sensors (uuid) VALUES (?)", [(f"sensor-{i}",) for i in range(sensors)])
     ids: dict[str, int] = dict(opened.execute("SELECT uuid, id FROM sensors"))
     decoder = Decoder(0)
     tables = [decoder.piece(chunk).rows for chunk in chunks]
@@ -108,4 +114,13 @@ async def _bare(path: Path, chunks: list[Chunk], sensors: int) -> float:
         opened.execute("COMMIT")
     seconds = process_time() - started
     opened.close()
+    _check(path, chunks)
     return seconds
+
+
+def _check(path: Path, chunks: list[Chunk]) -> None:
+    opened = connection(path)
+    (count,) = opened.execute("SELECT count(*) FROM sensor_readings").fetchone()
+    opened.close()
+    if count != sum(map(len, chunks)):
+        raise AssertionError(f"{count} rows were written of {sum(map(len, chunks))}")

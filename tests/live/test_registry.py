@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from msgspec.structs import replace
 
 from streamproc.kafka.broker import Broker, Installation
@@ -45,12 +45,12 @@ class Seen:
             await self._changed.wait_for(lambda: len(self.changes) >= count)
 
 
-async def create(bootstrap: str, topic: str) -> None:
-    """Make a compacted topic, as topics.yaml has it."""
+async def create(bootstrap: str, topic: str, cleanup: str = "compact") -> None:
+    """Make a topic, compacted as topics.yaml has it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        configs = {"cleanup.policy": "compact"}
+        configs = {"cleanup.policy": cleanup}
         await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=configs)])
     finally:
         await admin.close()
@@ -134,6 +134,34 @@ async def test_a_callback_that_fails_is_told(
 
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(Registry(bootstrap, topic, fail).start(), TIMEOUT_S)
+
+
+async def test_what_is_gone_when_it_reads_again_goes(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """A view that was cut off may miss that an entry was taken away; reading from the start tells it."""
+    topic = f"{topic_prefix}registry"
+    await create(bootstrap, topic, cleanup="delete")
+    await put(store, producer, [SensorEntry("a")], topic)
+    seen = Seen()
+    view = await asyncio.wait_for(Registry(bootstrap, topic, seen).start(), TIMEOUT_S)
+    await view.stop()
+    (kept,) = await put(store, producer, [SensorEntry("b")], topic)
+    await forget_first(bootstrap, topic)
+    await asyncio.wait_for(view.start(), TIMEOUT_S)
+    assert view.entries == {"b": kept}
+    assert ("a", None) in seen.changes
+    await view.stop()
+
+
+async def forget_first(bootstrap: str, topic: str) -> None:
+    """Delete the topic's first record, as compaction does in its time."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
+    finally:
+        await admin.close()
 
 
 async def test_it_outlives_its_broker(installation: Installation, tmp_path: Path, store: SqliteStore) -> None:

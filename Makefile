@@ -6,11 +6,11 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt lock bench clean
+.PHONY: help setup run test check fmt lock bench bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
-		printf '  %-12s %s\n' "$$name" "$$what"; done
+		printf '  %-16s %s\n' "$$name" "$$what"; done
 
 setup: $(SETUP) ## Make .venv with the locked dependencies
 
@@ -58,6 +58,16 @@ bench: $(SETUP) ## Measure again what the README says
 	$(BIN)/streamproc bench engine
 	$(BIN)/streamproc bench latency
 	$(BIN)/streamproc bench sink
+
+# The peers are no part of the project; those in Java need Maven and a JDK 17, and are skipped without.
+PEERS ?= ../shared/peers
+READINGS ?= 4000000
+SENSORS ?= 1000
+FAUST_READINGS ?= 40000
+
+bench-peers: $(SETUP) ## Compare with Faust, Quix Streams, Kafka Streams and Flink (docs/benchmarks.md)
+	$(BIN)/python -m streamproc.bench.peers "$(PEERS)" --readings $(READINGS) --sensors $(SENSORS) \
+		--faust-readings $(FAUST_READINGS) $(ARGS)
 
 clean: ## Remove .venv and caches; what dev has stored (data) stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,7 +6,7 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt lock bench bench-peers clean
+.PHONY: help setup run test check check-lint check-types check-tests fmt lock bench bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -37,11 +37,19 @@ run: $(SETUP) ## Run everything on this machine; make run ARGS="--no-simulate" p
 test: $(SETUP) ## Run all tests, those with a real broker included
 	$(BIN)/python -m pytest $(ARGS)
 
+# Side by side: the types take as long as the tests.
 check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-tests check-types check-lint
+
+check-lint:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-types:
+	$(BIN)/mypy
+
+check-tests:
 	$(BIN)/python -m pytest -q -m "not live"
 	$(BIN)/python -m pytest -q --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
 

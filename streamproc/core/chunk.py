@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ TICK = "streamproc-tick"
 MOVED = "streamproc-moved"
 
 Headers = tuple[tuple[str, bytes], ...]
+
+#: Partition, offset and timestamp, as the engine writes them into the header MOVED.
+_place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,24 @@ class Chunk:
     def is_tick(self, index: int) -> bool:
         """Whether the record only moves the clock."""
         return any(name == TICK for name, _ in self.headers.get(index, ()))
+
+    def is_moved(self, index: int) -> bool:
+        """Whether the record was sent on from another partition: it counts where it is."""
+        return any(name == MOVED for name, _ in self.headers.get(index, ()))
+
+    def origin(self, index: int) -> tuple[int, int, int]:
+        """Partition, offset and timestamp (ms) of the record as it first came, before it was sent on."""
+        for name, value in self.headers.get(index, ()):
+            place = _place.fullmatch(value) if name == MOVED else None
+            if place:
+                return int(place[1]), int(place[2]), int(place[3])
+        return self.partition, int(self.offsets[index]), int(self.timestamps[index])
+
+    def first_timestamps(self) -> NDArray[np.int64]:
+        """The records' timestamps (n,) as they first came."""
+        moved = [index for index in self.headers if self.is_moved(index)]
+        if not moved:
+            return self.timestamps
+        timestamps = self.timestamps.copy()
+        timestamps[moved] = [self.origin(index)[2] for index in moved]
+        return timestamps

@@ -236,12 +236,12 @@ def decode(chunk: Chunk, allowed_skew_ms: int) -> Readings:
     """Decode the readings of a chunk. What is wrong is in `rejected`, and costs nothing else.
 
     Ticks carry no reading. A `ts` more than `allowed_skew_ms` ahead of its record's timestamp is rejected; an
-    absent one is that timestamp.
+    absent one is that timestamp. A record that was sent on has the place and timestamp that it first had.
     """
     readings = _decode_singles(chunk)
     if readings is None:
         readings = _decode_any(chunk)
-    ahead = readings.ts - chunk.timestamps[readings.record]
+    ahead = readings.ts - chunk.first_timestamps()[readings.record]
     if len(ahead) and ahead.max() > allowed_skew_ms:
         return _reject_early(readings, ahead, allowed_skew_ms)
     return readings
@@ -299,7 +299,7 @@ class _Columns:
     def stamp(self, record: int, stamp: float | str | None, field: str) -> int | None:
         """Return the reading's time, or None where it was rejected."""
         if stamp is None:
-            return int(self.chunk.timestamps[record])
+            return self.chunk.origin(record)[2]
         try:
             return to_ms(stamp)
         except ValueError as error:
@@ -330,7 +330,8 @@ class _Columns:
 
     def place(self, record: int) -> int:
         """Make a number of the record's place on the topic."""
-        return seed("record", self.chunk.topic, self.chunk.partition, int(self.chunk.offsets[record])) or 1
+        partition, offset, _ = self.chunk.origin(record)
+        return seed("record", self.chunk.topic, partition, offset) or 1
 
     def readings(self) -> Readings:
         record, sensor, device, value, ts, source, dedupe_ms = (

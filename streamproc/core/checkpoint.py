@@ -29,6 +29,8 @@ from streamproc.errors import CheckpointError
 FORMAT = 1
 
 _CLOCKS = ("newest", "arrival", "closed")
+#: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
+_PLACE, _AFTER = np.uint8, np.uint32
 
 
 class Head(msgspec.Struct, array_like=True):
@@ -40,7 +42,6 @@ class Head(msgspec.Struct, array_like=True):
     clock: int
     depth: int
     blocks: list[int]
-    packets: list[tuple[int, int]]
 
 
 class Block(msgspec.Struct, array_like=True):
@@ -57,6 +58,7 @@ class Block(msgspec.Struct, array_like=True):
     learnt: bytes
     severities: list[SlotSeverity]
     recent: list[bytes]
+    packets: list[bytes]
 
 
 _Part = TypeVar("_Part", Head, Block)
@@ -73,13 +75,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 def encode(state: PartitionState, written: list[int]) -> Snapshot:
     """The state as it is; `written` holds the `next_offset` of the blocks as last written, and is brought up to date."""
     count = -(-len(state.sensors) // BLOCK)
-    dirty = [number for number in range(count) if number >= len(written) or state.dirty[number]]
-    written.extend([0] * (count - len(written)))
+    state.recent.settle(state.watermarks.closed)
     blocks = {}
-    for number in dirty:
-        blocks[number] = _seal(_block(state, number))
-        written[number] = state.next_offset
-    state.dirty[:] = False
+    for number in range(count):
+        new = number >= len(written)
+        # A block that was restored from beyond here is written when the others have come up to it.
+        ahead = any(offset > state.next_offset for offset in state.sensors.block_next[number : number + 1])
+        if new or (state.dirty[number] and not ahead):
+            blocks[number] = _seal(_block(state, number))
+            state.dirty[number] = False
+            written[number:] = [state.next_offset, *written[number + 1 :]]
     head = Head(
         format=FORMAT,
         learners=LearnerBank.VERSION,
@@ -87,7 +92,6 @@ def encode(state: PartitionState, written: list[int]) -> Snapshot:
         clock=state.watermarks.clock,
         depth=state.open[0].depth,
         blocks=list(written),
-        packets=list(state.packets.seen.items()),
     )
     return Snapshot(state.next_offset, _seal(head), blocks)
 
@@ -95,26 +99,32 @@ def encode(state: PartitionState, written: list[int]) -> Snapshot:
 def _block(state: PartitionState, number: int) -> Block:
     first = number * BLOCK
     names = state.sensors.names[first : first + BLOCK]
-    rows = slice(first, first + len(names))
-    recent = state.recent
-    here = np.flatnonzero(recent.slot[: len(recent)] // BLOCK == number)
-    live = here[recent.ts[here] >= state.watermarks.closed[recent.slot[here]]]
+    end = first + len(names)
     return Block(
         format=FORMAT,
         learners=LearnerBank.VERSION,
         next_offset=state.next_offset,
         clock=state.watermarks.clock,
         names=names,
-        clocks=[getattr(state.watermarks, name)[rows].tobytes() for name in _CLOCKS],
+        clocks=[getattr(state.watermarks, name)[first:end].tobytes() for name in _CLOCKS],
         windows=[
-            _open_rows(size.rows, first * size.depth, (first + len(names)) * size.depth, size.depth)
-            for size in state.open
+            _open_rows(size.rows, first * size.depth, end * size.depth, size.depth) for size in state.open
         ],
-        forecasts=[getattr(state.forecasts, name)[rows].tobytes() for name in Forecasts.COLUMNS],
-        learnt=state.judge.learners.dump(range(first, first + len(names))).tobytes(),
-        severities=state.judge.severity.dump(range(first, first + len(names))),
-        recent=[(recent.slot[live] - first).tobytes(), recent.ts[live].tobytes(), recent.key[live].tobytes()],
+        forecasts=[getattr(state.forecasts, name)[first:end].tobytes() for name in Forecasts.COLUMNS],
+        learnt=state.judge.learners.dump(range(first, end)).tobytes(),
+        severities=state.judge.severity.dump(range(first, end)),
+        recent=_recent(state, first, end),
+        packets=[column.tobytes() for column in state.packets.dump(number)],
     )
+
+
+def _recent(state: PartitionState, first: int, end: int) -> list[bytes]:
+    """The readings in open windows: places in the block, ms after what is closed of their sensors, and keys."""
+    recent = state.recent
+    at = slice(*np.searchsorted(recent.slot[: len(recent)], [first, end]).tolist())
+    slot = recent.slot[at]
+    after = recent.ts[at] - state.watermarks.closed[slot]
+    return [(slot - first).astype(_PLACE).tobytes(), after.astype(_AFTER).tobytes(), recent.key[at].tobytes()]
 
 
 def _open_rows(rows: Moments, first: int, end: int, depth: int) -> list[bytes]:
@@ -153,23 +163,23 @@ def restore(
 
     `state.next_offset` is where to read on. Raises CheckpointError if anything is damaged, missing or of another version.
     """
-    head = max((_open(sealed, Head) for sealed in heads), key=lambda part: part.next_offset)
+    head = max((_open(sealed, Head) for sealed in heads), key=lambda part: part.next_offset, default=None)
+    if head is None:
+        raise CheckpointError("the head of a checkpoint is missing")
     found = [_newest(number, blocks.get(number, ())) for number in range(_count(head, blocks))]
     state = PartitionState(options, head.depth)
-    state.watermarks.clock = head.clock
     for number, block in enumerate(found):
-        while (
-            len(state.sensors) < number * BLOCK
-        ):  # an older version of the block before may hold fewer sensors
-            state.sensors.put(None)
-        _load(state, block)
+        try:
+            _load(state, number, block)
+        except (ValueError, IndexError) as error:
+            raise CheckpointError(f"block {number} of a checkpoint does not fit together: {error}") from error
     reached = [_reached(head, number, block) for number, block in enumerate(found)]
-    state.next_offset = min(reached, default=head.next_offset)
-    if state.next_offset < head.next_offset:
-        state.watermarks.clock = min(block.clock for block in found if block.next_offset == state.next_offset)
+    # Not beyond the head, even if all blocks are: sensors that are new since may stand in a block never written.
+    state.next_offset = min([head.next_offset, *reached])
+    parts: list[Head | Block] = [head, *found]
+    state.watermarks.clock = next(part.clock for part in parts if part.next_offset == state.next_offset)
     if any(offset > state.next_offset for offset in reached):
         state.sensors.block_next = reached
-    state.packets.seen = dict(head.packets)
     state.dirty[:] = False
     return state, [block.next_offset for block in found]
 
@@ -193,22 +203,28 @@ def _reached(head: Head, number: int, block: Block) -> int:
     return max(block.next_offset, head.next_offset)
 
 
-def _load(state: PartitionState, block: Block) -> None:
-    first = len(state.sensors)
+def _load(state: PartitionState, number: int, block: Block) -> None:
+    first = number * BLOCK
+    while len(state.sensors) < first:  # an older version of the block before may hold fewer sensors
+        state.sensors.put(None)
     end = first + len(block.names)
     for name in block.names:
-        # Of a sensor that stands in two blocks, which only a stale owner's block can bring about, the first one counts.
-        state.sensors.put(None if name is not None and state.sensors.slot_of(name) is not None else name)
+        if name is not None and state.sensors.slot_of(name) is not None:
+            raise CheckpointError(f"sensor {name} stands in two blocks of a checkpoint")
+        state.sensors.put(name)
     state.fit()
-    for name, column in zip(_CLOCKS, block.clocks, strict=True):
-        getattr(state.watermarks, name)[first:end] = np.frombuffer(column, dtype=np.int64)
+    for column, data in zip(_CLOCKS, block.clocks, strict=True):
+        getattr(state.watermarks, column)[first:end] = np.frombuffer(data, dtype=np.int64)
     for size, columns in zip(state.open, block.windows, strict=True):
         place = np.frombuffer(columns[0], dtype=np.int64) + first
         size.put(place, Moments.from_bytes(columns[1:]))
-    for name, column in zip(Forecasts.COLUMNS, block.forecasts, strict=True):
-        held = getattr(state.forecasts, name)
-        held[first:end] = np.frombuffer(column, dtype=held.dtype)
+    for column, data in zip(Forecasts.COLUMNS, block.forecasts, strict=True):
+        held = getattr(state.forecasts, column)
+        held[first:end] = np.frombuffer(data, dtype=held.dtype)
     state.judge.learners.load(first, np.frombuffer(block.learnt).reshape(end - first, -1))
     state.judge.severity.load(first, block.severities)
-    slot, ts, key = (np.frombuffer(column, dtype=np.int64) for column in block.recent)
-    state.recent.add(slot + first, ts, key)
+    slot = np.frombuffer(block.recent[0], dtype=_PLACE).astype(np.int64) + first
+    ts = state.watermarks.closed[slot] + np.frombuffer(block.recent[1], dtype=_AFTER)
+    state.recent.add(slot, ts, np.frombuffer(block.recent[2], dtype=np.int64))
+    keys, clocks = (np.frombuffer(data, dtype=np.int64) for data in block.packets)
+    state.packets.load(number, keys, clocks)

@@ -6,14 +6,16 @@ has a `packet_id` and no `ts` gets another time when it is sent again: its readi
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from streamproc.core.windows import Bools, Ints
 
 #: Longer than a device retries: the gateway's clients give up after minutes. Bounds the memory together with LIMIT.
 HORIZON_MS = 600_000
-#: About 20 MB a partition; the oldest go first.
-LIMIT = 200_000
+#: For each block of sensors: 64 readings a sensor of a full one. About 2.5 MB of memory, 260 KB of a checkpoint.
+LIMIT = 16_384
 #: Closed readings are swept out when the log has doubled since, but not for less than this.
 _SWEEP_AT = 4_096
 
@@ -51,6 +53,13 @@ class RecentReadings:
             self.keep(self.ts[: self._length] >= closed[self.slot[: self._length]])
             self._sweep_at = max(2 * self._length, _SWEEP_AT)
 
+    def settle(self, closed: Ints) -> None:
+        """Forget readings before `closed` (sensors,), and bring the others in the order of slot, `ts` and key."""
+        end = self._length
+        self.keep(self.ts[:end] >= closed[self.slot[:end]])
+        order = np.lexsort((self.key, self.ts, self.slot))
+        self.slot, self.ts, self.key = self.slot[order], self.ts[order], self.key[order]
+
     def keep(self, rows: Bools) -> None:
         """Keep these rows (len,) alone."""
         end = self._length
@@ -59,24 +68,34 @@ class RecentReadings:
 
 
 class RecentPackets:
-    """The identities of readings that only their `packet_id` tells apart, with the partition's clock when they came."""
+    """The identities of readings that only their `packet_id` tells apart, with the partition's clock when they came.
+
+    They are kept by block of sensors, as checkpoints are: a block has its own past.
+    """
 
     def __init__(self) -> None:
-        self.seen: dict[int, int] = {}
+        self._seen: dict[int, dict[int, int]] = {}
+        self._order: dict[int, deque[int]] = {}
 
-    def first_time(self, source: int, clock: int) -> bool:
-        """Whether this identity is new; it is remembered."""
-        known = self.seen.get(source)
-        if known is not None and clock - known <= HORIZON_MS:
+    def first_time(self, block: int, key: int, clock: int) -> bool:
+        """Whether this identity is new in its block; it is remembered."""
+        seen, order = self._seen.setdefault(block, {}), self._order.setdefault(block, deque())
+        while order and clock - seen[order[0]] > HORIZON_MS:
+            del seen[order.popleft()]
+        if key in seen:
             return False
-        self.seen.pop(source, None)
-        self.seen[source] = clock
-        self._forget(clock)
+        if len(seen) == LIMIT:
+            del seen[order.popleft()]
+        seen[key] = clock
+        order.append(key)
         return True
 
-    def _forget(self, clock: int) -> None:
-        while self.seen:
-            oldest, at = next(iter(self.seen.items()))
-            if clock - at <= HORIZON_MS and len(self.seen) <= LIMIT:
-                return
-            del self.seen[oldest]
+    def dump(self, block: int) -> tuple[Ints, Ints]:
+        """The keys and clocks of a block, oldest first."""
+        seen = self._seen.get(block, {})
+        return np.array(list(seen.keys()), dtype=np.int64), np.array(list(seen.values()), dtype=np.int64)
+
+    def load(self, block: int, keys: Ints, clocks: Ints) -> None:
+        """Take over what was dumped."""
+        self._seen[block] = dict(zip(keys.tolist(), clocks.tolist(), strict=True))
+        self._order[block] = deque(self._seen[block])

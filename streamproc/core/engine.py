@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from streamproc.core import windows
-from streamproc.core.chunk import MOVED, Chunk
+from streamproc.core.chunk import Chunk
 from streamproc.core.codec import Readings, Rejected, decode, take
 from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
@@ -24,6 +24,9 @@ from streamproc.core.sensors import BLOCK, Sensors
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
 from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
+
+#: As many sensors as 16 bits can number.
+_UINT16 = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,11 @@ class ClosedWindows:
 
 @dataclass(slots=True)
 class Outputs:
-    """What a step gives. `moved` holds (index of the record in the chunk, its own partition)."""
+    """What a step gives.
+
+    Of the `readings` all but the `late` are in windows; `duplicates` are none of them. `moved` holds (index of the record
+    in the chunk, its own partition).
+    """
 
     readings: int = 0
     duplicates: int = 0
@@ -100,7 +107,11 @@ class PartitionState:
     def fit(self) -> None:
         """Make room for the sensors that have come; an eighth more than they are, so that growth is rare."""
         count = len(self.sensors)
-        self.judge.grow(self.sensors.names)
+        self.judge.grow(count)
+        fresh, self.sensors.fresh = self.sensors.fresh, []
+        for slot in fresh:
+            if entry := self.judge.entries.get(self.sensors.names[slot] or ""):
+                self.judge.limit(slot, entry)
         if count <= self._room:
             return
         self._room = -(-(count + count // 8) // BLOCK) * BLOCK
@@ -114,7 +125,7 @@ class PartitionState:
         """Judge by these entries of the registry, which their owner keeps up to date and tells of with `edited`."""
         self.judge.entries = self.sensors.entries = entries
         for slot, name in enumerate(self.sensors.names):
-            if name in entries:
+            if name is not None and name in entries:
                 self.judge.limit(slot, entries[name])
 
     def edited(self, sensor: str) -> None:
@@ -129,13 +140,7 @@ def step(state: PartitionState, chunk: Chunk) -> Outputs:
     """Take in the next records of the partition. Records before `state.next_offset` must not come again."""
     out = Outputs()
     clocks = state.watermarks.tick(chunk.timestamps)
-    readings = decode(chunk, state.options.allowed_skew_ms)
-    out.rejected = readings.rejected
-    rows = _take_in(state, chunk, readings, clocks, out)
-    before = state.watermarks.observe(Runs.of(rows.slot), rows.ts, rows.clock)
-    touched = state.watermarks.close(rows.slot)
-    state.dirty[touched // BLOCK] = True
-    rows, before = _set_late_aside(state, rows, before, out)
+    rows, before, touched = _take_in(state, chunk, clocks, out)
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
@@ -153,109 +158,132 @@ def step(state: PartitionState, chunk: Chunk) -> Outputs:
     return out
 
 
-def _take_in(state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs) -> Sorted:
-    """The readings that belong here and are no retries."""
-    readings, slot = _locate(state, chunk, readings, out)
-    state.fit()
+def _take_in(state: PartitionState, chunk: Chunk, clocks: Ints, out: Outputs) -> tuple[Sorted, Ints, Ints]:
+    """The readings that count, up to where windows were closed before each, and the slots whose windows may be due.
+
+    Late comes before retried: what is late is so whether or not its first copy is still remembered.
+    """
+    readings, slot = _locate(state, chunk, clocks, out)
     rows = _sort(state, chunk, readings, slot, clocks)
-    if len(rows.slot):
-        rows = _drop_retries(state, rows, out)
-    out.readings = len(rows.slot)
-    return rows
+    runs = Runs.of(rows.slot)
+    newest = state.watermarks.newest[runs.sensors]
+    before = state.watermarks.observe(runs, rows.ts, rows.clock)
+    touched = state.watermarks.close(rows.slot)
+    state.dirty[touched // BLOCK] = True
+    late = rows.ts < before
+    keep = ~late & ~_retried(state, rows, runs, newest, late)
+    out.late = _late(state, rows, before, np.flatnonzero(late))
+    out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
+    if not keep.all():
+        rows, before = rows.take(keep), before[keep]
+    out.readings = len(rows.slot) + len(out.late)
+    state.recent.add(rows.slot, rows.ts, rows.key)
+    return rows, before, touched
 
 
-def _locate(state: PartitionState, chunk: Chunk, readings: Readings, out: Outputs) -> tuple[Readings, Ints]:
+def _locate(state: PartitionState, chunk: Chunk, clocks: Ints, out: Outputs) -> tuple[Readings, Ints]:
     """The readings with their sensors' slots, less those that belong to another partition or were counted already."""
-    sensors = state.sensors
-    slot = sensors.find(readings.sensor, readings.device, int(chunk.offsets[0]))
+    readings = decode(chunk, state.options.allowed_skew_ms)
+    record = readings.record
+    here = {at for at in chunk.headers if chunk.is_moved(at)}
+    moved = [at in here for at in record.tolist()] if here else None
+    slot = state.sensors.find(readings.sensor, readings.device, chunk.offsets[record], moved)
+    state.fit()
     keep = slot >= 0
     if not keep.all():
-        arrived = {
-            record for record, headers in chunk.headers.items() if any(name == MOVED for name, _ in headers)
-        }
-        for i in np.flatnonzero(~keep).tolist():
-            record = int(readings.record[i])
-            if record in arrived:  # sent on once, it counts where it is
-                slot[i], keep[i] = sensors.adopt(readings.sensor[i], int(chunk.offsets[record])), True
-            elif not out.moved or out.moved[-1][0] != record:
-                out.moved.append((record, int(-1 - slot[i])))
-    if sensors.block_next:
-        keep &= ~_seen_by_block(state, chunk.offsets[readings.record], slot)
-    keep &= _new_packets(state, readings)
-    out.duplicates = int(np.count_nonzero(slot >= 0) - np.count_nonzero(keep))
-    return (readings, slot) if keep.all() else (take(readings, keep, readings.rejected), slot[keep])
+        # Readings of one record have one device, so the record has one home.
+        homes = dict(zip(record[~keep].tolist(), (-1 - slot[~keep]).tolist(), strict=True))
+        out.moved = list(homes.items())
+        # What is wrong in them is told once, where they belong.
+        out.rejected = [fault for fault in readings.rejected if fault.record not in homes]
+    else:
+        out.rejected = readings.rejected
+    if state.sensors.block_next:
+        keep &= ~_seen_by_block(state, chunk.offsets[record], slot)
+    repeated = _repeated_packets(state, readings, slot, clocks, keep)
+    out.duplicates = int(np.count_nonzero(repeated))
+    keep &= ~repeated
+    return (readings, slot) if keep.all() else (take(readings, keep, ()), slot[keep])
 
 
 def _seen_by_block(state: PartitionState, offset: Ints, slot: Ints) -> Bools:
     """Which readings were taken in already by the restored block that their sensor is in."""
     blocks = state.sensors.block_next
-    if int(offset[-1] if len(offset) else 0) >= max(blocks):
+    if len(offset) and offset[0] >= max(blocks):
         blocks.clear()
         return np.zeros(len(slot), dtype=bool)
     limit = np.zeros(max(len(blocks), int(slot.max(initial=0)) // BLOCK + 1), dtype=np.int64)
     limit[: len(blocks)] = blocks
-    return offset < limit[np.maximum(slot, 0) // BLOCK]
+    seen: Bools = offset < limit[np.maximum(slot, 0) // BLOCK]
+    return seen
 
 
-def _new_packets(state: PartitionState, readings: Readings) -> Bools:
-    """Which readings are not of a packet that only its `packet_id` tells to be a retry."""
-    keep = np.ones(len(readings), dtype=bool)
-    for i in np.flatnonzero(readings.dedupe_ms == 0).tolist():
-        keep[i] = state.packets.first_time(int(readings.source[i]), state.watermarks.clock)
-    return keep
+def _repeated_packets(
+    state: PartitionState, readings: Readings, slot: Ints, clocks: Ints, keep: Bools
+) -> Bools:
+    """Which of the readings to `keep` only their `packet_id` tells to be retries."""
+    repeated = np.zeros(len(readings), dtype=bool)
+    at = np.flatnonzero((readings.dedupe_ms == 0) & (readings.source != 0) & keep)
+    if len(at):
+        block = slot[at] // BLOCK
+        key = reading_keys(
+            state.sensors.seeds[slot[at]], readings.ts[at], readings.value[at], readings.source[at]
+        )
+        clock = clocks[readings.record[at]]
+        for i, *identity in zip(at.tolist(), block.tolist(), key.tolist(), clock.tolist(), strict=True):
+            repeated[i] = not state.packets.first_time(*identity)
+        state.dirty[block] = True
+    return repeated
 
 
 def _sort(state: PartitionState, chunk: Chunk, readings: Readings, slot: Ints, clocks: Ints) -> Sorted:
     # numpy sorts 16-bit numbers in linear time, and a partition's sensors mostly have as few.
-    order = np.argsort(slot.astype(np.uint16) if len(state.sensors) <= 65_536 else slot, kind="stable")
+    few = len(state.sensors) <= _UINT16
+    order = np.argsort(slot.astype(np.uint16) if few else slot, kind="stable")
     slot, record = slot[order], readings.record[order]
     ts, value = readings.ts[order], readings.value[order]
     key = reading_keys(state.sensors.seeds[slot], ts, value, readings.source[order])
-    return Sorted(slot, ts, value, chunk.offsets[record], clocks[record], key)
+    # A packet sent again with another `ts` is another reading, unless `_repeated_packets` has told it.
+    return Sorted(slot, ts, value, chunk.offsets[record], clocks[record], key ^ ts)
 
 
-def _drop_retries(state: PartitionState, rows: Sorted, out: Outputs) -> Sorted:
-    """Leave out readings that were taken in before, in this chunk or an earlier one."""
-    runs = Runs.of(rows.slot)
-    newest = state.watermarks.newest[runs.sensors]
+def _retried(state: PartitionState, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:
+    """Which readings, of those not late, were taken in before, in this chunk or an earlier one.
+
+    `newest` (s,) is each sensor's greatest `ts` before the chunk.
+    """
+    retried = np.zeros(len(rows.ts), dtype=bool)
     # A reading newer than all of its sensor's cannot be a retry: mostly there is nothing to look up.
     newer = np.empty(len(rows.ts), dtype=bool)
     newer[1:] = rows.ts[1:] > rows.ts[:-1]
     newer[runs.begin] = rows.ts[runs.begin] > newest
-    if not newer.all():
-        doubtful = np.flatnonzero(
-            rows.ts <= runs.shifted(np.maximum(runs.highest(rows.ts), newest[runs.run]), newest)
-        )
+    if newer.all():
+        return retried
+    highest = runs.shifted(np.maximum(runs.highest(rows.ts), newest[runs.run]), newest)
+    doubtful = np.flatnonzero((rows.ts <= highest) & ~late)
+    if len(doubtful):
         _, first = np.unique(rows.key, return_index=True)
-        repeated = np.ones(len(rows.key), dtype=bool)
-        repeated[first] = False
-        repeated[doubtful] |= state.recent.has(rows.slot[doubtful], rows.key[doubtful])
-        if repeated.any():
-            out.duplicates += int(np.count_nonzero(repeated))
-            rows = rows.take(~repeated)
-    state.recent.add(rows.slot, rows.ts, rows.key)
-    return rows
+        retried[:] = True
+        retried[first] = False
+        retried[doubtful] |= state.recent.has(rows.slot[doubtful], rows.key[doubtful])
+        retried &= ~late
+    return retried
 
 
-def _set_late_aside(state: PartitionState, rows: Sorted, before: Ints, out: Outputs) -> tuple[Sorted, Ints]:
-    late = rows.ts < before
-    if not late.any():
-        return rows, before
+def _late(state: PartitionState, rows: Sorted, before: Ints, at: Ints) -> list[LateReading]:
     options = state.options
-    for i in np.flatnonzero(late).tolist():
-        ts = int(rows.ts[i])
-        out.late.append(
-            LateReading(
-                sensor=state.sensors.names[int(rows.slot[i])] or "",
-                value=float(rows.value[i]),
-                ts=ts,
-                late_by_ms=int(before[i]) - ts,
-                topic=options.topic,
-                partition=options.partition,
-                offset=int(rows.offset[i]),
-            )
+    return [
+        LateReading(
+            sensor=state.sensors.names[int(rows.slot[i])] or "",
+            value=float(rows.value[i]),
+            ts=int(rows.ts[i]),
+            late_by_ms=int(before[i] - rows.ts[i]),
+            topic=options.topic,
+            partition=options.partition,
+            offset=int(rows.offset[i]),
         )
-    return rows.take(~late), before[~late]
+        for i in at.tolist()
+    ]
 
 
 def _close(state: PartitionState, rows: Sorted, touched: Ints) -> list[ClosedWindows]:

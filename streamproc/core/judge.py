@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamproc.core import windows
 from streamproc.core.explain import explain, title
@@ -42,20 +43,13 @@ class Judge:
         self.learners, self.severity = LearnerBank(), SeverityBank()
         #: The registry's entries, shared with whoever keeps them up to date.
         self.entries: Mapping[str, SensorEntry] = {}
-        self._named = 0
 
-    def grow(self, names: list[str | None]) -> None:
-        """Take in the sensors that have come since."""
-        fresh = names[self._named :]
-        if not fresh:
-            return
-        self.learners.grow(len(fresh))
-        self.severity.grow(len(fresh))
-        for slot, name in enumerate(fresh, self._named):
-            entry = self.entries.get(name) if name else None
-            if entry:
-                self.limit(slot, entry)
-        self._named = len(names)
+    def grow(self, sensors: int) -> None:
+        """Make room for so many sensors; new ones have seen nothing and have no ranges."""
+        more = sensors - len(self.severity)
+        if more > 0:
+            self.learners.grow(more)
+            self.severity.grow(more)
 
     def limit(self, slot: int, entry: SensorEntry | None) -> None:
         """Judge a sensor by the ranges in its entry from now on."""
@@ -80,11 +74,11 @@ class Judge:
         rows = np.flatnonzero(np.isin(seen.window_slot, slots))
         return self._in_order(seen, scores, breach, readings, rows)
 
-    def _breaches(self, seen: Observed) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
+    def _breaches(self, seen: Observed) -> NDArray[np.int8]:
         """For each reading (n,) which range it is out of: 0 none, 1 warning, 2 critical."""
         bounds = self.severity.bounds
-        limited = np.isfinite(bounds).any(axis=1)
         breach = np.zeros(len(seen.slot), dtype=np.int8)
+        limited: Bools = np.asarray(np.isfinite(bounds).any(axis=1))
         at = np.flatnonzero(limited[seen.slot])
         if len(at):
             value, by = seen.value[at], bounds[seen.slot[at]]
@@ -96,7 +90,7 @@ class Judge:
         return breach
 
     def _in_order(
-        self, seen: Observed, scores: Scores, breach: np.ndarray, readings: Ints, rows: Ints
+        self, seen: Observed, scores: Scores, breach: NDArray[np.int8], readings: Ints, rows: Ints
     ) -> list[Change]:
         waiting: dict[int, list[int]] = defaultdict(list)
         for row in rows[::-1].tolist():

@@ -1,8 +1,10 @@
 """Event time: how far each sensor has come, and up to where its windows are closed.
 
 A sensor's watermark is its greatest `ts` less the allowed lateness. While it is silent its time goes on at the pace of
-its partition's clock (the greatest record timestamp so far) from its last reading, but only as far as the end of its
-newest window: silence closes windows that hold something and makes nothing late that came in none.
+its partition's clock (the greatest record timestamp so far) from its last reading, a retry included, but only as far as
+the end of its newest window: silence closes windows that hold something and makes nothing late that came in none. That
+is its newest base window at first. After a silence of the largest window and the lateness it is its newest one of each
+size: a sensor that is gone leaves none open, and one that sends in batches, or stumbles, loses no more than it must.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamproc.core.windows import BASE_MS, NEVER, Ints
+from streamproc.core.windows import BASE_MS, NEVER, SIZES_MS, Ints
+
+#: Windows of all sizes end where one of this size does.
+_LARGEST_MS = SIZES_MS[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Runs:
             return column
         low = column.min()
         lift = self.run * (column.max() - low + 1)
-        return np.maximum.accumulate(column - low + lift) - lift + low
+        highest: Ints = np.maximum.accumulate(column - low + lift) - lift + low
+        return highest
 
     def shifted(self, column: Ints, before: Ints) -> Ints:
         """The column one row later within each run; `before` (s,) goes to each run's first row."""
@@ -53,16 +59,20 @@ class Runs:
     def last(self, column: Ints) -> Ints:
         """The last row of each run."""
         end = np.append(self.begin[1:], len(self.slot))[: len(self.begin)] - 1
-        return column[end]
+        last: Ints = column[end]
+        return last
 
 
-def _floor(ts: Ints) -> Ints:
-    return ts // BASE_MS * BASE_MS
+def _floor(ts: Ints, size_ms: int = BASE_MS) -> Ints:
+    return ts // size_ms * size_ms
 
 
 class Watermarks:
-    """The times of a partition's sensors, each of shape (sensors,), in ms: `newest` `ts`, partition's clock at the last
-    `arrival`, and `closed`, the time up to which windows are closed. `clock` is the partition's."""
+    """The times of a partition's sensors, each of shape (sensors,), in ms.
+
+    `newest` is the greatest `ts`, `arrival` the partition's clock when the last reading came, `closed` up to where windows
+    are closed. `clock` is the partition's.
+    """
 
     def __init__(self, allowed_lateness_ms: int) -> None:
         self.allowed_lateness_ms = allowed_lateness_ms
@@ -105,8 +115,10 @@ class Watermarks:
         return closed
 
     def _due(self, newest: Ints, silence: Ints) -> Ints:
-        reached = _floor(newest + silence - self.allowed_lateness_ms)
-        return np.minimum(reached, _floor(newest) + BASE_MS)
+        patience = silence - self.allowed_lateness_ms
+        due = np.minimum(_floor(newest + patience), _floor(newest) + BASE_MS)
+        gone = patience >= _LARGEST_MS
+        return np.where(gone, _floor(newest, _LARGEST_MS) + _LARGEST_MS, due) if gone.any() else due
 
     def close(self, seen: Ints) -> Ints:
         """Close what is due by now, silent sensors' windows too.

@@ -1,0 +1,325 @@
+"""A partition's engine as plain as it can be, one reading at a time, and records to try it and the real one with."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import fsum, sqrt
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import strategies as st
+
+from streamproc.core import windows
+from streamproc.core.checkpoint import Snapshot, encode
+from streamproc.core.chunk import MOVED, TICK, Chunk, Headers
+from streamproc.core.engine import Options, Outputs, PartitionState, step
+from streamproc.core.routing import home
+from streamproc.core.windows import COLUMNS, SIZES_MS, Moments
+from streamproc.records import Range, SensorEntry
+
+NOW = 1_700_000_000_000
+TOPIC = "readings"
+OPTIONS = Options(TOPIC, 0, 2)
+_NAMES = [f"n{i}" for i in range(5_000)]
+#: Names whose records belong to the partition of OPTIONS, and names whose do not.
+HERE = [name for name in _NAMES if home(name, 2) == 0]
+ELSEWHERE = [name for name in _NAMES if home(name, 2) == 1]
+LIMITED = {HERE[0]: SensorEntry(HERE[0], warning=Range(-4, 60), critical=Range(-5, 5e8), version=3)}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of a record; `ts` in ms."""
+
+    sensor: str
+    value: float
+    ts: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record: of one reading, or a packet where it has a device; of none where it is a tick, null or broken.
+
+    `sent_from` is the place and time that it was sent on from.
+    """
+
+    timestamp: int
+    readings: tuple[Reading, ...] = ()
+    device: str | None = None
+    packet_id: str | None = None
+    sent_from: tuple[int, int, int] | None = None
+    body: bytes | None = None
+    tick: bool = False
+
+    def value(self) -> bytes | None:
+        """Its bytes."""
+        if not self.readings:
+            return self.body
+        items = [self._item(reading) for reading in self.readings]
+        if self.device is None:
+            return json.dumps(items[0]).encode()
+        packet: dict[str, Any] = {"device_uuid": self.device, "readings": items}
+        return json.dumps(packet | ({"packet_id": self.packet_id} if self.packet_id else {})).encode()
+
+    def _item(self, reading: Reading) -> dict[str, Any]:
+        item: dict[str, Any] = {"sensor_uuid": reading.sensor, "value": reading.value}
+        return item | ({} if reading.ts is None else {"ts": reading.ts / 1000})
+
+    def headers(self) -> Headers:
+        """Its headers."""
+        if self.tick:
+            return ((TICK, b"1"),)
+        if self.sent_from is None:
+            return ()
+        return ((MOVED, ":".join(map(str, self.sent_from)).encode()),)
+
+
+def chunk(records: Sequence[Record], first_offset: int = 0) -> Chunk:
+    """Make the chunk that these records are."""
+    headers = {i: record.headers() for i, record in enumerate(records) if record.headers()}
+    offsets = np.arange(first_offset, first_offset + len(records), dtype=np.int64)
+    timestamps = np.array([record.timestamp for record in records], dtype=np.int64)
+    return Chunk(
+        TOPIC, OPTIONS.partition, offsets, timestamps, [record.value() for record in records], headers
+    )
+
+
+@dataclass
+class Told:
+    """All outputs of a run by what they are of; two runs are the same if these are equal."""
+
+    windows: dict[tuple[str, int], list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    predictions: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    events: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    late: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+    moved: list[tuple[int, int]] = field(default_factory=list)
+    readings: int = 0
+    duplicates: int = 0
+
+    def add(self, state: PartitionState, first_offset: int, out: Outputs) -> None:
+        """Take in the outputs of one step."""
+        names = state.sensors.names
+        for closed in out.windows:
+            for row, slot in enumerate(closed.slot.tolist()):
+                parts = [getattr(closed.rows, name)[row].tobytes() for name in COLUMNS]
+                self.windows[names[slot] or "?", closed.size_ms].append(b"".join(parts))
+        if made := out.predictions:
+            for row, slot in enumerate(made.slot.tolist()):
+                parts = [getattr(made, name)[row].tobytes() for name in made.__slots__[1:]]
+                self.predictions[names[slot] or "?"].append(b"".join(parts))
+        for event, notification in zip(out.events, out.notifications, strict=True):
+            self.events[event.sensor].append(msgspec.json.encode([event, notification]))
+        for late in out.late:
+            self.late[late.sensor].append(msgspec.json.encode(late))
+        faults = [(first_offset + fault.record, fault.field or "", fault.reason) for fault in out.rejected]
+        self.rejected = sorted(self.rejected + faults)
+        self.moved += [(first_offset + record, place) for record, place in out.moved]
+        self.readings += out.readings
+        self.duplicates += out.duplicates
+
+
+def new_state(options: Options = OPTIONS) -> PartitionState:
+    """Make an empty state that knows LIMITED."""
+    state = PartitionState(options)
+    state.use(LIMITED)
+    return state
+
+
+def feed(state: PartitionState, records: Sequence[Record], cuts: Iterable[int] = ()) -> Told:
+    """Step through those records that `state.next_offset` has not passed, cut before these offsets."""
+    told = Told()
+    at = state.next_offset
+    for end in sorted({cut for cut in cuts if at < cut < len(records)} | {len(records)}):
+        if end > at:
+            told.add(state, at, step(state, chunk(records[at:end], at)))
+            at = end
+    return told
+
+
+def whole(state: PartitionState) -> Snapshot:
+    """Everything that a state is, as bytes."""
+    return encode(state, [])
+
+
+# Records ------------------------------------------------------------------------------------------------------------
+
+_STEPS = (0, 0, 1, 100, 400, 1_000, 2_500, 13_000, 700_000)
+_BEHIND = (0, 0, 0, 1, 250, 999, 1_400, 2_000, 3_600, 9_000, 86_400_000, -900, -30_000, -70_000)
+_VALUES = (0.0, 1.0, 5.5, 5.5, -3.25, -4.5, 70.0, 1e9)
+_SENSORS = (*HERE[:3], HERE[0], ELSEWHERE[0])
+_BODIES = (None, b"", b"{", b'{"sensor_id":"a","value":NaN}', b'{"device_uuid":"d","readings":[]}')
+
+
+@st.composite
+def readings(draw: st.DrawFn, timestamp: int) -> Reading:
+    """One reading, mostly with its time."""
+    ts = draw(st.sampled_from((None, *(timestamp - behind for behind in _BEHIND))))
+    return Reading(draw(st.sampled_from(_SENSORS)), draw(st.sampled_from(_VALUES)), ts)
+
+
+@st.composite
+def record(draw: st.DrawFn, timestamp: int) -> Record:
+    """A record of any kind."""
+    kind = draw(st.sampled_from(("single",) * 5 + ("packet",) * 3 + ("tick", "bad")))
+    sent_from = draw(st.sampled_from((None, None, None, (1, 7, NOW + 300), (1, 8, NOW + 4_000))))
+    if kind == "single":
+        return Record(timestamp, (draw(readings(timestamp)),), sent_from=sent_from)
+    if kind == "packet":
+        many = draw(st.lists(readings(timestamp), min_size=1, max_size=3))
+        device = draw(st.sampled_from((HERE[3], HERE[3], ELSEWHERE[3])))
+        packet_id = draw(st.sampled_from((None, "p", "q")))
+        return Record(timestamp, tuple(many), device, packet_id, sent_from)
+    return Record(timestamp, tick=kind == "tick", body=draw(st.sampled_from(_BODIES)))
+
+
+@st.composite
+def streams(draw: st.DrawFn, longest: int = 30) -> list[Record]:
+    """Records in their order, some of which are sent again."""
+    clock, out = NOW, list[Record]()
+    for _ in range(draw(st.integers(1, longest))):
+        clock += draw(st.sampled_from(_STEPS))
+        # A broker's clock may step back.
+        timestamp = clock - draw(st.sampled_from((0, 0, 0, 300)))
+        again = draw(st.integers(0, 6)) == 0 and out
+        made = draw(st.sampled_from(out)) if again else draw(record(timestamp))
+        out.append(replace(made, timestamp=timestamp))
+    return out
+
+
+cuttings = st.lists(st.integers(0, 60), max_size=12)
+
+
+# The oracle ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sensor:
+    """What the oracle knows of a sensor: times, and the readings that count as (offset, ts, value)."""
+
+    newest: int
+    arrival: int
+    closed: int
+    counted: list[tuple[int, int, float]] = field(default_factory=list)
+    keys: set[object] = field(default_factory=set)
+
+
+class Oracle:
+    """The rules of `streamproc.core.watermarks` and `streamproc.core.dedupe`, in the most obvious way."""
+
+    def __init__(self, options: Options = OPTIONS) -> None:
+        self.options = options
+        self.clock = -1
+        self.sensors: dict[str, Sensor] = {}
+        self.packets: dict[object, int] = {}
+        self.late: list[tuple[str, int, int]] = []
+        self.moved: list[tuple[int, int]] = []
+        self.accepted = self.duplicates = 0
+
+    def run(self, records: Iterable[Record]) -> None:
+        """Take in records, then close what is due."""
+        for offset, each in enumerate(records):
+            self.clock = max(self.clock, each.timestamp)
+            for index, reading in enumerate(each.readings):
+                self._take(each, offset, index, reading)
+        for sensor in self.sensors.values():
+            sensor.closed = max(sensor.closed, self._due(sensor))
+
+    def _take(self, each: Record, offset: int, index: int, reading: Reading) -> None:
+        partition, first, stamp = each.sent_from or (self.options.partition, offset, each.timestamp)
+        ts = stamp if reading.ts is None else reading.ts
+        if ts - stamp > self.options.allowed_skew_ms:
+            return
+        place = home(each.device or reading.sensor, self.options.partitions)
+        if place != self.options.partition and each.sent_from is None:
+            if (offset, place) not in self.moved:
+                self.moved.append((offset, place))
+            return
+        self.accepted += 1
+        key: object = (reading.value, ts) if reading.ts is not None else (partition, first, index)
+        if each.packet_id is not None:
+            key = (each.device, each.packet_id, index, ts)
+        by_packet = each.packet_id is not None and reading.ts is None
+        if by_packet and self._known((reading.sensor, each.device, each.packet_id, index)):
+            self.duplicates += 1
+        else:
+            self._count(reading, ts, offset, key)
+
+    def _known(self, identity: object) -> bool:
+        known = self.packets.get(identity)
+        if known is not None and self.clock - known <= 600_000:
+            return True
+        self.packets[identity] = self.clock
+        return False
+
+    def _count(self, reading: Reading, ts: int, offset: int, key: object) -> None:
+        start = _floor(ts - self.options.allowed_lateness_ms, 1_000)
+        sensor = self.sensors.setdefault(reading.sensor, Sensor(ts, self.clock, start))
+        sensor.closed = max(sensor.closed, self._due(sensor))
+        sensor.arrival, sensor.newest = self.clock, max(sensor.newest, ts)
+        if ts < sensor.closed:
+            self.late.append((reading.sensor, offset, sensor.closed - ts))
+        elif key in sensor.keys:
+            self.duplicates += 1
+        else:
+            sensor.keys.add(key)
+            sensor.counted.append((offset, ts, reading.value))
+
+    def _due(self, sensor: Sensor) -> int:
+        patience = self.clock - sensor.arrival - self.options.allowed_lateness_ms
+        if patience >= 10_000:
+            return _floor(sensor.newest, 10_000) + 10_000
+        return min(_floor(sensor.newest + patience, 1_000), _floor(sensor.newest, 1_000) + 1_000)
+
+    def windows(self) -> dict[tuple[str, int], dict[int, list[tuple[int, int, float]]]]:
+        """The readings of each window that is closed, by sensor and size, then by start."""
+        found: dict[tuple[str, int], dict[int, list[tuple[int, int, float]]]] = defaultdict(dict)
+        for name, sensor in self.sensors.items():
+            for size in SIZES_MS:
+                for row in sensor.counted:
+                    start = _floor(row[1], size)
+                    if start + size <= sensor.closed:
+                        found[name, size].setdefault(start, []).append(row)
+        return found
+
+
+def _floor(ts: int, size: int) -> int:
+    return ts // size * size
+
+
+def numbers(rows: list[tuple[int, int, float]]) -> dict[str, float]:
+    """A window's numbers from its readings (offset, ts, value), by their definitions."""
+    count, values = len(rows), [value for _, _, value in rows]
+    mean, middle = fsum(values) / count, fsum(ts for _, ts, _ in rows) / count
+    spread = fsum((ts - middle) ** 2 for _, ts, _ in rows)
+    product = fsum((ts - middle) * (value - mean) for _, ts, value in rows)
+    return {
+        "count": count,
+        "mean": mean,
+        "min": min(values),
+        "max": max(values),
+        "deviation": sqrt(fsum((value - mean) ** 2 for value in values) / count),
+        "first": min(rows, key=lambda row: row[1])[2],
+        "last": max(reversed(rows), key=lambda row: row[1])[2],
+        "trend": 1_000 * product / spread if spread else 0.0,
+        "first_offset": min(offset for offset, _, _ in rows),
+        "last_offset": max(offset for offset, _, _ in rows),
+    }
+
+
+def opened(row: bytes) -> Moments:
+    """The window that `Told` holds as bytes."""
+    return Moments.from_bytes([row[at : at + 8] for at in range(0, len(row), 8)])
+
+
+def view(one: Moments) -> dict[str, float]:
+    """The same numbers of a row of the engine's."""
+    derived = {"mean": windows.mean, "deviation": windows.deviation, "trend": windows.trend}
+    plain = ("count", "min", "max", "first", "last", "first_offset", "last_offset")
+    return {name: float(getattr(one, name)[0]) for name in plain} | {
+        name: float(get(one)[0]) for name, get in derived.items()
+    }

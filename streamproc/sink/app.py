@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from streamproc.core.chunk import Chunk
+from streamproc.errors import StaleOwner
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.records import DeadLetter
 from streamproc.settings import Settings, load
@@ -22,6 +23,8 @@ from streamproc.store import connect
 CHUNKS = 64
 #: How long a rebalance waits for a write under way; the next owner would find the offsets moved, and start again.
 REVOKE_WAIT_S = 2.0
+#: A sink that was thrown out hears of it with the next heartbeat, 2.5 s; it has written its 8 chunks before.
+STALE_TRIES = 10
 #: A dead letter carries up to 700 KB of payload, escaped.
 MESSAGE_BYTES = 4_000_000
 
@@ -61,15 +64,35 @@ class Sink:
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
 
     async def write(self, chunks: list[Chunk]) -> None:
-        """Write the chunks of partitions that this sink still has."""
-        assigned = self.app.consumer.assignment()
-        ours = [chunk for chunk in chunks if TP(chunk.topic, chunk.partition) in assigned]
-        if not ours:
-            return
-        await self.writer.write(ours)
+        """Write the chunks of partitions that this sink still has.
+
+        Between two owners of a partition there is a moment when both write; what one has written the other skips.
+        """
+        tried = 0
+        while ours := self._ours(chunks):
+            try:
+                await self.writer.write(ours)
+                break
+            except StaleOwner as error:
+                tried += 1
+                if tried > STALE_TRIES or not await self._reached(ours):
+                    raise
+                _log.warning("another sink has written on", reason=str(error))
         for chunk in ours:
             # The database knows better; this is for those who watch the group's lag.
             self.app.mark(TP(chunk.topic, chunk.partition), chunk.next_offset)
+
+    def _ours(self, chunks: list[Chunk]) -> list[Chunk]:
+        assigned = self.app.consumer.assignment()
+        return [chunk for chunk in chunks if TP(chunk.topic, chunk.partition) in assigned]
+
+    async def _reached(self, chunks: list[Chunk]) -> bool:
+        """Whether the database has come as far as these chunks begin: if it was set back, records before them are missing."""
+        known = await self.writer.positions({(chunk.topic, chunk.partition) for chunk in chunks})
+        firsts: dict[tuple[str, int], int] = {}
+        for chunk in chunks:
+            firsts.setdefault((chunk.topic, chunk.partition), int(chunk.offsets[0]))
+        return all(known.get(place, 0) >= first for place, first in firsts.items())
 
     async def positions(self, assigned: frozenset[TP]) -> dict[TP, int]:
         """Where to read on in each partition: what the database holds, else the partition's beginning."""

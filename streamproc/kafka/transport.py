@@ -20,7 +20,6 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -295,7 +294,7 @@ class ChunkedApp(faust.App):
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT; the process ends with it. Logs go where the process has them go."""
-        self.conf.Worker = partial(faust.Worker, override_logging=False)
+        self.conf.Worker = _plain_worker
         for name in ("faust", "mode"):  # they tell their every step at info
             logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
         sys.argv = [sys.argv[0], "--quiet", "worker", "--without-web"]
@@ -309,6 +308,13 @@ class ChunkedApp(faust.App):
     def assigned(self, topic: str) -> Iterable[TP]:
         """The partitions of a topic that this worker has."""
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
+
+
+def _plain_worker(*services: Any, **options: Any) -> faust.Worker:
+    """Faust's worker with the process's own logs, and without a spinner, whose sequences for terminals go into files too."""
+    worker = faust.Worker(*services, override_logging=False, **options)
+    worker.spinner = None
+    return worker
 
 
 #: A session of 10 s bounds how long a killed worker's partitions wait; Faust's 60 s would be a minute without results.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import Forecasts
 from streamproc.core.sensors import BLOCK
 from streamproc.core.severity import SlotSeverity
-from streamproc.core.windows import COLUMNS, NEVER, Moments
+from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
@@ -216,15 +216,22 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     for column, data in zip(_CLOCKS, block.clocks, strict=True):
         getattr(state.watermarks, column)[first:end] = np.frombuffer(data, dtype=np.int64)
     for size, columns in zip(state.open, block.windows, strict=True):
-        place = np.frombuffer(columns[0], dtype=np.int64) + first
-        size.put(place, Moments.from_bytes(columns[1:]))
+        size.put(_slots(columns[0], np.int64, first, end), Moments.from_bytes(columns[1:]))
     for column, data in zip(Forecasts.COLUMNS, block.forecasts, strict=True):
         held = getattr(state.forecasts, column)
         held[first:end] = np.frombuffer(data, dtype=held.dtype)
     state.judge.learners.load(first, np.frombuffer(block.learnt).reshape(end - first, -1))
     state.judge.severity.load(first, block.severities)
-    slot = np.frombuffer(block.recent[0], dtype=_PLACE).astype(np.int64) + first
+    slot = _slots(block.recent[0], _PLACE, first, end)
     ts = state.watermarks.closed[slot] + np.frombuffer(block.recent[1], dtype=_AFTER)
     state.recent.add(slot, ts, np.frombuffer(block.recent[2], dtype=np.int64))
     keys, clocks = (np.frombuffer(data, dtype=np.int64) for data in block.packets)
     state.packets.load(number, keys, clocks)
+
+
+def _slots(places: bytes, dtype: type[np.integer[Any]], first: int, end: int) -> Ints:
+    """The slots of places in a block; raises ValueError where it has no such place."""
+    slots = np.frombuffer(places, dtype=dtype).astype(np.int64) + first
+    if len(slots) and not first <= slots.min() <= slots.max() < end:
+        raise ValueError(f"a place is beyond the block's {end - first} sensors")
+    return slots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,10 @@ _NAMES = [f"n{i}" for i in range(5_000)]
 #: Names whose records belong to the partition of OPTIONS, and names whose do not.
 HERE = [name for name in _NAMES if home(name, 2) == 0]
 ELSEWHERE = [name for name in _NAMES if home(name, 2) == 1]
-LIMITED = {HERE[0]: SensorEntry(HERE[0], warning=Range(-4, 60), critical=Range(-5, 5e8), version=3)}
+LIMITED = {
+    name: SensorEntry(name, warning=Range(-4, 60), critical=Range(-5, 5e8), version=3)
+    for name in (HERE[0], HERE[300])
+}
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,52 @@ def streams(draw: st.DrawFn, longest: int = 30) -> list[Record]:
 
 
 cuttings = st.lists(st.integers(0, 60), max_size=12)
+
+
+def story(seed: int, sensors: int, seconds: int) -> list[Record]:
+    """A fleet's records, about 40 sensors in each: out of order, late, sent again, misplaced, silent, with spikes."""
+    rng = random.Random(seed)  # noqa: S311  # made-up data
+    names, out = HERE[:sensors], list[Record]()
+    begins = [rng.choice((0, 0, 0, 2, seconds // 3)) for _ in names]
+    for second in range(seconds):
+        now = NOW + 1_000 * second
+        for first in range(0, sensors, 40):
+            if rng.random() < 0.1:
+                continue
+            at = [i for i in range(first, min(first + 40, sensors)) if begins[i] <= second]
+            rng.shuffle(at)
+            by_packet = rng.random() < 0.2
+            rows = tuple(Reading(names[i], *_made(rng, i, now, by_packet=by_packet)) for i in at)
+            packet_id = f"p{second}" if by_packet or rng.random() < 0.5 else None
+            if rows:
+                out.append(Record(now + rng.randrange(900), rows, HERE[-1 - first // 40], packet_id))
+        out += [_again(rng, out, now) for _ in range(2) if out]
+        out.append(_odd(rng, now))
+    return out
+
+
+def _made(rng: random.Random, sensor: int, now: int, *, by_packet: bool) -> tuple[float, int | None]:
+    alarming = sensor % 7 == 0 and 95_000 <= now - NOW < 99_000
+    spike = 50.0 if alarming or (sensor % 300 == 0 and rng.random() < 0.1) else 0.0
+    late = rng.choice((0, 0, 0, 0, 500, 1_500, 2_400, 6_000))
+    value = round(rng.gauss(20 + sensor % 20, 0.5) + spike, 3)
+    return value, None if by_packet else now - late + rng.randrange(900)
+
+
+def _again(rng: random.Random, out: list[Record], now: int) -> Record:
+    return replace(rng.choice(out[-40:]), timestamp=now + rng.randrange(900))
+
+
+def _odd(rng: random.Random, now: int) -> Record:
+    reading = Reading(rng.choice(ELSEWHERE[:2]), 1.5, now)
+    kind = rng.randrange(5)
+    if kind == 0:
+        return Record(now, body=rng.choice(_BODIES))
+    if kind == 1:
+        return Record(now, (reading,))
+    if kind == 2:
+        return Record(now, (reading, Reading(HERE[1], 2.5)), ELSEWHERE[5], sent_from=(1, now % 97, now - 900))
+    return Record(now, tick=True)
 
 
 # The oracle ---------------------------------------------------------------------------------------------------------

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.core.oracle import Oracle, Record, cuttings, feed, new_state, numbers, opened, streams, view, whole
+from tests.core.oracle import (
+    NOW,
+    Oracle,
+    Record,
+    cuttings,
+    feed,
+    new_state,
+    numbers,
+    opened,
+    story,
+    streams,
+    view,
+    whole,
+)
 
 EXACT = ("count", "min", "max", "first", "last", "first_offset", "last_offset")
 
@@ -44,3 +59,30 @@ def test_cuts_change_nothing(records: list[Record], cuts: list[int], others: lis
     one, other = new_state(), new_state()
     assert feed(one, records, cuts) == feed(other, records, others)
     assert whole(one) == whole(other)
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    st.integers(0, 50), st.lists(st.integers(0, 600), max_size=40), st.lists(st.integers(0, 600), max_size=3)
+)
+def test_cuts_change_no_learner(seed: int, cuts: list[int], others: list[int]) -> None:
+    """Nor what learners and ranges tell of a longer story, whether sensors are judged as columns or one by one."""
+    records = story(seed, sensors=24, seconds=115)
+    one, other = new_state(), new_state()
+    told = feed(one, records, cuts)
+    assert told == feed(other, records, others)
+    assert whole(one) == whole(other)
+    assert told.duplicates
+    assert told.late
+    assert told.moved
+    assert told.rejected
+
+
+def test_a_story_has_changes_of_each_kind() -> None:
+    """Or the property above would say little."""
+    records = [*story(1, sensors=24, seconds=150), Record(NOW + 300_000, tick=True)]
+    told = feed(new_state(), records)
+    causes = {msgspec.json.decode(event)[0]["cause"] for events in told.events.values() for event in events}
+    assert {"warning_range", "recovered"} < causes
+    assert causes & {"level", "difference", "spread", "trend"}
+    assert told.predictions

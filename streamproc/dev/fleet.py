@@ -66,12 +66,15 @@ def _made(
 
 
 def made_devices() -> tuple[Device, ...]:
-    """The made devices; each fault shows within a minute, as a newcomer looks for no longer."""
+    """The made devices; each fault begins within a minute, as a newcomer looks for no longer.
+
+    The noise begins once the learners have warmed up: no range gives it away.
+    """
     spiky = spike(wave(68, 1.5, 60, 0.2), When(20, 75, 2), 30)
     drifting = drift(wave(6.0, 0.1, 45, 0.03), When(25, 120, 40), 0.06)
     sticking = stuck(wave(14, 0.8, 30, 0.15), When(40, 150, 40))
     silent = drop_out(wave(48, 3, 90, 0.4), When(30, 110, 25))
-    shaking = noise(wave(2.2, 0.1, 40, 0.05), When(45, 130, 20), 0.9)
+    shaking = noise(wave(2.2, 0.1, 40, 0.05), When(55, 130, 20), 1.5)
     cold = drift(wave(-18, 0.5, 120, 0.1), When(60, 200, 45), 0.2)
     parts = {
         "boiler-1": (_made("boiler-1", "temperature", "°C", wave(66, 1.5, 70, 0.2), (55, 80), (45, 95)),),

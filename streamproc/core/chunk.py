@@ -24,7 +24,7 @@ _place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
 class Chunk:
     """Records of one partition in offset order; `offsets` and `timestamps` (ms) have shape (n,).
 
-    `headers` and `keys` hold only the records that have any: index in the chunk to headers, key.
+    `headers` holds only the records that have any: index in the chunk to headers.
     """
 
     topic: str
@@ -41,6 +41,23 @@ class Chunk:
     def next_offset(self) -> int:
         """The offset after the chunk's last record."""
         return int(self.offsets[-1]) + 1
+
+    def cut(self, begin: int, end: int) -> Chunk:
+        """Records begin..end-1."""
+        return Chunk(
+            self.topic,
+            self.partition,
+            self.offsets[begin:end],
+            self.timestamps[begin:end],
+            self.values[begin:end],
+            {index - begin: headers for index, headers in self.headers.items() if begin <= index < end},
+        )
+
+    def since(self, offset: int | None) -> Chunk:
+        """The records from this offset on, perhaps none; all of them for None."""
+        if offset is None or not len(self) or self.offsets[0] >= offset:
+            return self
+        return self.cut(int(np.searchsorted(self.offsets, offset)), len(self))
 
     def is_tick(self, index: int) -> bool:
         """Whether the record only moves the clock."""

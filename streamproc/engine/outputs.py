@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import orjson
@@ -15,15 +13,13 @@ from streamproc.core.chunk import MOVED, Chunk
 from streamproc.core.codec import Rejected
 from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
 from streamproc.core.learners import LearnerBank
+from streamproc.core.letters import letter
 from streamproc.core.predict import Predicted
-from streamproc.records import DeadLetter
 
 #: Rows in one message of columns: about 600 KB, below the broker's usual 1 MB.
 ROWS = 4_000
 #: Of a two-sided interval that holds 90 % of a normal distribution.
 Z_90 = 1.6448536269514722
-#: Bytes of a payload that a dead letter carries: with base64 and its frame below the topic's largest message.
-PAYLOAD_BYTES = 2_500_000
 #: Reasons that a dead letter tells; a packet of ten thousand readings can have as many faults.
 REASONS = 5
 
@@ -124,30 +120,9 @@ def dead_letters(chunk: Chunk, rejected: list[Rejected]) -> Iterator[Message]:
     for fault in rejected:
         by_record.setdefault(fault.record, []).append(fault)
     for record, faults in sorted(by_record.items()):
-        payload, encoding = readable(chunk.values[record])
         told = [
             f"{fault.field}: {fault.reason}" if fault.field else fault.reason for fault in faults[:REASONS]
         ]
         more = len(faults) - len(told)
-        letter = DeadLetter(
-            stage="engine",
-            reason="; ".join(told) + (f"; and {more} more" if more else ""),
-            topic=chunk.topic,
-            partition=chunk.partition,
-            offset=int(chunk.offsets[record]),
-            payload=payload,
-            encoding=encoding,
-            field=faults[0].field,
-        )
-        yield Message("dead-letter", None, _encode(letter))
-
-
-def readable(value: bytes | None) -> tuple[str | None, Literal["utf-8", "base64"]]:
-    """A payload as JSON can carry it, and in which encoding; cut at PAYLOAD_BYTES."""
-    if value is None:
-        return None, "utf-8"
-    value = value[:PAYLOAD_BYTES]
-    try:
-        return value.decode(), "utf-8"
-    except UnicodeDecodeError:
-        return base64.b64encode(value).decode(), "base64"
+        reason = "; ".join(told) + (f"; and {more} more" if more else "")
+        yield Message("dead-letter", None, _encode(letter("engine", chunk, record, reason, faults[0].field)))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from time import monotonic, process_time, time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
 
 from streamproc.core.chunk import TICK, Chunk
@@ -52,7 +51,7 @@ class Partition:
 
     async def process(self, chunk: Chunk) -> int:
         """Take in a chunk; what of it was taken in before is skipped. Gives the readings that count."""
-        fresh = trim(chunk, self.state.next_offset)
+        fresh = chunk.since(self.state.next_offset)
         self.progressed = monotonic()
         if not len(fresh):
             return 0
@@ -141,21 +140,6 @@ class Partition:
             if found:
                 counter.labels(self.label).inc(len(found))
                 _log.info(name, partition=self.label, offset=int(chunk.offsets[0]), count=len(found))
-
-
-def trim(chunk: Chunk, next_offset: int) -> Chunk:
-    """The chunk without its records before `next_offset`."""
-    if not len(chunk) or chunk.offsets[0] >= next_offset:
-        return chunk
-    first = int(np.searchsorted(chunk.offsets, next_offset))
-    return Chunk(
-        chunk.topic,
-        chunk.partition,
-        chunk.offsets[first:],
-        chunk.timestamps[first:],
-        chunk.values[first:],
-        {i - first: headers for i, headers in chunk.headers.items() if i >= first},
-    )
 
 
 def has_open_windows(state: PartitionState) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.core.chunk import Chunk
+from streamproc.core.letters import letter
 from streamproc.records import DeadLetter
-from streamproc.sink.letters import letter
 from streamproc.sink.rows import Piece
 from streamproc.store.protocol import (
     Batch,
@@ -25,26 +25,6 @@ from streamproc.store.protocol import (
 
 #: Reasons and fields named in one dead letter; a record of thousands of rows may have as many.
 _TOLD = 5
-
-
-def since(chunk: Chunk, following: int | None) -> Chunk | None:
-    """The chunk without the records before this offset, None where that is all: they are written already."""
-    if following is None or not len(chunk) or chunk.offsets[0] >= following:
-        return chunk if len(chunk) else None
-    begin = int(np.searchsorted(chunk.offsets, following))
-    return cut(chunk, begin, len(chunk)) if begin < len(chunk) else None
-
-
-def cut(chunk: Chunk, begin: int, end: int) -> Chunk:
-    """Records begin..end-1 of a chunk."""
-    return Chunk(
-        chunk.topic,
-        chunk.partition,
-        chunk.offsets[begin:end],
-        chunk.timestamps[begin:end],
-        chunk.values[begin:end],
-        {index - begin: headers for index, headers in chunk.headers.items() if begin <= index < end},
-    )
 
 
 def split(piece: Piece, limit: int) -> Iterator[Piece]:
@@ -69,7 +49,7 @@ def _part(piece: Piece, begin: int, end: int) -> Piece:
     offsets, records = piece.rows.offset, piece.chunk.offsets
     first = int(np.searchsorted(records, offsets[begin])) if begin else 0
     last = int(np.searchsorted(records, offsets[end])) if end < len(offsets) else len(records)
-    chunk = cut(piece.chunk, first, last)
+    chunk = piece.chunk.cut(first, last)
     inside = [fault for fault in piece.letters if records[first] <= fault.offset <= records[last - 1]]
     return Piece(chunk, take(piece.rows, np.arange(begin, end)), inside)
 
@@ -135,7 +115,7 @@ def letters(pieces: Sequence[Piece], whole: Batch, refused: Refusals) -> list[De
     found = []
     for (table_type, partition, offset), reasons in causes.items():
         chunk, index = _record(pieces, table_type, partition, offset)
-        found.append(letter(chunk, index, _reason(reasons)))
+        found.append(letter("sink", chunk, index, _reason(reasons)))
     return found
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from streamproc.core.chunk import MOVED, TICK, Chunk
+from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
+from streamproc.core.letters import letter
 from streamproc.records import DeadLetter, Notification, PredictionRows, SeverityEvent
-from streamproc.sink.letters import letter
 from streamproc.store.protocol import (
     Columns,
     EventColumns,
@@ -25,7 +24,6 @@ from streamproc.store.protocol import (
     PredictionColumns,
     ReadingColumns,
     join,
-    take,
 )
 from streamproc.store.stamps import LAST_MS
 
@@ -37,8 +35,6 @@ _VERSION = 1
 _predictions = msgspec.json.Decoder(PredictionRows).decode
 _event = msgspec.json.Decoder(SeverityEvent).decode
 _notification = msgspec.json.Decoder(Notification).decode
-#: Partition, offset and timestamp, as the engine writes them into the header.
-_place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +87,7 @@ class Decoder:
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
     def _readings(self, chunk: Chunk) -> ReadingColumns:
-        """The chunk's rows. A record that was sent on gives those of the record that it was first.
-
-        Both are in `readings`, and the one's identity and time are the other's: so they are one row, whoever
-        judges which partition it belongs to, and however often it is sent on.
-        """
-        origins = {index: first for index in chunk.headers if (first := _origin(chunk, index))}
-        if not origins:
-            return self._columns(chunk)
-        hidden = dict.fromkeys(origins, ((TICK, b""),))
-        parts = [self._columns(replace(chunk, headers={**chunk.headers, **hidden}))]
-        for index, first in origins.items():
-            rows = self._columns(first)
-            offset = np.full(len(rows), chunk.offsets[index], dtype=np.int64)
-            parts.append(replace(rows, partition=np.full_like(offset, chunk.partition), offset=offset))
-        rows = join(parts)
-        return take(rows, np.argsort(rows.offset, kind="stable"))
-
-    def _columns(self, chunk: Chunk) -> ReadingColumns:
+        """The chunk's rows. A record that was sent on gives those of the record that it was first: they are one row."""
         readings = decode(chunk, self._allowed_skew_ms)
         seeds = np.array(list(map(self._seeds.__getitem__, readings.sensor)), dtype=np.uint64)
         return ReadingColumns(
@@ -116,23 +95,12 @@ class Decoder:
             device=[device and self._keys[device] for device in readings.device],
             value=readings.value,
             ts=np.clip(readings.ts, 0, LAST_MS),  # -1 is Kafka's word for a record without a time
-            received=np.clip(chunk.timestamps[readings.record], 0, LAST_MS),
+            received=np.clip(chunk.first_timestamps()[readings.record], 0, LAST_MS),
             dedupe_ms=readings.dedupe_ms,
             key=reading_keys(seeds, readings.ts, readings.value, readings.source),
             partition=np.full(len(readings), chunk.partition, dtype=np.int64),
             offset=chunk.offsets[readings.record],
         )
-
-
-def _origin(chunk: Chunk, index: int) -> Chunk | None:
-    """The record at the place and time that it had before it was sent on; None where it was not."""
-    for name, value in chunk.headers[index]:
-        match = _place.fullmatch(value) if name == MOVED else None
-        if match:
-            partition, offset, timestamp = map(int, match.groups())
-            values = chunk.values[index : index + 1]
-            return Chunk(chunk.topic, partition, np.array([offset]), np.array([timestamp]), values)
-    return None
 
 
 class _MalformedError(ValueError):
@@ -146,12 +114,12 @@ def _decoded(chunk: Chunk, row: Callable[[Chunk, int, bytes], Any], none: Any) -
         if chunk.is_tick(index):
             continue
         if value is None:
-            letters.append(letter(chunk, index, "the record has no value"))
+            letters.append(letter("sink", chunk, index, "the record has no value"))
             continue
         try:
             parts.append(row(chunk, index, value))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _MalformedError) as error:
-            letters.append(letter(chunk, index, str(error)))
+            letters.append(letter("sink", chunk, index, str(error)))
     return Piece(chunk, join(parts) if parts else none, letters)
 
 

@@ -17,7 +17,7 @@ from streamproc.errors import RowsRefused, StaleOwner, StoreError, StoreUnavaila
 from streamproc.records import DeadLetter
 from streamproc.settings import Settings
 from streamproc.sink import metrics
-from streamproc.sink.batches import Refusals, batch, group, letters, since, split, without
+from streamproc.sink.batches import Refusals, batch, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
 from streamproc.store.protocol import Batch, Place, Store, Written
 
@@ -88,8 +88,8 @@ class Writer:
         following = dict(self._standing)
         for chunk in chunks:
             place = (chunk.topic, chunk.partition)
-            fresh = since(chunk, following[place])
-            if fresh is not None:
+            fresh = chunk.since(following[place])
+            if len(fresh):
                 following[place] = fresh.next_offset
                 yield from split(self._decoder.piece(fresh), self._limit)
 

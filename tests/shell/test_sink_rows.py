@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from streamproc.core.chunk import MOVED, TICK, Chunk
 from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
+from streamproc.core.letters import PAYLOAD_LIMIT, letter
 from streamproc.records import PredictionRows, Severity
-from streamproc.sink.batches import Refusals, batch, cut, group, letters, since, split, without
-from streamproc.sink.letters import PAYLOAD_LIMIT, letter
+from streamproc.sink.batches import Refusals, batch, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
 from streamproc.store.protocol import Columns, EventColumns, PredictionColumns, ReadingColumns, join
 from tests.store.builders import START, chunk, event, ints, notification, packet, single
@@ -63,7 +63,7 @@ def test_rows_are_the_readings_of_the_codec(given_chunk: Chunk) -> None:
 def test_however_records_are_fetched_their_rows_are_the_same(given_chunk: Chunk, at: int) -> None:
     """Two chunks give the rows of the one that they make together."""
     at = min(at, len(given_chunk))
-    parts = [rows_of(cut(given_chunk, 0, at)), rows_of(cut(given_chunk, at, len(given_chunk)))]
+    parts = [rows_of(given_chunk.cut(0, at)), rows_of(given_chunk.cut(at, len(given_chunk)))]
     assert same(join(parts), rows_of(given_chunk))
 
 
@@ -91,15 +91,14 @@ def test_groups_hold_all_pieces_in_order(many: list[Chunk], limit: int) -> None:
 @given(chunks, st.integers(-5, 40))
 def test_records_before_an_offset_are_left_out(given_chunk: Chunk, following: int) -> None:
     """All of them, and no other, with their headers at their side."""
-    left = since(given_chunk, following)
-    offsets = [] if left is None else left.offsets.tolist()
-    assert offsets == [offset for offset in given_chunk.offsets.tolist() if offset >= following]
+    left = given_chunk.since(following)
+    assert left.offsets.tolist() == [offset for offset in given_chunk.offsets.tolist() if offset >= following]
 
 
 def test_headers_stay_with_their_records() -> None:
     """A tick is one in every part."""
     whole = chunk([b"1", b"2", b"3"], headers={1: ((TICK, b""),), 2: (("x", b"y"),)})
-    assert cut(whole, 1, 3).headers == {0: ((TICK, b""),), 1: (("x", b"y"),)}
+    assert whole.cut(1, 3).headers == {0: ((TICK, b""),), 1: (("x", b"y"),)}
 
 
 def test_ticks_have_no_rows() -> None:
@@ -117,7 +116,7 @@ def test_a_record_sent_on_is_the_one_that_it_was(more: dict[str, object]) -> Non
     first = rows_of(chunk([value], first_offset=70))
     place = f"0:70:{START + 70}".encode()
     sent = Chunk("readings", 3, ints(8, 9), START + ints(900, 901), [value, value], {1: ((MOVED, place),)})
-    other, moved = rows_of(cut(sent, 0, 1)), rows_of(cut(sent, 1, 2))
+    other, moved = rows_of(sent.cut(0, 1)), rows_of(sent.cut(1, 2))
     for column in ("sensor", "device", "value", "ts", "received", "dedupe_ms", "key"):
         assert list(getattr(moved, column)) == list(getattr(first, column))
     assert (moved.partition.tolist(), moved.offset.tolist()) == ([3] * 3, [9] * 3)
@@ -213,10 +212,10 @@ def test_a_record_not_understood_costs_only_itself(topic: str, value: bytes | No
 def test_a_dead_letter_fits_into_a_record() -> None:
     """A value whose text would be too long for Kafka is left where it is, and its size told."""
     for value in (b"x" * PAYLOAD_LIMIT, b"\x01" * (PAYLOAD_LIMIT // 3), b"\xff" * PAYLOAD_LIMIT):
-        fault = letter(chunk([value]), 0, "too warm")
+        fault = letter("sink", chunk([value]), 0, "too warm")
         assert fault.payload is None
         assert f"{len(value)} bytes" in fault.reason
-    assert letter(chunk([b"x" * 1000]), 0, "too warm").payload == "x" * 1000
+    assert letter("sink", chunk([b"x" * 1000]), 0, "too warm").payload == "x" * 1000
 
 
 def test_a_batch_has_the_rows_and_offsets_of_its_pieces() -> None:

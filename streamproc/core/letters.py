@@ -1,8 +1,9 @@
-"""What the sink could not store, as it goes to the topic `dead-letter`."""
+"""What could not be understood or stored, as it goes to the topic `dead-letter`."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from typing import Literal
 
 import msgspec
 
@@ -14,7 +15,9 @@ from streamproc.records import DeadLetter
 PAYLOAD_LIMIT = 700_000
 
 
-def letter(chunk: Chunk, index: int, reason: str, field: str | None = None) -> DeadLetter:
+def letter(
+    stage: Literal["engine", "sink"], chunk: Chunk, index: int, reason: str, field: str | None = None
+) -> DeadLetter:
     """The dead letter for a record of a chunk; the same record and reason give the same letter."""
     value = chunk.values[index]
     payload, encoding = None, "utf-8"
@@ -27,7 +30,7 @@ def letter(chunk: Chunk, index: int, reason: str, field: str | None = None) -> D
             payload, encoding = None, "utf-8"
             reason = f"{reason} (its {len(value)} bytes are too many to repeat here)"
     return DeadLetter(
-        stage="sink",
+        stage=stage,
         reason=reason,
         topic=chunk.topic,
         partition=chunk.partition,

@@ -1,0 +1,167 @@
+"""Retries: known while they can change anything, and the memory of them bounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamproc.core import dedupe
+from streamproc.core.dedupe import HORIZON_MS, LIMIT, RecentPackets, RecentReadings
+from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, Told, feed, new_state
+from tests.core.test_checkpoint import again
+
+DEVICE, SENSOR = HERE[9], HERE[1]
+FIRST = Record(NOW, (Reading(SENSOR, 0.5, NOW - 5_000),))
+#: Ways to be the same reading: by its time, by its packet, by its packet alone.
+SAME = {
+    "explicit ts": Record(NOW, (Reading(SENSOR, 1.5, NOW),)),
+    "packet with ts": Record(NOW, (Reading(SENSOR, 1.5, NOW), Reading(SENSOR, 1.5, NOW)), DEVICE, "p"),
+    "packet alone": Record(NOW, (Reading(SENSOR, 1.5), Reading(SENSOR, 1.5)), DEVICE, "p"),
+    "sent on": Record(NOW, (Reading(SENSOR, 1.5),), sent_from=(1, 5, NOW - 9)),
+}
+
+
+def counted(told: Told) -> tuple[int, int]:
+    """Readings that count, and retries."""
+    return told.readings, told.duplicates
+
+
+@pytest.mark.parametrize("sent", SAME.values(), ids=SAME)
+@pytest.mark.parametrize("cuts", [[], [2], [1, 2, 3]], ids=["one chunk", "two", "each"])
+def test_what_comes_again_counts_once(sent: Record, cuts: list[int]) -> None:
+    """In the same chunk or a later one; the window has it once."""
+    many = len(sent.readings)
+    records = [FIRST, sent, replace(sent, timestamp=NOW + 1_900), replace(sent, timestamp=NOW + 1_999)]
+    assert counted(feed(new_state(), records, cuts)) == (1 + many, 2 * many)
+
+
+@pytest.mark.parametrize("sent", SAME.values(), ids=SAME)
+def test_what_comes_again_after_a_restart_counts_once(sent: Record) -> None:
+    """A checkpoint holds what is needed to know it."""
+    state = new_state()
+    feed(state, [FIRST, sent])
+    told = feed(again(state), [FIRST, sent, replace(sent, timestamp=NOW + 1_900)])
+    assert counted(told) == (0, len(sent.readings))
+
+
+def test_a_retry_of_what_is_closed_is_late() -> None:
+    """Whether its first copy counted is not remembered that long; it counts no second time."""
+    sent = SAME["explicit ts"]
+    told = feed(new_state(), [sent, Record(NOW + 5_000, tick=True), replace(sent, timestamp=NOW + 5_000)])
+    assert counted(told) == (2, 0)
+    assert len(told.late[SENSOR]) == 1
+    assert len(told.windows[SENSOR, 1_000]) == 1
+
+
+def test_a_late_reading_is_late_each_time() -> None:
+    """Whatever the log still holds: the answer must not hang on when it was swept."""
+    late = Record(NOW, (Reading(SENSOR, 1.0, NOW - 60_000),))
+    for cuts in ([], [1, 2, 3]):
+        told = feed(new_state(), [SAME["explicit ts"], late, late, late], cuts)
+        assert (len(told.late[SENSOR]), told.duplicates) == (3, 0)
+
+
+def test_readings_without_time_or_packet_are_each_their_own() -> None:
+    """The same value in the same millisecond, twice."""
+    one = Record(NOW, (Reading(SENSOR, 1.5),))
+    assert counted(feed(new_state(), [one, one])) == (2, 0)
+
+
+def test_others_are_no_retries() -> None:
+    """Another value, time, sensor, packet, device or place in the packet."""
+    rows = (Reading(SENSOR, 1.5), Reading(HERE[2], 1.5))
+    told = feed(
+        new_state(),
+        [
+            Record(NOW, rows, DEVICE, "p"),
+            Record(NOW, rows, DEVICE, "q"),
+            Record(NOW, rows, HERE[8], "p"),
+            Record(NOW, rows[::-1], DEVICE, "p"),
+            Record(NOW, (Reading(SENSOR, 1.5, NOW + 1), Reading(SENSOR, 2.5, NOW + 1)), DEVICE, "p"),
+            Record(NOW, (Reading(SENSOR, 1.5, NOW - 1), Reading(SENSOR, 2.5, NOW + 1)), DEVICE, "p"),
+            Record(NOW, (Reading(SENSOR, 1.5, NOW + 1),)),
+            Record(NOW, (Reading(SENSOR, 1.25, NOW + 1),)),
+        ],
+    )
+    assert counted(told) == (13, 1)
+
+
+def test_the_first_second_of_1970_is_a_time() -> None:
+    """Readings at ts 0 are not all one."""
+    rows = [Record(NOW, (Reading(name, 1.0, 0),)) for name in HERE[:3]]
+    assert counted(feed(new_state(), [*rows, rows[0]])) == (3, 1)
+
+
+def test_a_packet_is_forgotten_after_its_horizon() -> None:
+    """By the partition's clock when each record came, not when its chunk did."""
+    sent = SAME["packet alone"]
+    for after, repeated in ((HORIZON_MS, 2), (HORIZON_MS + 1, 0)):
+        records = [sent, replace(sent, timestamp=NOW + after), Record(NOW + 2 * HORIZON_MS, tick=True)]
+        assert feed(new_state(), records).duplicates == repeated
+
+
+def test_what_belongs_elsewhere_is_not_remembered() -> None:
+    """It is judged where it counts."""
+    sent = Record(NOW, (Reading(SENSOR, 1.5),), ELSEWHERE[0], "p")
+    here = replace(sent, sent_from=(1, 5, NOW - 9))
+    told = feed(new_state(), [sent, sent, here, here])
+    assert counted(told) == (1, 1)
+    assert told.moved == [(0, 1), (1, 1)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, HORIZON_MS)), max_size=40))
+def test_packets_through_bytes(rows: list[tuple[int, int, int]]) -> None:
+    """What is dumped and loaded knows the same, and dumps the same."""
+    packets, clock = RecentPackets(), 0
+    for block, key, wait in rows:
+        clock += wait
+        copy = RecentPackets()
+        for number in (0, 1):
+            copy.load(number, *packets.dump(number))
+        assert copy.first_time(block, key, clock) == packets.first_time(block, key, clock)
+        assert [column.tolist() for column in copy.dump(block)] == [
+            column.tolist() for column in packets.dump(block)
+        ]
+
+
+def test_packets_are_bounded() -> None:
+    """The oldest of a block go first; other blocks keep theirs."""
+    packets = RecentPackets()
+    assert packets.first_time(7, 1, 0)
+    assert all(packets.first_time(0, key, 0) for key in range(LIMIT + 10))
+    keys, _ = packets.dump(0)
+    assert (len(keys), keys[0]) == (LIMIT, 10)
+    assert packets.first_time(0, 9, 0)
+    assert not packets.first_time(0, LIMIT, 0)
+    assert not packets.first_time(7, 1, 0)
+
+
+def test_the_log_of_readings_is_swept() -> None:
+    """It holds no more than twice what is in open windows, and the last chunk."""
+    state, held = new_state(), 0
+    for second in range(30):
+        ts = NOW + 1_000 * second
+        rows = [Record(ts + i, (Reading(SENSOR, 1.0, ts + i),)) for i in range(1_000)]
+        feed(state, [*[rows[0]] * state.next_offset, *rows])
+        held = max(held, len(state.recent))
+    assert held <= max(dedupe._SWEEP_AT, 2 * 3_000) + 1_000
+    state.recent.settle(state.watermarks.closed)
+    assert len(state.recent) == 2_000 + 1_000
+
+
+def test_the_log_is_in_one_order_when_settled() -> None:
+    """Whatever the order of the chunks that it was made of."""
+    closed = np.array([5, 5], dtype=np.int64)
+    rows = np.array([[0, 9, 3], [1, 7, 2], [0, 6, 1], [0, 4, 8], [0, 6, 0]], dtype=np.int64)
+    for order in (rows, rows[::-1]):
+        log = RecentReadings()
+        for row in order:
+            log.add(*row.reshape(3, 1))
+        log.settle(closed)
+        held = np.array([log.slot, log.ts, log.key]).T[: len(log)]
+        assert held.tolist() == [[0, 6, 0], [0, 6, 1], [0, 9, 3], [1, 7, 2]]

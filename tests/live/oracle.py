@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
 from streamproc.core.engine import Options, PartitionState, step
@@ -75,6 +76,18 @@ async def reading(bootstrap: str, prefix: str, *topics: str) -> AsyncIterator[Re
         yield Reader(consumer, prefix)
     finally:
         await consumer.stop()
+
+
+async def committed(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, str]]:
+    """What Kafka has as done: partition to offset and metadata."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        told = await admin.list_consumer_group_offsets(group, partitions=places)
+    finally:
+        await admin.close()
+    return {place.partition: (at.offset, at.metadata) for place, at in told.items() if at.offset >= 0}
 
 
 @dataclass

@@ -6,7 +6,8 @@ import asyncio
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from time import monotonic, time
 
@@ -20,7 +21,7 @@ from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, producing, send, signal
-from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, found, reading, settled
+from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, committed, found, reading, settled
 from tests.live.processes import Site, eventually, running
 
 #: Device 0 of the made signal goes beyond it now and then.
@@ -56,9 +57,14 @@ async def limit(site: Site, producer: AIOKafkaProducer, *entries: SensorEntry) -
         )
 
 
-async def feed(site: Site, producer: AIOKafkaProducer, seconds: int, seed: int = 1) -> None:
-    """Send the made signal of twelve devices, each second of it once Kafka has the one before."""
-    for batch in signal(12, seconds, seed):
+async def feed(
+    site: Site,
+    producer: AIOKafkaProducer,
+    seconds: int,
+    made: Iterator[list[tuple[str, bytes]]] | None = None,
+) -> None:
+    """Send so much of the made signal of twelve devices, each second of it once Kafka has the one before."""
+    for batch in islice(made or signal(12, seconds), seconds):
         sent = [await send(producer, f"{site.prefix}readings", device, value) for device, value in batch]
         await asyncio.gather(*sent)
 
@@ -68,6 +74,19 @@ async def until_settled(site: Site, reader: Reader) -> Results:
     results = await eventually(lambda: settled(reader, f"{site.prefix}readings", LIMITED))
     assert results
     return results
+
+
+async def until_checkpointed(site: Site) -> None:
+    """Wait until Kafka has as done what the partitions hold now."""
+    topic = f"{site.prefix}readings"
+    async with reading(site.bootstrap, site.prefix, "readings") as reader:
+        ends = {number: len(records) for number, records in (await reader.read("readings")).items()}
+
+    async def reached() -> bool:
+        done = await committed(site.bootstrap, f"{site.prefix}streamproc-worker", topic)
+        return all(done.get(number, (0, ""))[0] >= end for number, end in ends.items())
+
+    await eventually(reached)
 
 
 async def until_more(reader: Reader) -> None:
@@ -197,44 +216,54 @@ async def test_readings_have_the_brokers_time(site: Site, producer: AIOKafkaProd
 async def test_killed_worker_loses_and_doubles_nothing(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
-    """By kill -9 amid readings, several times, and SIGTERM: none missing, and what is made again is the same."""
+    """By kill -9 some time after a checkpoint, several times, and SIGTERM: none missing, and what comes again is the same."""
     await limit(site, producer, *LIMITED.values())
+    made = signal(12, 1_000)
     worker = await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
-    feeding = asyncio.create_task(feed(site, producer, seconds=200))
     for _ in range(4):
+        await feed(site, producer, 25, made)
+        await until_checkpointed(site)
+        await feed(site, producer, 25, made)
         await until_more(reader)
         worker.kill()
         assert await worker.ended() == -9
         worker = await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
+    await feed(site, producer, 5, made)
     code, _ = await worker.terminate()
     assert code == 0
+    await feed(site, producer, 5, made)
     await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
-    await feeding
     results = await until_settled(site, reader)
-    assert len(results.windows) > 12 * 200
+    assert len(results.windows) > 12 * 210
     assert len(results.events) >= 5
 
 
 async def test_stale_owner_spoils_nothing(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
-    """Two workers share; one stands still beyond its session and goes on, then the other is killed, then both."""
+    """Two workers share; one stands still beyond its session and goes on, then both are killed."""
     await limit(site, producer, *LIMITED.values())
+    made = signal(12, 1_000)
     first = await site.worker()
     second = await site.worker()
     assert len((await second.until_told("partitions"))["assigned"]) == PARTITIONS // 2
-    feeding = asyncio.create_task(feed(site, producer, seconds=100))
+    await feed(site, producer, 25, made)
+    await until_checkpointed(site)
+    await feed(site, producer, 25, made)
     await until_more(reader)
     first.pause()
+    await feed(site, producer, 25, made)
     await second.until_told("partitions", lambda line: len(line["assigned"]) == PARTITIONS)
-    await feed(site, producer, seconds=20, seed=2)
+    await feed(site, producer, 25, made)
+    await until_checkpointed(site)
     first.go_on()
+    await feed(site, producer, 25, made)
     await second.until_told("partitions", lambda line: len(line["assigned"]) == PARTITIONS // 2)
-    await feeding
-    await feed(site, producer, seconds=20, seed=3)
+    await feed(site, producer, 25, made)
+    await until_more(reader)
     second.kill()
     first.kill()
     await site.worker(STREAMPROC_GROUP_INSTANCE_ID="third")
     results = await until_settled(site, reader)
-    assert len(results.windows) > 12 * 100
+    assert len(results.windows) > 12 * 150
 
 
 async def test_damaged_checkpoint_is_told_and_built_anew(
@@ -243,7 +272,8 @@ async def test_damaged_checkpoint_is_told_and_built_anew(
     """Garbage under a block's key: the state is made again from the topic, and all results with it."""
     await limit(site, producer, *LIMITED.values())
     worker = await site.worker()
-    await feed(site, producer, seconds=60)
+    made = signal(12, 1_000)
+    await feed(site, producer, 60, made)
     before = await until_settled(site, reader)
     assert (await worker.terminate())[0] == 0
     partition = home("device-0", PARTITIONS)
@@ -251,7 +281,7 @@ async def test_damaged_checkpoint_is_told_and_built_anew(
     worker = await site.worker()
     (told,) = worker.told("checkpoint cannot be used: built anew from the topic")
     assert (told["partition"], told["level"]) == (partition, "error")
-    await feed(site, producer, seconds=20, seed=2)
+    await feed(site, producer, 20, made)
     after = await until_settled(site, reader)
     assert after.repeated > 0
     assert not after.lacks(before)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from faust.transport.consumer import Consumer
 from faust.types import TP
 from faust.windows import TumblingWindow
@@ -22,7 +21,7 @@ from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ship
 from streamproc.core.chunk import Chunk
 from streamproc.kafka.transport import CHUNK_RECORDS, ChunkedApp, gather
 from tests.live.feed import producing
-from tests.live.oracle import PARTITIONS
+from tests.live.oracle import PARTITIONS, committed
 from tests.live.processes import Site, running
 
 TIMEOUT_S = 60.0
@@ -100,18 +99,6 @@ async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Sit
     """For apps in processes of their own."""
     async with running(bootstrap, topics, tmp_path) as site:
         yield site
-
-
-async def committed(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, str]]:
-    """What Kafka has as done: partition to offset and metadata."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-        told = await admin.list_consumer_group_offsets(group, partitions=places)
-    finally:
-        await admin.close()
-    return {place.partition: (at.offset, at.metadata) for place, at in told.items() if at.offset >= 0}
 
 
 async def put(producer: AIOKafkaProducer, topic: str, records: int, partition: int = 0) -> None:
@@ -280,7 +267,7 @@ async def test_nothing_is_skipped_in_rebalances(
 async def test_idle_partitions_hold_nothing_up(
     bootstrap: str, topics: str, producer: AIOKafkaProducer
 ) -> None:
-    """One of four partitions has a record now and then: nine of ten come within 0.3 s, where Faust's own take up to 1.5 s."""
+    """One of four partitions has a record now and then: nine of ten come within 0.3 s."""
     topic = f"{topics}windows"
     async with tapping(Tap(bootstrap, topic, f"{topics}g")) as tap:
         await put(producer, topic, 1)

@@ -54,10 +54,10 @@ class RecentReadings:
             self._sweep_at = max(2 * self._length, _SWEEP_AT)
 
     def settle(self, closed: Ints) -> None:
-        """Forget readings before `closed` (sensors,), and bring the others in the order of slot, `ts` and key."""
+        """Forget readings before `closed` (sensors,), and bring the others in the order of slots, as they came."""
         end = self._length
         self.keep(self.ts[:end] >= closed[self.slot[:end]])
-        order = np.lexsort((self.key, self.ts, self.slot))
+        order = np.argsort(self.slot, kind="stable")
         self.slot, self.ts, self.key = self.slot[order], self.ts[order], self.key[order]
 
     def keep(self, rows: Bools) -> None:
@@ -80,10 +80,11 @@ class RecentPackets:
     def first_time(self, block: int, key: int, clock: int) -> bool:
         """Whether this identity is new in its block; it is remembered."""
         seen, order = self._seen.setdefault(block, {}), self._order.setdefault(block, deque())
+        known = seen.get(key)
+        if known is not None and clock - known <= HORIZON_MS:
+            return False
         while order and clock - seen[order[0]] > HORIZON_MS:
             del seen[order.popleft()]
-        if key in seen:
-            return False
         if len(seen) == LIMIT:
             del seen[order.popleft()]
         seen[key] = clock

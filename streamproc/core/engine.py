@@ -225,14 +225,11 @@ def _repeated_packets(
     repeated = np.zeros(len(readings), dtype=bool)
     at = np.flatnonzero((readings.dedupe_ms == 0) & (readings.source != 0) & keep)
     if len(at):
-        block = slot[at] // BLOCK
-        key = reading_keys(
-            state.sensors.seeds[slot[at]], readings.ts[at], readings.value[at], readings.source[at]
-        )
-        clock = clocks[readings.record[at]]
+        seeds = state.sensors.seeds[slot[at]]
+        key = reading_keys(seeds, readings.ts[at], readings.value[at], readings.source[at])
+        block, clock = slot[at] // BLOCK, clocks[readings.record[at]]
         for i, *identity in zip(at.tolist(), block.tolist(), key.tolist(), clock.tolist(), strict=True):
             repeated[i] = not state.packets.first_time(*identity)
-        state.dirty[block] = True
     return repeated
 
 
@@ -248,7 +245,7 @@ def _sort(state: PartitionState, chunk: Chunk, readings: Readings, slot: Ints, c
 
 
 def _retried(state: PartitionState, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:
-    """Which readings, of those not late, were taken in before, in this chunk or an earlier one.
+    """Which readings were taken in before, in this chunk or an earlier one; of late ones it tells nothing.
 
     `newest` (s,) is each sensor's greatest `ts` before the chunk.
     """
@@ -266,7 +263,6 @@ def _retried(state: PartitionState, rows: Sorted, runs: Runs, newest: Ints, late
         retried[:] = True
         retried[first] = False
         retried[doubtful] |= state.recent.has(rows.slot[doubtful], rows.key[doubtful])
-        retried &= ~late
     return retried
 
 

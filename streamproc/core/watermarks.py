@@ -106,8 +106,6 @@ class Watermarks:
         before = runs.shifted(newest, start)
         arrived = runs.shifted(clock, np.where(known, self.arrival[sensors], clock[runs.begin]))
         due = self._due(before, clock - arrived)
-        fresh = runs.begin[~known]
-        due[fresh] = _floor(ts[fresh] - self.allowed_lateness_ms)
         closed = np.maximum(runs.highest(due), self.closed[sensors][runs.run])
         self.newest[sensors] = runs.last(newest)
         self.arrival[sensors] = runs.last(clock)

@@ -57,7 +57,7 @@ def dirtied(state: PartitionState) -> PartitionState:
     return state
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(streams(), cuttings, st.integers(0, 30))
 def test_restored_anywhere_it_goes_on_the_same(records: list[Record], cuts: list[int], at: int) -> None:
     """Outputs and later checkpoints are those of a state that was never bytes."""
@@ -157,7 +157,7 @@ def starts_of(run: History, state: PartitionState) -> dict[str, int]:
 marks = st.integers(0, 6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 1),
     marks,

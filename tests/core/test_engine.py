@@ -25,7 +25,7 @@ from tests.core.oracle import (
 EXACT = ("count", "min", "max", "first", "last", "first_offset", "last_offset")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=70)
 @given(streams(), cuttings)
 def test_the_oracle_counts_the_same(records: list[Record], cuts: list[int]) -> None:
     """Each reading is late, a retry, moved on, or in a window of each size, whose numbers are by definition."""
@@ -52,7 +52,7 @@ def check(wanted: dict[int, dict[str, float]], found: dict[int, dict[str, float]
         assert window == pytest.approx(wanted[start], rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=70)
 @given(streams(60), cuttings, cuttings)
 def test_cuts_change_nothing(records: list[Record], cuts: list[int], others: list[int]) -> None:
     """Two ways of cutting the same records into chunks give the same bits."""

@@ -39,20 +39,29 @@ async def send(producer: AIOKafkaProducer, topic: str, device: str, value: bytes
     return await producer.send(topic, value, key, partition=home(device.lower(), PARTITIONS), **more)
 
 
-def signal(devices: int, seconds: int, seed: int = 1) -> Iterator[list[tuple[str, bytes]]]:
+def signal(devices: int, seconds: int, seed: int = 1, sensors: int = 1) -> Iterator[list[tuple[str, bytes]]]:
     """One batch for each second of event time, an hour ago: ten readings of each device, some out of order, some late.
 
-    Device 0 is high for ten seconds of each forty, so that severities change.
+    With several `sensors` a device, one packet with a reading of each takes the place of the ten. Device 0 is high for
+    ten seconds of each forty, so that severities change.
     """
     chance = random.Random(seed)  # noqa: S311  # made data, the same in each run
     begin = int(time()) - 3_600
     for second in range(seconds):
         batch = []
         for device in range(devices):
-            for tenth in range(10):
+            level = 100.0 if device == 0 and second % 40 >= 30 else 20.0
+            for tenth in range(10 if sensors == 1 else 1):
                 shift = chance.choice((0, 0, 0, 0, -0.4, -0.8, -5.0))
-                level = 100.0 if device == 0 and second % 40 >= 30 else 20.0
-                ts = begin + second + tenth / 10 + shift
-                name = f"device-{device}"
-                batch.append((name, packet(name, f"sensor-{device}", chance.gauss(level, 1), ts)))
+                values = {
+                    f"sensor-{device + devices * index}": chance.gauss(level, 1) for index in range(sensors)
+                }
+                batch.append(
+                    (f"device-{device}", _packet(device, values, begin + second + tenth / 10 + shift))
+                )
         yield batch
+
+
+def _packet(device: int, values: dict[str, float], ts: float) -> bytes:
+    readings = [{"sensor_uuid": sensor, "value": value} for sensor, value in values.items()]
+    return json.dumps({"device_uuid": f"device-{device}", "readings": readings, "ts": ts}).encode()

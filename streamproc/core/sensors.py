@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -52,19 +52,22 @@ class Sensors:
         Where the reading belongs to another partition p, there is -1-p in place of a slot, unless its record has `moved`
         (n,) here from another one: then it counts here.
         """
-        keys: Iterable[str | tuple[str, str]] = sensor
+        keys: Sequence[str | tuple[str, str]] = sensor
         if any(device):
             keys = [(by, name) if by else name for by, name in zip(device, sensor, strict=True)]
         aliases = self._aliases
         slots = [aliases.get(key, NEVER) for key in keys]
-        if moved is not None or NEVER in slots:
+        if moved is not None:
+            for i, here in enumerate(moved):
+                slots[i] = self._resolve(sensor[i], device[i], int(offset[i]), here)
+        elif NEVER in slots:
             for i, slot in enumerate(slots):
                 if slot == NEVER:
-                    slots[i] = self._alias(
-                        sensor[i], device[i], int(offset[i]), moved=bool(moved and moved[i])
+                    # A new sensor may have many readings in its first chunk.
+                    known = aliases.get(keys[i])
+                    slots[i] = (
+                        self._resolve(sensor[i], device[i], int(offset[i]), False) if known is None else known
                     )
-                elif slot < 0 and moved and moved[i]:
-                    slots[i] = self._adopt(sensor[i], int(offset[i]))
         return np.array(slots, dtype=np.int64)
 
     def home(self, sensor: str, device: str | None) -> int:
@@ -77,12 +80,14 @@ class Sensors:
             self._homes[key] = home(key, self.partitions)
         return self._homes[key]
 
-    def _alias(self, sensor: str, device: str | None, offset: int, *, moved: bool) -> int:
-        at = self.home(sensor, device)
-        here = at == self.partition
-        slot = self._adopt(sensor, offset) if here or moved else -1 - at
-        self._aliases[(device, sensor) if device else sensor] = slot if here else -1 - at
-        return slot
+    def _resolve(self, sensor: str, device: str | None, offset: int, moved: bool) -> int:
+        """Look one reading up, and remember what was found, but not where only its record's move makes it count."""
+        key = (device, sensor) if device else sensor
+        slot = self._aliases.get(key)
+        if slot is None:
+            at = self.home(sensor, device)
+            slot = self._aliases[key] = self._adopt(sensor, offset) if at == self.partition else -1 - at
+        return self._adopt(sensor, offset) if slot < 0 and moved else slot
 
     def _adopt(self, sensor: str, offset: int) -> int:
         """The slot of a sensor wherever it belongs; a new one where it has none."""

@@ -119,9 +119,9 @@ async def measure_peer(
             "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={folder}",
         }
         whole = [*command, topic, str(readings), *peer.mode]
-        code, output = await execute(whole, Path(folder), variables, timeout_s(readings, peer.slowest))
+        code, output = await execute(whole, Path(folder), variables, timeout_s(readings, peer.slowest), parse)
     figures = parse(output)
-    return figures if code == 0 and figures else Absent(why(peer.source, code, output))
+    return figures if code in (0, None) and figures else Absent(why(peer.source, code, output))
 
 
 async def _measure_ours(bootstrap: str, prefix: str, readings: int) -> Result:

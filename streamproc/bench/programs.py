@@ -16,10 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import structlog
 
@@ -28,6 +29,8 @@ LOCK = Path(__file__).with_name("peers.lock")
 JAVA_RELEASE = 17
 #: One download or build: 60 to 90 MB, which 1 Mbit/s carries in ten minutes.
 BUILD_TIMEOUT_S = 900.0
+#: Between two looks at a running program's output.
+LOOK_S = 1.0
 #: The end of a program's output, which has its figures, or why there are none.
 TAIL_BYTES = 65_536
 #: What is shown of that; Maven says in ten lines what is wrong.
@@ -173,10 +176,15 @@ async def _make(home: Path, steps: Sequence[list[str]]) -> Absent | None:
 
 
 async def execute(
-    command: Sequence[str], folder: Path, variables: Mapping[str, str], timeout_s: float
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    timeout_s: float,
+    enough: Callable[[str], object] = lambda _: False,
 ) -> tuple[int | None, str]:
     """Run a command in `folder`; gives its exit code, None if it was ended after `timeout_s`, and the end of its output.
 
+    It is ended as well, with None, once its output is `enough`: Flink's job may restart for ever after its last record.
     It leads a session of its own, and nothing of that outlives the call.
     """
     with tempfile.TemporaryFile(dir=folder) as output:
@@ -192,15 +200,23 @@ async def execute(
         code: int | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                code = await process.wait()
+                while code is None and not enough(_tail(output)):
+                    with suppress(TimeoutError):
+                        code = await asyncio.wait_for(process.wait(), LOOK_S)
         except TimeoutError:
             pass
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        output.seek(max(output.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
-        return code, output.read().decode(errors="replace")
+        return code, _tail(output)
+
+
+def _tail(output: IO[bytes]) -> str:
+    """The end of what was written; the program writes at the same position, which reading must not move."""
+    size = os.fstat(output.fileno()).st_size
+    begin = max(size - TAIL_BYTES, 0)
+    return os.pread(output.fileno(), size - begin, begin).decode(errors="replace")
 
 
 def why(name: str, code: int | None, output: str) -> str:

@@ -220,6 +220,15 @@ async def test_only_the_end_of_a_long_output_is_kept(tmp_path: Path) -> None:
     assert parse(output) == Figures(7, 8.0, 9.0)
 
 
+async def test_a_program_that_goes_on_after_its_figures_is_ended(tmp_path: Path) -> None:
+    """Flink's job may restart for ever after its last record; what it has measured counts."""
+    program = "import signal; print('a: 7 readings, 8/s wall, 9 per CPU-second', flush=True); signal.pause()"
+    async with asyncio.timeout(SOON_S):
+        code, output = await execute([sys.executable, "-c", program], tmp_path, {}, 10 * SOON_S, parse)
+    assert code is None
+    assert parse(output) == Figures(7, 8.0, 9.0)
+
+
 def test_a_reason_is_short() -> None:
     """Of a long failure the last lines are shown."""
     told = why("mvn", None, "\n".join(map(str, range(1_000))))

@@ -24,8 +24,8 @@ from streamproc.records import SensorEntry
 from streamproc.registry.view import Registry
 from streamproc.settings import Settings
 
-#: What a message may hold: a dead letter carries up to 2.5 MB of payload, in base64.
-MESSAGE_BYTES = 4_000_000
+#: What a message may hold: as much as topics.yaml allows a block of a checkpoint, the largest of them.
+MESSAGE_BYTES = 12_000_000
 #: A chunk's messages go out in one request a partition; aiokafka's 16 KB would make it one for each message.
 BATCH_BYTES = 1_000_000
 #: How long messages wait for company. A chunk's messages go out together anyway.

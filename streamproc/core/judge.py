@@ -59,9 +59,7 @@ class Judge:
 
     def learn(self, slot: Ints, rows: Moments) -> Scores:
         """Score base windows (m,), by slot and start, and learn them."""
-        return self.learners.observe(
-            slot.tolist(), windows.mean(rows).tolist(), windows.deviation(rows).tolist(), rows.count.tolist()
-        )
+        return self.learners.observe(slot, windows.mean(rows), windows.deviation(rows), rows.count)
 
     def changes(self, seen: Observed, scores: Scores) -> list[Change]:
         """The changes of severity in a chunk: for each sensor in the order of its records and windows."""

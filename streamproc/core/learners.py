@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from river.stats import EWMean
 
 from streamproc.core.judgement import (
@@ -76,10 +76,10 @@ class LearnerBank:
 
     def observe(
         self,
-        slots: Sequence[int],
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        count: Sequence[int],
+        slots: Sequence[int] | NDArray[np.int64],
+        mean: Sequence[float] | NDArray[np.float64],
+        deviation: Sequence[float] | NDArray[np.float64],
+        count: Sequence[int] | NDArray[np.int64],
     ) -> Scores:
         """Judge closed windows, then learn them; a slot's rows are in time order, and know the earlier."""
         out = np.empty((6, len(slots)))
@@ -90,7 +90,8 @@ class LearnerBank:
                 out[:, at] = self._columns(rows, at)
             rest = rows.rest
         if len(rest):
-            out[:, rest] = np.array(self._singly(rest, slots, mean, deviation, count)).T
+            columns = (np.asarray(column).tolist() for column in (slots, mean, deviation, count))
+            out[:, rest] = np.array(self._singly(rest, *columns)).T
         return Scores(
             anomaly=anomaly_of(out[1]),
             evidence=out[2].astype(np.int8),
@@ -191,13 +192,7 @@ class _Rows:
     sensor.
     """
 
-    def __init__(
-        self,
-        slots: Sequence[int],
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        count: Sequence[int],
-    ) -> None:
+    def __init__(self, slots: ArrayLike, mean: ArrayLike, deviation: ArrayLike, count: ArrayLike) -> None:
         self.slots = np.asarray(slots, dtype=np.intp)
         self.mean = np.asarray(mean, dtype=np.float64)
         self.deviation = np.asarray(deviation, dtype=np.float64)

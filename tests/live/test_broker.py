@@ -106,12 +106,21 @@ async def test_stop_is_idempotent_and_kills_what_does_not_end(
     installation: Installation, tmp_path: Path
 ) -> None:
     """A broker that cannot answer SIGTERM is gone all the same, and a second stop has nothing to do."""
-    broker = await Broker.start(installation, tmp_path / "en España, 漢 😀" / "kafka")
+    broker = await Broker.start(installation, tmp_path / "en España 漢 😀" / "kafka")
     assert os.getsid(broker.pid) == broker.pid, "Ctrl-C at the terminal must not reach it"
     os.kill(broker.pid, signal.SIGSTOP)
     await broker.stop(0.2)
     assert await broker.wait() == -signal.SIGKILL
     await broker.stop()
+
+
+async def test_a_directory_that_kafka_would_split_is_refused(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """To Kafka a comma parts two directories: one of them would lie wherever the broker was started."""
+    with pytest.raises(BrokerError, match="comma"):
+        await Broker.start(installation, tmp_path / "one, two")
+    assert not (tmp_path / "one, two").exists()
 
 
 async def test_a_parent_that_is_killed_leaves_no_broker(installation: Installation, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class Engine:
                 "checkpoint cannot be used: built anew from the topic",
                 partition=options.partition,
                 reason=str(error),
-            )  # the reason says it all
+            )
             checkpoints, state = Checkpoints(producer, checkpoints.topic, options.partition), None
         state = state or PartitionState(options)
         state.use(self.registry.entries)

@@ -15,6 +15,7 @@ from streamproc.core.engine import Outputs, PartitionState, step
 from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
 from streamproc.engine.outputs import Message, messages
+from streamproc.errors import CheckpointError
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -49,6 +50,8 @@ class Partition:
         self._unconfirmed: deque[tuple[asyncio.Future[object], int]] = deque()
         self._unconfirmed_bytes = 0
         self._cost = 0.0
+        #: Whether all messages of all steps are with the producer; a checkpoint stands for them.
+        self._whole = True
         #: Held from a step until all of its messages are with the producer: a checkpoint covers whole chunks.
         self._stepping = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -60,10 +63,12 @@ class Partition:
         if not len(fresh):
             return 0
         async with self._stepping:
+            self._whole = False
             with metrics.STEP_SECONDS.time():
                 out = step(self.state, fresh)
             for message in messages(self.state, fresh, out):
                 await self.send(message)
+            self._whole = True
             await self._settle()
         self._count(fresh, out)
         return out.readings
@@ -103,6 +108,8 @@ class Partition:
         """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
         async with self._writing:
             async with self._stepping:
+                if not self._whole:
+                    raise CheckpointError("a chunk was taken in whose outputs were not all sent")
                 began, self.checkpointed = process_time(), monotonic()
                 snapshot = self.checkpoints.snapshot(self.state)
                 self._cost = process_time() - began

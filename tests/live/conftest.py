@@ -8,11 +8,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc import settings
 from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.topics import apply, load, plan, prefixed
+from tests.live.feed import producing
+from tests.live.processes import Site, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,3 +82,17 @@ async def delete_topics(bootstrap: str, prefix: str) -> None:
             await admin.delete_topics(names)
     finally:
         await admin.close()
+
+
+@pytest.fixture
+async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """Processes on this test's own topics, with a database of their own."""
+    async with running(bootstrap, topics, tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A direct producer."""
+    async with producing(bootstrap) as producer:
+        yield producer

@@ -8,7 +8,6 @@ import zlib
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
-from pathlib import Path
 from time import monotonic, time
 
 import aiohttp
@@ -20,26 +19,12 @@ from streamproc.core.chunk import MOVED, TICK
 from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
-from tests.live.feed import packet, producing, send, signal
+from tests.live.feed import packet, send, signal
 from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, committed, found, reading, settled
-from tests.live.processes import Site, eventually, running
+from tests.live.processes import Site, eventually
 
 #: Device 0 of the made signal goes beyond it now and then.
 LIMITED = {"sensor-0": SensorEntry("sensor-0", critical=Range(high=60.0))}
-
-
-@pytest.fixture
-async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """Topics and processes of this test's own."""
-    async with running(bootstrap, topics, tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """A direct producer."""
-    async with producing(bootstrap) as producer:
-        yield producer
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from time import time
 from typing import Any
 
@@ -22,9 +21,9 @@ from streamproc.core.engine import Options, PartitionState, step
 from streamproc.core.routing import home
 from streamproc.engine.outputs import messages
 from streamproc.kafka.transport import gather
-from tests.live.feed import packet, producing, send, signal
+from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
-from tests.live.processes import Site, eventually, running
+from tests.live.processes import Site, eventually
 
 TOPICS = ("readings", "predictions", "events", "notifications")
 TABLES = {
@@ -37,20 +36,6 @@ TABLES = {
 SMALL = {"STREAMPROC_SINK_BATCH_ROWS": "200", "STREAMPROC_SINK_LINGER_MS": "20"}
 
 Rows = dict[str, list[tuple[Any, ...]]]
-
-
-@pytest.fixture
-async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """Topics, processes and a database of this test's own."""
-    async with running(bootstrap, topics, tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """A direct producer."""
-    async with producing(bootstrap) as producer:
-        yield producer
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +19,8 @@ from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ship
 
 from streamproc.core.chunk import Chunk
 from streamproc.kafka.transport import CHUNK_RECORDS, ChunkedApp, gather
-from tests.live.feed import producing
 from tests.live.oracle import PARTITIONS, committed
-from tests.live.processes import Site, running
+from tests.live.processes import Site
 
 TIMEOUT_S = 60.0
 
@@ -85,20 +83,6 @@ async def tapping(tap: Tap) -> AsyncIterator[Tap]:
         yield tap
     finally:
         await asyncio.wait_for(tap.app.stop(), TIMEOUT_S)
-
-
-@pytest.fixture
-async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
-    """A direct producer."""
-    async with producing(bootstrap) as producer:
-        yield producer
-
-
-@pytest.fixture
-async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """For apps in processes of their own."""
-    async with running(bootstrap, topics, tmp_path) as site:
-        yield site
 
 
 async def put(producer: AIOKafkaProducer, topic: str, records: int, partition: int = 0) -> None:

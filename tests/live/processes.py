@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from streamproc.dev.process import Process, tail
+from streamproc.kafka.broker import Broker
 
 T = TypeVar("T")
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 SOON_S = 60.0
 #: The time between two looks.
 LOOK_S = 0.02
+#: Kafka's request 18 in version 0: its length, then key, version, a number to know the answer by, and no client's name.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 #: Short, so that tests have many checkpoints and ticks; windows close soon.
 QUICK = {
     "STREAMPROC_CHECKPOINT_INTERVAL_SECONDS": "0.5",
@@ -40,6 +44,27 @@ async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = SO
             except TimeoutError:
                 continue
     return found
+
+
+async def hang(broker: Broker) -> None:
+    """Have the broker stand still (SIGSTOP), and wait until it does: threads at work may finish what they have begun."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    host, _, port = broker.bootstrap.rpartition(":")
+    while await _answers(host, int(port)):
+        pass
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Whether the broker answers a request for its versions within a second."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(_API_VERSIONS)
+        await asyncio.wait_for(reader.readexactly(4), 1)
+    except TimeoutError:
+        return False
+    finally:
+        writer.close()
+    return True
 
 
 class Stage:

@@ -23,6 +23,7 @@ from streamproc.errors import GatewayError, SettingsError
 from streamproc.gateway.app import serve
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
+from tests.live.processes import hang
 
 PARTITIONS = 4
 
@@ -201,7 +202,7 @@ async def test_kafka_comes_and_goes(installation: Installation, tmp_path: Path, 
             await refused(client, packet("never", 0))
             broker = await Broker.start(installation, tmp_path, port)
             await post_until_accepted(client, packet("d", 1))
-            os.kill(broker.pid, signal.SIGSTOP)
+            await hang(broker)
             await asyncio.gather(*(refused(client, packet(f"hung-{n}", n)) for n in range(50)))
             os.kill(broker.pid, signal.SIGCONT)
             await post_until_accepted(client, packet("d", 2))
@@ -248,7 +249,7 @@ async def test_stops_in_time_while_kafka_hangs(
         async with ClientSession(timeout=ClientTimeout(30)) as outside:
             async with gateway(broker.bootstrap, topic_prefix, ack_timeout_seconds=60) as client:
                 await post_until_accepted(client, packet("d", 1))
-                os.kill(broker.pid, signal.SIGSTOP)
+                await hang(broker)
                 url = f"{client._base_url}/ingest/packets"
                 waiting = asyncio.create_task(outside.post(url, data=packet("d", 2)))
                 async with asyncio.timeout(10):

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
         alias="STREAMPROC_CHECKPOINT_INTERVAL_SECONDS",
         description="Least time between two checkpoints of a partition.",
     )
+    snapshot_interval_seconds: float = Field(
+        3_600.0,
+        ge=0,
+        le=86_400,
+        alias="STREAMPROC_SNAPSHOT_INTERVAL_SECONDS",
+        description="Time between two snapshots of a partition, where replays and rebuilds start; 0 takes none.",
+    )
     watchdog_seconds: float = Field(
         60.0,
         gt=0,

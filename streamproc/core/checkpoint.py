@@ -65,7 +65,7 @@ _Part = TypeVar("_Part", Head, Block)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a checkpoint writes: the head, and the blocks that have changed, by number."""
+    """A state as sealed bytes: its head, and its blocks by number; in a checkpoint those that have changed."""
 
     next_offset: int
     head: bytes
@@ -85,15 +85,63 @@ def encode(state: PartitionState, written: list[int]) -> Snapshot:
             blocks[number] = _seal(_block(state, number))
             state.dirty[number] = False
             written[number:] = [state.next_offset, *written[number + 1 :]]
-    head = Head(
+    return Snapshot(state.next_offset, _seal(_head(state, list(written))), blocks)
+
+
+def snapshot(state: PartitionState) -> Snapshot:
+    """The whole state as it is; what the next checkpoint writes stays the same.
+
+    Raises CheckpointError while restored blocks are ahead of the rest: then the state is of no one offset.
+    """
+    if is_uneven(state):
+        raise CheckpointError("blocks of the state are ahead of the rest")
+    state.recent.settle(state.watermarks.closed)
+    count = -(-len(state.sensors) // BLOCK)
+    blocks = {number: _seal(_block(state, number)) for number in range(count)}
+    return Snapshot(state.next_offset, _seal(_head(state, [state.next_offset] * count)), blocks)
+
+
+def is_uneven(state: PartitionState) -> bool:
+    """Whether a restored block has taken in records that the rest of the state has not."""
+    return any(offset > state.next_offset for offset in state.sensors.block_next)
+
+
+def block_count(head: bytes) -> int:
+    """How many blocks a snapshot has, by its head; raises CheckpointError if that is damaged or of another version."""
+    return len(_open(head, Head).blocks)
+
+
+def check(snapshot: Snapshot) -> None:
+    """See that a snapshot is whole, of one offset and readable here; raises CheckpointError."""
+    head = _open(snapshot.head, Head)
+    count = len(head.blocks)
+    if snapshot.blocks.keys() != set(range(count)):
+        raise CheckpointError(
+            f"the head counts {count} blocks, but those found are {sorted(snapshot.blocks)}"
+        )
+    parts: list[Head | Block] = [head, *(_open(snapshot.blocks[number], Block) for number in range(count))]
+    offsets = {part.next_offset for part in parts}
+    if offsets != {snapshot.next_offset}:
+        raise CheckpointError(f"parts of offsets {sorted(offsets)} under the name of {snapshot.next_offset}")
+
+
+def resume(options: Options, snapshot: Snapshot) -> PartitionState:
+    """The state of a snapshot that `check` has passed; raises CheckpointError if it does not fit together."""
+    state, _ = restore(
+        options, [snapshot.head], {number: [block] for number, block in snapshot.blocks.items()}
+    )
+    return state
+
+
+def _head(state: PartitionState, blocks: list[int]) -> Head:
+    return Head(
         format=FORMAT,
         learners=LearnerBank.VERSION,
         next_offset=state.next_offset,
         clock=state.watermarks.clock,
         depth=state.open[0].depth,
-        blocks=list(written),
+        blocks=blocks,
     )
-    return Snapshot(state.next_offset, _seal(head), blocks)
 
 
 def _block(state: PartitionState, number: int) -> Block:

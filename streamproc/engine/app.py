@@ -13,12 +13,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
 from streamproc.core.chunk import Chunk
-from streamproc.core.engine import Options, PartitionState
+from streamproc.core.engine import Options
 from streamproc.engine import metrics
-from streamproc.engine.checkpoints import Checkpoints, read
 from streamproc.engine.health import serving
 from streamproc.engine.partition import Partition
-from streamproc.errors import BrokerError, CheckpointError
+from streamproc.engine.restoring import Committed, Restoring, tell_lost
+from streamproc.engine.snapshots import Timer
+from streamproc.errors import BrokerError
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.records import SensorEntry
 from streamproc.registry.view import Registry
@@ -66,6 +67,7 @@ class Engine:
             consumer_group_instance_id=settings.group_instance_id,
         )
         self.app.around.append(serving(settings.worker_host, settings.worker_port, self.waits_for))
+        self.snapshots = Timer(settings)
         self._taken_over = False
         tune_collector()
         self._wire()
@@ -91,6 +93,12 @@ class Engine:
                 await self.app.guarded(self.watch())
                 await app.sleep(HEARTBEAT_S)
 
+        @app.task
+        async def photograph() -> None:
+            while not app.should_stop:
+                await self.app.guarded(self.snapshots.beat(self.producer, self.partitions))
+                await app.sleep(HEARTBEAT_S)
+
         app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
@@ -98,7 +106,18 @@ class Engine:
     async def process(self, chunk: Chunk) -> int:
         """Take in a chunk if its partition is this worker's; gives the readings that count."""
         partition = self.partitions.get(chunk.partition)
-        return await partition.process(chunk) if partition else 0
+        if partition is None:
+            return 0
+        if chunk.offsets[0] > partition.state.next_offset:
+            await self._look_into_gap(partition.state.next_offset, chunk)
+        return await partition.process(chunk)
+
+    async def _look_into_gap(self, next_offset: int, chunk: Chunk) -> None:
+        """Say it if Kafka has deleted records that were waiting; transactions of producers leave gaps as well."""
+        tp = TP(self.readings, chunk.partition)
+        first = min((await self.app.consumer.earliest_offsets(tp))[tp], int(chunk.offsets[0]))
+        if first > next_offset:
+            tell_lost(chunk.partition, next_offset, first)
 
     async def positions(self, assigned: frozenset[TP]) -> dict[TP, int]:
         """Where to read on in each partition."""
@@ -165,23 +184,25 @@ class Engine:
         assigned = {tp.partition for tp in self.app.assigned(self.readings)}
         self.partitions = {number: held for number, held in self.partitions.items() if number in assigned}
         committed = await self._committed(assigned)
-        for number, (offset, _) in committed.items():
+        for number, done in committed.items():
             held = self.partitions.get(number)
             # Somebody else has gone on from here while this worker was away: its memory is of the past.
-            if held is not None and offset > held.marked:
+            if held is not None and done.offset > held.marked:
                 _log.info(
-                    "partition was processed elsewhere", partition=number, committed=offset, held=held.marked
+                    "partition was processed elsewhere",
+                    partition=number,
+                    committed=done.offset,
+                    held=held.marked,
                 )
                 del self.partitions[number]
         new = sorted(assigned - set(self.partitions))
         if new:
             count = len(await producer.partitions_for(self.readings))
-            starts = {number: committed[number][1] if number in committed else 0 for number in new}
-            found = await read(self.bootstrap, self.settings.topic("checkpoints"), starts)
-            for number in new:
-                self.partitions[number] = self._restored(
-                    producer, self._options(number, count), found[number]
-                )
+            options = {number: self._options(number, count) for number in new}
+            found = await Restoring(self.settings, producer).restore(options, committed)
+            for number, (state, checkpoints) in found.items():
+                state.use(self.registry.entries)
+                self.partitions[number] = Partition(state, checkpoints, producer, self.settings.topic)
             metrics.RESTORE_SECONDS.observe(monotonic() - began)
         self._taken_over = True
         _log.info(
@@ -199,26 +220,8 @@ class Engine:
             language=settings.language,
         )
 
-    def _restored(
-        self, producer: AIOKafkaProducer, options: Options, found: dict[bytes, list[tuple[int, bytes]]]
-    ) -> Partition:
-        checkpoints = Checkpoints(producer, self.settings.topic("checkpoints"), options.partition)
-        try:
-            state = checkpoints.restore(options, found)
-        except CheckpointError as error:
-            metrics.FALLBACKS.labels(str(options.partition)).inc()
-            _log.error(
-                "checkpoint cannot be used: built anew from the topic",
-                partition=options.partition,
-                reason=str(error),
-            )
-            checkpoints, state = Checkpoints(producer, checkpoints.topic, options.partition), None
-        state = state or PartitionState(options)
-        state.use(self.registry.entries)
-        return Partition(state, checkpoints, producer, self.settings.topic)
-
-    async def _committed(self, numbers: set[int]) -> dict[int, tuple[int, int]]:
-        """What Kafka has as done of these partitions: the offset, and where the checkpoints' topic is to be read from."""
+    async def _committed(self, numbers: set[int]) -> dict[int, Committed]:
+        """What Kafka has as done of these partitions, where it has anything."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -227,7 +230,7 @@ class Engine:
         finally:
             await admin.close()
         return {
-            place.partition: (told.offset, int(told.metadata or 0))
+            place.partition: Committed(told.offset, int(told.metadata or 0))
             for place, told in offsets.items()
             if told.offset >= 0
         }

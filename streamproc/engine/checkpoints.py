@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from streamproc.core.checkpoint import Snapshot, encode, restore
 from streamproc.core.engine import Options, PartitionState
+from streamproc.engine.reading import bounds, ungrouped
 from streamproc.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 REFRESH = 64
 #: A partition's whole state at 25,000 sensors is 25 MB; far more than that is no state but a hanging broker.
 READ_TIMEOUT_S = 60.0
+#: Bytes of a partition in one fetch: a whole state comes in a few.
+FETCH_BYTES = 8 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -81,32 +84,21 @@ async def read(
     """All records of these partitions of the checkpoints' topic from these offsets on: partition → key → (offset, value)."""
     found: dict[int, dict[bytes, list[tuple[int, bytes]]]] = {partition: {} for partition in starts}
     places = [TopicPartition(topic, partition) for partition in starts]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=20,
-        max_partition_fetch_bytes=8 * 1024 * 1024,
-    )
-    await consumer.start()
-    try:
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        begins = await consumer.beginning_offsets(places)
-        for place in places:
-            consumer.seek(place, min(max(starts[place.partition], begins[place]), ends[place]))
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            while behind := [place for place in places if await consumer.position(place) < ends[place]]:
-                for place, records in (await consumer.getmany(*behind, timeout_ms=500)).items():
-                    for record in records:
-                        if record.key is not None and record.value is not None:
-                            found[place.partition].setdefault(record.key, []).append(
-                                (record.offset, record.value)
-                            )
-    except TimeoutError:
-        raise CheckpointError(
-            f"the checkpoints on {topic} could not be read within {READ_TIMEOUT_S:.0f} s"
-        ) from None
-    finally:
-        await consumer.stop()
+    async with ungrouped(bootstrap, FETCH_BYTES) as consumer:
+        limits = await bounds(consumer, places)
+        for place, (begin, end) in limits.items():
+            consumer.seek(place, min(max(starts[place.partition], begin), end))
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                while behind := [at for at in places if await consumer.position(at) < limits[at][1]]:
+                    for place, records in (await consumer.getmany(*behind, timeout_ms=500)).items():
+                        for record in records:
+                            if record.key is not None and record.value is not None:
+                                found[place.partition].setdefault(record.key, []).append(
+                                    (record.offset, record.value)
+                                )
+        except TimeoutError:
+            raise CheckpointError(
+                f"the checkpoints on {topic} could not be read within {READ_TIMEOUT_S:.0f} s"
+            ) from None
     return found

@@ -45,3 +45,25 @@ FALLBACKS = Counter(
     "Checkpoints that could not be used: the state was built anew.",
     _BY_PARTITION,
 )
+SNAPSHOT_BYTES = Gauge("streamproc_engine_snapshot_bytes", "Size of the last snapshot.", _BY_PARTITION)
+SNAPSHOT_TIME = Gauge(
+    "streamproc_engine_snapshot_timestamp", "When the last snapshot was complete.", _BY_PARTITION
+)
+SNAPSHOT_SECONDS = Histogram(
+    "streamproc_engine_snapshot_pause_seconds",
+    "Time that no records are taken in while a snapshot is made.",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+SNAPSHOT_FAILURES = Counter(
+    "streamproc_engine_snapshot_failures",
+    "Snapshots that Kafka did not take; each is tried again.",
+    _BY_PARTITION,
+)
+HISTORY_LOST = Counter(
+    "streamproc_engine_history_lost",
+    "States built anew without records that Kafka had deleted: results may differ from before.",
+    _BY_PARTITION,
+)
+RECORDS_LOST = Counter(
+    "streamproc_engine_records_lost", "Records that Kafka deleted before they were taken in.", _BY_PARTITION
+)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from streamproc.core.checkpoint import Snapshot, is_uneven, snapshot
 from streamproc.core.chunk import TICK, Chunk
 from streamproc.core.engine import Outputs, PartitionState, step
 from streamproc.core.windows import NEVER
@@ -107,23 +108,38 @@ class Partition:
     async def checkpoint(self) -> tuple[int, int]:
         """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
         async with self._writing:
-            async with self._stepping:
-                if not self._whole:
-                    raise CheckpointError("a chunk was taken in whose outputs were not all sent")
-                began, self.checkpointed = process_time(), monotonic()
-                snapshot = self.checkpoints.snapshot(self.state)
-                self._cost = process_time() - began
-                waiting = [sent for sent, _ in self._unconfirmed]
-            if waiting:
-                await asyncio.wait(waiting)
-            for sent in waiting:
-                sent.result()
+            snapshot = await self._frozen(self._checkpointed)
             low = await self.checkpoints.write(snapshot)
             self.marked = snapshot.next_offset
         metrics.CHECKPOINT_BYTES.labels(self.label).set(self.checkpoints.bytes)
         metrics.CHECKPOINT_TIME.labels(self.label).set(time())
         _log.debug("checkpoint", partition=self.label, next_offset=self.marked, bytes=self.checkpoints.bytes)
         return self.marked, low
+
+    def _checkpointed(self, state: PartitionState) -> Snapshot:
+        began, self.checkpointed = process_time(), monotonic()
+        snapshot = self.checkpoints.snapshot(state)
+        self._cost = process_time() - began
+        return snapshot
+
+    async def _frozen(self, freeze: Callable[[PartitionState], Snapshot]) -> Snapshot:
+        """The state between two chunks as `freeze` gives it, once Kafka has confirmed all that was made of it."""
+        async with self._stepping:
+            if not self._whole:
+                raise CheckpointError("a chunk was taken in whose outputs were not all sent")
+            frozen = freeze(self.state)
+            waiting = [sent for sent, _ in self._unconfirmed]
+        if waiting:
+            await asyncio.wait(waiting)
+        for sent in waiting:
+            sent.result()
+        return frozen
+
+    async def snapshot(self) -> Snapshot | None:
+        """The whole state, for a start from just here; None while what was restored is not of one offset."""
+        if is_uneven(self.state):
+            return None
+        return await self._frozen(_timed_snapshot)
 
     async def tick(self, silence_s: float, end: int | None) -> None:
         """Move the partition's clock where it is silent and a window is still open: nothing else would close it.
@@ -157,6 +173,11 @@ class Partition:
             if found:
                 counter.labels(self.label).inc(len(found))
                 _log.info(name, partition=self.label, offset=int(chunk.offsets[0]), count=len(found))
+
+
+def _timed_snapshot(state: PartitionState) -> Snapshot:
+    with metrics.SNAPSHOT_SECONDS.time():
+        return snapshot(state)
 
 
 def has_open_windows(state: PartitionState) -> bool:

@@ -87,9 +87,13 @@ def test_the_file_that_comes_along() -> None:
         "dead-letter",
         "registry",
         "checkpoints",
+        "snapshots",
     }
-    assert specs["readings"].partitions == specs["checkpoints"].partitions == 4
+    assert (
+        specs["readings"].partitions == specs["checkpoints"].partitions == specs["snapshots"].partitions == 4
+    )
     assert specs["readings"].configs["retention.ms"] == "604800000"
+    assert int(specs["snapshots"].configs["retention.ms"]) > int(specs["readings"].configs["retention.ms"])
     assert specs["registry"].partitions == 1
     assert specs["registry"].configs["cleanup.policy"] == "compact"
     assert specs["checkpoints"].configs["cleanup.policy"] == "compact"

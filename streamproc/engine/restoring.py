@@ -1,0 +1,146 @@
+"""How the state of a partition is found again: its checkpoint, else its newest snapshot, else its records from the beginning.
+
+What cannot be made good is said, never passed over: records that Kafka has deleted before they were taken in, a state made
+without records that it was made of before, and a checkpoint of another topic than the one that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from streamproc.core.checkpoint import resume
+from streamproc.core.engine import Options, PartitionState
+from streamproc.engine import metrics
+from streamproc.engine.checkpoints import Checkpoints, read
+from streamproc.engine.reading import bounds, ungrouped
+from streamproc.engine.snapshots import find
+from streamproc.errors import CheckpointError
+from streamproc.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What Kafka has as done of a partition: the next offset, and from where on `checkpoints` is to be read."""
+
+    offset: int = 0
+    low: int = 0
+
+
+#: A partition's state, and its checkpoints from here on.
+Restored = tuple[PartitionState, Checkpoints]
+
+
+class Restoring:
+    """Restores the partitions of a worker."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self._bootstrap, self._topic, self._producer = settings.bootstrap, settings.topic, producer
+
+    async def restore(
+        self, options: Mapping[int, Options], committed: Mapping[int, Committed]
+    ) -> dict[int, Restored]:
+        """The states of these partitions, by number.
+
+        Raises CheckpointError where a checkpoint reaches beyond the records that there are.
+        """
+        starts = {number: committed.get(number, Committed()).low for number in options}
+        found, limits = await asyncio.gather(
+            read(self._bootstrap, self._topic("checkpoints"), starts), self._limits(options)
+        )
+        restored, refused = dict[int, Restored](), dict[int, Options]()
+        for number, its in options.items():
+            try:
+                restored[number] = self._from_checkpoint(its, found[number], committed.get(number))
+            except CheckpointError as error:
+                metrics.FALLBACKS.labels(str(number)).inc()
+                _log.error("checkpoint cannot be used", partition=number, reason=str(error))
+                refused[number] = its
+        if refused:
+            restored |= await self._anew(refused, limits)
+        for number, (state, _) in restored.items():
+            place(state, limits[number], committed.get(number), anew=number in refused)
+        return restored
+
+    async def _limits(self, numbers: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """The offsets of each partition's first record and of the one after its last."""
+        async with ungrouped(self._bootstrap) as consumer:
+            places = [TopicPartition(self._topic("readings"), number) for number in numbers]
+            return {at.partition: limits for at, limits in (await bounds(consumer, places)).items()}
+
+    def _checkpoints(self, options: Options) -> Checkpoints:
+        return Checkpoints(self._producer, self._topic("checkpoints"), options.partition)
+
+    def _from_checkpoint(
+        self, options: Options, found: Mapping[bytes, list[tuple[int, bytes]]], committed: Committed | None
+    ) -> Restored:
+        checkpoints = self._checkpoints(options)
+        state = checkpoints.restore(options, found)
+        if state is None and committed is not None:
+            raise CheckpointError(f"{committed.offset} records were taken in, but there is none")
+        return state or PartitionState(options), checkpoints
+
+    async def _anew(
+        self, refused: Mapping[int, Options], limits: Mapping[int, tuple[int, int]]
+    ) -> dict[int, Restored]:
+        """The states from the newest snapshots: all that was made before them is with Kafka."""
+        ends = {number: limits[number][1] for number in refused}
+        snapshots = await find(self._bootstrap, self._topic("snapshots"), ends)
+        restored = {}
+        for number, options in refused.items():
+            snapshot = snapshots.get(number)
+            state = resume(options, snapshot) if snapshot else PartitionState(options)
+            _log.warning(
+                "state is built anew",
+                partition=number,
+                source="snapshot" if snapshot else "beginning",
+                next_offset=max(state.next_offset, limits[number][0]),
+            )
+            restored[number] = state, self._checkpoints(options)
+        return restored
+
+
+def place(state: PartitionState, limits: tuple[int, int], committed: Committed | None, *, anew: bool) -> None:
+    """Have the state go on at a record that there is, within `limits` (first, end), and say what it misses.
+
+    `anew` tells that it was made without its checkpoint. Raises CheckpointError where it reaches beyond the end.
+    """
+    (begin, end), number, topic = limits, state.options.partition, state.options.topic
+    if state.next_offset > end:
+        raise CheckpointError(
+            f"the checkpoint of partition {number} reaches offset {state.next_offset}, but {topic} ends at {end}: "
+            "the topic was made anew, or Kafka has lost records of it. Bring it back, or go on with what is there: "
+            "stop all workers, delete the topics `checkpoints` and `snapshots`, and run `streamproc topics apply`"
+        )
+    if state.next_offset >= begin:
+        return
+    taken_in = max(state.next_offset, committed.offset if committed and anew else 0)
+    if anew:
+        metrics.HISTORY_LOST.labels(str(number)).inc()
+        _log.error(
+            "the state lacks records that Kafka has deleted: results may differ from before",
+            partition=number,
+            built_up_to=state.next_offset,
+            first_record=begin,
+        )
+    if begin > taken_in and (committed or anew or state.next_offset):
+        tell_lost(number, taken_in, begin)
+    state.next_offset = begin
+
+
+def tell_lost(partition: int, begin: int, end: int) -> None:
+    """Say that Kafka has deleted the records from one offset to before another, and nobody has taken them in."""
+    metrics.RECORDS_LOST.labels(str(partition)).inc(end - begin)
+    _log.error(
+        "records were deleted by Kafka before they were taken in: `readings` is retained for too short a time",
+        partition=partition,
+        records=end - begin,
+        first=begin,
+        last=end - 1,
+    )

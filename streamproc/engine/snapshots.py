@@ -1,0 +1,262 @@
+"""Snapshots on their topic: a partition's whole state now and then, for whoever has to start from some offset exactly.
+
+Partition p of the topic `snapshots` belongs to partition p of `readings`. All records of a snapshot have its `next_offset` as
+their key, and a header with their place in it: the blocks by number, then the head, sent once Kafka has all blocks.
+The state is a function of the records before `next_offset`, so any whole snapshot is right, whoever wrote it and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streamproc.core.checkpoint import Snapshot, block_count, check
+from streamproc.engine import metrics
+from streamproc.engine.reading import at, bounds, exists, ungrouped
+from streamproc.errors import CheckpointError, TopicsError
+from streamproc.settings import Settings
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from streamproc.engine.partition import Partition
+
+#: Headers of a block, with its number, and of a head, with the number of blocks before it.
+BLOCK, HEAD = "streamproc-block", "streamproc-head"
+#: A snapshot of 25,000 sensors is 24 MB, and finding it reads as much again; far more than that is a hanging broker.
+FIND_TIMEOUT_S = 120.0
+#: After one that Kafka did not take: sooner than an interval, and late enough for a broker to have come back.
+RETRY_S = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A record of the topic: which snapshot it is of, its place in it, and whether it is the head."""
+
+    next_offset: int
+    place: int
+    is_head: bool
+    value: bytes
+
+    @classmethod
+    def of(cls, record: Any) -> Part | None:
+        """What a record of Kafka's is; None if it is nothing that `Snapshots` has written."""
+        places = [(name, value) for name, value in record.headers if name in (BLOCK, HEAD)]
+        try:
+            ((name, place),) = places
+            part = cls(int(record.key), int(place), name == HEAD, bytes(record.value))
+        except (ValueError, TypeError):
+            return None
+        return part if part.place >= 0 else None
+
+
+class Snapshots:
+    """The snapshots of one partition: when one is due, and how it is written."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
+        self.producer, self.topic, self.partition = producer, topic, partition
+        self.bytes = 0
+        #: Whether it is known when the last one was taken.
+        self.looked_back = False
+        #: The offset that the last one reached, and when (monotonic) the next one is due.
+        self._reached, self._due_at = -1, 0.0
+
+    async def look_back(self, bootstrap: str, readings: str, interval_s: float) -> None:
+        """Find out when the last one was taken, by whichever owner.
+
+        Without one, the time counts from the first record of the partition: replays of so little start there.
+        Raises TopicsError where the topic is missing.
+        """
+        async with ungrouped(bootstrap) as consumer:
+            if not await exists(consumer, self.topic):
+                raise TopicsError(f"topic {self.topic} does not exist: `streamproc topics apply` makes it")
+            last = await _last(consumer, TopicPartition(self.topic, self.partition))
+            if last is not None and (part := Part.of(last)) is not None:
+                self._reached = part.next_offset
+            if last is None:
+                last = await _first(consumer, TopicPartition(readings, self.partition))
+        age = time() - last.timestamp / 1000 if last is not None else 0.0
+        # The broker's clock and this machine's may differ: one interval is the longest wait all the same.
+        self.put_off(min(max(interval_s - age, 0.0), interval_s))
+        self.looked_back = True
+
+    def due(self, next_offset: int) -> bool:
+        """Whether it is time, and there were new records since the last one."""
+        return monotonic() >= self._due_at and next_offset > self._reached
+
+    def put_off(self, seconds: float) -> None:
+        """Have the next one wait for so long."""
+        self._due_at = monotonic() + seconds
+
+    async def write(self, snapshot: Snapshot) -> None:
+        """Write it; raises KafkaError if Kafka does not take it, and then what is there of it is passed over by `find`."""
+        key = str(snapshot.next_offset).encode()
+        blocks = [
+            await self._send(value, key, BLOCK, number) for number, value in sorted(snapshot.blocks.items())
+        ]
+        for acknowledged in blocks:
+            await acknowledged
+        await (await self._send(snapshot.head, key, HEAD, len(blocks)))
+        self._reached = snapshot.next_offset
+        self.bytes = len(snapshot.head) + sum(map(len, snapshot.blocks.values()))
+
+    async def _send(self, value: bytes, key: bytes, kind: str, place: int) -> asyncio.Future[Any]:
+        sent: asyncio.Future[Any] = await self.producer.send(
+            self.topic, value, key, partition=self.partition, headers=[(kind, str(place).encode())]
+        )
+        return sent
+
+
+class Timer:
+    """Takes the snapshots of a worker's partitions as they are due, one at a time; results do not depend on any."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bootstrap, self._interval_s = settings.bootstrap, settings.snapshot_interval_seconds
+        self._topic, self._readings = settings.topic("snapshots"), settings.topic("readings")
+        self._held: dict[int, Snapshots] = {}
+
+    async def beat(self, producer: AIOKafkaProducer | None, partitions: Mapping[int, Partition]) -> None:
+        """Take what is due of these partitions, by number."""
+        if producer is None or not self._interval_s:
+            return
+        # Whoever had a partition meanwhile may have taken one.
+        self._held = {number: held for number, held in self._held.items() if number in partitions}
+        for number, partition in list(partitions.items()):
+            held = self._held.setdefault(number, Snapshots(producer, self._topic, number))
+            if not held.looked_back and held.due(partition.state.next_offset):
+                await self._guarded(held, held.look_back(self._bootstrap, self._readings, self._interval_s))
+            if held.looked_back and held.due(partition.state.next_offset):
+                await self._take(held, partition)
+
+    async def _take(self, held: Snapshots, partition: Partition) -> None:
+        snapshot = await partition.snapshot()
+        if snapshot is None:
+            return  # a moment later the blocks are even
+        held.put_off(self._interval_s)
+        if await self._guarded(held, held.write(snapshot)):
+            metrics.SNAPSHOT_BYTES.labels(partition.label).set(held.bytes)
+            metrics.SNAPSHOT_TIME.labels(partition.label).set(time())
+            _log.info(
+                "snapshot", partition=held.partition, next_offset=snapshot.next_offset, bytes=held.bytes
+            )
+
+    async def _guarded(self, held: Snapshots, work: Awaitable[None]) -> bool:
+        """Whether it went well; if not, it is tried again: a worker without snapshots still works."""
+        try:
+            await work
+        except (KafkaError, TopicsError) as error:
+            metrics.SNAPSHOT_FAILURES.labels(str(held.partition)).inc()
+            _log.warning(
+                "no snapshot: tried again", partition=held.partition, reason=str(error) or repr(error)
+            )
+            held.put_off(min(RETRY_S, self._interval_s))
+            return False
+        return True
+
+
+async def find(bootstrap: str, topic: str, offsets: Mapping[int, int]) -> dict[int, Snapshot]:
+    """By partition, the newest whole snapshot that reaches no further than this offset of `readings`, if there is one.
+
+    `core.checkpoint.resume` makes a state of it. Raises CheckpointError if the topic cannot be read in time.
+    """
+    found: dict[int, Snapshot] = {}
+    async with ungrouped(bootstrap) as consumer:
+        if not await exists(consumer, topic):
+            _log.warning("no such topic: `streamproc topics apply` makes it", topic=topic)
+            return found
+        try:
+            async with asyncio.timeout(FIND_TIMEOUT_S):
+                for partition, offset in offsets.items():
+                    snapshot = await _newest(consumer, TopicPartition(topic, partition), offset)
+                    if snapshot is not None:
+                        found[partition] = snapshot
+        except TimeoutError:
+            raise CheckpointError(f"{topic} could not be read within {FIND_TIMEOUT_S:.0f} s") from None
+    return found
+
+
+async def _newest(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> Snapshot | None:
+    """Look where snapshots begin to reach beyond the offset, then back from there, one by one."""
+    begin, end = (await bounds(consumer, [place]))[place]
+    end = await _beyond(consumer, place, begin, end, offset)
+    while end > begin:
+        last = Part.of(await at(consumer, place, end - 1))
+        first = end - 1 if last is None else max(end - 1 - last.place, begin)
+        try:
+            if last is None:
+                raise CheckpointError("it is no part of one")
+            if last.next_offset <= offset:
+                return await _whole(consumer, place, range(first, end), last)
+        except CheckpointError as error:
+            _log.warning(
+                "snapshot cannot be used: the one before is looked for",
+                partition=place.partition,
+                at=end - 1,
+                next_offset=last.next_offset if last else None,
+                reason=str(error),
+            )
+        end = first
+    return None
+
+
+async def _beyond(
+    consumer: AIOKafkaConsumer, place: TopicPartition, begin: int, end: int, offset: int
+) -> int:
+    """The place on the topic before which snapshots reach no further than the offset, found by halving.
+
+    They lie in the order of their offsets but for those of stale owners, which may be missed: an older one is right too.
+    """
+    probe = end - 1  # mostly the newest one is wanted
+    while begin < end:
+        part = Part.of(await at(consumer, place, probe))
+        if part is not None and part.next_offset > offset:
+            end = probe
+        else:
+            begin = probe + 1
+        probe = (begin + end) // 2
+    return end
+
+
+async def _whole(consumer: AIOKafkaConsumer, place: TopicPartition, span: range, head: Part) -> Snapshot:
+    """The snapshot with this head, which lies where the span of the topic ends; raises CheckpointError if it is not sound.
+
+    The head is looked at first: after a change of version there may be gigabytes of what cannot be read.
+    """
+    if not head.is_head:
+        raise CheckpointError(f"it ends with block {head.place}, without a head")
+    block_count(head.value)
+    consumer.seek(place, span.start)
+    blocks = dict[int, bytes]()
+    while await consumer.position(place) < span.stop:
+        records = (await consumer.getmany(place, timeout_ms=500)).get(place, ())
+        blocks |= {part.place: part.value for part in _blocks(records, span, head.next_offset)}
+    snapshot = Snapshot(head.next_offset, head.value, blocks)
+    check(snapshot)
+    return snapshot
+
+
+def _blocks(records: Iterable[Any], span: range, next_offset: int) -> list[Part]:
+    """The blocks of this snapshot among records."""
+    parts = [Part.of(record) for record in records if record.offset in span]
+    return [part for part in parts if part and part.next_offset == next_offset and not part.is_head]
+
+
+async def _last(consumer: AIOKafkaConsumer, place: TopicPartition) -> Any | None:
+    """The last record of a partition; None where it has none."""
+    begin, end = (await bounds(consumer, [place]))[place]
+    return await at(consumer, place, end - 1) if end > begin else None
+
+
+async def _first(consumer: AIOKafkaConsumer, place: TopicPartition) -> Any | None:
+    """The first record of a partition; None where it has none."""
+    begin, end = (await bounds(consumer, [place]))[place]
+    return await at(consumer, place, begin) if end > begin else None

@@ -192,9 +192,7 @@ async def _newest(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int
         last = Part.of(await at(consumer, place, end - 1))
         first = end - 1 if last is None else max(end - 1 - last.place, begin)
         try:
-            if last is None:
-                raise CheckpointError("it is no part of one")
-            if last.next_offset <= offset:
+            if last is None or last.next_offset <= offset:
                 return await _whole(consumer, place, range(first, end), last)
         except CheckpointError as error:
             _log.warning(
@@ -226,13 +224,15 @@ async def _beyond(
     return end
 
 
-async def _whole(consumer: AIOKafkaConsumer, place: TopicPartition, span: range, head: Part) -> Snapshot:
+async def _whole(
+    consumer: AIOKafkaConsumer, place: TopicPartition, span: range, head: Part | None
+) -> Snapshot:
     """The snapshot with this head, which lies where the span of the topic ends; raises CheckpointError if it is not sound.
 
     The head is looked at first: after a change of version there may be gigabytes of what cannot be read.
     """
-    if not head.is_head:
-        raise CheckpointError(f"it ends with block {head.place}, without a head")
+    if head is None or not head.is_head:
+        raise CheckpointError("it ends without a head")
     block_count(head.value)
     consumer.seek(place, span.start)
     blocks = dict[int, bytes]()

@@ -26,7 +26,7 @@ from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 1
+FORMAT = 2
 
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
@@ -34,12 +34,16 @@ _PLACE, _AFTER = np.uint8, np.uint32
 
 
 class Head(msgspec.Struct, array_like=True):
-    """What a partition's blocks have in common; `blocks` is the `next_offset` of each block that this head counts on."""
+    """What a partition's blocks have in common; `blocks` is the `next_offset` of each block that this head counts on.
+
+    `registry` is the position of the registry that the record at `next_offset` is judged by, -1 where there was none yet.
+    """
 
     format: int
     learners: str
     next_offset: int
     clock: int
+    registry: int
     depth: int
     blocks: list[int]
 
@@ -51,6 +55,7 @@ class Block(msgspec.Struct, array_like=True):
     learners: str
     next_offset: int
     clock: int
+    registry: int
     names: list[str | None]
     clocks: list[bytes]
     windows: list[list[bytes]]
@@ -139,6 +144,7 @@ def _head(state: PartitionState, blocks: list[int]) -> Head:
         learners=LearnerBank.VERSION,
         next_offset=state.next_offset,
         clock=state.watermarks.clock,
+        registry=state.registry_position,
         depth=state.open[0].depth,
         blocks=blocks,
     )
@@ -153,6 +159,7 @@ def _block(state: PartitionState, number: int) -> Block:
         learners=LearnerBank.VERSION,
         next_offset=state.next_offset,
         clock=state.watermarks.clock,
+        registry=state.registry_position,
         names=names,
         clocks=[getattr(state.watermarks, name)[first:end].tobytes() for name in _CLOCKS],
         windows=[
@@ -209,7 +216,9 @@ def restore(
 ) -> tuple[PartitionState, list[int]]:
     """The state that these versions of a partition's head and blocks hold, and its `written` for `encode`.
 
-    `state.next_offset` is where to read on. Raises CheckpointError if anything is damaged, missing or of another version.
+    `state.next_offset` is where to read on, by `core.engine.run`, which gives the state the registry as of its
+    `registry_position`: where it reads on, even if some blocks are of beyond that; they have seen the edits that come again,
+    and ranges are no part of them. Raises CheckpointError if anything is damaged, missing or of another version.
     """
     head = max((_open(sealed, Head) for sealed in heads), key=lambda part: part.next_offset, default=None)
     if head is None:
@@ -225,7 +234,8 @@ def restore(
     # Not beyond the head, even if all blocks are: sensors that are new since may stand in a block never written.
     state.next_offset = min([head.next_offset, *reached])
     parts: list[Head | Block] = [head, *found]
-    state.watermarks.clock = next(part.clock for part in parts if part.next_offset == state.next_offset)
+    here = next(part for part in parts if part.next_offset == state.next_offset)
+    state.watermarks.clock, state.registry_position = here.clock, here.registry
     if any(offset > state.next_offset for offset in reached):
         state.sensors.block_next = reached
     state.dirty[:] = False

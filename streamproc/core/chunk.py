@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 #: A record with this header carries no reading: it only moves its partition's clock.
 TICK = "streamproc-tick"
+#: A record with this header carries no reading either: from it on, its partition is judged by the registry as of the position
+#: that its value is, the decimal next offset of the topic `registry`. It moves the clock like a tick.
+EDIT = "streamproc-registry"
 #: A record with this header was sent on from a partition that was not its own; its value names that place.
 MOVED = "streamproc-moved"
 
+_CONTROLS = frozenset((TICK, EDIT))
+
 Headers = tuple[tuple[str, bytes], ...]
 
+#: An offset, as the engine writes it into the header EDIT.
+_position = re.compile(rb"\d{1,18}")
 #: Partition, offset and timestamp, as the engine writes them into the header MOVED.
 _place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
 
@@ -59,9 +66,20 @@ class Chunk:
             return self
         return self.cut(int(np.searchsorted(self.offsets, offset)), len(self))
 
-    def is_tick(self, index: int) -> bool:
-        """Whether the record only moves the clock."""
-        return any(name == TICK for name, _ in self.headers.get(index, ()))
+    def is_control(self, index: int) -> bool:
+        """Whether the record carries no reading: it moves the clock, or the registry's position too."""
+        return any(name in _CONTROLS for name, _ in self.headers.get(index, ()))
+
+    def edits(self) -> list[tuple[int, int]]:
+        """The records that name a position of the registry, as (index, position); -1 for a position that is no number."""
+        found = []
+        for index in sorted(self.headers):
+            for name, value in self.headers[index]:
+                if name == EDIT:
+                    position = _position.fullmatch(value or b"")
+                    found.append((index, int(position[0]) if position else -1))
+                    break
+        return found
 
     def is_moved(self, index: int) -> bool:
         """Whether the record was sent on from another partition: it counts where it is."""

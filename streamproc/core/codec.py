@@ -235,7 +235,7 @@ def record_key(parsed: Packet | Single) -> str:
 def decode(chunk: Chunk, allowed_skew_ms: int) -> Readings:
     """Decode the readings of a chunk. What is wrong is in `rejected`, and costs nothing else.
 
-    Ticks carry no reading. A `ts` more than `allowed_skew_ms` ahead of its record's timestamp is rejected; an
+    Control records carry no reading. A `ts` more than `allowed_skew_ms` ahead of its record's timestamp is rejected; an
     absent one is that timestamp. A record that was sent on has the place and timestamp that it first had.
     """
     readings = _decode_singles(chunk)
@@ -356,7 +356,7 @@ def _spread(number: int, index: int) -> int:
 def _decode_any(chunk: Chunk) -> Readings:
     columns = _Columns(chunk)
     for record, value in enumerate(chunk.values):
-        if chunk.is_tick(record):
+        if chunk.is_control(record):
             continue
         parsed = parse(value)
         if isinstance(parsed, Packet):

@@ -2,12 +2,13 @@
 
 `step` takes a partition's state and a chunk and gives the outputs; the state moves on in place, since copying a
 hundred thousand sensors for each chunk would cost more than the work. Nothing else is read or written: the same
-state and records give the same outputs, and so they do however the records are cut into chunks.
+state and records give the same outputs, and so they do however the records are cut into chunks. `run` does the same, and
+has each record judged by the registry as of the position that the records before it name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +21,7 @@ from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
 from streamproc.core.judge import Judge, Observed
 from streamproc.core.predict import Forecasts, Predicted
+from streamproc.core.registry import RegistryLog
 from streamproc.core.sensors import BLOCK, Sensors
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
@@ -100,6 +102,10 @@ class PartitionState:
         self.recent, self.packets = RecentReadings(), RecentPackets()
         self.forecasts = Forecasts()
         self.judge = Judge(options.topic, options.partition, options.language)
+        #: The position of the registry that the next record is judged by; -1 until there was a record.
+        self.registry_position = -1
+        #: Each sensor's entry as of there. A state that was restored has a position only, and gets these when it goes on.
+        self.entries: dict[str, SensorEntry] | None = None
         #: Blocks of BLOCK slots that have changed since the last checkpoint.
         self.dirty: Bools = np.empty(0, dtype=bool)
         self._room = 0
@@ -109,8 +115,9 @@ class PartitionState:
         count = len(self.sensors)
         self.judge.grow(count)
         fresh, self.sensors.fresh = self.sensors.fresh, []
+        entries = self.entries or {}
         for slot in fresh:
-            if entry := self.judge.entries.get(self.sensors.names[slot] or ""):
+            if entry := entries.get(self.sensors.names[slot] or ""):
                 self.judge.limit(slot, entry)
         if count <= self._room:
             return
@@ -121,23 +128,59 @@ class PartitionState:
             size.grow(self._room)
         self.dirty = np.append(self.dirty, np.ones(self._room // BLOCK - len(self.dirty), dtype=bool))
 
-    def use(self, entries: Mapping[str, SensorEntry]) -> None:
-        """Judge by these entries of the registry, which their owner keeps up to date and tells of with `edited`."""
-        self.judge.entries = self.sensors.entries = entries
-        for slot, name in enumerate(self.sensors.names):
-            if name is not None and name in entries:
-                self.judge.limit(slot, entries[name])
+    def judge_by(self, registry: RegistryLog, position: int) -> None:
+        """Judge by the registry as of this position from the next record on; it is not before the one so far."""
+        if self.entries is None:
+            changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
+            self.entries = self.judge.entries = self.sensors.entries = {}
+        else:
+            changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
+        self.registry_position = position
+        for sensor, entry in changed.items():
+            if entry is None:
+                self.entries.pop(sensor, None)
+            else:
+                self.entries[sensor] = entry
+            slot = self.sensors.slot_of(sensor)
+            if slot is not None:
+                self.judge.limit(slot, entry)
+            self.sensors.forget_alias(sensor)
 
-    def edited(self, sensor: str) -> None:
-        """Take in that a sensor's entry has changed or gone."""
-        slot = self.sensors.slot_of(sensor)
-        if slot is not None:
-            self.judge.limit(slot, self.judge.entries.get(sensor))
-        self.sensors.forget_alias(sensor)
+
+def run(state: PartitionState, chunk: Chunk, registry: RegistryLog) -> Iterator[tuple[Chunk, Outputs]]:
+    """Take in the next records of the partition, each judged by the registry as of its place; gives the parts in between.
+
+    The chunk is cut before each record that moves the registry's position on. One that names a position which the registry
+    did not have at the record's own time is none of the engine's, and ignored: whether it is so never changes, however much
+    of the registry is read later. `registry` must have been read as far as the state's position and those that the chunk
+    names, if it reaches that far; for a state without a position, as far as the time of the chunk's first record.
+    Each part's outputs are to be made into messages before the next is asked for.
+    """
+    if not len(chunk):
+        return
+    if state.entries is None:
+        position = state.registry_position
+        # A topic that was made anew does not reach as far as the checkpoint says.
+        known = 0 <= position <= registry.position
+        state.judge_by(registry, position if known else registry.position_at(int(chunk.timestamps[0])))
+    begin = 0
+    for index, position in chunk.edits():
+        if not state.registry_position < position <= registry.position_at(int(chunk.timestamps[index])):
+            continue
+        if index > begin:
+            part = chunk.cut(begin, index)
+            yield part, step(state, part)
+        begin = index
+        state.judge_by(registry, position)
+    rest = chunk.cut(begin, len(chunk)) if begin else chunk
+    yield rest, step(state, rest)
 
 
 def step(state: PartitionState, chunk: Chunk) -> Outputs:
-    """Take in the next records of the partition. Records before `state.next_offset` must not come again."""
+    """Take in the next records of the partition, judged by the registry as the state has it.
+
+    Records before `state.next_offset` must not come again.
+    """
     out = Outputs()
     clocks = state.watermarks.tick(chunk.timestamps)
     rows, before, touched = _take_in(state, chunk, clocks, out)

@@ -41,7 +41,7 @@ class Judge:
     def __init__(self, topic: str, partition: int, language: Literal["en", "es"]) -> None:
         self.topic, self.partition, self.language = topic, partition, language
         self.learners, self.severity = LearnerBank(), SeverityBank()
-        #: The registry's entries, shared with whoever keeps them up to date.
+        #: The registry's entries as of the partition's position; the partition's state keeps them.
         self.entries: Mapping[str, SensorEntry] = {}
 
     def grow(self, sensors: int) -> None:

@@ -28,7 +28,7 @@ class Sensors:
         self.seeds = np.empty(0, dtype=np.uint64)
         #: For each block of a restored checkpoint, the offset up to which it has taken part already.
         self.block_next: list[int] = []
-        #: The registry's entries, shared with whoever keeps them up to date.
+        #: The registry's entries as of the partition's position; the partition's state keeps them.
         self.entries: Mapping[str, SensorEntry] = {}
         #: Slots that were given out since this list was last emptied.
         self.fresh: list[int] = []

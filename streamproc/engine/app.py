@@ -21,7 +21,6 @@ from streamproc.engine.restoring import Committed, Restoring, tell_lost
 from streamproc.engine.snapshots import Timer
 from streamproc.errors import BrokerError
 from streamproc.kafka.transport import ChunkedApp
-from streamproc.records import SensorEntry
 from streamproc.registry.view import Registry
 from streamproc.settings import Settings
 
@@ -59,7 +58,7 @@ class Engine:
         self.readings = settings.topic("readings")
         self.partitions: dict[int, Partition] = {}
         self.producer: AIOKafkaProducer | None = None
-        self.registry = Registry(self.bootstrap, settings.topic("registry"), on_change=self._edited)
+        self.registry = Registry(self.bootstrap, settings.topic("registry"))
         self.app = ChunkedApp(
             settings.group("worker"),
             self.bootstrap,
@@ -128,7 +127,9 @@ class Engine:
         }
 
     async def beat(self) -> None:
-        """Ticks and checkpoints that are due."""
+        """Places for the registry's edits, ticks and checkpoints that are due."""
+        for partition in list(self.partitions.values()):
+            await partition.announce()
         for number, partition in list(self.partitions.items()):
             end = self.app.consumer.highwater(TP(self.readings, number))
             await partition.tick(self.settings.tick_interval_seconds, end)
@@ -201,8 +202,9 @@ class Engine:
             options = {number: self._options(number, count) for number in new}
             found = await Restoring(self.settings, producer).restore(options, committed)
             for number, (state, checkpoints) in found.items():
-                state.use(self.registry.entries)
-                self.partitions[number] = Partition(state, checkpoints, producer, self.settings.topic)
+                self.partitions[number] = Partition(
+                    state, checkpoints, producer, self.registry, self.settings.topic
+                )
             metrics.RESTORE_SECONDS.observe(monotonic() - began)
         self._taken_over = True
         _log.info(
@@ -249,10 +251,6 @@ class Engine:
             await self.registry.start()
             self.producer = producer
         return self.producer
-
-    def _edited(self, sensor: str, _: SensorEntry | None) -> None:
-        for partition in self.partitions.values():
-            partition.state.edited(sensor)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         await self.app.guarded(self._last_checkpoint())

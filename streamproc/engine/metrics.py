@@ -20,6 +20,21 @@ EVENTS = Counter("streamproc_engine_events", "Changes of severity.", ("partition
 TICKS = Counter(
     "streamproc_engine_ticks", "Tick records written to move a silent partition's clock.", _BY_PARTITION
 )
+EDITS = Counter(
+    "streamproc_engine_registry_announced",
+    "Records written that give the registry's edits their place in the partition.",
+    _BY_PARTITION,
+)
+EDITS_IGNORED = Counter(
+    "streamproc_engine_registry_ignored",
+    "Records and checkpoints that name a position which the registry did not have.",
+    _BY_PARTITION,
+)
+REGISTRY_POSITION = Gauge(
+    "streamproc_engine_registry_position",
+    "Position of the registry that the partition is judged by.",
+    _BY_PARTITION,
+)
 SENSORS = Gauge("streamproc_engine_sensors", "Sensors known.", _BY_PARTITION)
 LAG = Gauge("streamproc_engine_lag", "Records of the partition not yet taken in.", _BY_PARTITION)
 UNCONFIRMED = Gauge(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from time import monotonic, process_time, time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic, perf_counter, process_time, time
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from streamproc.core.checkpoint import Snapshot, is_uneven, snapshot
-from streamproc.core.chunk import TICK, Chunk
-from streamproc.core.engine import Outputs, PartitionState, step
+from streamproc.core.chunk import EDIT, TICK, Chunk
+from streamproc.core.engine import Outputs, PartitionState, run
+from streamproc.core.registry import RegistryLog
 from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
 from streamproc.engine.outputs import Message, messages
-from streamproc.errors import CheckpointError
+from streamproc.errors import CheckpointError, RegistryError
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -28,8 +29,23 @@ if TYPE_CHECKING:
 UNCONFIRMED_BYTES = 16_000_000
 #: A checkpoint may take this part of the worker's CPU time: large states are written less often.
 CHECKPOINT_SHARE = 0.02
+#: A position of the registry that a partition has read and not taken is written again, not sooner than this: as often as an
+#: edit should at least be live. It happens where the registry's broker has a clock ahead of the partition's broker.
+ANNOUNCE_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
+
+
+class Followed(Protocol):
+    """The registry as `registry.view.Registry` follows it."""
+
+    log: RegistryLog
+
+    async def reached(self, position: int) -> bool:
+        """Wait until `log` has come to this position; False where the topic ends before it."""
+
+    async def caught_up(self) -> None:
+        """Wait until `log` has all that was on the topic when this was asked."""
 
 
 class Partition:
@@ -40,15 +56,20 @@ class Partition:
         state: PartitionState,
         checkpoints: Checkpoints,
         producer: AIOKafkaProducer,
+        registry: Followed,
         topic: Callable[[str], str],
     ) -> None:
         self.state, self.checkpoints, self.producer, self.topic = state, checkpoints, producer, topic
+        self.registry = registry
+        #: The registry's position as last written into the partition, when, and Kafka's word on it.
+        self._announced, self._announced_at = -1, 0.0
+        self._announcement: asyncio.Future[Any] | None = None
         self.label = str(state.options.partition)
         #: Everything before this offset is in a checkpoint that Kafka has confirmed.
         self.marked = -1
         self.progressed = self.checkpointed = monotonic()
         #: Messages with the producer, oldest first: Kafka's word on each, and its bytes. None is left out before that word.
-        self._unconfirmed: deque[tuple[asyncio.Future[object], int]] = deque()
+        self._unconfirmed: deque[tuple[asyncio.Future[Any], int]] = deque()
         self._unconfirmed_bytes = 0
         self._cost = 0.0
         #: Whether all messages of all steps are with the producer; a checkpoint stands for them.
@@ -63,20 +84,54 @@ class Partition:
         self.progressed = monotonic()
         if not len(fresh):
             return 0
+        await self._read_registry(fresh)
+        readings = 0
         async with self._stepping:
             self._whole = False
-            with metrics.STEP_SECONDS.time():
-                out = step(self.state, fresh)
-            for message in messages(self.state, fresh, out):
-                await self.send(message)
+            for part, out in _timed(run(self.state, fresh, self.registry.log)):
+                for message in messages(self.state, part, out):
+                    await self.send(message)
+                self._count(part, out)
+                readings += out.readings
             self._whole = True
             await self._settle()
-        self._count(fresh, out)
-        return out.readings
+        self._tell_ignored(fresh)
+        return readings
 
-    async def send(self, message: Message) -> None:
-        """Hand a message to the producer; a checkpoint waits for Kafka's word on it."""
-        sent = await self.producer.send(
+    async def _read_registry(self, chunk: Chunk) -> None:
+        """Wait until the registry is read as far as the chunk needs it; the watchdog sees to it that this ends."""
+        position = self.state.registry_position
+        if self.state.entries is None and not (position >= 0 and await self.registry.reached(position)):
+            if position >= 0:
+                metrics.EDITS_IGNORED.labels(self.label).inc()
+                _log.warning(
+                    "registry ends before the checkpoint's position: judged as of the time of its records",
+                    partition=self.label,
+                    position=position,
+                    registry=self.registry.log.position,
+                )
+            await self.registry.caught_up()
+        for wanted in sorted({wanted for _, wanted in chunk.edits()}):
+            if wanted > position and not await self.registry.reached(wanted):
+                break
+
+    def _tell_ignored(self, chunk: Chunk) -> None:
+        """Tell of records that name a position which the registry did not have then: no owner of it wrote them."""
+        reached = self.state.registry_position
+        ignored = [index for index, position in chunk.edits() if not 0 <= position <= reached]
+        if ignored:
+            metrics.EDITS_IGNORED.labels(self.label).inc(len(ignored))
+            _log.warning(
+                "registry did not have the position that records name: taken as ticks",
+                partition=self.label,
+                offset=int(chunk.offsets[ignored[0]]),
+                count=len(ignored),
+                registry=self.registry.log.position,
+            )
+
+    async def send(self, message: Message) -> asyncio.Future[Any]:
+        """Hand a message to the producer; gives Kafka's word on it, for which a checkpoint waits."""
+        sent: asyncio.Future[Any] = await self.producer.send(
             self.topic(message.topic),
             message.value,
             message.key,
@@ -86,6 +141,7 @@ class Partition:
         size = len(message.value or b"")
         self._unconfirmed.append((sent, size))
         self._unconfirmed_bytes += size
+        return sent
 
     async def _settle(self) -> None:
         """Let go of what Kafka has, and wait while it lacks too much; raises KafkaError if it will not take a message."""
@@ -155,10 +211,38 @@ class Partition:
         await self.send(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
         metrics.TICKS.labels(self.label).inc()
 
+    async def announce(self) -> None:
+        """Give the registry's edits so far their place in the partition, if it has records and does not know of them."""
+        state, position = self.state, self.registry.log.position
+        if state.entries is not None and position < state.registry_position:
+            raise RegistryError(
+                f"the registry's topic ends at {position}, but partition {self.label} was judged by it as of "
+                f"{state.registry_position}: it was made anew, and edits before now cannot be found again"
+            )
+        if not 0 <= state.registry_position < position:
+            return
+        if position <= self._announced and not self._was_ignored():
+            return
+        self._announced, self._announced_at = position, monotonic()
+        header = (EDIT, str(position).encode())
+        self._announcement = await self.send(
+            Message("readings", b"registry", None, state.options.partition, (header,))
+        )
+        metrics.EDITS.labels(self.label).inc()
+        _log.info("registry edits announced", partition=self.label, position=position)
+
+    def _was_ignored(self) -> bool:
+        """Whether the last announcement was taken in some time ago, and did not move the partition's position."""
+        sent = self._announcement
+        if sent is None or not sent.done() or monotonic() - self._announced_at < ANNOUNCE_AGAIN_S:
+            return False
+        return bool(self.state.next_offset > sent.result().offset)
+
     def _count(self, chunk: Chunk, out: Outputs) -> None:
         metrics.CHUNK_RECORDS.observe(len(chunk))
         metrics.READINGS.labels(self.label).inc(out.readings)
         metrics.SENSORS.labels(self.label).set(len(self.state.sensors))
+        metrics.REGISTRY_POSITION.labels(self.label).set(self.state.registry_position)
         for closed in out.windows:
             metrics.WINDOWS.labels(self.label, str(closed.size_ms)).inc(len(closed.slot))
         for event in out.events:
@@ -178,6 +262,15 @@ class Partition:
 def _timed_snapshot(state: PartitionState) -> Snapshot:
     with metrics.SNAPSHOT_SECONDS.time():
         return snapshot(state)
+
+
+def _timed(parts: Iterable[tuple[Chunk, Outputs]]) -> Iterator[tuple[Chunk, Outputs]]:
+    """The same, with the time that the core takes for each observed."""
+    began = perf_counter()
+    for stepped in parts:
+        metrics.STEP_SECONDS.observe(perf_counter() - began)
+        yield stepped
+        began = perf_counter()
 
 
 def has_open_windows(state: PartitionState) -> bool:

@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
+from streamproc.core.registry import RegistryLog
+from streamproc.errors import KafkaUnavailable
 from streamproc.records import SensorEntry
 
 OnChange = Callable[[str, SensorEntry | None], None]
 
-#: How often it is checked that nothing is left to read; bounds how wrong `age_seconds` is.
+#: How often it is checked that nothing is left to read; bounds how wrong `age_seconds` is. Also how often it is told what is
+#: waited for.
 CHECK_SECONDS = 2.0
 #: Longest that the broker may take for an answer, and the wait before it is asked again after a failure.
 REQUEST_MS = 5_000
 RETRY_SECONDS = 1.0
 #: Longest that a poll waits for records: how late a stop may be noticed.
 _POLL_MS = 500
+#: The wait before the topic's end is asked for: the broker's clock is then past the millisecond of any record read by now.
+_NEXT_S = 0.002
 
 _decode = msgspec.json.Decoder(SensorEntry).decode
 _log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """The newest entry of each sensor, by key; `on_change` is told each that comes, changes or goes (None).
+    """The topic's edits as `log`, and the newest entry of each sensor; `on_change` is told each that comes, changes or goes.
 
-    Outlives the broker's absence: the entries stay as they were, and `age_seconds` tells since when.
+    Outlives the broker's absence: the entries stay as they were, and `age_seconds` tells since when. After it, the topic is
+    read anew; `log` is then another one.
     """
 
     def __init__(self, bootstrap: str, topic: str = "registry", on_change: OnChange | None = None) -> None:
         self.entries: dict[str, SensorEntry] = {}
-        self._bootstrap, self._topic, self._on_change = bootstrap, topic, on_change
+        self.log = RegistryLog()
+        self._bootstrap, self._on_change = bootstrap, on_change
+        # One partition: an order of all edits is what places in it are made of.
+        self._place = TopicPartition(topic, 0)
         self._fresh_at = monotonic()
         self._task: asyncio.Task[None] | None = None
+        #: The consumer that reads now, while there is one.
+        self._consumer: AIOKafkaConsumer | None = None
+        #: Set, and another one, whenever `log` has moved.
+        self._moved = asyncio.Event()
 
     async def start(self) -> Self:
         """Read what is there, then follow in a task; waits for broker and topic as long as need be."""
@@ -69,6 +82,51 @@ class Registry:
         """How long ago it was last known that no newer entry is on the topic."""
         return monotonic() - self._fresh_at
 
+    async def reached(self, position: int) -> bool:
+        """Wait until `log` has come to this position; False where the topic is known to end before it.
+
+        Waits for the broker for as long as need be, and logs that it does. Raises KafkaUnavailable once nobody follows.
+        """
+        while self.log.position < position:
+            moved = self._moved
+            end = await self._end()
+            if end is not None and end < position:
+                return False
+            await self._wait(moved, position)
+        return True
+
+    async def caught_up(self) -> None:
+        """Wait until all is read that was on the topic when this was asked; raises and logs as `reached` does."""
+        await asyncio.sleep(_NEXT_S)
+        while (end := await self._end()) is None:
+            await self._wait(self._moved, None)
+        await self.reached(end)
+
+    async def _end(self) -> int | None:
+        """The offset at which the topic ends, None where the broker does not tell."""
+        if self._consumer is None:
+            return None
+        try:
+            ends: dict[TopicPartition, int] = await self._consumer.end_offsets([self._place])
+        except (KafkaError, ConsumerStoppedError, OSError):
+            return None
+        return ends[self._place]
+
+    async def _wait(self, moved: asyncio.Event, position: int | None) -> None:
+        """Wait until `log` has moved, or for a while."""
+        if self._task is None:
+            raise KafkaUnavailable("the registry is not followed any more")
+        if self._task.done():
+            self._task.result()
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await moved.wait()
+        except TimeoutError:
+            wanted = "its end" if position is None else position
+            _log.warning(
+                "waiting for the registry", topic=self._place.topic, wanted=wanted, read=self.log.position
+            )
+
     async def _follow(self, read: asyncio.Event) -> None:
         while True:
             consumer = AIOKafkaConsumer(
@@ -84,46 +142,67 @@ class Registry:
             except (KafkaError, OSError, LookupError) as error:
                 _log.warning("registry not reachable, trying again", reason=str(error) or repr(error))
             finally:
+                self._consumer = None
                 await consumer.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow_with(self, consumer: AIOKafkaConsumer, read: asyncio.Event) -> None:
-        places = await self._assign(consumer)
-        ends = await consumer.end_offsets(places)
-        first: dict[str, SensorEntry | None] = dict.fromkeys(self.entries)  # what is not read again, is gone
-        while not await _has_reached(consumer, ends):
-            first.update(await _read(consumer))
-        self._apply(first)
-        self._fresh_at = monotonic()
+        await self._assign(consumer)
+        end = (await consumer.end_offsets([self._place]))[self._place]
+        log = RegistryLog()
+        log.advance(await consumer.position(self._place))
+        while log.position < end:
+            await self._read(consumer, log)
+        self._replace(log)
+        self._consumer, self._fresh_at = consumer, monotonic()
         read.set()
         while True:
-            self._apply(await _read(consumer))
+            before = log.position
+            await self._read(consumer, log)
+            if log.position > before:
+                self._tell({edit.sensor: edit.entry for edit in log.between(before, log.position)})
             if self.age_seconds() >= CHECK_SECONDS:
-                await self._check(consumer, places)
+                await self._check(consumer)
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        """All partitions, from the first record; asks for all topics, since asking for one may create it."""
-        if self._topic not in await consumer.topics():
-            raise LookupError(f"topic {self._topic} does not exist")
-        first = TopicPartition(self._topic, 0)
-        consumer.assign([first])
-        await consumer.end_offsets([first])  # from here on the consumer knows the topic's partitions
-        numbers = consumer.partitions_for_topic(self._topic) or {0}
-        places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        return places
+    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+        """The partition, from its first record on; asks for all topics, since asking for one may create it."""
+        topic = self._place.topic
+        if topic not in await consumer.topics():
+            raise LookupError(f"topic {topic} does not exist")
+        consumer.assign([self._place])
+        await consumer.end_offsets([self._place])  # from here on the consumer knows the topic's partitions
+        count = len(consumer.partitions_for_topic(topic) or {0})
+        if count != 1:
+            raise LookupError(f"topic {topic} has {count} partitions, but edits have one order: give it one")
+        await consumer.seek_to_beginning(self._place)
 
-    async def _check(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    async def _check(self, consumer: AIOKafkaConsumer) -> None:
         """See whether all is read. A broker that is away makes the view old, and is waited for."""
         now = monotonic()
         try:
-            if await _has_reached(consumer, await consumer.end_offsets(places)):
-                self._fresh_at = now
+            ends = await consumer.end_offsets([self._place])
         except (KafkaError, OSError) as error:
             _log.warning("registry may be old", seconds=round(self.age_seconds()), reason=repr(error))
+            return
+        if self.log.position >= ends[self._place]:
+            self._fresh_at = now
 
-    def _apply(self, changes: dict[str, SensorEntry | None]) -> None:
+    async def _read(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> None:
+        """Add the next records to the log, if any come soon; raises LookupError where they are another topic's."""
+        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+            if records and records[0].offset < log.position:
+                raise LookupError(f"topic {self._place.topic} was made anew, it is read from its beginning")
+            take_in(log, records)
+        log.advance(await consumer.position(self._place))
+
+    def _replace(self, log: RegistryLog) -> None:
+        """Go on with a log that was read from the beginning: what is not in it, is gone."""
+        self.log = log
+        self._tell({**dict.fromkeys(self.entries), **log.as_of(log.position)})
+
+    def _tell(self, changes: dict[str, SensorEntry | None]) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
         for sensor, entry in changes.items():
             if entry == self.entries.get(sensor):
                 continue
@@ -135,18 +214,13 @@ class Registry:
                 self._on_change(sensor, entry)
 
 
-async def _has_reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    return all([await consumer.position(place) >= end for place, end in ends.items()])
-
-
-async def _read(consumer: AIOKafkaConsumer) -> dict[str, SensorEntry | None]:
-    """The newest entry of each sensor among the next records, None where it is taken away."""
-    changes: dict[str, SensorEntry | None] = {}
-    for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-        for record in records:
-            try:
-                key = (record.key or b"").decode()
-                changes[key] = None if record.value is None else _decode(record.value)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                _log.warning("registry record not understood", offset=record.offset, reason=str(error))
-    return changes
+def take_in(log: RegistryLog, records: Iterable[Any]) -> None:
+    """Add records of the topic, as aiokafka gives them, to a log; one that is no entry changes nothing but the position."""
+    for record in records:
+        try:
+            key = (record.key or b"").decode()
+            entry = None if record.value is None else _decode(record.value)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            _log.warning("registry record not understood", offset=record.offset, reason=str(error))
+            key, entry = "", None
+        log.append(record.offset, record.timestamp, key, entry)

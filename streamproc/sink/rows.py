@@ -111,7 +111,7 @@ def _decoded(chunk: Chunk, row: Callable[[Chunk, int, bytes], Any], none: Any) -
     """Each record by itself: one that is wrong costs only itself."""
     parts, letters = [], []
     for index, value in enumerate(chunk.values):
-        if chunk.is_tick(index):
+        if chunk.is_control(index):
             continue
         if value is None:
             letters.append(letter("sink", chunk, index, "the record has no value"))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from streamproc.core import windows
 from streamproc.core.checkpoint import Snapshot, encode
-from streamproc.core.chunk import MOVED, TICK, Chunk, Headers
-from streamproc.core.engine import Options, Outputs, PartitionState, step
+from streamproc.core.chunk import EDIT, MOVED, TICK, Chunk, Headers
+from streamproc.core.engine import Options, Outputs, PartitionState, run
+from streamproc.core.registry import RegistryLog
 from streamproc.core.routing import home
 from streamproc.core.windows import COLUMNS, SIZES_MS, Moments
 from streamproc.records import Range, SensorEntry
@@ -48,7 +49,7 @@ class Reading:
 class Record:
     """One record: of one reading, or a packet where it has a device; of none where it is a tick, null or broken.
 
-    `sent_from` is the place and time that it was sent on from.
+    `sent_from` is the place and time that it was sent on from, `edit` the position of the registry that it names.
     """
 
     timestamp: int
@@ -58,6 +59,7 @@ class Record:
     sent_from: tuple[int, int, int] | None = None
     body: bytes | None = None
     tick: bool = False
+    edit: bytes | None = None
 
     def value(self) -> bytes | None:
         """Its bytes."""
@@ -75,6 +77,8 @@ class Record:
 
     def headers(self) -> Headers:
         """Its headers."""
+        if self.edit is not None:
+            return ((EDIT, self.edit),)
         if self.tick:
             return ((TICK, b"1"),)
         if self.sent_from is None:
@@ -128,19 +132,36 @@ class Told:
 
 
 def new_state(options: Options = OPTIONS) -> PartitionState:
-    """Make an empty state that knows LIMITED."""
-    state = PartitionState(options)
-    state.use(LIMITED)
-    return state
+    """Make an empty state."""
+    return PartitionState(options)
 
 
-def feed(state: PartitionState, records: Sequence[Record], cuts: Iterable[int] = ()) -> Told:
-    """Step through those records that `state.next_offset` has not passed, cut before these offsets."""
+def registry(*entries: SensorEntry, timestamp: int = 0) -> RegistryLog:
+    """A registry that has had these entries since long ago."""
+    log = RegistryLog()
+    for offset, entry in enumerate(entries):
+        log.append(offset, timestamp, entry.sensor, entry)
+    return log
+
+
+def feed(
+    state: PartitionState,
+    records: Sequence[Record],
+    cuts: Iterable[int] = (),
+    log: RegistryLog | None = None,
+) -> Told:
+    """Step through those records that `state.next_offset` has not passed, cut before these offsets.
+
+    They are judged by this registry, by default one that has LIMITED.
+    """
     told = Told()
+    if log is None:
+        log = registry(*LIMITED.values())
     at = state.next_offset
     for end in sorted({cut for cut in cuts if at < cut < len(records)} | {len(records)}):
         if end > at:
-            told.add(state, at, step(state, chunk(records[at:end], at)))
+            for part, out in run(state, chunk(records[at:end], at), log):
+                told.add(state, int(part.offsets[0]), out)
             at = end
     return told
 
@@ -242,6 +263,36 @@ def _odd(rng: random.Random, now: int) -> Record:
     if kind == 2:
         return Record(now, (reading, Reading(HERE[1], 2.5)), ELSEWHERE[5], sent_from=(1, now % 97, now - 900))
     return Record(now, tick=True)
+
+
+def edited(seed: int, records: list[Record]) -> tuple[list[Record], RegistryLog]:
+    """The records with edits between them: of ranges, and of devices, which move sensors from partition to partition.
+
+    Every tenth record names a position: mostly the next edit's, some are stale, not there yet, or no number.
+    """
+    rng = random.Random(seed)  # noqa: S311  # made-up data
+    log, out = RegistryLog(), list[Record]()
+    for index, each in enumerate(records):
+        if index % 10 == 5:
+            for _ in range(rng.randrange(1, 12)):
+                sensor = rng.choice((*HERE[:60], *ELSEWHERE[10:40]))
+                log.append(log.position, each.timestamp - 5, sensor, _edited(rng, sensor))
+            position = log.position + rng.choice((0, 0, 0, 0, -15, 7))
+            out.append(Record(each.timestamp, edit=rng.choice((b"?", *[b"%d" % max(position, 0)] * 9))))
+        out.append(each)
+        # Later only of a few sensors, so that some blocks of a checkpoint rest.
+        few = each.timestamp >= NOW + 30_000
+        name = rng.choice(HERE[:24] if few else (*HERE[50:60], *ELSEWHERE[10:40]))
+        out.append(Record(each.timestamp, (Reading(name, rng.gauss(20, 5), each.timestamp),)))
+    return out, log
+
+
+def _edited(rng: random.Random, sensor: str) -> SensorEntry | None:
+    """An entry whose range many readings are out of, and for some a device of either partition; or none."""
+    middle = 20 + HERE.index(sensor) % 20 if sensor in HERE else 20
+    warning = Range(middle - rng.random(), middle + rng.random())
+    device = rng.choice((None, HERE[700], ELSEWHERE[700]))
+    return rng.choice((None, *[SensorEntry(sensor, device, warning=warning, version=rng.randrange(99))] * 4))
 
 
 # The oracle ---------------------------------------------------------------------------------------------------------

@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from streamproc.core.checkpoint import FORMAT, Head, Snapshot, encode, restore
 from streamproc.core.dedupe import HORIZON_MS
 from streamproc.core.engine import PartitionState
+from streamproc.core.registry import RegistryLog
 from streamproc.core.sensors import BLOCK
 from streamproc.errors import CheckpointError
 from tests.core.oracle import (
     HERE,
-    LIMITED,
     NOW,
     OPTIONS,
     Reading,
     Record,
     Told,
     cuttings,
+    edited,
     feed,
     new_state,
     story,
@@ -40,9 +41,7 @@ Parts = tuple[bytes, dict[int, bytes]]
 
 def opened(head: bytes, blocks: dict[int, bytes]) -> tuple[PartitionState, list[int]]:
     """Restore one version of each part."""
-    state, written = restore(OPTIONS, [head], {number: [block] for number, block in blocks.items()})
-    state.use(LIMITED)
-    return state, written
+    return restore(OPTIONS, [head], {number: [block] for number, block in blocks.items()})
 
 
 def again(state: PartitionState) -> PartitionState:
@@ -93,23 +92,25 @@ class History:
     told: list[Told]
     names: list[str]
     end: Snapshot
+    log: RegistryLog
 
 
 @cache
 def history(seed: int) -> History:
-    """540 sensors in 3 blocks, some of which rest at times; 7 checkpoints of what has changed."""
+    """540 sensors in 3 blocks, some of which rest at times; edits all along; 7 checkpoints of what has changed."""
     records = story(seed, sensors=540, seconds=10)
     records += [replace(each, timestamp=each.timestamp + 30_000) for each in story(seed + 100, 24, 20)]
+    records, log = edited(seed, records)
     state, written = new_state(), list[int]()
     count = len(records)
     marks = [count // 12, count // 5, count // 3, count // 2, count * 3 // 4, count * 7 // 8, count - 9]
     told, snapshots = [], []
     for mark in marks:
-        told.append(feed(state, records[:mark]))
+        told.append(feed(state, records[:mark], log=log))
         snapshots.append(encode(state, written))
-    told.append(feed(state, records))
+    told.append(feed(state, records, log=log))
     names = [name or "?" for name in state.sensors.names]
-    return History(records, marks, snapshots, told, names, whole(dirtied(state)))
+    return History(records, marks, snapshots, told, names, whole(dirtied(state)), log)
 
 
 def version(run: History, number: int, mark: int) -> bytes | None:
@@ -178,7 +179,7 @@ def test_stale_parts_lose_and_double_nothing(
     assert state.next_offset <= run.marks[head]
     starts = starts_of(run, state)
     first = state.next_offset
-    alike(feed(state, run.records, cuts), expected(run, starts, first))
+    alike(feed(state, run.records, cuts, run.log), expected(run, starts, first))
     assert whole(dirtied(state)) == run.end
 
 
@@ -193,13 +194,14 @@ def test_a_checkpoint_while_catching_up_is_sound(
     if not is_whole(parts):
         return
     state, written = opened(*parts)
-    feed(state, run.records[: state.next_offset + pause % max(run.marks[-1] - state.next_offset, 1)])
+    pause %= max(run.marks[-1] - state.next_offset, 1)
+    feed(state, run.records[: state.next_offset + pause], log=run.log)
     if refresh:
         dirtied(state)
     snapshot = encode(state, written)
     state, _ = opened(snapshot.head, {**parts[1], **snapshot.blocks})
     first, starts = state.next_offset, starts_of(run, state)
-    told = feed(state, run.records)
+    told = feed(state, run.records, log=run.log)
     assert whole(dirtied(state)) == run.end
     if first in {0, *run.marks} and set(starts.values()) <= {0, *run.marks}:
         alike(told, expected(run, starts, first))

@@ -66,6 +66,7 @@ def test_skew_is_that_of_the_first_place() -> None:
 def test_a_tick_is_none_of_them() -> None:
     """A tick is no record that was sent on."""
     tick = Chunk("readings", 0, np.array([1]), np.array([NOW]), [b"tick"], {0: ((TICK, b"1"),)})
-    assert tick.is_tick(0)
+    assert tick.is_control(0)
+    assert not tick.edits()
     assert not tick.is_moved(0)
     assert tick.first_timestamps() is tick.timestamps

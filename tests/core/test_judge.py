@@ -8,10 +8,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from streamproc.core.engine import PartitionState, step
+from streamproc.core.engine import run
 from streamproc.core.learners import LearnerBank
+from streamproc.core.registry import RegistryLog
 from streamproc.records import Range, SensorEntry, Severity, SeverityEvent
-from tests.core.oracle import HERE, NOW, OPTIONS, Reading, Record, chunk, feed, new_state
+from tests.core.oracle import HERE, NOW, OPTIONS, Reading, Record, chunk, feed, new_state, registry
 
 SENSOR, OTHER = HERE[1:3]
 ENTRY = SensorEntry(
@@ -23,12 +24,11 @@ def judged(
     *values: float, entry: SensorEntry | None = ENTRY, cuts: list[int] | None = None
 ) -> list[SeverityEvent]:
     """The events of a reading each second."""
-    state = PartitionState(OPTIONS)
-    state.use({SENSOR: entry} if entry else {})
     records = [
         Record(NOW + 1_000 * i, (Reading(SENSOR, value, NOW + 1_000 * i),)) for i, value in enumerate(values)
     ]
-    return events(feed(state, records, cuts or []).events.get(SENSOR, []))
+    log = registry(*([entry] if entry else []))
+    return events(feed(new_state(), records, cuts or [], log).events.get(SENSOR, []))
 
 
 def events(told: list[bytes]) -> list[SeverityEvent]:
@@ -84,9 +84,7 @@ def test_only_changes_are_told_and_each_has_its_own_id() -> None:
 
 def test_a_notification_belongs_to_its_event() -> None:
     """Its id is its own, and derived."""
-    state = PartitionState(OPTIONS)
-    state.use({SENSOR: ENTRY})
-    out = step(state, chunk([Record(NOW, (Reading(SENSOR, 95.0),))]))
+    ((_, out),) = run(new_state(), chunk([Record(NOW, (Reading(SENSOR, 95.0),))]), registry(ENTRY))
     (event,), (notification,) = out.events, out.notifications
     assert notification.event_id == event.event_id != notification.notification_id
     assert (notification.sensor, notification.severity, notification.at) == (SENSOR, event.severity, event.at)
@@ -94,41 +92,36 @@ def test_a_notification_belongs_to_its_event() -> None:
     assert event.explanation in notification.message
 
 
-def test_an_edited_range_works_at_once() -> None:
+def test_an_edited_range_works_from_its_place_on() -> None:
     """Also one that is new, or gone, or of a sensor that comes later."""
-    entries: dict[str, SensorEntry] = {}
-    state = PartitionState(OPTIONS)
-    state.use(entries)
-    records: list[Record] = []
-
-    def told(value: float, sensor: str = SENSOR) -> int:
-        records.append(Record(NOW + len(records), (Reading(sensor, value, NOW + len(records)),)))
-        return len(feed(state, records).events)
-
-    assert told(60) == 0
-    entries[SENSOR] = ENTRY
-    state.edited(SENSOR)
-    assert told(60) == 1
-    del entries[SENSOR]
-    state.edited(SENSOR)
-    assert told(1e9) == 0
-    entries[OTHER] = replace_name(ENTRY, OTHER)
-    state.edited(OTHER)
-    assert told(60, OTHER) == 1
+    other = msgspec.structs.replace(ENTRY, sensor=OTHER)
+    log = RegistryLog()
+    for offset, (sensor, entry) in enumerate(((SENSOR, ENTRY), (SENSOR, None), (OTHER, other))):
+        log.append(offset, NOW, sensor, entry)
+    records = [
+        Record(NOW - 1, (Reading(SENSOR, 60.0),)),
+        Record(NOW, edit=b"1"),
+        Record(NOW, (Reading(SENSOR, 61.0),)),
+        Record(NOW, edit=b"2"),
+        Record(NOW, (Reading(SENSOR, 1e9), Reading(OTHER, 60.0)), SENSOR),
+        Record(NOW, edit=b"3"),
+        Record(NOW, (Reading(OTHER, 60.0),), SENSOR),
+    ]
+    for cuts in (range(0), range(7)):
+        told = feed(new_state(), records, cuts, log)
+        found = [event.lineage.first_offset for made in told.events.values() for event in events(made)]
+        assert found == [2, 6]
 
 
-def replace_name(entry: SensorEntry, name: str) -> SensorEntry:
-    """The same ranges for another sensor."""
-    return msgspec.structs.replace(entry, sensor=name)
-
-
-def test_ranges_apply_to_a_state_that_is_older_than_they() -> None:
-    """As after a restore: `use` finds the sensors that are there."""
-    state = PartitionState(OPTIONS)
-    records = [Record(NOW, (Reading(SENSOR, 60.0, NOW),)), Record(NOW, (Reading(SENSOR, 61.0, NOW + 1),))]
-    assert not feed(state, records[:1]).events
-    state.use({SENSOR: ENTRY})
-    assert feed(state, records).events
+def test_a_sensor_keeps_its_severity_when_its_range_changes() -> None:
+    """Or an edit would make events of its own: the next windows lower it."""
+    log = registry(ENTRY)
+    log.append(1, NOW + 1, SENSOR, None)
+    readings = [Record(NOW + 1_000 * i, (Reading(SENSOR, 60.0, NOW + 1_000 * i),)) for i in range(12)]
+    told = feed(new_state(), [readings[0], Record(NOW + 1, edit=b"2"), *readings[1:]], log=log)
+    first, second = events(told.events[SENSOR])
+    assert (first.severity, second.severity) == (Severity.WARN, Severity.NORMAL)
+    assert second.lineage.versions["registry"] == "0"
 
 
 @pytest.mark.parametrize("cuts", [[], [30], list(range(100))])

@@ -17,7 +17,6 @@ from streamproc.core.sensors import BLOCK
 from streamproc.errors import CheckpointError
 from tests.core.oracle import (
     HERE,
-    LIMITED,
     NOW,
     OPTIONS,
     Reading,
@@ -34,9 +33,7 @@ from tests.core.oracle import (
 def resumed(taken: Snapshot) -> PartitionState:
     """The state of a snapshot, once it is found to be sound."""
     check(taken)
-    state = resume(OPTIONS, taken)
-    state.use(LIMITED)
-    return state
+    return resume(OPTIONS, taken)
 
 
 @settings(deadline=None, max_examples=60)
@@ -85,7 +82,6 @@ def test_none_is_taken_of_an_uneven_state() -> None:
     feed(state, records[:150])
     blocks = {number: [block] for number, block in encode(state, written).blocks.items()}
     state, _ = checkpoint.restore(OPTIONS, [head], blocks)
-    state.use(LIMITED)
     assert checkpoint.is_uneven(state)
     with pytest.raises(CheckpointError, match="ahead"):
         snapshot(state)

@@ -13,10 +13,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
-from streamproc.core.engine import Options, PartitionState, step
+from streamproc.core.engine import Options, PartitionState, run
+from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import Message, messages
 from streamproc.kafka.transport import gather
-from streamproc.records import DeadLetter, LateReading, PredictionRows, SensorEntry, SeverityEvent, WindowRows
+from streamproc.records import DeadLetter, LateReading, PredictionRows, SeverityEvent, WindowRows
+from streamproc.registry.view import take_in
 
 #: Those of topics.yaml.
 PARTITIONS = 4
@@ -66,7 +68,7 @@ async def reading(bootstrap: str, prefix: str, *topics: str) -> AsyncIterator[Re
     )
     await consumer.start()
     try:
-        single = ("dead-letter",)
+        single = ("dead-letter", "registry")
         places = [
             TopicPartition(prefix + topic, partition)
             for topic in topics
@@ -139,23 +141,26 @@ class Results:
         return missing
 
 
+def registry_of(records: Iterable[Any]) -> RegistryLog:
+    """The registry that these records of its topic are."""
+    log = RegistryLog()
+    take_in(log, records)
+    return log
+
+
 def expected(
-    readings: Mapping[int, Iterable[Any]],
-    topic: str,
-    lateness_ms: int = 1_000,
-    entries: Mapping[str, SensorEntry] | None = None,
+    readings: Mapping[int, Iterable[Any]], topic: str, registry: RegistryLog, lateness_ms: int = 1_000
 ) -> Results:
-    """What the pure core makes of the records of `readings`, in one step a partition."""
+    """What the pure core makes of the records of `readings`, in one chunk a partition."""
     results = Results()
     for partition, records in readings.items():
         held = list(records)
         if not held:
             continue
         state = PartitionState(Options(topic, partition, PARTITIONS, allowed_lateness_ms=lateness_ms))
-        state.use(entries or {})
-        chunk = gather(TP(topic, partition), held)
-        for message in messages(state, chunk, step(state, chunk)):
-            _take(results, message)
+        for chunk, out in run(state, gather(TP(topic, partition), held), registry):
+            for message in messages(state, chunk, out):
+                _take(results, message)
     return results
 
 
@@ -173,12 +178,19 @@ async def found(reader: Reader) -> Results:
     return results
 
 
-async def settled(
-    reader: Reader, topic: str, entries: Mapping[str, SensorEntry] | None = None
-) -> Results | None:
-    """The results on the topics if nothing is missing by now, else None; fails where something should not be there."""
-    wanted = expected(await reader.read("readings"), topic, entries=entries)
+async def settled(reader: Reader, topic: str) -> Results | None:
+    """The results on the topics if nothing is missing by now, else None; fails where something should not be there.
+
+    `reader` reads `readings`, `registry` and OUTPUTS.
+    """
+    wanted = await _possible(reader, topic)
     results = await found(reader)
-    possible = expected(await reader.read("readings"), topic, entries=entries)
+    possible = await _possible(reader, topic)
     assert not (more := possible.lacks(results)), more
     return None if results.lacks(wanted) else results
+
+
+async def _possible(reader: Reader, topic: str) -> Results:
+    """What the core makes of all records so far; of the registry it may know more than the records name."""
+    readings = await reader.read("readings")
+    return expected(readings, topic, registry_of((await reader.read("registry"))[0]))

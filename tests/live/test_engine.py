@@ -29,8 +29,8 @@ LIMITED = {"sensor-0": SensorEntry("sensor-0", critical=Range(high=60.0))}
 
 @pytest.fixture
 async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads `readings` and all that the engine makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", *OUTPUTS) as reader:
+    """Reads what the engine reads, and all that it makes."""
+    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
         yield reader
 
 
@@ -56,7 +56,7 @@ async def feed(
 
 async def until_settled(site: Site, reader: Reader) -> Results:
     """All that the core makes of `readings`, once it is all there."""
-    results = await eventually(lambda: settled(reader, f"{site.prefix}readings", LIMITED))
+    results = await eventually(lambda: settled(reader, f"{site.prefix}readings"))
     assert results
     return results
 

@@ -11,14 +11,25 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from faust.types import TP
 
 from streamproc.core.checkpoint import Snapshot, resume, snapshot
-from streamproc.core.engine import Options, step
+from streamproc.core.engine import Options, run
+from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import messages
 from streamproc.engine.snapshots import Snapshots, find
 from streamproc.kafka.transport import gather
 from streamproc.topics import apply, load, plan, prefixed
 from tests.core.oracle import HERE, NOW, Reading, Record, feed, new_state
 from tests.live.feed import signal
-from tests.live.oracle import OUTPUTS, PARTITIONS, Reader, Results, committed, expected, found, reading
+from tests.live.oracle import (
+    OUTPUTS,
+    PARTITIONS,
+    Reader,
+    Results,
+    committed,
+    expected,
+    found,
+    reading,
+    registry_of,
+)
 from tests.live.processes import Site, Stage, eventually
 from tests.live.test_engine import feed as produce
 from tests.live.test_engine import until_checkpointed
@@ -31,7 +42,7 @@ NONE = {"STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": "0"}
 @pytest.fixture
 async def reader(site: Site) -> AsyncIterator[Reader]:
     """Reads `readings` and all that the engine makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", *OUTPUTS) as reader:
+    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
         yield reader
 
 
@@ -141,7 +152,9 @@ async def until_all(site: Site, reader: Reader, held: Mapping[int, list[object]]
     """All that the core makes of the records, once it is there; `held` is what the topic held, where it holds less now."""
 
     async def complete() -> Results | None:
-        wanted = expected(held or await reader.read("readings"), f"{site.prefix}readings")
+        readings = held or await reader.read("readings")
+        registry = registry_of((await reader.read("registry"))[0])
+        wanted = expected(readings, f"{site.prefix}readings", registry)
         results = await found(reader)
         return None if results.lacks(wanted) else results
 
@@ -168,9 +181,10 @@ async def test_a_start_from_a_snapshot_gives_the_same(
         assert 0 < taken.next_offset < len(held[number])
         state = resume(Options(topic, number, PARTITIONS, allowed_lateness_ms=1_000), taken)
         rest = gather(TP(topic, number), held[number]).since(taken.next_offset)
-        for message in messages(state, rest, step(state, rest)):
-            if message.value is not None:
-                again.add(message.topic, message.value)
+        for part, out in run(state, rest, RegistryLog()):
+            for message in messages(state, part, out):
+                if message.value is not None:
+                    again.add(message.topic, message.value)
     assert len(again.windows) > 100
     assert not results.lacks(again)
 

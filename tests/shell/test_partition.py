@@ -10,6 +10,7 @@ import pytest
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState
+from streamproc.core.registry import RegistryLog
 from streamproc.engine.checkpoints import Checkpoints
 from streamproc.engine.partition import Partition
 from streamproc.errors import CheckpointError
@@ -32,6 +33,20 @@ class Refusing:
         return confirmed
 
 
+class Read:
+    """A registry that is read to its end."""
+
+    def __init__(self) -> None:
+        self.log = RegistryLog()
+
+    async def reached(self, position: int) -> bool:
+        """Whether it is as long."""
+        return self.log.position >= position
+
+    async def caught_up(self) -> None:
+        """It is."""
+
+
 async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -> None:
     """The worker ends then, and its last checkpoint must not stand for outputs that nobody has."""
     producer = Refusing(room=1)
@@ -39,6 +54,7 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
         PartitionState(Options("readings", 0, 1)),
         Checkpoints(producer, "checkpoints", 0),
         producer,
+        Read(),
         str,
     )
     bad = Chunk("readings", 0, np.arange(3), np.full(3, 1_700_000_000_000), [b"no", b"JSON", b"here"])

@@ -1,0 +1,103 @@
+"""The registry's edits in their order, so that every record can be judged by the registry as its place in the stream says.
+
+A position is an offset on the topic `registry`: the registry as of a position is made of all edits before it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from operator import attrgetter
+from typing import NamedTuple
+
+from streamproc.records import SensorEntry
+
+#: Of edits older than this beside the newest one, only each sensor's last is kept: no record that is still on `readings`
+#: (7 days), and no state that it could be replayed from (8 days), asks for the others. topics.yaml has the same bound.
+KEEP_MS = 8 * 86_400_000
+#: Edits are looked through for those to forget when they have doubled, and not while they are as few as this.
+_FEW = 10_000
+
+_offset_of = attrgetter("offset")
+
+
+class Edit(NamedTuple):
+    """One record of the topic `registry`: the entry that a sensor has from here on, None where it is taken away."""
+
+    offset: int
+    timestamp: int
+    sensor: str
+    entry: SensorEntry | None
+
+
+class RegistryLog:
+    """All edits so far; `position` is the offset that comes after them.
+
+    >>> log = RegistryLog()
+    >>> log.append(0, 1_000, "a", SensorEntry("a"))
+    >>> log.append(1, 2_000, "a", None)
+    >>> list(log.as_of(1)), list(log.as_of(2)), log.position_at(1_999)
+    (['a'], [], 1)
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._edits: list[Edit] = []
+        #: The greatest timestamp up to each edit: a broker's clock may step back, a position does not.
+        self._clocks: list[int] = []
+        self._newest: dict[str, SensorEntry] = {}
+        self._room = _FEW
+
+    def __len__(self) -> int:
+        return len(self._edits)
+
+    def append(self, offset: int, timestamp: int, sensor: str, entry: SensorEntry | None) -> None:
+        """Add the next edit; raises ValueError where its offset lies before `position`."""
+        if offset < self.position:
+            raise ValueError(f"offset {offset} lies before position {self.position}")
+        known = self._newest.get(sensor)
+        if entry is None:
+            self._newest.pop(sensor, None)
+        elif entry == known:
+            entry = known  # an import sends entries that have not changed, too: they take no room twice
+        else:
+            self._newest[sensor] = entry
+        self._edits.append(Edit(offset, timestamp, sensor, entry))
+        self._clocks.append(max(timestamp, self._clocks[-1]) if self._clocks else timestamp)
+        self.position = offset + 1
+        if len(self._edits) > self._room:
+            self._forget()
+
+    def advance(self, position: int) -> None:
+        """Take in that there is no further edit before this position: what lay there was none, or is gone."""
+        self.position = max(self.position, position)
+
+    def between(self, begin: int, end: int) -> list[Edit]:
+        """The edits from one position to another, in their order."""
+        return self._edits[self._index(begin) : self._index(end)]
+
+    def as_of(self, position: int) -> dict[str, SensorEntry]:
+        """Each sensor's entry as of a position."""
+        entries: dict[str, SensorEntry] = {}
+        for edit in self._edits[: self._index(position)]:
+            if edit.entry is None:
+                entries.pop(edit.sensor, None)
+            else:
+                entries[edit.sensor] = edit.entry
+        return entries
+
+    def position_at(self, timestamp_ms: int) -> int:
+        """The position at a time of the broker's clock, all edits of that millisecond included."""
+        index = bisect_right(self._clocks, timestamp_ms)
+        return self._edits[index].offset if index < len(self._edits) else self.position
+
+    def _index(self, position: int) -> int:
+        return bisect_left(self._edits, position, key=_offset_of)
+
+    def _forget(self) -> None:
+        """Let go of edits that were superseded KEEP_MS ago."""
+        old = self._index(self.position_at(self._clocks[-1] - KEEP_MS))
+        last = {edit.sensor: index for index, edit in enumerate(self._edits[:old])}
+        kept = [index for index in sorted(last.values()) if self._edits[index].entry is not None]
+        self._clocks = [self._clocks[index] for index in kept] + self._clocks[old:]
+        self._edits = [self._edits[index] for index in kept] + self._edits[old:]
+        self._room = max(2 * len(self._edits), _FEW)

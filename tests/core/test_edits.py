@@ -1,0 +1,161 @@
+"""Edits of the registry have their place among the records: however these are cut, read again or restored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamproc.core.checkpoint import restore
+from streamproc.core.engine import PartitionState, run
+from streamproc.core.registry import RegistryLog
+from streamproc.records import Range, SensorEntry
+from tests.core.oracle import (
+    ELSEWHERE,
+    HERE,
+    NOW,
+    OPTIONS,
+    Reading,
+    Record,
+    Told,
+    chunk,
+    cuttings,
+    edited,
+    feed,
+    new_state,
+    story,
+    streams,
+    whole,
+)
+
+SENSORS = (*HERE[:3], ELSEWHERE[0])
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> tuple[list[Record], RegistryLog]:
+    """Records, some of which name positions, right and wrong ones, and the registry as it was in the end."""
+    log, records, clock = RegistryLog(), list[Record](), NOW
+    for each in draw(streams(20)):
+        clock = max(clock, each.timestamp)
+        for _ in range(draw(st.integers(0, 2))):
+            sensor = draw(st.sampled_from(SENSORS))
+            warning = draw(st.sampled_from((None, Range(-4, 6), Range(0.5, 1.5), Range(100, 200))))
+            device = draw(st.sampled_from((None, HERE[9], ELSEWHERE[9])))
+            entry = SensorEntry(sensor, device, warning=warning, version=log.position)
+            log.append(log.position, clock, sensor, draw(st.sampled_from((entry, entry, None))))
+        records.append(each)
+        if draw(st.booleans()):
+            position = max(log.position + draw(st.sampled_from((0, 0, -1, -3, 1, 3))), 0)
+            records.append(Record(each.timestamp, edit=draw(st.sampled_from((b"%d" % position, b"", b"-1")))))
+    return records, log
+
+
+def read_until(log: RegistryLog, clock: int) -> RegistryLog:
+    """The registry as it could be read when the broker's clock showed this."""
+    read = RegistryLog()
+    for edit in log.between(0, log.position):
+        if edit.timestamp <= clock:
+            read.append(*edit)
+    return read
+
+
+@settings(deadline=None, max_examples=70)
+@given(edits(), cuttings, cuttings)
+def test_cuts_change_nothing(
+    made: tuple[list[Record], RegistryLog], cuts: list[int], others: list[int]
+) -> None:
+    """Two ways of cutting records and edits into chunks give the same bits."""
+    records, log = made
+    one, other = new_state(), new_state()
+    assert feed(one, records, cuts, log) == feed(other, records, others, log)
+    assert whole(one) == whole(other)
+
+
+@settings(deadline=None, max_examples=70)
+@given(edits(), cuttings)
+def test_what_is_read_later_changes_nothing(made: tuple[list[Record], RegistryLog], cuts: list[int]) -> None:
+    """A replay, which has all of the registry, judges as was judged with what there was at the time."""
+    records, log = made
+    live, told, at = new_state(), Told(), 0
+    for end in sorted({cut for cut in cuts if 0 < cut < len(records)} | {len(records)}):
+        clock = max(each.timestamp for each in records[:end])
+        for part, out in run(live, chunk(records[at:end], at), read_until(log, clock)):
+            told.add(live, int(part.offsets[0]), out)
+        at = end
+    again = new_state()
+    assert told == feed(again, records, log=log)
+    assert whole(live) == whole(again)
+
+
+@settings(deadline=None, max_examples=50)
+@given(edits(), st.integers(0, 30), cuttings)
+def test_restored_anywhere_it_goes_on_the_same(
+    made: tuple[list[Record], RegistryLog], at: int, cuts: list[int]
+) -> None:
+    """By the ranges and devices of the checkpoint's place, not of the registry as it is by then."""
+    records, log = made
+    state = new_state()
+    feed(state, records[:at], cuts, log)
+    snapshot = whole(state)
+    copy, _ = restore(
+        OPTIONS, [snapshot.head], {number: [block] for number, block in snapshot.blocks.items()}
+    )
+    assert feed(copy, records, cuts, log) == feed(state, records, (), log)
+    copy.dirty[:] = state.dirty[:] = True
+    assert whole(copy) == whole(state)
+
+
+def test_a_long_story_with_edits_is_the_same_in_every_cut() -> None:
+    """With events of each edited range, and sensors that come and go with their devices."""
+    records, log = edited(5, story(5, sensors=24, seconds=60))
+    one, other = new_state(), new_state()
+    told = feed(one, records, range(0, len(records), 7), log)
+    assert told == feed(other, records, [], log)
+    assert whole(one) == whole(other)
+    versions = {
+        msgspec.json.decode(event)[0]["lineage"]["versions"]["registry"]
+        for made in told.events.values()
+        for event in made
+    }
+    assert len(versions) > 20
+    assert {name for name, _ in told.windows} & set(ELSEWHERE)
+    moved = {offset for offset, _ in told.moved}
+    assert any(records[offset].readings[0].sensor in HERE for offset in moved)
+
+
+def test_a_state_begins_with_the_registry_of_its_first_record() -> None:
+    """Not with that of today: what was edited later comes at its place."""
+    log = RegistryLog()
+    log.append(3, NOW, HERE[0], SensorEntry(HERE[0], warning=Range(0, 50)))
+    log.append(4, NOW + 1, HERE[0], None)
+    state = new_state()
+    assert feed(state, [Record(NOW, (Reading(HERE[0], 60.0, NOW),))], log=log).events
+    assert state.registry_position == 4
+    late = PartitionState(replace(OPTIONS))
+    assert not feed(late, [Record(NOW + 1, (Reading(HERE[0], 60.0, NOW),))], log=log).events
+
+
+def test_a_registry_that_ends_before_the_checkpoint_is_taken_as_of_the_time() -> None:
+    """Its topic was made anew: better today's ranges than none for ever."""
+    state = new_state()
+    state.registry_position = 900
+    log = RegistryLog()
+    log.append(0, NOW, HERE[0], SensorEntry(HERE[0], warning=Range(0, 50)))
+    assert feed(state, [Record(NOW, (Reading(HERE[0], 60.0, NOW),))], log=log).events
+    assert state.registry_position == 1
+
+
+@pytest.mark.parametrize("position", [b"", b"x", b"-1", b"1.0", b"9" * 19, "٣".encode(), b"1\n"])
+def test_a_position_that_is_no_number_is_a_tick(position: bytes) -> None:
+    """Whoever wrote it: the clock moves, and nothing else."""
+    log = RegistryLog()
+    log.append(0, NOW + 1, HERE[0], None)
+    state = new_state()
+    records = [Record(NOW, (Reading(HERE[0], 1.0, NOW),)), Record(NOW + 60_000, edit=position)]
+    told = feed(state, records, log=log)
+    assert len(told.windows[HERE[0], 1_000]) == 1
+    assert not told.rejected
+    assert (state.registry_position, state.watermarks.clock) == (0, NOW + 60_000)

@@ -1,0 +1,86 @@
+"""The registry's log: what it says of each position and time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamproc.core.registry import KEEP_MS, Edit, RegistryLog
+from streamproc.records import SensorEntry
+
+edits = st.lists(
+    st.tuples(
+        st.integers(1, 3),
+        st.sampled_from((0, 0, 1, 50, -20, KEEP_MS // 2)),
+        st.sampled_from("abc"),
+        st.sampled_from((None, "V", "W")),
+    ),
+    max_size=30,
+)
+
+
+def made(plan: list[tuple[int, int, str, str | None]]) -> tuple[RegistryLog, list[Edit]]:
+    """A log, and its edits: each so many offsets and milliseconds after the one before."""
+    log, plain, offset, timestamp = RegistryLog(), list[Edit](), -1, 1_000
+    for gap, later, sensor, unit in plan:
+        offset, timestamp = offset + gap, timestamp + later
+        entry = None if unit is None else SensorEntry(sensor, unit=unit)
+        log.append(offset, timestamp, sensor, entry)
+        plain.append(Edit(offset, timestamp, sensor, entry))
+    return log, plain
+
+
+@given(edits, st.integers(0, 70), st.integers(0, 70))
+def test_positions_are_offsets(plan: list[tuple[int, int, str, str | None]], begin: int, end: int) -> None:
+    """An edit counts from the position after it on; edits between two positions lead from one to the other."""
+    log, plain = made(plan)
+    assert log.position == (plain[-1].offset + 1 if plain else 0)
+    assert log.between(begin, end) == [edit for edit in plain if begin <= edit.offset < end]
+    wanted = {edit.sensor: edit.entry for edit in plain if edit.offset < end}
+    assert log.as_of(end) == {sensor: entry for sensor, entry in wanted.items() if entry is not None}
+
+
+@given(edits, st.integers(900, 3_000))
+def test_a_times_position_never_changes(plan: list[tuple[int, int, str, str | None]], at: int) -> None:
+    """It is that of the first later edit, however many come after, and whether or not the broker's clock steps back."""
+    log, plain = made(plan)
+    later = [edit.offset for edit in plain if edit.timestamp > at]
+    assert log.position_at(at) == (later[0] if later else log.position)
+
+
+def test_old_edits_are_forgotten_and_change_nothing() -> None:
+    """Superseded longer than KEEP_MS ago: positions since then say what they said, and the log stays short."""
+    log, whole = RegistryLog(), list[Edit]()
+    for offset in range(45_000):
+        sensor, timestamp = f"s{offset % 3}", offset * KEEP_MS // 5_000
+        entry = None if offset % 7 == 0 else SensorEntry(sensor, version=offset)
+        log.append(offset, timestamp, sensor, entry)
+        whole.append(Edit(offset, timestamp, sensor, entry))
+        assert len(log) <= 20_000
+    for position in range(len(whole) - 4_999, len(whole) + 1, 7):
+        wanted = {edit.sensor: edit.entry for edit in whole[position - 30 : position]}
+        assert log.as_of(position) == {name: entry for name, entry in wanted.items() if entry is not None}
+        assert log.position_at(whole[position - 1].timestamp) == position
+    assert len(log) < len(whole) / 2
+
+
+def test_an_offset_comes_once() -> None:
+    """What comes again is of another topic."""
+    log = RegistryLog()
+    log.append(5, 0, "a", SensorEntry("a"))
+    with pytest.raises(ValueError, match="before position 6"):
+        log.append(5, 0, "a", None)
+    log.advance(9)
+    log.advance(3)
+    assert log.position == 9
+    assert log.position_at(10**15) == 9
+
+
+def test_what_is_imported_again_takes_no_room_twice() -> None:
+    """Equal entries are one object."""
+    log = RegistryLog()
+    for offset in range(2):
+        log.append(offset, 0, "a", SensorEntry("a"))
+    first, second = log.between(0, 2)
+    assert first.entry is second.entry

@@ -67,8 +67,8 @@ class Snapshots:
         self.bytes = 0
         #: Whether it is known when the last one was taken.
         self.looked_back = False
-        #: The offset that the last one reached, and when (monotonic) the next one is due.
-        self._reached, self._due_at = -1, 0.0
+        #: The offset that the last one reached, and when (monotonic) the next one is due. Of no record none is taken.
+        self._reached, self._due_at = 0, 0.0
 
     async def look_back(self, bootstrap: str, readings: str, interval_s: float) -> None:
         """Find out when the last one was taken, by whichever owner.

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import TopicAlreadyExistsError
 from msgspec.structs import replace
 
+from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.records import Range, SensorEntry
 from streamproc.registry import Registry, put
 from streamproc.store.sqlite import SqliteStore
+from tests.live.conftest import delete_topics
+from tests.live.processes import eventually
 
 #: Longest that a test waits for what it expects; mostly it comes within a second.
 TIMEOUT_S = 30
@@ -94,6 +98,55 @@ async def test_an_edit_reaches_those_who_follow(
     assert edited.version == 2
     assert seen.changes == [("a", first[0]), ("b", first[1]), ("a", edited), ("b", None)]
     assert view.entries == {"a": edited}
+    await view.stop()
+
+
+async def test_positions_are_waited_for(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """One that is there is reached, one beyond the end is not; what is no entry has a position as well."""
+    topic = f"{topic_prefix}registry"
+    await create(bootstrap, topic)
+    view = await asyncio.wait_for(Registry(bootstrap, topic).start(), TIMEOUT_S)
+    assert await asyncio.wait_for(view.reached(0), TIMEOUT_S)
+    assert not await asyncio.wait_for(view.reached(1), TIMEOUT_S)
+    for _ in range(3):
+        await put(store, producer, [SensorEntry("a"), SensorEntry("b")], topic)
+        await producer.send_and_wait(topic, key=b"wrong", value=b"{")
+        await asyncio.wait_for(view.caught_up(), TIMEOUT_S)
+        assert view.log.as_of(view.log.position) == view.entries
+    assert view.log.position == 9
+    assert await asyncio.wait_for(view.reached(9), TIMEOUT_S)
+    assert not await asyncio.wait_for(view.reached(10), TIMEOUT_S)
+    await view.stop()
+    with pytest.raises(KafkaUnavailable):
+        await view.reached(10)
+
+
+async def test_a_topic_made_anew_is_read_anew(
+    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+) -> None:
+    """Its positions begin again: a log that went on with the old ones would have edits at places that are not theirs."""
+    topic = f"{topic_prefix}registry"
+    await create(bootstrap, topic)
+    seen = Seen()
+    await put(store, producer, [SensorEntry("a"), SensorEntry("b"), SensorEntry("c")], topic)
+    view = await asyncio.wait_for(Registry(bootstrap, topic, seen).start(), TIMEOUT_S)
+    assert view.log.position == 3
+    await delete_topics(bootstrap, topic)
+
+    async def made() -> bool:
+        try:
+            await create(bootstrap, topic)
+        except TopicAlreadyExistsError:  # its deletion takes a moment
+            return False
+        return True
+
+    await eventually(made)
+    (kept,) = await put(store, producer, [SensorEntry("d")], topic)
+    await seen.wait_for(3 + 4)
+    assert view.entries == {"d": kept}
+    assert view.log.position == 1
     await view.stop()
 
 

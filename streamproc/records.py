@@ -20,6 +20,9 @@ class Severity(IntEnum):
     CRITICAL = 2
 
 
+#: Sizes of the windows that the engine makes.
+WINDOW_SIZES_MS = (1_000, 5_000, 10_000)
+
 Cause = Literal[
     "critical_range", "warning_range", "level", "difference", "spread", "stuck", "trend", "recovered"
 ]

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamproc.errors import SettingsError
+from streamproc.records import WINDOW_SIZES_MS
 
 PREFIX = "STREAMPROC_"
 
@@ -150,6 +151,12 @@ class Settings(BaseSettings):
         description="How long the sink waits for a batch to fill.",
     )
 
+    sink_windows: str = Field(
+        ",".join(str(size // 1000) for size in WINDOW_SIZES_MS),
+        alias="STREAMPROC_SINK_WINDOWS",
+        description="Sizes of the windows that the sink stores, in seconds; `none` stores none.",
+    )
+
     body_limit_bytes: int = Field(
         1_048_576,
         ge=1_024,
@@ -191,6 +198,20 @@ class Settings(BaseSettings):
         description="How long the gateway waits for Kafka before it answers 503.",
     )
 
+    @field_validator("sink_windows")
+    @classmethod
+    def _sizes_exist(cls, text: str) -> str:
+        known = [str(size // 1000) for size in WINDOW_SIZES_MS]
+        if unknown := [word for word in _words(text) if word not in known]:
+            told = ", ".join(f"'{word}'" for word in unknown)
+            raise ValueError(f"no such size: {told}; there are {','.join(known)}, or none")
+        return text
+
+    @property
+    def sink_window_sizes_ms(self) -> frozenset[int]:
+        """The sizes of the windows that the sink stores."""
+        return frozenset(int(word) * 1000 for word in _words(self.sink_windows))
+
     @property
     def database_path(self) -> Path:
         """The SQLite file in use."""
@@ -229,6 +250,10 @@ def load(**overrides: object) -> Settings:
     if faults:
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _words(sizes: str) -> list[str]:
+    return [] if sizes.strip() == "none" else [word.strip() for word in sizes.split(",")]
 
 
 def _from_environment() -> dict[str, object]:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamproc.records import WINDOW_SIZES_MS
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 BASE_MS = 1_000
-SIZES_MS = (BASE_MS, 5_000, 10_000)
+SIZES_MS = WINDOW_SIZES_MS
 
 #: Before every time; far enough from the end of int64 that a lateness can be taken off.
 NEVER = -(2**62)

@@ -1,1 +1,1 @@
-"""Readings, predictions, events and notifications from their topics into the database, exactly once."""
+"""Readings, windows, predictions, events and notifications from their topics into the database, exactly once."""

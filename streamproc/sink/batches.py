@@ -19,6 +19,7 @@ from streamproc.store.protocol import (
     Place,
     PredictionColumns,
     ReadingColumns,
+    WindowColumns,
     join,
     take,
 )
@@ -82,6 +83,7 @@ def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None])
         join([part for part in rows if isinstance(part, PredictionColumns)] or [PredictionColumns()]),
         join([part for part in rows if isinstance(part, EventColumns)] or [EventColumns()]),
         join([part for part in rows if isinstance(part, NotificationColumns)] or [NotificationColumns()]),
+        join([part for part in rows if isinstance(part, WindowColumns)] or [WindowColumns()]),
     )
 
 

@@ -6,6 +6,10 @@ from prometheus_client import Counter, Histogram
 
 ROWS = Counter("streamproc_sink_rows", "Rows written that were not there before.", ["table"])
 KNOWN = Counter("streamproc_sink_known_rows", "Rows that were there already: a retry, or read again.")
+SKIPPED = Counter(
+    "streamproc_sink_skipped_windows",
+    "Messages of windows of a size that is not stored (STREAMPROC_SINK_WINDOWS).",
+)
 REFUSED = Counter("streamproc_sink_refused_rows", "Rows that the database does not take: dead letters.")
 LETTERS = Counter("streamproc_sink_dead_letters", "Records sent to the dead-letter topic by the sink.")
 RETRIES = Counter("streamproc_sink_retries", "Calls of the database that were tried again.", ["reason"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,7 +15,14 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
 from streamproc.core.letters import letter
-from streamproc.records import DeadLetter, Notification, PredictionRows, SeverityEvent
+from streamproc.records import (
+    WINDOW_SIZES_MS,
+    DeadLetter,
+    Notification,
+    PredictionRows,
+    SeverityEvent,
+    WindowRows,
+)
 from streamproc.store.protocol import (
     Columns,
     EventColumns,
@@ -23,6 +31,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    WindowColumns,
     join,
 )
 from streamproc.store.stamps import LAST_MS
@@ -31,19 +40,23 @@ from streamproc.store.stamps import LAST_MS
 _NAMES = 1_000_000
 #: The version of records that this program reads.
 _VERSION = 1
+#: Counts and offsets are 64-bit integers, here and in databases.
+_LAST_INT = 2**63 - 1
 
 _predictions = msgspec.json.Decoder(PredictionRows).decode
+_windows = msgspec.json.Decoder(WindowRows).decode
 _event = msgspec.json.Decoder(SeverityEvent).decode
 _notification = msgspec.json.Decoder(Notification).decode
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows of one chunk, of one table, and what was wrong with others of its records."""
+    """The rows of one chunk, of one table, and what was wrong with others of its records; `skipped` were not wanted."""
 
     chunk: Chunk
     rows: Columns
     letters: list[DeadLetter]
+    skipped: int = 0
 
 
 class _Names(dict[str, Any]):
@@ -64,13 +77,15 @@ class Decoder:
     """Makes rows of the records of the sink's topics.
 
     `allowed_skew_ms` is the engine's, so that both accept the same readings. Which of them are malformed,
-    the engine tells; the sink leaves them out without a word.
+    the engine tells; the sink leaves them out without a word. Of windows, those of the sizes `window_sizes_ms` are rows.
     """
 
-    TOPICS = ("readings", "predictions", "events", "notifications")
+    TOPICS = ("readings", "predictions", "events", "notifications", "windows")
 
-    def __init__(self, allowed_skew_ms: int, prefix: str = "") -> None:
-        self._allowed_skew_ms, self._prefix = allowed_skew_ms, prefix
+    def __init__(
+        self, allowed_skew_ms: int, prefix: str = "", window_sizes_ms: Collection[int] = WINDOW_SIZES_MS
+    ) -> None:
+        self._allowed_skew_ms, self._prefix, self._sizes_ms = allowed_skew_ms, prefix, window_sizes_ms
         self._keys, self._seeds = _Names(str.lower), _Names(lambda name: seed(name.lower()))
 
     def piece(self, chunk: Chunk) -> Piece:
@@ -84,6 +99,8 @@ class Decoder:
                 return _decoded(chunk, _event_row, EventColumns())
             case "notifications":
                 return _decoded(chunk, _notification_row, NotificationColumns())
+            case "windows":
+                return _decoded(chunk, partial(_window_rows, self._sizes_ms), WindowColumns())
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
     def _readings(self, chunk: Chunk) -> ReadingColumns:
@@ -108,8 +125,8 @@ class _MalformedError(ValueError):
 
 
 def _decoded(chunk: Chunk, row: Callable[[Chunk, int, bytes], Any], none: Any) -> Piece:
-    """Each record by itself: one that is wrong costs only itself."""
-    parts, letters = [], []
+    """Each record by itself: one that is wrong costs only itself. `row` gives None for one that is not wanted."""
+    parts, letters, skipped = [], [], 0
     for index, value in enumerate(chunk.values):
         if chunk.is_control(index):
             continue
@@ -117,18 +134,22 @@ def _decoded(chunk: Chunk, row: Callable[[Chunk, int, bytes], Any], none: Any) -
             letters.append(letter("sink", chunk, index, "the record has no value"))
             continue
         try:
-            parts.append(row(chunk, index, value))
+            made = row(chunk, index, value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _MalformedError) as error:
             letters.append(letter("sink", chunk, index, str(error)))
-    return Piece(chunk, join(parts) if parts else none, letters)
+            continue
+        if made is None:
+            skipped += 1
+        else:
+            parts.append(made)
+    return Piece(chunk, join(parts) if parts else none, letters, skipped)
 
 
 def _prediction_rows(chunk: Chunk, index: int, value: bytes) -> PredictionColumns:
     rows = _predictions(value)
     _check_version(rows.version)
     columns = astuple(rows)[1:-1]
-    if len({len(column) for column in columns}) > 1:
-        raise _MalformedError("the columns are not of one length")
+    _check_lengths(columns)
     made_at, target = _stamps(rows.made_at), _stamps(rows.target)
     value_, lower, upper = np.array(rows.value), np.array(rows.lower), np.array(rows.upper)
     return PredictionColumns(
@@ -144,6 +165,42 @@ def _prediction_rows(chunk: Chunk, index: int, value: bytes) -> PredictionColumn
         is_anomaly=np.array(rows.is_anomaly, dtype=np.bool_),
         partition=np.full(len(rows.sensor), chunk.partition, dtype=np.int64),
         offset=np.full(len(rows.sensor), chunk.offsets[index], dtype=np.int64),
+    )
+
+
+class _Size(msgspec.Struct):
+    """What tells at a tenth of the cost whether a message of windows is wanted."""
+
+    size_ms: int
+
+
+_size = msgspec.json.Decoder(_Size).decode
+
+
+def _window_rows(sizes_ms: Collection[int], chunk: Chunk, index: int, value: bytes) -> WindowColumns | None:
+    if _size(value).size_ms not in sizes_ms:
+        return None
+    rows = _windows(value)
+    _check_version(rows.version)
+    _check_lengths(astuple(rows)[3:-1])
+    many = len(rows.sensor)
+    return WindowColumns(
+        sensor=[sensor.lower() for sensor in rows.sensor],
+        size_ms=np.full(many, rows.size_ms, dtype=np.int64),
+        start=_stamps(rows.start),
+        count=_counts(rows.count),
+        mean=np.array(rows.mean),
+        min=np.array(rows.min),
+        max=np.array(rows.max),
+        deviation=np.array(rows.deviation),
+        first=np.array(rows.first),
+        last=np.array(rows.last),
+        trend=np.array(rows.trend),
+        first_offset=_counts(rows.first_offset),
+        last_offset=_counts(rows.last_offset),
+        source_partition=_counts([rows.partition]).repeat(many),
+        partition=np.full(many, chunk.partition, dtype=np.int64),
+        offset=np.full(many, chunk.offsets[index], dtype=np.int64),
     )
 
 
@@ -167,6 +224,17 @@ def _notification_row(chunk: Chunk, index: int, value: bytes) -> NotificationCol
 def _check_version(version: int) -> None:
     if version != _VERSION:
         raise _MalformedError(f"version {version} is not known here")
+
+
+def _check_lengths(columns: Iterable[Sized]) -> None:
+    if len({len(column) for column in columns}) > 1:
+        raise _MalformedError("the columns are not of one length")
+
+
+def _counts(numbers: list[int]) -> Ints:
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= _LAST_INT:
+        raise _MalformedError("a count, an offset or a partition is not between 0 and 2^63")
+    return np.array(numbers, dtype=np.int64)
 
 
 def _stamps(ms: list[int]) -> Ints:

@@ -49,7 +49,9 @@ class Writer:
         self._store, self._dead_letters, self._pause = store, dead_letters, pause
         self._limit = settings.sink_batch_rows
         self._group = settings.group("sink")
-        self._decoder = Decoder(settings.allowed_skew_ms, settings.topic_prefix)
+        self._decoder = Decoder(
+            settings.allowed_skew_ms, settings.topic_prefix, settings.sink_window_sizes_ms
+        )
         self._standing: dict[Place, int | None] = {}
         self._turn = asyncio.Lock()
 
@@ -91,7 +93,9 @@ class Writer:
             fresh = chunk.since(following[place])
             if len(fresh):
                 following[place] = fresh.next_offset
-                yield from split(self._decoder.piece(fresh), self._limit)
+                piece = self._decoder.piece(fresh)
+                metrics.SKIPPED.inc(piece.skipped)
+                yield from split(piece, self._limit)
 
     async def _write(self, pieces: list[Piece]) -> None:
         """One transaction; dead letters go out before it, so that no offset passes a record not kept."""

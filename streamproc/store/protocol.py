@@ -94,7 +94,36 @@ class NotificationColumns:
         return len(self.sensor)
 
 
-Columns = ReadingColumns | PredictionColumns | EventColumns | NotificationColumns
+@dataclass(frozen=True, slots=True)
+class WindowColumns:
+    """Rows for `sensor_windows`, columns of shape (n,); (`sensor`, `size_ms`, `start`) identifies each.
+
+    `source_partition`, `first_offset` and `last_offset` are the records of `readings` that a window was made of;
+    `partition` and `offset` the record that the row came in.
+    """
+
+    sensor: list[str] = field(default_factory=list)
+    size_ms: Ints = field(default_factory=_ints)
+    start: Ints = field(default_factory=_ints)
+    count: Ints = field(default_factory=_ints)
+    mean: Floats = field(default_factory=_floats)
+    min: Floats = field(default_factory=_floats)
+    max: Floats = field(default_factory=_floats)
+    deviation: Floats = field(default_factory=_floats)
+    first: Floats = field(default_factory=_floats)
+    last: Floats = field(default_factory=_floats)
+    trend: Floats = field(default_factory=_floats)
+    first_offset: Ints = field(default_factory=_ints)
+    last_offset: Ints = field(default_factory=_ints)
+    source_partition: Ints = field(default_factory=_ints)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+Columns = ReadingColumns | PredictionColumns | EventColumns | NotificationColumns | WindowColumns
 C = TypeVar("C", bound=Columns)
 
 
@@ -133,19 +162,20 @@ class Batch:
     predictions: PredictionColumns = field(default_factory=PredictionColumns)
     events: EventColumns = field(default_factory=EventColumns)
     notifications: NotificationColumns = field(default_factory=NotificationColumns)
+    windows: WindowColumns = field(default_factory=WindowColumns)
 
     def __len__(self) -> int:
         return sum(len(table) for table in self.tables())
 
-    def tables(self) -> tuple[ReadingColumns, PredictionColumns, EventColumns, NotificationColumns]:
+    def tables(self) -> tuple[Columns, ...]:
         """The rows by table; counted through in this order, row i of the batch is one of them."""
-        return self.readings, self.predictions, self.events, self.notifications
+        return self.readings, self.predictions, self.events, self.notifications, self.windows
 
     def take(self, at: NDArray[np.intp]) -> Batch:
         """The batch with only the rows at these indexes, ascending, and the same offsets."""
         ends = np.cumsum([0, *(len(table) for table in self.tables())])
         cuts = np.searchsorted(at, ends)
-        r, p, e, n = (at[a:b] - end for a, b, end in zip(cuts, cuts[1:], ends, strict=False))
+        r, p, e, n, w = (at[a:b] - end for a, b, end in zip(cuts, cuts[1:], ends, strict=False))
         return Batch(
             self.group,
             self.offsets,
@@ -153,6 +183,7 @@ class Batch:
             take(self.predictions, p),
             take(self.events, e),
             take(self.notifications, n),
+            take(self.windows, w),
         )
 
 
@@ -164,6 +195,7 @@ class Written:
     predictions: int = 0
     events: int = 0
     notifications: int = 0
+    windows: int = 0
 
 
 class Store(Protocol):

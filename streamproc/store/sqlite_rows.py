@@ -21,6 +21,7 @@ from streamproc.store.protocol import (
     Place,
     PredictionColumns,
     ReadingColumns,
+    WindowColumns,
     Written,
 )
 from streamproc.store.sqlite_sensors import Sensors
@@ -52,6 +53,11 @@ _ONCE_NOTIFICATION = (
     "INSERT INTO alert_notifications (notification_id, source, source_event_id, sensor_id, severity, title,"
     " message, created_at) VALUES (?, 'ml_event', ?, ?, ?, ?, ?, ?) ON CONFLICT (notification_id) DO NOTHING"
 )
+INSERT_WINDOW = (
+    "INSERT INTO sensor_windows (sensor_id, size_ms, window_start, count, mean, min, max, deviation, first, last,"
+    " trend, first_offset, last_offset, kafka_partition) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ONCE_WINDOW = f"{INSERT_WINDOW} ON CONFLICT (window_start, size_ms, sensor_id) DO NOTHING"
 
 
 def offsets(connection: sqlite3.Connection, group: str) -> dict[Place, int]:
@@ -87,6 +93,7 @@ def write(connection: sqlite3.Connection, batch: Batch, sensors: Sensors, models
         predictions=_predictions(connection, batch.predictions, ids, models),
         events=_events(connection, batch.events, ids),
         notifications=_notifications(connection, batch.notifications, ids),
+        windows=_windows(connection, batch.windows, ids),
     )
 
 
@@ -183,3 +190,29 @@ def _notifications(connection: sqlite3.Connection, rows: NotificationColumns, id
         for row, sensor, stamp in zip(rows.notification, rows.sensor, stamps, strict=True)
     )
     return connection.executemany(_ONCE_NOTIFICATION, parameters).rowcount
+
+
+def window_columns(rows: WindowColumns, ids: dict[str, int]) -> tuple[list[Any], ...]:
+    """The parameters of INSERT_WINDOW, as columns."""
+    return (
+        list(map(ids.__getitem__, rows.sensor)),
+        rows.size_ms.tolist(),
+        iso(rows.start),
+        rows.count.tolist(),
+        rows.mean.tolist(),
+        rows.min.tolist(),
+        rows.max.tolist(),
+        rows.deviation.tolist(),
+        rows.first.tolist(),
+        rows.last.tolist(),
+        rows.trend.tolist(),
+        rows.first_offset.tolist(),
+        rows.last_offset.tolist(),
+        rows.source_partition.tolist(),
+    )
+
+
+def _windows(connection: sqlite3.Connection, rows: WindowColumns, ids: dict[str, int]) -> int:
+    if not len(rows):
+        return 0
+    return connection.executemany(_ONCE_WINDOW, zip(*window_columns(rows, ids), strict=True)).rowcount

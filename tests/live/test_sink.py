@@ -12,6 +12,7 @@ from datetime import datetime
 from time import time
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
@@ -21,13 +22,19 @@ from streamproc.core.engine import Options, PartitionState, step
 from streamproc.core.routing import home
 from streamproc.engine.outputs import messages
 from streamproc.kafka.transport import gather
+from streamproc.records import WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.processes import Site, eventually
 
-TOPICS = ("readings", "predictions", "events", "notifications")
+TOPICS = ("readings", "windows", "predictions", "events", "notifications")
 TABLES = {
     "readings": "SELECT uuid, value, device_timestamp FROM sensor_readings JOIN sensors s ON s.id = sensor_id",
+    "windows": (
+        "SELECT uuid, size_ms, unixepoch(window_start) * 1000, count, mean, min, max,"
+        " deviation, first, last, trend, first_offset, last_offset"
+        " FROM sensor_windows JOIN sensors s ON s.id = sensor_id"
+    ),
     "predictions": "SELECT uuid, predicted_value, lower, upper FROM predictions JOIN sensors s ON s.id = sensor_id",
     "events": "SELECT event_id FROM ml_events",
     "notifications": "SELECT notification_id FROM alert_notifications",
@@ -70,6 +77,11 @@ async def wanted(reader: Reader) -> Rows:
         told = json.loads(value)
         stamp = round(told["ts"] * 1000)
         rows["readings"].add((told["readings"][0]["sensor_uuid"], told["readings"][0]["value"], stamp))
+    for value in await reader.values("windows"):
+        made = msgspec.json.decode(value, type=WindowRows)
+        sensors, *columns = msgspec.structs.astuple(made)[3:-1]
+        sizes = [made.size_ms] * len(sensors)
+        rows["windows"] |= set(zip(sensors, sizes, *columns, strict=True))
     for value in await reader.values("predictions"):
         told = json.loads(value)
         rows["predictions"] |= set(

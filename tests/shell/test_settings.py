@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamproc.cli.reference import settings_now, settings_table
+from streamproc.core.windows import SIZES_MS
 from streamproc.errors import SettingsError
 from streamproc.settings import PREFIX, Settings, load
 
@@ -49,6 +50,17 @@ def test_all_faults_are_told_at_once() -> None:
     for name in ("KAFKA_PORT", "STREAMPROC_LANGUAGE", "STREAMPROC_LOGLEVEL: no such setting", "GATEWAY_PORT"):
         assert name in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_sizes_of_windows_are_those_that_there_are() -> None:
+    """Others are told by name; `none` is none, and spaces do not matter."""
+    assert load().sink_window_sizes_ms == set(SIZES_MS)
+    assert load(sink_windows="10, 1").sink_window_sizes_ms == {1_000, 10_000}
+    assert load(sink_windows="none").sink_window_sizes_ms == frozenset()
+    with pytest.raises(
+        SettingsError, match=r"STREAMPROC_SINK_WINDOWS: .*no such size: '2', ''; there are 1,5,10"
+    ):
+        load(sink_windows="1,2,")
 
 
 def test_settings_are_read_from_the_environment() -> None:

@@ -16,13 +16,22 @@ from streamproc.core.chunk import MOVED, TICK, Chunk
 from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
 from streamproc.core.letters import PAYLOAD_LIMIT, letter
-from streamproc.records import PredictionRows, Severity
+from streamproc.records import PredictionRows, Severity, WindowRows
 from streamproc.sink.batches import Refusals, batch, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
-from streamproc.store.protocol import Columns, EventColumns, PredictionColumns, ReadingColumns, join
+from streamproc.store.protocol import (
+    Columns,
+    EventColumns,
+    PredictionColumns,
+    ReadingColumns,
+    WindowColumns,
+    join,
+)
 from tests.store.builders import START, chunk, event, ints, notification, packet, single
 
 SKEW_MS = 60_000
+#: The columns of WindowRows, but for the sensor.
+COLUMNS = tuple(field.name for field in msgspec.structs.fields(WindowRows))[4:-1]
 
 names = st.sampled_from(["a", "B", "sensor-ñ", "7"])
 values = st.floats(-1e6, 1e6)
@@ -173,6 +182,83 @@ def test_predictions() -> None:
     assert piece.rows.is_anomaly.tolist() == [False, True] * 2
 
 
+def window_value(**changed: object) -> bytes:
+    """A record of two windows of 1 s."""
+    rows = WindowRows(
+        size_ms=1_000,
+        topic="readings",
+        partition=0,
+        sensor=["A", "b"],
+        start=[START, START + 1_000],
+        count=[3, 4],
+        mean=[1.5, 0.1 + 0.2],
+        min=[1.0, -2.5],
+        max=[2.0, 1e100],
+        deviation=[0.5, 5e-324],
+        first=[1.25, 7.0],
+        last=[1.75, -0.0],
+        trend=[0.125, -8.0],
+        first_offset=[7, 8],
+        last_offset=[2**63 - 1, 9],
+    )
+    return json.dumps({**msgspec.to_builtins(rows), **changed}).encode()
+
+
+def test_windows() -> None:
+    """A record's columns are rows under lower-case names, each number as it was."""
+    piece = Decoder(SKEW_MS).piece(chunk([window_value(), window_value(size_ms=5_000)], topic="windows"))
+    rows = piece.rows
+    assert isinstance(rows, WindowColumns)
+    assert rows.sensor == ["a", "b"] * 2
+    assert rows.size_ms.tolist() == [1_000] * 2 + [5_000] * 2
+    told = msgspec.json.decode(window_value(), type=WindowRows)
+    for name in (
+        "start",
+        "count",
+        "mean",
+        "min",
+        "max",
+        "deviation",
+        "first",
+        "last",
+        "trend",
+        "first_offset",
+        "last_offset",
+    ):
+        assert list(map(repr, getattr(rows, name).tolist())) == list(map(repr, getattr(told, name) * 2))
+    assert (rows.partition.tolist(), rows.offset.tolist()) == ([0] * 4, [0, 0, 1, 1])
+
+
+@given(st.lists(st.integers(1, 9), max_size=5), st.lists(st.integers(1, 5), max_size=30), st.integers(1, 12))
+def test_messages_of_windows_are_not_split(skipped: list[int], sizes: list[int], limit: int) -> None:
+    """No more rows than the limit but in a message that has more by itself; those of other sizes are in a piece, too."""
+    values = [window_value(**dict.fromkeys(COLUMNS, [1] * n), sensor=["a"] * n) for n in sizes]
+    for at in skipped:
+        values.insert(at, window_value(size_ms=60_000))
+    piece = Decoder(SKEW_MS).piece(chunk(values, topic="windows")) if values else None
+    parts = list(split(piece, limit)) if piece else []
+    assert sum(len(part.rows) for part in parts) == sum(sizes)
+    assert [offset for part in parts for offset in part.chunk.offsets.tolist()] == list(range(len(values)))
+    for part in parts:
+        offsets = set(part.rows.offset.tolist())
+        assert len(part.rows) <= limit or len(offsets) == 1
+        assert offsets <= set(part.chunk.offsets.tolist())
+
+
+def test_windows_of_other_sizes_are_passed_over() -> None:
+    """They are no rows and no fault, but counted; their offsets are passed."""
+    values = [
+        window_value(),
+        window_value(size_ms=5_000),
+        window_value(size_ms=60_000),
+        window_value(size_ms=-1),
+    ]
+    piece = Decoder(SKEW_MS, window_sizes_ms={5_000}).piece(chunk(values, topic="windows"))
+    assert (piece.rows.offset.tolist(), piece.skipped, piece.letters) == ([1, 1], 3, [])
+    assert batch("sink", [piece], {("windows", 0): None}).offsets == {("windows", 0): (None, 4)}
+    assert len(Decoder(SKEW_MS, window_sizes_ms=()).piece(chunk(values, topic="windows")).rows) == 0
+
+
 @pytest.mark.parametrize(
     ("topic", "value", "reason"),
     [
@@ -181,6 +267,21 @@ def test_predictions() -> None:
         ("predictions", prediction_value(made_at=[-1, 0]), "not between 1970 and 9999"),
         ("predictions", prediction_value(version=2), "version 2 is not known"),
         ("predictions", prediction_value(value=[None, 1.0]), "Expected `float`, got `null`"),
+        ("windows", b"{}", "missing required field `size_ms`"),
+        ("windows", b"[1]", "Expected `object`, got `array`"),
+        ("windows", b'{"size_ms": 1000}', "missing required field"),
+        ("windows", None, "no value"),
+        ("windows", b"\xff" * 9, "malformed"),
+        ("windows", window_value(count=[1]), "not of one length"),
+        ("windows", window_value(start=[0, 10**18]), "not between 1970 and 9999"),
+        ("windows", window_value(count=[1, 2**63]), "not between 0 and 2^63"),
+        ("windows", window_value(last_offset=[10**30, 1]), "not between 0 and 2^63"),
+        ("windows", window_value(first_offset=[-1, 1]), "not between 0 and 2^63"),
+        ("windows", window_value(partition=-1), "not between 0 and 2^63"),
+        ("windows", window_value(version=2), "version 2 is not known"),
+        ("windows", window_value(trend=[None, 1.0]), "Expected `float`, got `null`"),
+        ("windows", window_value(sensor=[1, 2]), "Expected `str`, got `int`"),
+        ("windows", window_value(more=1), "unknown field"),
         ("events", b"{", "truncated"),
         ("events", None, "no value"),
         ("events", b"\xff\x00", "malformed"),
@@ -191,6 +292,7 @@ def test_a_record_not_understood_costs_only_itself(topic: str, value: bytes | No
     """It is a dead letter with its place and value; its neighbours are rows."""
     good = {
         "predictions": prediction_value(),
+        "windows": window_value(),
         "events": msgspec.json.encode(event("A", Severity.WARN, Severity.NORMAL)),
         "notifications": msgspec.json.encode(notification("A")),
     }[topic]

@@ -19,6 +19,7 @@ from streamproc.settings import Settings
 from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
+from tests.shell.test_sink_rows import window_value
 from tests.store.builders import GROUP, PLACE, START, chunk, event, ints, notification, packet, single
 
 COUNT = "SELECT count(*) FROM sensor_readings"
@@ -93,19 +94,49 @@ async def test_all_topics_into_their_tables(bench: Bench) -> None:
             chunk([packet("D", "A", [1.0, 2.0], ts=START / 1000)]),
             chunk([msgspec.json.encode(happened)], topic="events"),
             chunk([msgspec.json.encode(told)], topic="notifications"),
+            chunk([window_value(sensor=["A", "a"])], topic="windows"),
         ]
     )
     query = (
         "SELECT s.uuid, d.uuid FROM {} t JOIN sensors s ON s.id = t.sensor_id"
         " JOIN devices d ON d.id = s.device_id"
     )
-    for table, count in (("sensor_readings", 2), ("ml_events", 1), ("alert_notifications", 1)):
+    for table, count in (
+        ("sensor_readings", 2),
+        ("ml_events", 1),
+        ("alert_notifications", 1),
+        ("sensor_windows", 2),
+    ):
         assert bench.rows(query.format(table)) == [("a", "d")] * count
     assert bench.rows("SELECT topic, next_offset FROM stream_offsets ORDER BY topic") == [
         ("events", 1),
         ("notifications", 1),
         ("readings", 1),
+        ("windows", 1),
     ]
+
+
+async def test_windows_of_sizes_not_wanted_are_passed(bench: Bench) -> None:
+    """They leave no row and no dead letter, and their offsets are behind; those before and after are rows."""
+    settings = Settings.model_validate({"sink_windows": "1", "sink_batch_rows": 2})
+    values = [window_value(size_ms=5_000), window_value(), window_value(size_ms=10_000)]
+    await Writer(bench.store, settings, bench._keep).write([chunk(values, topic="windows")])
+    assert bench.rows("SELECT size_ms, count(*) FROM sensor_windows GROUP BY size_ms") == [(1_000, 2)]
+    assert (await bench.store.offsets(GROUP), bench.letters) == ({("windows", 0): 3}, [])
+
+
+async def test_a_refused_window_goes_alone(bench: Bench) -> None:
+    """The other windows of its message are rows."""
+    bench.rows(
+        "CREATE TRIGGER refuse BEFORE INSERT ON sensor_windows WHEN NEW.mean = 1.5"
+        " BEGIN SELECT RAISE(ABORT, 'this window is not wanted'); END"
+    )
+    await bench.writer().write([singles(0, 3), chunk([window_value()], topic="windows")])
+    assert bench.rows("SELECT mean FROM sensor_windows") == [(0.1 + 0.2,)]
+    assert [(fault.topic, fault.reason) for fault in bench.letters] == [
+        ("windows", "this window is not wanted")
+    ]
+    assert bench.rows(COUNT) == [(3,)]
 
 
 async def test_it_reads_on_where_the_database_is(bench: Bench) -> None:

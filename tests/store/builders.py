@@ -16,6 +16,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    WindowColumns,
 )
 
 GROUP = "streamproc-sink"
@@ -110,6 +111,30 @@ def notifications(*rows: Notification) -> NotificationColumns:
     """Rows, one record each."""
     return NotificationColumns(
         [row.sensor for row in rows], list(rows), ints(*[0] * len(rows)), np.arange(len(rows))
+    )
+
+
+def windows(*rows: tuple[str, float, int], size_ms: int = 1_000, offset: int = 0) -> WindowColumns:
+    """Rows of (sensor, mean, milliseconds after START), of one record at `offset`; each number in a row is another."""
+    many = len(rows)
+    mean = np.array([row[1] for row in rows], dtype=np.float64)
+    return WindowColumns(
+        sensor=[row[0] for row in rows],
+        size_ms=ints(*[size_ms] * many),
+        start=START + ints(*(row[2] for row in rows)),
+        count=ints(*[12] * many),
+        mean=mean,
+        min=mean - 1,
+        max=mean + 2,
+        deviation=np.full(many, 0.3),
+        first=mean + 0.25,
+        last=mean + 0.5,
+        trend=np.full(many, -4.125),
+        first_offset=ints(*[30] * many),
+        last_offset=ints(*[40] * many),
+        source_partition=ints(*[3] * many),
+        partition=ints(*[0] * many),
+        offset=ints(*[offset] * many),
     )
 
 

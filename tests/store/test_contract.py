@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace as replace_columns
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreUnavailable
 from streamproc.records import Range, SensorEntry, Severity
-from streamproc.store.protocol import Batch, Store, Written
+from streamproc.store.protocol import Batch, Store, Written, join
 from tests.store.builders import (
     GROUP,
     PLACE,
@@ -21,6 +22,7 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    windows,
 )
 from tests.store.conftest import Database
 
@@ -239,6 +241,63 @@ async def test_notifications(database: Database, store: Store) -> None:
     assert database.rows(query) == [("ml_event", "e-7", "CRITICAL", "Critical", 0)]
 
 
+async def test_windows(database: Database, store: Store) -> None:
+    """Each is a row with all that is known of it."""
+    assert await store.write(Batch(GROUP, windows=windows(("a", 1.5, 0)))) == Written(windows=1)
+    query = (
+        "SELECT s.uuid, size_ms, window_start, count, mean, min, max, deviation, first, last, trend, first_offset,"
+        " last_offset, kafka_partition FROM sensor_windows w JOIN sensors s ON s.id = w.sensor_id"
+    )
+    place = ("a", 1000, "2023-11-14T22:13:20.000Z")
+    assert database.rows(query) == [(*place, 12, 1.5, 0.5, 3.5, 0.3, 1.75, 2.0, -4.125, 30, 40, 3)]
+
+
+async def test_a_window_that_comes_again_makes_no_second_row(database: Database, store: Store) -> None:
+    """In the same batch, in a later one or from another place; another sensor, size or start is another window."""
+    await store.write(Batch(GROUP, windows=windows(("a", 1.5, 0), ("a", 1.5, 0))))
+    more = [
+        windows(("a", 1.5, 0), ("b", 1.5, 0), ("a", 1.5, 5_000), offset=9),
+        windows(("a", 1.5, 0), size_ms=5_000),
+    ]
+    assert await store.write(Batch(GROUP, windows=join(more))) == Written(windows=3)
+    query = "SELECT uuid, size_ms, window_start FROM sensor_windows w JOIN sensors s ON s.id = w.sensor_id"
+    first, second = "2023-11-14T22:13:20.000Z", "2023-11-14T22:13:25.000Z"
+    expected = [("a", 1000, first), ("a", 1000, second), ("a", 5000, first), ("b", 1000, first)]
+    assert sorted(database.rows(query)) == expected
+
+
+async def test_numbers_of_windows_are_kept_bit_for_bit(database: Database, store: Store) -> None:
+    """The least, the greatest, and those that no decimal of 15 digits tells; a zero may lose its sign, and stays equal."""
+    numbers = [
+        5e-324,
+        -5e-324,
+        2.2250738585072014e-308,
+        1e100,
+        -1e100,
+        0.1 + 0.2,
+        1 / 3,
+        2.0**53 + 2,
+        3.0,
+        -0.0,
+    ]
+    rows = windows(*((f"s-{i}", number, i) for i, number in enumerate(numbers)))
+    rows = replace_columns(rows, min=rows.mean, last=rows.mean)
+    await store.write(Batch(GROUP, windows=rows))
+    found = database.rows("SELECT mean, min, last FROM sensor_windows ORDER BY window_start")
+    assert [[number.hex() for number in row] for row in found] == [[(n + 0.0).hex()] * 3 for n in numbers]
+
+
+async def test_a_refused_window_takes_the_batch_back(database: Database, strict: Store) -> None:
+    """A window of a sensor that nobody knows, say: its batch's readings and offsets are not written either."""
+    await strict.save_entries([SensorEntry("a")])
+    rows = Batch(GROUP, {PLACE: (None, 1)}, readings=readings(("a", 1.0, 1)), windows=windows(("b", 1.0, 0)))
+    with pytest.raises(RowsRefused) as refused:
+        await strict.write(rows)
+    assert refused.value.sensors == {"b"}
+    assert database.rows(COUNT) == [(0,)]
+    assert await strict.offsets(GROUP) == {}
+
+
 async def test_a_probe_tells_and_writes_nothing(database: Database, store: Store) -> None:
     """It says what `write` would say of the rows, whatever the offsets are, and leaves no trace."""
     database.refuse(13.0)
@@ -307,7 +366,9 @@ async def test_a_batch_is_taken_apart_and_put_together() -> None:
         predictions=predictions(("c", 1.0, 1)),
         events=events(event("d", Severity.WARN, Severity.NORMAL)),
         notifications=notifications(notification("e"), notification("f")),
+        windows=windows(("g", 1.0, 0), ("h", 2.0, 0)),
     )
-    part = whole.take(np.array([1, 2, 5]))
-    assert [table.sensor for table in part.tables()] == [["b"], ["c"], [], ["f"]]
-    assert len(whole) == 6
+    part = whole.take(np.array([1, 2, 5, 7]))
+    assert [table.sensor for table in part.tables()] == [["b"], ["c"], [], ["f"], ["h"]]
+    assert part.windows.mean.tolist() == [2.0]
+    assert len(whole) == 8

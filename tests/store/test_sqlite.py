@@ -18,9 +18,10 @@ from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.settings import Settings
 from streamproc.store import connect
 from streamproc.store.migrations import Migration, migrate, pending, scripts
+from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.stamps import LAST_MS, iso
-from tests.store.builders import GROUP, batch, readings
+from tests.store.builders import GROUP, batch, readings, windows
 from tests.store.conftest import Sqlite
 
 
@@ -90,7 +91,9 @@ async def test_two_that_open_at_once_make_one_schema(tmp_path: Path) -> None:
     stores = [SqliteStore(tmp_path / "s.db") for _ in range(4)]
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(*(store.close() for store in stores))
-    assert Sqlite(tmp_path / "s.db").rows("SELECT version FROM schema_migrations") == [(1,)]
+    assert Sqlite(tmp_path / "s.db").rows("SELECT version FROM schema_migrations") == [
+        (script.version,) for script in scripts("sqlite")
+    ]
 
 
 async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
@@ -146,6 +149,38 @@ def test_the_latest_readings_of_a_sensor_are_found_by_an_index() -> None:
         plan = connection.execute(query).fetchall()
         assert len(plan) == 1
         assert "USING INDEX sensor_readings_latest" in plan[0][3]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (
+            "SELECT mean FROM sensor_windows WHERE sensor_id = 1 AND size_ms = 1000 ORDER BY window_start DESC LIMIT 9",
+            "USING INDEX sensor_windows_latest (sensor_id=? AND size_ms=?)",
+        ),
+        (
+            "SELECT mean FROM sensor_windows WHERE window_start >= '2024' AND window_start < '2025' ORDER BY window_start",
+            "USING PRIMARY KEY (window_start>? AND window_start<?)",
+        ),
+        ("DELETE FROM sensor_windows WHERE window_start < '2024'", "USING PRIMARY KEY (window_start<?)"),
+    ],
+)
+def test_windows_are_found_without_reading_them_all(query: str, index: str) -> None:
+    """The last ones of a sensor, those of all sensors in a range of time, and those to be deleted; none is sorted."""
+    with closing(memory()) as connection:
+        migrate(connection, scripts("sqlite"))
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert [row[3] for row in plan] == [f"SEARCH sensor_windows {index}"]
+
+
+async def test_a_database_of_the_first_schema_gets_the_windows(tmp_path: Path) -> None:
+    """What is in it stays as it is."""
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as connection:
+        migrate(connection, scripts("sqlite")[:1])
+        connection.execute("INSERT INTO sensors (uuid) VALUES ('a')")
+    store = SqliteStore(tmp_path / "s.db")
+    assert await store.write(Batch(GROUP, windows=windows(("a", 1.0, 0)))) == Written(windows=1)
+    await store.close()
 
 
 async def test_the_settings_name_the_store(tmp_path: Path) -> None:

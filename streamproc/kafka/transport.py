@@ -358,10 +358,11 @@ def _plain_worker(*services: Any, **options: Any) -> faust.Worker:
     return worker
 
 
-#: A session of 10 s bounds how long a killed worker's partitions wait; Faust's 60 s would be a minute without results.
+#: The session bounds how long a killed worker's partitions wait: results are to come again within 10 s, of which a start and
+#: a restore need 3. It is the least that Kafka's brokers allow by default; Faust's 60 s would be a minute without results.
 DEFAULTS: dict[str, Any] = {
-    "broker_session_timeout": 10.0,
-    "broker_heartbeat_interval": 2.5,
+    "broker_session_timeout": 6.0,
+    "broker_heartbeat_interval": 1.5,
     "broker_rebalance_timeout": 30.0,
     "broker_request_timeout": 40.0,
     "broker_commit_interval": 1.0,

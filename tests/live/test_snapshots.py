@@ -295,6 +295,23 @@ async def test_a_topic_that_was_emptied_unread_does_not_hold_up_the_worker(
     await eventually(passed)
 
 
+async def test_records_lost_while_the_worker_stands_still_are_told(
+    site: Site, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    """Retention overtakes a worker that is running: the gap in what it reads is told."""
+    worker = await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
+    made = signal(12, 1_000)
+    await produce(site, producer, 20, made)
+    await until_all(site, reader)
+    worker.pause()
+    await produce(site, producer, 2, made)
+    await delete_before(site, records_of(await reader.read("readings")))
+    await produce(site, producer, 2, made)
+    worker.go_on()
+    lost = (await worker.until_told(LOST))["records"]
+    assert 0 < lost <= 12 * 2 * 10
+
+
 async def taken_in(site: Site) -> dict[int, int]:
     """The next offset of each partition, as the last checkpoints have it."""
     done = await committed(site.bootstrap, f"{site.prefix}streamproc-worker", f"{site.prefix}readings")

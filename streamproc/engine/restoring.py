@@ -6,12 +6,11 @@ without records that it was made of before, and a checkpoint of another topic th
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streamproc.core.checkpoint import resume
 from streamproc.core.engine import Options, PartitionState
@@ -21,6 +20,11 @@ from streamproc.engine.reading import bounds, ungrouped
 from streamproc.engine.snapshots import find
 from streamproc.errors import CheckpointError
 from streamproc.settings import Settings
+
+#: Bytes in a fetch of which one record is wanted: Kafka gives the batch that it is in, and no more.
+LOOK_BYTES = 1
+#: Longest wait for that record. It is there at once, unless the end of a producer's transaction lies in its place.
+LOOK_MS = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -51,9 +55,7 @@ class Restoring:
         Raises CheckpointError where a checkpoint reaches beyond the records that there are.
         """
         starts = {number: committed.get(number, Committed()).low for number in options}
-        found, limits = await asyncio.gather(
-            read(self._bootstrap, self._topic("checkpoints"), starts), self._limits(options)
-        )
+        found = await read(self._bootstrap, self._topic("checkpoints"), starts)
         restored, refused = dict[int, Restored](), dict[int, Options]()
         for number, its in options.items():
             try:
@@ -62,17 +64,19 @@ class Restoring:
                 metrics.FALLBACKS.labels(str(number)).inc()
                 _log.error("checkpoint cannot be used", partition=number, reason=str(error))
                 refused[number] = its
-        if refused:
-            restored |= await self._anew(refused, limits)
-        for number, (state, _) in restored.items():
-            place(state, limits[number], committed.get(number), anew=number in refused)
+        # Only now: whoever had the partitions may have gone on until the checkpoints were read.
+        async with ungrouped(self._bootstrap, LOOK_BYTES) as consumer:
+            places = {number: TopicPartition(self._topic("readings"), number) for number in options}
+            limits = await bounds(consumer, places.values())
+            if refused:
+                ends = {number: limits[places[number]][1] for number in refused}
+                restored |= await self._anew(refused, ends)
+            for number, (state, _) in restored.items():
+                begin, end = limits[places[number]]
+                place(state, (begin, end), committed.get(number), anew=number in refused)
+                if begin < state.next_offset:
+                    await _compare(consumer, places[number], state)
         return restored
-
-    async def _limits(self, numbers: Iterable[int]) -> dict[int, tuple[int, int]]:
-        """The offsets of each partition's first record and of the one after its last."""
-        async with ungrouped(self._bootstrap) as consumer:
-            places = [TopicPartition(self._topic("readings"), number) for number in numbers]
-            return {at.partition: limits for at, limits in (await bounds(consumer, places)).items()}
 
     def _checkpoints(self, options: Options) -> Checkpoints:
         return Checkpoints(self._producer, self._topic("checkpoints"), options.partition)
@@ -86,11 +90,8 @@ class Restoring:
             raise CheckpointError(f"{committed.offset} records were taken in, but there is none")
         return state or PartitionState(options), checkpoints
 
-    async def _anew(
-        self, refused: Mapping[int, Options], limits: Mapping[int, tuple[int, int]]
-    ) -> dict[int, Restored]:
+    async def _anew(self, refused: Mapping[int, Options], ends: Mapping[int, int]) -> dict[int, Restored]:
         """The states from the newest snapshots: all that was made before them is with Kafka."""
-        ends = {number: limits[number][1] for number in refused}
         snapshots = await find(self._bootstrap, self._topic("snapshots"), ends)
         restored = {}
         for number, options in refused.items():
@@ -100,7 +101,7 @@ class Restoring:
                 "state is built anew",
                 partition=number,
                 source="snapshot" if snapshot else "beginning",
-                next_offset=max(state.next_offset, limits[number][0]),
+                next_offset=state.next_offset,
             )
             restored[number] = state, self._checkpoints(options)
         return restored
@@ -113,11 +114,7 @@ def place(state: PartitionState, limits: tuple[int, int], committed: Committed |
     """
     (begin, end), number, topic = limits, state.options.partition, state.options.topic
     if state.next_offset > end:
-        raise CheckpointError(
-            f"the checkpoint of partition {number} reaches offset {state.next_offset}, but {topic} ends at {end}: "
-            "the topic was made anew, or Kafka has lost records of it. Bring it back, or go on with what is there: "
-            "stop all workers, delete the topics `checkpoints` and `snapshots`, and run `streamproc topics apply`"
-        )
+        raise _other_topic(number, f"reaches offset {state.next_offset}, but {topic} ends at {end}")
     if state.next_offset >= begin:
         return
     taken_in = max(state.next_offset, committed.offset if committed and anew else 0)
@@ -132,6 +129,28 @@ def place(state: PartitionState, limits: tuple[int, int], committed: Committed |
     if begin > taken_in and (committed or anew or state.next_offset):
         tell_lost(number, taken_in, begin)
     state.next_offset = begin
+
+
+async def _compare(consumer: AIOKafkaConsumer, place: TopicPartition, state: PartitionState) -> None:
+    """See that the last record taken in is still the one before `next_offset`; raises CheckpointError.
+
+    In a topic that was made anew, and has grown as long since, there is a younger one than the state has ever seen.
+    """
+    consumer.seek(place, state.next_offset - 1)
+    for record in (await consumer.getmany(place, timeout_ms=LOOK_MS)).get(place, ())[:1]:
+        if record.offset == state.next_offset - 1 and record.timestamp > state.watermarks.clock:
+            raise _other_topic(
+                place.partition,
+                f"was made before record {record.offset} of {place.topic}, which it has taken in",
+            )
+
+
+def _other_topic(partition: int, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint of partition {partition} {reason}: the topic was made anew, or Kafka has lost records of it. "
+        "Bring it back, or go on with what is there: stop all workers, delete the topics `checkpoints` and `snapshots`, "
+        "and run `streamproc topics apply`"
+    )
 
 
 def tell_lost(partition: int, begin: int, end: int) -> None:

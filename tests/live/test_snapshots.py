@@ -321,14 +321,16 @@ async def taken_in(site: Site) -> dict[int, int]:
 async def test_a_checkpoint_of_another_topic_is_told(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
-    """`readings` was made anew: the worker ends, and says what to do; done, it works again."""
+    """`readings` was made anew, and has grown as long since: the worker ends, and says what to do; done, it works again."""
     worker = await site.worker(**OFTEN)
     await produce(site, producer, seconds=20)
     await until_checkpointed(site)
     await until_snapshots(site, reader)
     assert (await worker.terminate())[0] == 0
     await make_anew(site, "readings")
-    await ended_with(await site.start("worker"), "made anew", "streamproc topics apply")
+    await ended_with(await site.start("worker"), "but", "ends at", "made anew", "streamproc topics apply")
+    await produce(site, producer, seconds=40)
+    await ended_with(await site.start("worker"), "was made before record", "streamproc topics apply")
     await make_anew(site, "checkpoints", "snapshots")
     await site.worker()
     before = len(await reader.values("windows"))

@@ -10,6 +10,7 @@ The parts, in the order that a reading meets them:
     sink       rows and the next offsets into the database, in one transaction
     store      the databases that the sink can write to
     registry   devices, sensors and their ranges: home in the database, carried by a topic
+    dlq        what is on the topic `dead-letter`, why, and sent again after a fix
     detect     the same core over a file
     dev        everything on one machine, supervised, with a simulator
     bench      the figures in the README, measured again

@@ -11,6 +11,7 @@
     │   ├── StoreUnavailable   away, locked or full: try again later       (retriable)
     │   ├── RowsRefused        at least one row breaks a rule of the database
     │   └── StaleOwner         another sink has moved the partition's offset on
+    ├── DeadLetterError        a dead letter cannot be found, read or sent again
     ├── RegistryError          an entry of the registry is wrong
     └── SeriesError            a file given to `detect` is not a series
 
@@ -77,6 +78,10 @@ class RowsRefused(StoreError):  # noqa: N818
 
 class StaleOwner(StoreError):  # noqa: N818
     """The stored offset is not the one that this batch starts from: another sink owns the partition now."""
+
+
+class DeadLetterError(StreamprocError):
+    """A dead letter cannot be found, read or sent again."""
 
 
 class RegistryError(StreamprocError):

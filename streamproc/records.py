@@ -153,7 +153,9 @@ class LateReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record that was not understood or not stored: the value of topic `dead-letter`.
 
-    `payload` is the record's value, as text where it is UTF-8, else base64 (`encoding` tells which).
+    `payload` is the record's value, as text where it is UTF-8, else base64 (`encoding` tells which); of a value of `size`
+    bytes that is too large it is absent. `first` is where the record first arrived, as partition:offset:timestamp. If
+    it had been sent again from `dead-letter`, `attempt` counts how often, and `letter` is the place of its first letter.
     """
 
     stage: Literal["engine", "sink"]
@@ -164,4 +166,25 @@ class DeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: str | None
     encoding: Literal["utf-8", "base64"] = "utf-8"
     field: str | None = None
+    size: int | None = None
+    first: str | None = None
+    letter: str | None = None
+    attempt: int = 0
+    version: int = 1
+
+
+class RedriveMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Says on `dead-letter` that a letter's record was sent again; such a record has the header `streamproc-mark`.
+
+    `letter` is the letter's place, partition:offset; `stage`, `topic`, `first` and `attempt` are the letter's, and tell it
+    also where it stands on the topic once more. `sent` is the place of the record sent, as topic/partition/offset.
+    """
+
+    letter: str
+    stage: Literal["engine", "sink"]
+    topic: str
+    first: str
+    attempt: int
+    sent: str
+    at: int
     version: int = 1

@@ -152,6 +152,12 @@ def registry(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def dlq(context: typer.Context) -> None:
+    """Dead letters: what was refused, why, and sent again after a fix (list, show, redrive)."""
+    _pass_on("streamproc.dlq.commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
 def detect(context: typer.Context) -> None:
     """Find anomalies in a `timestamp,value` file with the same core."""
     _pass_on("streamproc.detect.commands", "detect", context)

@@ -16,6 +16,10 @@ TICK = "streamproc-tick"
 EDIT = "streamproc-registry"
 #: A record with this header was sent on from a partition that was not its own; its value names that place.
 MOVED = "streamproc-moved"
+#: A record with this header was sent again from `dead-letter`; its value names the place where it first arrived.
+REDRIVEN = "streamproc-redriven"
+#: Beside REDRIVEN: the stage that had refused the record, how often it was sent again, and the place of its first letter.
+LETTER = "streamproc-letter"
 
 _CONTROLS = frozenset((TICK, EDIT))
 
@@ -25,6 +29,16 @@ Headers = tuple[tuple[str, bytes], ...]
 _position = re.compile(rb"\d{1,18}")
 #: Partition, offset and timestamp, as the engine writes them into the header MOVED.
 _place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
+_letter = re.compile(rb"(engine|sink):(\d{1,6}):(\d{1,9}:\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """What a record sent again from `dead-letter` says of itself; `letter` is the first letter's partition:offset."""
+
+    stage: str
+    attempt: int
+    letter: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +99,47 @@ class Chunk:
         """Whether the record was sent on from another partition: it counts where it is."""
         return any(name == MOVED for name, _ in self.headers.get(index, ()))
 
-    def origin(self, index: int) -> tuple[int, int, int]:
-        """Partition, offset and timestamp (ms) of the record as it first came, before it was sent on."""
+    def is_redriven(self, index: int) -> bool:
+        """Whether the record was sent again from `dead-letter`."""
+        return any(name == REDRIVEN for name, _ in self.headers.get(index, ()))
+
+    def redriven(self, index: int) -> Redriven | None:
+        """Which letter the record was sent again from; None where it was not, or does not say."""
         for name, value in self.headers.get(index, ()):
-            place = _place.fullmatch(value) if name == MOVED else None
+            told = _letter.fullmatch(value or b"") if name == LETTER else None
+            if told and self.is_redriven(index):
+                return Redriven(told[1].decode(), int(told[2]), told[3].decode())
+        return None
+
+    def is_for_sink(self, index: int) -> bool:
+        """Whether the record was sent again for the database alone: the engine has counted it."""
+        again = self.redriven(index)
+        return again is not None and again.stage == "sink"
+
+    def origin(self, index: int) -> tuple[int, int, int]:
+        """Partition, offset and timestamp (ms) of the record as it first came, before it was sent on or again."""
+        for name, value in self.headers.get(index, ()):
+            place = _place.fullmatch(value or b"") if name in {MOVED, REDRIVEN} else None
             if place:
                 return int(place[1]), int(place[2]), int(place[3])
         return self.partition, int(self.offsets[index]), int(self.timestamps[index])
 
     def first_timestamps(self) -> NDArray[np.int64]:
         """The records' timestamps (n,) as they first came."""
-        moved = [index for index in self.headers if self.is_moved(index)]
+        moved = [index for index in self.headers if self.is_moved(index) or self.is_redriven(index)]
         if not moved:
             return self.timestamps
         timestamps = self.timestamps.copy()
         timestamps[moved] = [self.origin(index)[2] for index in moved]
+        return timestamps
+
+    def skew_timestamps(self) -> NDArray[np.int64]:
+        """What a `ts` may not be far ahead of (n,): the first timestamps, but for records sent again their own, if later.
+
+        A reading that came before its time is due once that time has come.
+        """
+        timestamps = self.first_timestamps()
+        again = [index for index in self.headers if self.is_redriven(index)]
+        if again:
+            timestamps[again] = np.maximum(timestamps[again], self.timestamps[again])
         return timestamps

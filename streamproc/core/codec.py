@@ -232,16 +232,17 @@ def record_key(parsed: Packet | Single) -> str:
     return parsed.device_uuid.lower() if parsed.device_uuid else sensor_key(parsed)  # type: ignore[arg-type]
 
 
-def decode(chunk: Chunk, allowed_skew_ms: int) -> Readings:
+def decode(chunk: Chunk, allowed_skew_ms: int, *, for_sink: bool = False) -> Readings:
     """Decode the readings of a chunk. What is wrong is in `rejected`, and costs nothing else.
 
-    Control records carry no reading. A `ts` more than `allowed_skew_ms` ahead of its record's timestamp is rejected; an
-    absent one is that timestamp. A record that was sent on has the place and timestamp that it first had.
+    Control records carry no reading, nor do, but `for_sink`, records sent again for the database alone. A `ts` more than
+    `allowed_skew_ms` ahead of its record's timestamp is rejected (of one sent again, the later timestamp counts);
+    an absent one is that timestamp. A record sent on or again has the place and timestamp that it first had.
     """
     readings = _decode_singles(chunk)
     if readings is None:
-        readings = _decode_any(chunk)
-    ahead = readings.ts - chunk.first_timestamps()[readings.record]
+        readings = _decode_any(chunk, for_sink=for_sink)
+    ahead = readings.ts - chunk.skew_timestamps()[readings.record]
     if len(ahead) and ahead.max() > allowed_skew_ms:
         return _reject_early(readings, ahead, allowed_skew_ms)
     return readings
@@ -353,10 +354,10 @@ def _spread(number: int, index: int) -> int:
     return int(mix(np.array([(number + index) % 2**64], dtype=np.uint64))[0]) or 1
 
 
-def _decode_any(chunk: Chunk) -> Readings:
+def _decode_any(chunk: Chunk, *, for_sink: bool = False) -> Readings:
     columns = _Columns(chunk)
     for record, value in enumerate(chunk.values):
-        if chunk.is_control(record):
+        if chunk.is_control(record) or (not for_sink and chunk.is_for_sink(record)):
             continue
         parsed = parse(value)
         if isinstance(parsed, Packet):

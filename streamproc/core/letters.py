@@ -19,7 +19,7 @@ def letter(
     stage: Literal["engine", "sink"], chunk: Chunk, index: int, reason: str, field: str | None = None
 ) -> DeadLetter:
     """The dead letter for a record of a chunk; the same record and reason give the same letter."""
-    value = chunk.values[index]
+    value, again = chunk.values[index], chunk.redriven(index)
     payload, encoding = None, "utf-8"
     if value is not None:
         try:
@@ -38,4 +38,8 @@ def letter(
         payload=payload,
         encoding="base64" if encoding == "base64" else "utf-8",
         field=field,
+        size=None if value is None else len(value),
+        first=":".join(map(str, chunk.origin(index))),
+        letter=again.letter if again else None,
+        attempt=again.attempt if again else 0,
     )

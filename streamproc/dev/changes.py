@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from streamproc.core.chunk import REDRIVEN
 from streamproc.records import SeverityEvent
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,8 @@ class Changes:
                 log.warning("events cannot be read", error=str(error))
                 await asyncio.sleep(PAUSE_S)
                 continue
+            if any(name == REDRIVEN for name, _ in record.headers):
+                continue  # sent again for the database alone: it was shown when it happened
             try:
                 show(_decode(record.value or b""))
             except msgspec.MsgspecError as error:

@@ -15,6 +15,9 @@ REJECTED = Counter("streamproc_engine_rejected", "Records and readings sent to d
 MOVED = Counter(
     "streamproc_engine_misrouted", "Records sent on to the partition that they belong to.", _BY_PARTITION
 )
+REDRIVEN = Counter(
+    "streamproc_engine_redriven", "Records sent again from dead-letter that were taken in.", _BY_PARTITION
+)
 WINDOWS = Counter("streamproc_engine_windows", "Windows closed.", ("partition", "size_ms"))
 EVENTS = Counter("streamproc_engine_events", "Changes of severity.", ("partition", "severity"))
 TICKS = Counter(

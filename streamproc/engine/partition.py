@@ -247,6 +247,10 @@ class Partition:
             metrics.WINDOWS.labels(self.label, str(closed.size_ms)).inc(len(closed.slot))
         for event in out.events:
             metrics.EVENTS.labels(self.label, event.severity.name).inc()
+        again = [index for index in chunk.headers if chunk.is_redriven(index)]
+        if again:
+            metrics.REDRIVEN.labels(self.label).inc(len(again))
+            _log.info("redriven", partition=self.label, offset=int(chunk.offsets[again[0]]), count=len(again))
         if out.duplicates:
             metrics.DUPLICATES.labels(self.label).inc(out.duplicates)
         for name, counter, found in (

@@ -105,7 +105,7 @@ class Decoder:
 
     def _readings(self, chunk: Chunk) -> ReadingColumns:
         """The chunk's rows. A record that was sent on gives those of the record that it was first: they are one row."""
-        readings = decode(chunk, self._allowed_skew_ms)
+        readings = decode(chunk, self._allowed_skew_ms, for_sink=True)
         seeds = np.array(list(map(self._seeds.__getitem__, readings.sensor)), dtype=np.uint64)
         return ReadingColumns(
             sensor=list(map(self._keys.__getitem__, readings.sensor)),

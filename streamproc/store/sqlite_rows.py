@@ -37,11 +37,14 @@ _ONCE_PREDICTION = (
     " target_timestamp, is_anomaly, anomaly_score, lower, upper) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (sensor_id, target_timestamp, model_id, predicted_at) DO NOTHING"
 )
+# An event that comes after its sensor's next one, such as one that was refused at first, is over already.
 _ONCE_EVENT = (
     "INSERT INTO ml_events (event_id, sensor_id, device_id, event_type, event_code, title, message,"
     " recommended_action, severity, previous_severity, status, created_at, payload)"
     " VALUES (?1, ?2, (SELECT device_id FROM sensors WHERE id = ?2),"
-    " ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    " ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+    " CASE WHEN EXISTS (SELECT 1 FROM ml_events WHERE sensor_id = ?2 AND created_at > ?11)"
+    " THEN 'resolved' ELSE ?10 END, ?11, ?12)"
     " ON CONFLICT (event_id) DO NOTHING"
 )
 # The event that ends a state; `id` tells which came first where two have the same time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamproc.core.chunk import MOVED, TICK, Chunk
+from streamproc.core.chunk import LETTER, MOVED, REDRIVEN, TICK, Chunk, Headers, Redriven
 from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
 from tests.core.oracle import NOW
@@ -61,6 +61,61 @@ def test_skew_is_that_of_the_first_place() -> None:
     value = b'{"sensor_uuid":"a","value":1,"ts":%d}' % (NOW // 1_000 + 61)
     assert decode(one(value, 9, NOW + 5_000, 3), 60_000).rejected == []
     assert decode(one(value, 9, NOW + 5_000, 3, f"0:70:{NOW}".encode()), 60_000).rejected
+
+
+FIRST = (REDRIVEN, f"0:70:{NOW}".encode())
+
+
+def again(value: bytes, *headers: tuple[str, bytes | None], timestamp: int = NOW + 5_000) -> Chunk:
+    """A chunk of one record with these headers."""
+    told: Headers = headers  # type: ignore[assignment]  # Kafka knows headers without a value
+    return Chunk("readings", 3, np.array([9]), np.array([timestamp]), [value], {0: told})
+
+
+@pytest.mark.parametrize("value", PACKETS)
+@pytest.mark.parametrize("more", [(), ((MOVED, b"1:80:5"),), ((LETTER, b"engine:1:0:17"),)])
+def test_a_record_sent_again_is_the_one_that_it_was(
+    value: bytes, more: tuple[tuple[str, bytes], ...]
+) -> None:
+    """It has the first one's keys and times, even if it is sent on then."""
+    assert identities(again(value, FIRST, *more)) == identities(one(value, 70, NOW, 0))
+
+
+def test_a_record_sent_again_is_early_only_until_its_time_has_come() -> None:
+    """What was too early at first is accepted once it is due, with the identity of its first arrival."""
+    value = b'{"sensor_uuid":"a","value":1,"ts":%d}' % (NOW // 1_000 + 70)
+    assert decode(one(value, 70, NOW, 0), 60_000).rejected
+    assert decode(again(value, FIRST, timestamp=NOW + 9_999), 60_000).rejected
+    sent = again(value, FIRST, timestamp=NOW + 10_000)
+    assert decode(sent, 60_000).rejected == []
+    assert sent.first_timestamps().tolist() == [NOW]
+    back = again(
+        value, FIRST, timestamp=NOW - 10_000
+    )  # a broker's clock that was set back makes nothing early
+    assert decode(back, 70_000).rejected == []
+
+
+def test_a_record_sent_again_for_the_database_is_no_reading_of_the_engine() -> None:
+    """Not even one that is wrong; the sink has it as it was."""
+    for value in (PACKETS[0], b"{"):
+        sent = again(value, FIRST, (LETTER, b"sink:2:0:17"))
+        assert sent.redriven(0) == Redriven("sink", 2, "0:17")
+        engines, sinks = decode(sent, 60_000), decode(sent, 60_000, for_sink=True)
+        assert (len(engines), engines.rejected) == (0, [])
+        assert len(sinks) + len(sinks.rejected) > 0
+
+
+@pytest.mark.parametrize("told", [None, b"", b"sink", b"sink:1:0", b"console:1:0:17", b"sink:-1:0:17"])
+def test_a_letter_not_understood_is_none(told: bytes | None) -> None:
+    """The record is then one for all stages; so is one that does not say where it first arrived."""
+    assert again(PACKETS[0], FIRST, (LETTER, told)).redriven(0) is None
+    assert not again(PACKETS[0], (LETTER, b"sink:1:0:17")).is_for_sink(0)
+
+
+@pytest.mark.parametrize("name", [MOVED, REDRIVEN])
+def test_a_mark_without_a_value_is_none(name: str) -> None:
+    """Kafka's headers may have none, whoever writes them."""
+    assert again(PACKETS[0], (name, None)).origin(0) == (3, 9, NOW + 5_000)
 
 
 def test_a_tick_is_none_of_them() -> None:

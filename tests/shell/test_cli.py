@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "topics",
     "registry",
+    "dlq",
     "detect",
     "settings",
     "version",
@@ -67,7 +68,7 @@ def test_version() -> None:
     assert _run("version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("group", ["topics", "registry"])
+@pytest.mark.parametrize("group", ["topics", "registry", "dlq"])
 def test_groups_show_their_own_help(group: str) -> None:
     """`--help` behind a group is the group's, under its full name."""
     result = _run(group, "--help")

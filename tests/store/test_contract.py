@@ -232,6 +232,23 @@ async def test_events(database: Database, store: Store) -> None:
     assert json.loads(payload)["lineage"]["first_offset"] == 3
 
 
+async def test_an_event_that_comes_late_is_over(database: Database, store: Store) -> None:
+    """Its sensor's next event is there already; the last event of another sensor is not over by it."""
+    alarm = event("a", Severity.CRITICAL, Severity.NORMAL, ms=1)
+    other = event("b", Severity.CRITICAL, Severity.NORMAL, ms=1)
+    calm = event("a", Severity.NORMAL, Severity.CRITICAL, ms=2)
+    await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(calm)))
+    await store.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(alarm, other)))
+    query = (
+        "SELECT uuid, severity, status FROM ml_events e JOIN sensors s ON s.id = e.sensor_id ORDER BY 1, 2"
+    )
+    assert database.rows(query) == [
+        ("a", "CRITICAL", "resolved"),
+        ("a", "NORMAL", "resolved"),
+        ("b", "CRITICAL", "active"),
+    ]
+
+
 async def test_notifications(database: Database, store: Store) -> None:
     """Each is a row once, unread, with the event that it tells of."""
     rows = Batch(GROUP, notifications=notifications(notification("a", "e-7")))

@@ -77,7 +77,7 @@ EARLY = b'{"sensor_uuid": "a", "value": 1, "ts": %d}' % (START // 1000 + 3600)
         (b"{", "malformed"),
         (b"hello", "malformed"),
         (b"\xff\xfe", "malformed"),
-        (b'"\xff"', "malformed"),
+        (b'{"sensor_uuid": "\xff", "value": 1}', "malformed"),
         (b'{"sensor_uuid": "a", "value": NaN}', "malformed"),
         (b"[" * 100_000, "invalid"),
         (b'{"sensor_uuid": "a", "value": 1} {}', "malformed"),

@@ -50,6 +50,10 @@ def listing(index: Index, limit: int, prefix: str) -> list[str]:
     if newest := index.newest(limit):
         lines += ["", f"The newest {len(newest)}:", "", *_letters(newest, prefix), ""]
         lines.append(f"All of one: streamproc dlq show {newest[-1].place}")
+    if waiting:
+        lines.append(
+            "Send again after a fix: streamproc dlq redrive --reason REASON (--dry-run tells what would be sent)"
+        )
     return lines
 
 

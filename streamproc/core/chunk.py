@@ -23,7 +23,8 @@ LETTER = "streamproc-letter"
 
 _CONTROLS = frozenset((TICK, EDIT))
 
-Headers = tuple[tuple[str, bytes], ...]
+#: A header may have no value, as a record may.
+Headers = tuple[tuple[str, bytes | None], ...]
 
 #: An offset, as the engine writes it into the header EDIT.
 _position = re.compile(rb"\d{1,18}")

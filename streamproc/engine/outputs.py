@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from streamproc.core import windows
-from streamproc.core.chunk import MOVED, Chunk
+from streamproc.core.chunk import MOVED, Chunk, Headers
 from streamproc.core.codec import Rejected
 from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
 from streamproc.core.learners import LearnerBank
@@ -38,7 +38,7 @@ class Message:
     key: bytes | None
     value: bytes | None
     partition: int | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
 def messages(state: PartitionState, chunk: Chunk, out: Outputs) -> Iterator[Message]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,13 @@ def test_a_mark_not_understood_is_none(mark: bytes) -> None:
     sent = one(PACKETS[0], 9, NOW, 3, mark)
     assert sent.origin(0) == (3, 9, NOW)
     assert identities(sent) == identities(one(PACKETS[0], 9, NOW, 3))
+    assert sent.is_moved(0)
+
+
+def test_a_mark_without_a_value_is_not_understood() -> None:
+    """Kafka's headers may have none."""
+    sent = replace(one(PACKETS[0], 9, NOW, 3), headers={0: ((MOVED, None),)})
+    assert sent.origin(0) == (3, 9, NOW)
     assert sent.is_moved(0)
 
 

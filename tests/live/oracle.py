@@ -178,19 +178,19 @@ async def found(reader: Reader) -> Results:
     return results
 
 
-async def settled(reader: Reader, topic: str) -> Results | None:
+async def settled(reader: Reader, topic: str, lateness_ms: int = 1_000) -> Results | None:
     """The results on the topics if nothing is missing by now, else None; fails where something should not be there.
 
     `reader` reads `readings`, `registry` and OUTPUTS.
     """
-    wanted = await _possible(reader, topic)
+    wanted = await _possible(reader, topic, lateness_ms)
     results = await found(reader)
-    possible = await _possible(reader, topic)
+    possible = await _possible(reader, topic, lateness_ms)
     assert not (more := possible.lacks(results)), more
     return None if results.lacks(wanted) else results
 
 
-async def _possible(reader: Reader, topic: str) -> Results:
+async def _possible(reader: Reader, topic: str, lateness_ms: int) -> Results:
     """What the core makes of all records so far; of the registry it may know more than the records name."""
     readings = await reader.read("readings")
-    return expected(readings, topic, registry_of((await reader.read("registry"))[0]))
+    return expected(readings, topic, registry_of((await reader.read("registry"))[0]), lateness_ms)

@@ -73,6 +73,17 @@ class Stage:
     def __init__(self, process: Process, log: Path) -> None:
         self._process, self.log = process, log
 
+    @property
+    def pid(self) -> int:
+        """Its process id: that of the command itself, which takes the place of what starts it."""
+        return self._process.pid
+
+    def memory_bytes(self) -> int:
+        """How much memory it has resident."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (resident,) = [line.split() for line in lines if line.startswith("VmRSS")]
+        return int(resident[1]) * 1024
+
     def kill(self) -> None:
         """End it as a crash of the machine would (SIGKILL)."""
         self._process.kill()
@@ -131,6 +142,8 @@ class Site:
     prefix: str
     directory: Path
     stages: list[Stage] = field(default_factory=list)
+    #: Settings of all stages that are started from now on.
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -150,6 +163,7 @@ class Site:
                 "STREAMPROC_DATABASE": str(self.database),
                 "STREAMPROC_AUTO_REGISTER": "true",
             }
+            | self.variables
         )
         process = await Process.start(command, environment | variables, log)
         stage = Stage(process, log)

@@ -35,6 +35,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk, Headers
+from streamproc.errors import BrokerError
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
@@ -229,6 +230,26 @@ async def _more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one 
         waiter.cancel()
 
 
+def check_position(tp: TP, offset: int, begin: int, end: int) -> None:
+    """Tell where records between `offset` and the partition's beginning are gone; raises BrokerError beyond its end.
+
+    Kafka itself would start at the beginning in both cases, without a word, and what is before `offset` would be skipped.
+    """
+    if offset > end:
+        raise BrokerError(
+            f"{tp.topic}/{tp.partition} ends at {end}, but was read up to {offset}: the topic was made anew or has lost "
+            "records; bring it back, or begin anew beside it with another STREAMPROC_TOPIC_PREFIX and STREAMPROC_DATABASE"
+        )
+    if 0 < offset < begin:
+        _log.error(
+            "records were deleted before they were read",
+            topic=tp.topic,
+            partition=tp.partition,
+            first=offset,
+            count=begin - offset,
+        )
+
+
 class ChunkedConsumer(driver.Consumer):
     """Faust's consumer with chunks for messages and explicit marks for acknowledgements."""
 
@@ -282,8 +303,14 @@ class ChunkedConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go to where the owners of the partitions' state want to read on."""
-        assigned = frozenset(self.assignment())
-        for tp, offset in (await self.app.positions(assigned)).items():
+        await self.app.guarded(self._seek_positions())
+
+    async def _seek_positions(self) -> None:
+        positions = await self.app.positions(frozenset(self.assignment()))
+        begins = await self.earliest_offsets(*positions)
+        ends = await self.highwaters(*positions)
+        for tp, offset in positions.items():
+            check_position(tp, offset, begins[tp], ends[tp])
             await self.seek(tp, offset)
             self._read_offset[tp] = offset or None
 

@@ -20,7 +20,7 @@ from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.topics import TopicSpec, apply, plan
 
 #: Several times what a start takes while other tests load the machine.
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 TOPIC = TopicSpec("kept", "d", None, 1, {"cleanup.policy": "delete"})
 

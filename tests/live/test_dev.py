@@ -19,15 +19,16 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.dev.place import claim_port
+from tests.slowness import in_time
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(500),
     pytest.mark.skipif(bool(os.environ.get("KAFKA_BOOTSTRAP")), reason="dev is to start its own broker here"),
 ]
 
 #: Set-up with a cached Kafka takes some 10 s on an idle machine, with a download 20.
 READY_S = 150.0
-SOON_S = 40.0
+SOON_S = 100.0
 #: What Ctrl-C may take.
 STOP_S = 5.0
 #: The time between two looks at the database.
@@ -147,7 +148,7 @@ def test_a_posted_reading_is_a_row_within_a_second(dev: Dev) -> None:
         }
         assert dev.post(packet) == 202
         took.append(dev.took_until_row(sensor, time.monotonic()))
-    assert min(took) < 1, took
+    assert in_time(min(took), 1), took
 
 
 async def test_a_produced_reading_is_a_row_within_a_second(dev: Dev) -> None:
@@ -166,7 +167,7 @@ async def test_a_produced_reading_is_a_row_within_a_second(dev: Dev) -> None:
             took.append(dev.took_until_row(sensor, time.monotonic()))
     finally:
         await producer.stop()
-    assert min(took) < 1, took
+    assert in_time(min(took), 1), took
 
 
 @pytest.mark.parametrize("name", ["worker", "sink", "gateway"])
@@ -192,13 +193,13 @@ def test_a_newcomer_sees_changes_and_stops_it(installation: object, tmp_path: Pa
     dev = Dev(tmp_path / "data")
     try:
         dev.until("^ready", READY_S)
-        dev.until(r"^\d\d:\d\d:\d\d  CRITICAL  .*boiler-2 temperature", 90)
-        dev.until(r"^\d\d:\d\d:\d\d  NORMAL    .*boiler-2 temperature", 90)
+        dev.until(r"^\d\d:\d\d:\d\d  CRITICAL  .*boiler-2 temperature", SOON_S)
+        dev.until(r"^\d\d:\d\d:\d\d  NORMAL    .*boiler-2 temperature", SOON_S)
         assert len(dev.processes()) >= 6
         began = time.monotonic()
         dev.process.send_signal(signal.SIGINT)
         assert dev.process.wait(timeout=SOON_S) == 0
-        assert time.monotonic() - began < STOP_S
+        assert in_time(time.monotonic() - began, STOP_S)
         assert dev.processes() == {}
     finally:
         dev.close()

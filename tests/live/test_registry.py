@@ -21,7 +21,7 @@ from tests.live.conftest import delete_topics
 from tests.live.processes import eventually
 
 #: Longest that a test waits for what it expects; mostly it comes within a second.
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 class Seen:

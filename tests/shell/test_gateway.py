@@ -111,7 +111,7 @@ async def test_no_answer_before_the_acknowledgement(client: Client, publisher: M
     """As long as Kafka has not acknowledged there is no 202."""
     publisher.gate.clear()
     posting = asyncio.create_task(client.post("/ingest/packets", data=packet(1)))
-    await asyncio.wait_for(publisher.reached.wait(), 5)
+    await asyncio.wait_for(publisher.reached.wait(), 60)
     assert not posting.done()
     publisher.gate.set()
     assert (await posting).status == 202

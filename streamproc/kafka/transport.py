@@ -307,6 +307,8 @@ class ChunkedConsumer(driver.Consumer):
 
     async def _seek_positions(self) -> None:
         positions = await self.app.positions(frozenset(self.assignment()))
+        if not positions:
+            return
         begins = await self.earliest_offsets(*positions)
         ends = await self.highwaters(*positions)
         for tp, offset in positions.items():

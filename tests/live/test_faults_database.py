@@ -174,6 +174,19 @@ async def test_taken_away_and_brought_back(line: Pipeline) -> None:
     await until_stored(line, 3_000)
 
 
+async def test_a_database_ahead_of_its_topic(line: Pipeline) -> None:
+    """A topic that was made anew, or has lost records: the sink ends with an error, in place of skipping new records."""
+    (sink,) = line.site.stages
+    await flood(line, 1_000, hour_ago())
+    await until_stored(line, 1_000)
+    assert (await sink.terminate())[0] == 0
+    with closing(sqlite3.connect(line.site.database)) as other, other:
+        other.execute("UPDATE stream_offsets SET next_offset = next_offset + 100")
+    sink = await line.site.start("sink")
+    assert await sink.ended() == 1
+    assert "the topic was made anew or has lost records" in sink.log.read_text()
+
+
 def move(database: Path, folder: Path) -> None:
     """Move the file and what SQLite keeps beside it."""
     folder.mkdir(exist_ok=True)

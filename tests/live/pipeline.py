@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import count
 from pathlib import Path
 from time import time
@@ -72,16 +71,15 @@ class Pipeline:
 
         await eventually(caught_up)
 
-    async def until_settled(self, *entries: SensorEntry) -> Results:
-        """All that the core makes of `readings` by these entries, once it is all there."""
-        results = await eventually(partial(self.settled, *entries))
+    async def until_settled(self) -> Results:
+        """All that the core makes of `readings` and the registry, once it is all there."""
+        results = await eventually(self.settled)
         assert results
         return results
 
-    async def settled(self, *entries: SensorEntry) -> Results | None:
+    async def settled(self) -> Results | None:
         """The same if it is there by now."""
-        judged = {entry.sensor: entry for entry in entries}
-        return await settled(self.reader, self.topic, judged, self.lateness_ms)
+        return await settled(self.reader, self.topic, self.lateness_ms)
 
     async def rows(self, *sensors: str) -> list[tuple[str, float, int]]:
         """The rows of these sensors (of all, without), sorted: sensor, value, ms; once the database has caught up."""
@@ -130,7 +128,7 @@ async def running_pipeline(
         async with (
             running(bootstrap, prefix, directory) as site,
             producing(bootstrap) as producer,
-            reading(bootstrap, prefix, "readings", *OUTPUTS) as reader,
+            reading(bootstrap, prefix, "readings", "registry", *OUTPUTS) as reader,
         ):
             site.variables |= variables
             started = [await site.start(name) for name in stages or ("worker", "sink")]

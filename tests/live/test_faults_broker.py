@@ -152,7 +152,7 @@ async def test_broker_away_under_load(installation: Installation, tmp_path: Path
         async with (
             running(built.broker.bootstrap, "", tmp_path) as site,
             producing(built.broker.bootstrap) as producer,
-            reading(built.broker.bootstrap, "", "readings", *OUTPUTS) as reader,
+            reading(built.broker.bootstrap, "", "readings", "registry", *OUTPUTS) as reader,
         ):
             line = Pipeline(site, producer, reader, LATENESS_MS)
             closing = load.begin + LATENESS_MS / 1000 + 600

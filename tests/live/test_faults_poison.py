@@ -16,7 +16,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from streamproc.core.chunk import MOVED, TICK
+from streamproc.core.chunk import EDIT, MOVED, TICK
 from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
 from tests.live.oracle import PARTITIONS, Results
@@ -109,6 +109,9 @@ async def test_poison_costs_nothing_but_itself(bootstrap: str, tmp_path: Path) -
         for number, moved in enumerate(FORGED):
             forged = body("anywhere", f"forged-{number}", 1.0, begin + 0.5)
             await put(line, number % PARTITIONS, forged, **{MOVED: moved})
+        for position in (None, b"garbage", b"-1", b"999999999"):
+            for partition in range(PARTITIONS):
+                await put(line, partition, body("d", "editing", 1.0, begin), **{EDIT: position})
         for number, device in enumerate(DEVICES):
             await line.send(device, (f"good-{number}", 0.0, begin + 30.0))
         results = await line.until_settled()

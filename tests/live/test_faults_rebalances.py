@@ -65,6 +65,6 @@ async def test_three_workers(bootstrap: str, tmp_path: Path) -> None:
         await until_shared(third)
         await line.site.worker()
         await feed(line, made)
-        results = await line.until_settled(LIMIT)
+        results = await line.until_settled()
         assert len(results.windows) > 12 * 70
         assert len(results.events) > 2

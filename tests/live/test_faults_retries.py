@@ -66,7 +66,7 @@ async def test_retries_across_a_restart(bootstrap: str, tmp_path: Path, kill: bo
         await line.site.sink()
         await packets(line, begin, again=True)
         await line.send("device", ("by-ts", 55.0, begin + 40), ("by-id", 55.0, time() + 50))
-        results = await line.until_settled(*LIMITS)
+        results = await line.until_settled()
         assert sum(counted(results, "by-ts")) == sum(counted(results, "by-id")) == 3
         rows = await line.rows()
         assert sorted(row[:2] for row in rows) == sorted(
@@ -141,7 +141,7 @@ async def test_a_gateway_killed_amid_requests(bootstrap: str, tmp_path: Path) ->
         assert sum(client.again for client in clients) > 3
         for client in clients:
             await line.send(client.name, (f"sensor-{client.name}", 55.0, begin + 320))
-        results = await line.until_settled(*limits)
+        results = await line.until_settled()
         assert_on_the_topic(await line.reader.read("readings"), clients)
         rows = await line.rows()
         assert len(rows) == len(clients) * 101

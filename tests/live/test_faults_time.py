@@ -135,5 +135,4 @@ async def test_a_silent_sensor_beside_a_busy_one(line: Pipeline) -> None:
     await eventually(closed)
     windows = await line.windows("silent", start)
     assert windows == {(size, int(t) // size * size): (1, 7.0, 7.0, 7.0) for size in (1, 5, 10)}
-    results = await line.until_settled()
-    assert len([key for key in results.windows if key[0] == "busy"]) > 5
+    await line.until_settled()

@@ -11,6 +11,7 @@ The parts, in the order that a reading meets them:
     store      the databases that the sink can write to
     registry   devices, sensors and their ranges: home in the database, carried by a topic
     dlq        what is on the topic `dead-letter`, why, and sent again after a fix
+    monitor    what each process tells of itself over HTTP: metrics, alive, ready
     detect     the same core over a file
     dev        everything on one machine, supervised, with a simulator
     bench      the figures in the README, measured again

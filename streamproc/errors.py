@@ -60,9 +60,16 @@ class StoreError(StreamprocError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818  # named for what it is
-    """The database is away, locked or full; nothing was written, and the same call may succeed later."""
+    """The database is away, locked or full; nothing was written, and the same call may succeed later.
+
+    `code` is a short name of the cause, one of few.
+    """
 
     retriable = True
+
+    def __init__(self, reason: str, code: str = "other") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class RowsRefused(StoreError):  # noqa: N818

@@ -143,6 +143,16 @@ class Settings(BaseSettings):
         alias="STREAMPROC_SINK_BATCH_ROWS",
         description="Most rows that the sink writes in one transaction.",
     )
+    sink_host: str = Field(
+        "127.0.0.1", alias="STREAMPROC_SINK_HOST", description="Address of the sink's metrics and health."
+    )
+    sink_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        alias="STREAMPROC_SINK_PORT",
+        description="Port of the sink's metrics and health; 0 turns it off.",
+    )
     sink_linger_ms: int = Field(
         100,
         ge=0,

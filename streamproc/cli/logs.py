@@ -4,15 +4,81 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import structlog
+
+#: A line of a library, or one marked `sampled`, comes at most once in so long: a broker that is away made 40 a second.
+REPEAT_S = 10.0
+#: Kinds of lines remembered; far more than a process has, unless a library puts a changing text into its format.
+KINDS = 1_000
+
+
+class Repeats(logging.Filter):
+    """Lets a library's line through once in REPEAT_S; the next one has in `repeated` how many were left out before it.
+
+    A line is the same as another if it has the same logger, level and text before its values are filled in. Of streamproc's
+    own lines only those marked `sampled` are thinned out, by event and partition: they come once a chunk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written."""
+        own = record.msg if isinstance(record.msg, dict) else None
+        if own is not None and not own.get("sampled"):
+            return True
+        what = str(record.msg) if own is None else (own.get("event"), own.get("partition"))
+        kind = (record.name, record.levelno, what)
+        last, repeated = self._seen.get(kind, (float("-inf"), 0))
+        if record.created - last < REPEAT_S:
+            self._seen[kind] = (last, repeated + 1)
+            return False
+        if len(self._seen) >= KINDS:
+            self._seen.clear()
+        self._seen[kind] = (record.created, 0)
+        if repeated:
+            if own is None:
+                record.repeated = repeated
+            else:
+                own["repeated"] = repeated
+        return True
+
+
+class Places(logging.Filter):
+    """Gives a library's line about partitions the fields that streamproc's own lines have: topic and partition."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; every line is to be written."""
+        arguments = record.args.values() if isinstance(record.args, dict) else record.args or ()
+        places = [place for argument in arguments for place in _places(argument)]
+        if len(places) == 1:
+            record.topic, record.partition = places[0]
+        elif places:
+            record.partitions = sorted({f"{topic}/{partition}" for topic, partition in places})
+        return True
+
+
+def _places(argument: Any) -> Iterable[tuple[str, int]]:
+    """The topics and partitions in an argument of a line: aiokafka's TopicPartition or Faust's TP, or several."""
+    found = list(argument) if isinstance(argument, (dict, set, frozenset, list)) else [argument]
+    for one in found:
+        topic, partition = getattr(one, "topic", None), getattr(one, "partition", None)
+        if isinstance(topic, str) and isinstance(partition, int):
+            yield topic, partition
 
 
 def configure(level: str, file: Path | None = None) -> None:
     """Send records of at least `level`, structlog's and the standard library's, the same way, or to `file`.
 
-    The file's directory need not be there until the first record is.
+    The file's directory need not be there until the first record is. Where lines are JSON, so is what Python would print of
+    an error that nobody caught.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -39,11 +105,23 @@ def configure(level: str, file: Path | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(pretty)],
         )
     )
+    handler.addFilter(Repeats())
+    handler.addFilter(Places())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # It tells its every step at info.
     logging.getLogger("aiokafka").setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(capture=True)
+    if not pretty:
+        sys.excepthook = _uncaught
+        threading.excepthook = lambda args: _uncaught(
+            args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+        )
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("streamproc").critical("ended by an error", exc_info=(kind, error, trace))
 
 
 def _renderers(pretty: bool) -> list[structlog.typing.Processor]:

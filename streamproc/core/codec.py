@@ -77,13 +77,13 @@ class Rejected(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a record, or one reading of it, is not accepted.
 
     `field` is a JSON path, `record` the record's index in the chunk. `kind` tells what is not JSON at all
-    ("malformed") from JSON that is not a reading ("invalid").
+    ("malformed") from JSON that is not a reading ("invalid"), no value ("empty") and a `ts` too far ahead ("early").
     """
 
     reason: str
     field: str | None = None
     record: int = 0
-    kind: Literal["malformed", "invalid"] = "invalid"
+    kind: Literal["malformed", "invalid", "empty", "early"] = "invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def parse(body: bytes | None) -> Packet | Single | Rejected:
     Rejected(reason='Expected `float`, got `str`', field='value', record=0, kind='invalid')
     """
     if body is None:
-        return Rejected("the record has no value")
+        return Rejected("the record has no value", kind="empty")
     return parse_packet(body) if _is_packet(body) else parse_single(body)
 
 
@@ -376,6 +376,7 @@ def _reject_early(readings: Readings, ahead: NDArray[np.int64], allowed_skew_ms:
             f"ts is {ahead[i]} ms ahead of its record; {allowed_skew_ms} ms are allowed",
             "ts",
             int(readings.record[i]),
+            "early",
         )
         for i in np.flatnonzero(early)
     ]

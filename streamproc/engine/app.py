@@ -14,13 +14,13 @@ from faust.types import TP
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options
-from streamproc.engine import metrics
-from streamproc.engine.health import serving
+from streamproc.engine import health, metrics
 from streamproc.engine.partition import Partition
 from streamproc.engine.restoring import Committed, Restoring, tell_lost
 from streamproc.engine.snapshots import Timer
 from streamproc.errors import BrokerError
 from streamproc.kafka.transport import ChunkedApp
+from streamproc.monitor import Address, Told, serving
 from streamproc.registry.view import Registry
 from streamproc.settings import Settings
 
@@ -32,8 +32,6 @@ BATCH_BYTES = 1_000_000
 LINGER_MS = 2
 #: How often the timers look whether something is due.
 HEARTBEAT_S = 0.25
-#: Records of a partition that may wait at a worker that calls itself ready: about a second's work.
-READY_LAG = 200_000
 #: The last checkpoint on the way out; the whole stop has 5 s.
 STOP_CHECKPOINT_S = 2.5
 
@@ -65,9 +63,11 @@ class Engine:
             self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
-        self.app.around.append(serving(settings.worker_host, settings.worker_port, self.waits_for))
+        address = Address(settings.worker_host, settings.worker_port, "STREAMPROC_WORKER_PORT")
+        told = Told("worker", lambda: health.checks(self), lambda: health.gauges(self))
+        self.app.around.append(serving(address, told))
         self.snapshots = Timer(settings)
-        self._taken_over = False
+        self.taken_over = False
         tune_collector()
         self._wire()
 
@@ -143,18 +143,17 @@ class Engine:
 
     async def watch(self) -> None:
         """Leave with an error if a partition has a backlog and nothing of it is taken in."""
-        for number, lag in self._lags().items():
+        for number, lag in self.lags().items():
             partition = self.partitions.get(number)
             if partition is None or lag is None:
                 continue
-            metrics.LAG.labels(partition.label).set(lag)
             idle = monotonic() - partition.progressed
             if lag and idle > self.settings.watchdog_seconds:
                 raise BrokerError(
                     f"partition {number} has {lag} records waiting, but none was taken in for {idle:.0f} s"
                 )
 
-    def _lags(self) -> dict[int, int | None]:
+    def lags(self) -> dict[int, int | None]:
         """How many records of each assigned partition wait; None where that is not known yet."""
         lags: dict[int, int | None] = {}
         for tp in self.app.assigned(self.readings):
@@ -163,17 +162,6 @@ class Engine:
                 max(end - partition.state.next_offset, 0) if partition and end is not None else None
             )
         return lags
-
-    def waits_for(self) -> str | None:
-        """What keeps this worker from being ready, None where nothing does; without partitions it stands by, ready."""
-        if not self._taken_over or self.app.rebalancing:
-            return "partitions are being assigned and restored"
-        lags = self._lags()
-        unknown = [number for number, lag in lags.items() if lag is None]
-        if unknown:
-            return f"nothing was read yet of partitions {sorted(unknown)}"
-        behind = {number: lag for number, lag in lags.items() if lag is not None and lag > READY_LAG}
-        return f"records waiting by partition: {behind}" if behind else None
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
         await self.app.guarded(self.take_over())
@@ -206,7 +194,7 @@ class Engine:
                     state, checkpoints, producer, self.registry, self.settings.topic
                 )
             metrics.RESTORE_SECONDS.observe(monotonic() - began)
-        self._taken_over = True
+        self.taken_over = True
         _log.info(
             "partitions", assigned=sorted(assigned), restored=new, seconds=round(monotonic() - began, 3)
         )

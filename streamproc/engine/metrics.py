@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter as Numbers
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from streamproc.core.engine import Outputs
 
 _BY_PARTITION = ("partition",)
 
@@ -11,7 +15,11 @@ DUPLICATES = Counter(
     "streamproc_engine_duplicates", "Readings that were sent again, and not counted again.", _BY_PARTITION
 )
 LATE = Counter("streamproc_engine_late", "Readings that came after their window had closed.", _BY_PARTITION)
-REJECTED = Counter("streamproc_engine_rejected", "Records and readings sent to dead-letter.", _BY_PARTITION)
+REJECTED = Counter(
+    "streamproc_engine_rejected",
+    "Records and readings not accepted, by kind of fault.",
+    ("partition", "reason"),
+)
 MOVED = Counter(
     "streamproc_engine_misrouted", "Records sent on to the partition that they belong to.", _BY_PARTITION
 )
@@ -33,15 +41,13 @@ EDITS_IGNORED = Counter(
     "Records and checkpoints that name a position which the registry did not have.",
     _BY_PARTITION,
 )
-REGISTRY_POSITION = Gauge(
-    "streamproc_engine_registry_position",
-    "Position of the registry that the partition is judged by.",
+PREDICTIONS = Counter("streamproc_engine_predictions", "Predictions made.", _BY_PARTITION)
+NOTIFICATIONS = Counter("streamproc_engine_notifications", "Notifications made.", _BY_PARTITION)
+LETTERS = Counter("streamproc_engine_dead_letters", "Records sent to dead-letter.", _BY_PARTITION)
+WAITS = Counter(
+    "streamproc_engine_waits",
+    "Times that a partition took nothing in until Kafka had confirmed more of its messages.",
     _BY_PARTITION,
-)
-SENSORS = Gauge("streamproc_engine_sensors", "Sensors known.", _BY_PARTITION)
-LAG = Gauge("streamproc_engine_lag", "Records of the partition not yet taken in.", _BY_PARTITION)
-UNCONFIRMED = Gauge(
-    "streamproc_engine_unconfirmed", "Messages sent that Kafka has not confirmed yet.", _BY_PARTITION
 )
 CHUNK_RECORDS = Histogram(
     "streamproc_engine_chunk_records", "Records in a chunk.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
@@ -51,9 +57,10 @@ STEP_SECONDS = Histogram(
     "Time that the core takes for a chunk.",
     buckets=(0.0005, 0.002, 0.01, 0.05, 0.2, 1),
 )
-CHECKPOINT_BYTES = Gauge("streamproc_engine_checkpoint_bytes", "Size of the last checkpoint.", _BY_PARTITION)
-CHECKPOINT_TIME = Gauge(
-    "streamproc_engine_checkpoint_timestamp", "When the last checkpoint was complete.", _BY_PARTITION
+CHECKPOINT_SECONDS = Histogram(
+    "streamproc_engine_checkpoint_seconds",
+    "From the beginning of a checkpoint until Kafka had confirmed it.",
+    buckets=(0.01, 0.05, 0.2, 1, 5, 20),
 )
 RESTORE_SECONDS = Histogram(
     "streamproc_engine_restore_seconds", "Time to take over partitions.", buckets=(0.1, 0.3, 1, 3, 10, 30)
@@ -85,3 +92,24 @@ HISTORY_LOST = Counter(
 RECORDS_LOST = Counter(
     "streamproc_engine_records_lost", "Records that Kafka deleted before they were taken in.", _BY_PARTITION
 )
+
+
+def count(partition: str, out: Outputs) -> None:
+    """Count what came of a chunk."""
+    READINGS.labels(partition).inc(out.readings)
+    for closed in out.windows:
+        WINDOWS.labels(partition, str(closed.size_ms)).inc(len(closed.slot))
+    for event in out.events:
+        EVENTS.labels(partition, event.severity.name).inc()
+    for reason, number in Numbers(fault.kind for fault in out.rejected).items():
+        REJECTED.labels(partition, reason).inc(number)
+    for counter, number in (
+        (DUPLICATES, out.duplicates),
+        (LATE, len(out.late)),
+        (MOVED, len(out.moved)),
+        (NOTIFICATIONS, len(out.notifications)),
+        (PREDICTIONS, 0 if out.predictions is None else len(out.predictions.slot)),
+        (LETTERS, len({fault.record for fault in out.rejected})),
+    ):
+        if number:
+            counter.labels(partition).inc(number)

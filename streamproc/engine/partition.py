@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from time import monotonic, perf_counter, process_time, time
+from time import monotonic, perf_counter, process_time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -67,11 +67,13 @@ class Partition:
         self.label = str(state.options.partition)
         #: Everything before this offset is in a checkpoint that Kafka has confirmed.
         self.marked = -1
+        #: The same, or where the state was restored at: a restart begins there.
+        self.kept = state.next_offset
         self.progressed = self.checkpointed = monotonic()
         #: Messages with the producer, oldest first: Kafka's word on each, and its bytes. None is left out before that word.
         self._unconfirmed: deque[tuple[asyncio.Future[Any], int]] = deque()
         self._unconfirmed_bytes = 0
-        self._cost = 0.0
+        self.checkpoint_cpu_s = 0.0
         #: Whether all messages of all steps are with the producer; a checkpoint stands for them.
         self._whole = True
         #: Held from a step until all of its messages are with the producer: a checkpoint covers whole chunks.
@@ -150,15 +152,20 @@ class Partition:
             if not sent.done():
                 if self._unconfirmed_bytes <= UNCONFIRMED_BYTES:
                     break
+                metrics.WAITS.labels(self.label).inc()
                 await asyncio.wait([sent])  # unlike awaiting it, this leaves it alone when the worker stops
             sent.result()
             self._unconfirmed.popleft()
             self._unconfirmed_bytes -= size
-        metrics.UNCONFIRMED.labels(self.label).set(len(self._unconfirmed))
+
+    @property
+    def unconfirmed(self) -> tuple[int, int]:
+        """Messages that Kafka has not confirmed yet, and their bytes; UNCONFIRMED_BYTES of these may wait."""
+        return len(self._unconfirmed), self._unconfirmed_bytes
 
     def due(self, interval_s: float) -> bool:
         """Whether there is something to checkpoint and it is time to."""
-        pause = max(interval_s, self._cost / CHECKPOINT_SHARE)
+        pause = max(interval_s, self.checkpoint_cpu_s / CHECKPOINT_SHARE)
         return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
 
     async def checkpoint(self) -> tuple[int, int]:
@@ -166,16 +173,15 @@ class Partition:
         async with self._writing:
             snapshot = await self._frozen(self._checkpointed)
             low = await self.checkpoints.write(snapshot)
-            self.marked = snapshot.next_offset
-        metrics.CHECKPOINT_BYTES.labels(self.label).set(self.checkpoints.bytes)
-        metrics.CHECKPOINT_TIME.labels(self.label).set(time())
+            self.marked = self.kept = snapshot.next_offset
+        metrics.CHECKPOINT_SECONDS.observe(monotonic() - self.checkpointed)
         _log.debug("checkpoint", partition=self.label, next_offset=self.marked, bytes=self.checkpoints.bytes)
         return self.marked, low
 
     def _checkpointed(self, state: PartitionState) -> Snapshot:
         began, self.checkpointed = process_time(), monotonic()
         snapshot = self.checkpoints.snapshot(state)
-        self._cost = process_time() - began
+        self.checkpoint_cpu_s = process_time() - began
         return snapshot
 
     async def _frozen(self, freeze: Callable[[PartitionState], Snapshot]) -> Snapshot:
@@ -240,27 +246,22 @@ class Partition:
 
     def _count(self, chunk: Chunk, out: Outputs) -> None:
         metrics.CHUNK_RECORDS.observe(len(chunk))
-        metrics.READINGS.labels(self.label).inc(out.readings)
-        metrics.SENSORS.labels(self.label).set(len(self.state.sensors))
+        metrics.count(self.label, out)
         metrics.REGISTRY_POSITION.labels(self.label).set(self.state.registry_position)
-        for closed in out.windows:
-            metrics.WINDOWS.labels(self.label, str(closed.size_ms)).inc(len(closed.slot))
-        for event in out.events:
-            metrics.EVENTS.labels(self.label, event.severity.name).inc()
         again = [index for index in chunk.headers if chunk.is_redriven(index)]
         if again:
             metrics.REDRIVEN.labels(self.label).inc(len(again))
             _log.info("redriven", partition=self.label, offset=int(chunk.offsets[again[0]]), count=len(again))
-        if out.duplicates:
-            metrics.DUPLICATES.labels(self.label).inc(out.duplicates)
-        for name, counter, found in (
-            ("late", metrics.LATE, out.late),
-            ("rejected", metrics.REJECTED, out.rejected),
-            ("misrouted", metrics.MOVED, out.moved),
-        ):
+        for name, found in (("late", out.late), ("rejected", out.rejected), ("misrouted", out.moved)):
             if found:
-                counter.labels(self.label).inc(len(found))
-                _log.info(name, partition=self.label, offset=int(chunk.offsets[0]), count=len(found))
+                first, last = int(chunk.offsets[0]), int(chunk.offsets[-1])
+                place = {
+                    "topic": chunk.topic,
+                    "partition": chunk.partition,
+                    "offset": first,
+                    "last_offset": last,
+                }
+                _log.info(name, **place, count=len(found), sampled=True)
 
 
 def _timed_snapshot(state: PartitionState) -> Snapshot:

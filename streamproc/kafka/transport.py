@@ -36,6 +36,7 @@ from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk, Headers
 from streamproc.errors import BrokerError
+from streamproc.kafka.process import PlainWorker, Worker
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
@@ -136,7 +137,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = StickyPartitionAssignor
-        return AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
@@ -153,6 +154,23 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
+        consumer._client.send = self._noting(consumer._client.send)
+        return consumer
+
+    #: When (monotonic) a broker last answered; None before it first does.
+    heard_at: float | None = None
+
+    def _noting(self, ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def asked(*args: Any, **options: Any) -> Any:
+            answer = await ask(*args, **options)
+            self.heard_at = monotonic()
+            return answer
+
+        return asked
+
+    def on_crash(self, msg: str, *fmt: Any, **_: Any) -> None:
+        """Log what ended the thread; mode would print it."""
+        _log.error(msg.format(*fmt), exc_info=True)
 
     async def _fetch_records(
         self,
@@ -364,11 +382,20 @@ class ChunkedApp(faust.App):
 
     def serve(self) -> None:
         """Run until SIGTERM or SIGINT; the process ends with it. Logs go where the process has them go."""
-        self.conf.Worker = _plain_worker
+        self.conf.Worker = PlainWorker
         for name in ("faust", "mode"):  # they tell their every step at info
             logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
         sys.argv = [sys.argv[0], "--quiet", "worker", "--without-web"]
         self.main()
+
+    def silence_s(self) -> float | None:
+        """How long ago (s) a broker last answered the consumer: a fetch every 50 ms, else a heartbeat. None: it never has."""
+        heard_at = self._consumer._thread.heard_at if self._consumer is not None else None
+        return None if heard_at is None else max(monotonic() - heard_at, 0.0)
+
+    def buffered(self) -> int:
+        """Chunks that wait for the agents, BUFFERED_CHUNKS at most."""
+        return sum(queue.qsize() for queue in self.flow_control._queues)
 
     def mark(self, tp: TP, offset: int, metadata: str = "") -> None:
         """Say that everything of the partition before `offset` is done; `metadata` is committed with it."""
@@ -378,13 +405,6 @@ class ChunkedApp(faust.App):
     def assigned(self, topic: str) -> Iterable[TP]:
         """The partitions of a topic that this worker has."""
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
-
-
-def _plain_worker(*services: Any, **options: Any) -> faust.Worker:
-    """Faust's worker with the process's own logs, and without a spinner, whose sequences for terminals go into files too."""
-    worker = faust.Worker(*services, override_logging=False, **options)
-    worker.spinner = None
-    return worker
 
 
 #: The session bounds how long a killed worker's partitions wait: results are to come again within 10 s, of which a start and
@@ -404,4 +424,5 @@ DEFAULTS: dict[str, Any] = {
     "consumer_auto_offset_reset": "earliest",
     "autodiscover": False,
     "worker_redirect_stdouts": False,
+    "Worker": Worker,
 }

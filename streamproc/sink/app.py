@@ -13,8 +13,10 @@ from faust.types import TP
 from streamproc.core.chunk import Chunk
 from streamproc.errors import StaleOwner
 from streamproc.kafka.transport import ChunkedApp
+from streamproc.monitor import Address, Told, serving
 from streamproc.records import DeadLetter
 from streamproc.settings import Settings, load
+from streamproc.sink import health
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
@@ -25,6 +27,8 @@ CHUNKS = 64
 REVOKE_WAIT_S = 2.0
 #: A sink that was thrown out hears of it with the next heartbeat, 2.5 s; it has written its 8 chunks before.
 STALE_TRIES = 10
+#: How often the sink sees whether it should ask the database how it stands.
+LOOK_S = 1.0
 #: A dead letter carries up to 700 KB of payload, escaped.
 MESSAGE_BYTES = 4_000_000
 
@@ -46,6 +50,10 @@ class Sink:
             self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
+        address = Address(settings.sink_host, settings.sink_port, "STREAMPROC_SINK_PORT")
+        told = Told("sink", lambda: health.checks(self), lambda: health.gauges(self))
+        self.app.around.append(serving(address, told))
+        self.assigned = False
         self._wire()
 
     def _wire(self) -> None:
@@ -58,6 +66,12 @@ class Sink:
         async def sink(stream: Any) -> None:
             async for events in stream.noack_take(CHUNKS, within=linger_s):
                 await app.guarded(self.write([event.message.value for event in events]))
+
+        @app.task
+        async def look() -> None:
+            while not app.should_stop:
+                await app.guarded(self.writer.look())
+                await app.sleep(LOOK_S)
 
         app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
@@ -118,6 +132,7 @@ class Sink:
         return self.producer
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
+        self.assigned = True
         assigned = sorted(f"{tp.topic}/{tp.partition}" for tp in self.app.consumer.assignment())
         _log.info("partitions", assigned=assigned)
 

@@ -19,8 +19,13 @@ BATCH_ROWS = Histogram(
     "Rows in one transaction.",
     buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 1_000_000),
 )
+BATCH_BYTES = Histogram(
+    "streamproc_sink_batch_bytes",
+    "Bytes of the records in one transaction.",
+    buckets=(1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000),
+)
 SECONDS = Histogram(
     "streamproc_sink_database_seconds",
-    "How long the database took for a batch.",
+    "How long the database took for a batch, with all tries and the waits between them.",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )

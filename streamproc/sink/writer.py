@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic
 from typing import TypeVar
@@ -19,6 +20,7 @@ from streamproc.settings import Settings
 from streamproc.sink import metrics
 from streamproc.sink.batches import Refusals, batch, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
+from streamproc.sink.standing import Standing
 from streamproc.store.protocol import Batch, Place, Store, Written
 
 T = TypeVar("T")
@@ -47,13 +49,18 @@ class Writer:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._dead_letters, self._pause = store, dead_letters, pause
-        self._limit = settings.sink_batch_rows
+        self.limit = settings.sink_batch_rows
         self._group = settings.group("sink")
         self._decoder = Decoder(
             settings.allowed_skew_ms, settings.topic_prefix, settings.sink_window_sizes_ms
         )
-        self._standing: dict[Place, int | None] = {}
+        self._known: dict[Place, int | None] = {}
         self._turn = asyncio.Lock()
+        self.standing = Standing()
+
+    def next_offset(self, place: Place) -> int:
+        """Up to where the partition is in the database, as far as is known; 0 where it is not."""
+        return self._known.get(place) or 0
 
     async def positions(self, partitions: Collection[Place]) -> dict[Place, int]:
         """Where to read on, by the database; a partition that it does not know starts at its beginning.
@@ -65,7 +72,7 @@ class Writer:
 
     async def _positions(self, partitions: Collection[Place]) -> dict[Place, int]:
         known = await self._patiently(lambda: self._store.offsets(self._group))
-        self._standing.update((place, known.get(place)) for place in partitions)
+        self._known.update((place, known.get(place)) for place in partitions)
         return {place: known[place] for place in partitions if place in known}
 
     async def write(self, chunks: Sequence[Chunk]) -> None:
@@ -77,17 +84,17 @@ class Writer:
         places = {(chunk.topic, chunk.partition) for chunk in chunks}
         async with self._turn:
             try:
-                if not places <= self._standing.keys():
+                if not places <= self._known.keys():
                     await self._positions(places)
-                for pieces in group(self._pieces(chunks), self._limit):
+                for pieces in group(self._pieces(chunks), self.limit):
                     await self._write(pieces)
             except BaseException:  # cancelled, say, and yet the transaction may succeed: ask again
                 for place in places:
-                    self._standing.pop(place, None)
+                    self._known.pop(place, None)
                 raise
 
     def _pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        following = dict(self._standing)
+        following = dict(self._known)
         for chunk in chunks:
             place = (chunk.topic, chunk.partition)
             fresh = chunk.since(following[place])
@@ -95,11 +102,11 @@ class Writer:
                 following[place] = fresh.next_offset
                 piece = self._decoder.piece(fresh)
                 metrics.SKIPPED.inc(piece.skipped)
-                yield from split(piece, self._limit)
+                yield from split(piece, self.limit)
 
     async def _write(self, pieces: list[Piece]) -> None:
         """One transaction; dead letters go out before it, so that no offset passes a record not kept."""
-        rows = batch(self._group, pieces, self._standing)
+        rows = batch(self._group, pieces, self._known)
         await self._announce([fault for piece in pieces for fault in piece.letters])
         started = monotonic()
         while True:
@@ -111,7 +118,10 @@ class Writer:
                 metrics.REFUSED.inc(len(refused.rows))
                 await self._announce(letters(pieces, rows, refused))
                 rows = without(rows, refused)
-        self._standing.update((place, following) for place, (_, following) in rows.offsets.items())
+        self._known.update((place, following) for place, (_, following) in rows.offsets.items())
+        metrics.BATCH_BYTES.observe(
+            sum(len(value or b"") for piece in pieces for value in piece.chunk.values)
+        )
         _count(rows, written, monotonic() - started)
 
     async def _commit(self, rows: Batch) -> Written:
@@ -140,12 +150,29 @@ class Writer:
         pauses = backoff()
         while True:
             try:
-                return await call()
+                with self.standing.asking():
+                    return await call()
             except StoreUnavailable as error:
                 seconds = next(pauses)
-                metrics.RETRIES.labels(reason=type(error.__cause__ or error).__name__).inc()
-                _log.warning("database away, trying again", reason=str(error), in_seconds=round(seconds, 2))
+                metrics.RETRIES.labels(reason=error.code).inc()
+                _log.warning(
+                    "database away, trying again",
+                    reason=str(error),
+                    code=error.code,
+                    in_seconds=round(seconds, 2),
+                )
                 await self._pause(seconds)
+
+    async def look(self) -> None:
+        """Ask the database for a transaction that writes nothing, where nothing else has asked it lately.
+
+        So that an idle sink knows whether it could write. Raises what the database raises but StoreUnavailable.
+        """
+        if self._turn.locked() or self.standing.fresh():
+            return
+        async with self._turn:
+            with suppress(StoreUnavailable), self.standing.asking():
+                await self._store.probe(batch(self._group, [], {}))
 
     async def _announce(self, faults: list[DeadLetter]) -> None:
         if faults:

@@ -36,16 +36,17 @@ _PRAGMAS = (
     "cache_size = -32768",
 )
 
+#: What may pass, with the code that metrics and logs tell it by.
 _AWAY = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_CANTOPEN: "cannot_open",
+    sqlite3.SQLITE_IOERR: "io_error",
+    sqlite3.SQLITE_PROTOCOL: "locked",
+    sqlite3.SQLITE_NOMEM: "no_memory",
+    sqlite3.SQLITE_INTERRUPT: "interrupted",
 }
 #: After these a connection may be of no more use: the next call opens another.
 _BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -124,10 +125,11 @@ class SqliteStore:
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest says more of the same
             if code in _BROKEN:
                 self._disconnect()
-            kind = StoreUnavailable if code in _AWAY else StoreError
-            raise kind(f"{self._path}: {error}") from error
+            if code in _AWAY:
+                raise StoreUnavailable(f"{self._path}: {error}", _AWAY[code]) from error
+            raise StoreError(f"{self._path}: {error}") from error
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error}") from error
+            raise StoreUnavailable(f"{self._path}: {error}", "cannot_open") from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._inode() != self._file:

@@ -1,0 +1,30 @@
+"""Whether a process is able to work, as several checks, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a process needs in order to work; `detail` tells a person how it stands with it, well or not."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def report(checks: Sequence[Check]) -> dict[str, Any]:
+    """The body of `/ready`; `detail` is there where something fails.
+
+    >>> report([Check("broker", False, "silent for 9 s"), Check("lag", True, "0 records")])["detail"]
+    'broker: silent for 9 s'
+    """
+    failing = [check for check in checks if not check.ok]
+    body: dict[str, Any] = {"status": "not ready" if failing else "ready"}
+    if failing:
+        body["detail"] = "; ".join(f"{check.name}: {check.detail}" for check in failing)
+    body["checks"] = [asdict(check) for check in checks]
+    return body

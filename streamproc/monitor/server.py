@@ -1,0 +1,115 @@
+"""The HTTP endpoint of a stage that has no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamproc import __version__
+from streamproc.errors import SettingsError
+from streamproc.monitor.checks import Check, report
+
+#: A scrape that is under way as the process stops is given this long, twice; the whole stop has 5 s.
+SHUTDOWN_S = 0.1
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a stage listens; port 0: nowhere. `setting` is the variable that names the port."""
+
+    host: str
+    port: int
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a stage tells: its name, how it stands, and what its gauges are now. Called in the event loop, at each request."""
+
+    stage: str
+    checks: Callable[[], Sequence[Check]]
+    gauges: Callable[[], Iterable[Metric]]
+
+
+class _Live(Collector):
+    """Metrics that are made when they are asked for: a partition that has gone leaves none behind."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that being registered asks for nothing."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges of this moment."""
+        yield build_info(self._told.stage)
+        checks = GaugeMetricFamily(
+            "streamproc_check", "Whether a check of /ready is passed.", labels=["check"]
+        )
+        for check in self._told.checks():
+            checks.add_metric([check.name], float(check.ok))
+        yield checks
+        yield from self._told.gauges()
+
+
+def build_info(stage: str) -> Metric:
+    """The version of streamproc that runs, and which stage of it."""
+    return InfoMetricFamily(
+        "streamproc_build", "What runs here.", value={"version": __version__, "stage": stage}
+    )
+
+
+@asynccontextmanager
+async def serving(address: Address, told: Told) -> AsyncIterator[None]:
+    """Answer `/metrics`, `/health` and `/ready` on this address; raises SettingsError where it cannot be listened on."""
+    if not address.port:
+        yield
+        return
+    live = _Live(told)
+    REGISTRY.register(live)
+    runner = web.AppRunner(_application(told), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await _listen(runner, address, told.stage)
+        yield
+    finally:
+        await runner.cleanup()
+        REGISTRY.unregister(live)
+
+
+def _application(told: Told) -> web.Application:
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_: web.Request) -> web.Response:
+        """Alive: the event loop answers. What is stuck behind it, the stage's own watchdog ends."""
+        return web.json_response({"status": "alive"})
+
+    async def ready(_: web.Request) -> web.Response:
+        checks = told.checks()
+        return web.json_response(report(checks), status=200 if all(check.ok for check in checks) else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/health", health)
+    app.router.add_get("/ready", ready)
+    return app
+
+
+async def _listen(runner: web.AppRunner, address: Address, stage: str) -> None:
+    host, port = address.host, address.port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise SettingsError(f"{address.setting}: cannot listen on {host}:{port}: {error.strerror}") from error
+    _log.info(f"{stage} listens", url=f"http://{host}:{port}")

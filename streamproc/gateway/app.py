@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -17,6 +17,7 @@ from streamproc.errors import GatewayError, SettingsError
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
+from streamproc.monitor import Check, report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -169,9 +170,11 @@ async def _health(_request: web.Request) -> web.Response:
 def _ready(publisher: Publisher) -> Handler:
     async def ready(_request: web.Request) -> web.Response:
         """GET /ready: Kafka takes records now."""
-        if fault := await publisher.fault():
-            raise unavailable("kafka-unavailable", fault)
-        return _json({"status": "ready", "topic": publisher.topic})
+        fault = await publisher.fault()
+        answer = report([Check("broker", not fault, fault or f"{publisher.topic} has a leader everywhere")])
+        if fault:
+            raise unavailable("kafka-unavailable", fault, checks=answer["checks"])
+        return _json(answer | {"topic": publisher.topic})
 
     return ready
 
@@ -186,5 +189,5 @@ def _metrics(metrics: Metrics) -> Handler:
     return show
 
 
-def _json(answer: dict[str, str]) -> web.Response:
+def _json(answer: dict[str, Any]) -> web.Response:
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

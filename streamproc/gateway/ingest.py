@@ -29,7 +29,7 @@ class Ingest:
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self.load = Load(settings.in_flight_limit, settings.in_flight_limit_bytes)
-        self.metrics = Metrics(self.load)
+        self.metrics = Metrics(self.load, publisher)
         self._settings = settings
         self._publisher = publisher
         self._limits = intake.Limits(settings.packet_readings_limit, settings.allowed_skew_ms)
@@ -76,6 +76,7 @@ class Ingest:
             try:
                 acks = await self._publisher.send(batch.messages, now_ms)
             except KafkaUnavailable as error:
+                self.metrics.unacknowledged.inc()
                 detail = f"{error}; send it again, with the same ts or packet_id, and it counts once"
                 raise unavailable("kafka-unavailable", detail) from None
             self.metrics.ack_seconds.observe(time.perf_counter() - started)

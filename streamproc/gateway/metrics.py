@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamproc.monitor import build_info
 
 if TYPE_CHECKING:
     from streamproc.gateway.load import Load
+    from streamproc.gateway.publisher import Publisher
 
 #: From a broker on the same machine to the longest wait that the settings allow by default.
 _ACK_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -22,7 +28,7 @@ _last_name = re.compile(r"(\w+)(?:\[\d+\])?$")
 class Metrics:
     """The gateway's counters, and gauges over its load."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, publisher: Publisher) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
@@ -56,6 +62,42 @@ class Metrics:
         waiting.set_function(lambda: load.requests)
         held = Gauge("streamproc_gateway_in_flight_bytes", "Bytes of bodies held.", registry=self.registry)
         held.set_function(lambda: load.bytes)
+        for name, told, bound in (
+            ("requests", "Most requests that may wait for Kafka.", load.limit),
+            ("bytes", "Most bytes of bodies that may be held.", load.limit_bytes),
+        ):
+            Gauge(f"streamproc_gateway_in_flight_{name}_bound", told, registry=self.registry).set(bound)
+        self.unacknowledged = Counter(
+            "streamproc_gateway_unacknowledged",
+            "Requests answered 503 because Kafka did not acknowledge.",
+            registry=self.registry,
+        )
+        self.registry.register(_Standing(publisher))
+
+
+class _Standing(Collector):
+    """What is known of Kafka without asking it."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that being registered asks for nothing."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges of this moment."""
+        yield build_info("gateway")
+        yield GaugeMetricFamily(
+            "streamproc_gateway_kafka_up",
+            "Whether the producer is connected and the last records were acknowledged.",
+            float(self._publisher.up),
+        )
+        yield GaugeMetricFamily(
+            "streamproc_gateway_queued_batches",
+            "Batches in the producer that are not on their way to Kafka yet.",
+            self._publisher.queued,
+        )
 
 
 def field_label(path: object) -> str:

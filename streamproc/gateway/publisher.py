@@ -66,6 +66,14 @@ class Publisher(Protocol):
     async def fault(self) -> str | None:
         """Say why Kafka cannot take records now; None where it can."""
 
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection and the last records were acknowledged."""
+
+    @property
+    def queued(self) -> int:
+        """Batches that wait to be sent."""
+
 
 class KafkaPublisher:
     """An idempotent producer with acks=all that is made anew when it is beyond repair.
@@ -177,6 +185,17 @@ class KafkaPublisher:
         """Have the producer replaced where it cannot go on, as after a gap in its sequence."""
         if not error.retriable and not isinstance(error, KafkaTimeoutError) and producer is self._producer:
             self._broken.set()
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection and the last records were acknowledged."""
+        return self._producer is not None and self._failed_at is None
+
+    @property
+    def queued(self) -> int:
+        """Batches that wait to be sent."""
+        accumulator = self._producer._message_accumulator if self._producer is not None else None  # noqa: SLF001  # aiokafka has no other way
+        return sum(len(batches) for batches in accumulator._batches.values()) if accumulator else 0  # noqa: SLF001
 
     def _failed(self, reason: str) -> KafkaUnavailable:
         if self._failed_at is None:

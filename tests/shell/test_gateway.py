@@ -52,6 +52,16 @@ class MemoryPublisher:
         """Tell why there is no Kafka."""
         return self.away
 
+    @property
+    def up(self) -> bool:
+        """Whether there is Kafka."""
+        return self.away is None
+
+    @property
+    def queued(self) -> int:
+        """Nothing waits in memory."""
+        return 0
+
 
 @pytest.fixture
 def publisher() -> MemoryPublisher:

@@ -247,7 +247,6 @@ class Partition:
     def _count(self, chunk: Chunk, out: Outputs) -> None:
         metrics.CHUNK_RECORDS.observe(len(chunk))
         metrics.count(self.label, out)
-        metrics.REGISTRY_POSITION.labels(self.label).set(self.state.registry_position)
         again = [index for index in chunk.headers if chunk.is_redriven(index)]
         if again:
             metrics.REDRIVEN.labels(self.label).inc(len(again))

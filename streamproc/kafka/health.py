@@ -34,11 +34,13 @@ def lag_check(lags: Mapping[str, int | None], bound: int) -> Check:
 
 def gauges(app: ChunkedApp) -> Iterable[Metric]:
     """What concerns the connection with Kafka and what waits between it and the stage."""
-    silence = app.silence_s()
-    if silence is not None:
-        yield GaugeMetricFamily(
-            "streamproc_kafka_silence_seconds", "Since a broker last answered the consumer.", silence
-        )
+    silence = GaugeMetricFamily(
+        "streamproc_kafka_silence_seconds", "Since a broker last answered the consumer.", labels=[]
+    )
+    seconds = app.silence_s()
+    if seconds is not None:
+        silence.add_metric([], seconds)
+    yield silence
     yield GaugeMetricFamily(
         "streamproc_kafka_chunks_buffered", "Fetched chunks that wait for the stage.", app.buffered()
     )

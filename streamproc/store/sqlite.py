@@ -89,7 +89,7 @@ class SqliteStore:
         """Let go of the file for good; what is under way is finished first."""
         if not self._closed:
             self._closed = True
-            await self._run(self._disconnect)
+            await self._in_thread(self._disconnect)
             self._thread.shutdown(wait=False)
 
     async def offsets(self, group: str) -> dict[Place, int]:
@@ -113,6 +113,11 @@ class SqliteStore:
         return await self._run(lambda: sqlite_entries.entries(self._connected()))
 
     async def _run(self, call: Callable[[], T]) -> T:
+        if self._closed:  # whoever tries again meanwhile is about to end as well
+            raise StoreUnavailable(f"{self._path} was closed", "closed")
+        return await self._in_thread(call)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, call)
 
     def _translated(self, call: Callable[[], T]) -> T:

@@ -1,0 +1,187 @@
+"""Real processes tell the truth of themselves while Kafka or the database is away, and end in time all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, time
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streamproc.dev.place import claim_port
+from streamproc.kafka.broker import Broker, Installation
+from streamproc.kafka.process import CUT_SHORT
+from streamproc.topics import apply, load, plan
+from tests.live.feed import packet, send
+from tests.live.processes import Site, Stage, eventually, hang, running
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+PORTS = {"worker": "STREAMPROC_WORKER_PORT", "sink": "STREAMPROC_SINK_PORT", "gateway": "GATEWAY_PORT"}
+#: What a stop may take in all, and what a slow machine adds to see it.
+STOP_S = 5.0
+#: Within which a broker that is away has to show.
+SHOWN_S = 15.0
+
+
+@dataclass
+class Watched:
+    """A stage with its endpoint."""
+
+    stage: Stage
+    url: str
+    client: aiohttp.ClientSession
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """The status and body of an answer; 0 where nothing listens yet."""
+        try:
+            async with self.client.get(self.url + path) as response:
+                return response.status, await response.text()
+        except aiohttp.ClientConnectorError:
+            return 0, ""
+
+    async def failing(self) -> set[str] | None:
+        """The names of the checks that are not passed; None where nothing listens yet."""
+        status, body = await self.get("/ready")
+        if not status:
+            return None
+        names = {check["name"] for check in json.loads(body)["checks"] if not check["ok"]}
+        assert status == (503 if names else 200)
+        return names
+
+    async def until(self, failing: set[str], within_s: float = 60) -> None:
+        """Wait until just these checks fail; it is alive all the while."""
+
+        async def so() -> bool:
+            return await self.failing() == failing
+
+        await eventually(so, within_s)
+        assert (await self.get("/health"))[0] == 200
+
+
+@asynccontextmanager
+async def watching(site: Site, *names: str) -> AsyncIterator[list[Watched]]:
+    """Start these stages with endpoints, and give them once they are ready."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client:
+        watched = []
+        for name in names:
+            port = claim_port("127.0.0.1", 0, PORTS[name])
+            stage = await site.start(name, **{PORTS[name]: str(port)})
+            watched.append(Watched(stage, f"http://127.0.0.1:{port}", client))
+        await asyncio.gather(*(one.until(set()) for one in watched))
+        yield watched
+
+
+@asynccontextmanager
+async def own_broker(installation: Installation, tmp_path: Path) -> AsyncIterator[tuple[Broker, Site]]:
+    """A broker of the test's own, with all topics, and a site on it; it ends whether it hangs or not."""
+    broker = await Broker.start(installation, tmp_path / "kafka")
+    try:
+        await apply(broker.bootstrap, await plan(broker.bootstrap, load()))
+        (tmp_path / "site").mkdir()
+        async with running(broker.bootstrap, "", tmp_path / "site") as site:
+            yield broker, site
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(broker.pid, signal.SIGCONT)
+        await broker.stop()
+
+
+def assert_whole(stage: Stage) -> None:
+    """Each line of the log is JSON with a time, a level, a logger and an event, and no kind floods it."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in stage.log.read_text().splitlines()]
+    assert all({"timestamp", "level", "logger", "event"} <= line.keys() for line in lines)
+    assert len(lines) < 200
+
+
+async def test_what_is_scraped_is_what_is_documented(site: Site, producer: AIOKafkaProducer) -> None:
+    """Over all stages, after a reading and a record that is none."""
+    await (await send(producer, f"{site.prefix}readings", "d", packet("d", "s", 1.0, time())))
+    await (await send(producer, f"{site.prefix}readings", "d", b"{"))
+    names: set[str] = set()
+    async with watching(site, "worker", "sink", "gateway") as stages:
+        worker = stages[0]
+
+        async def counted() -> bool:
+            return 'rejected_total{partition="' in (await worker.get("/metrics"))[1]
+
+        await eventually(counted)
+        for stage in stages:
+            text = (await stage.get("/metrics"))[1]
+            names |= set(re.findall(r"^# TYPE (streamproc_\w+) ", text, re.MULTILINE))
+            assert re.search(r"^process_cpu_seconds_total ", text, re.MULTILINE)
+    documented = set(re.findall(r"^\| `(streamproc_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE))
+    assert {name for name in names if not name.endswith("_created")} == documented
+
+
+async def test_a_broker_that_hangs_shows_and_is_waited_for(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """Every stage is alive but not ready within 15 s, on account of the broker alone, and ready again once it answers."""
+    async with (
+        own_broker(installation, tmp_path) as (broker, site),
+        watching(site, "worker", "sink", "gateway") as stages,
+    ):
+        await hang(broker)
+        began = monotonic()
+        await asyncio.gather(*(stage.until({"broker"}, SHOWN_S) for stage in stages))
+        assert monotonic() - began < SHOWN_S
+        os.kill(broker.pid, signal.SIGCONT)
+        await asyncio.gather(*(stage.until(set()) for stage in stages))
+        for stage in stages:
+            assert (await stage.stage.terminate())[0] == 0
+            assert_whole(stage.stage)
+
+
+@pytest.mark.parametrize("how", ["hangs", "is killed"])
+async def test_all_end_in_time_while_the_broker_is_away(
+    installation: Installation, tmp_path: Path, how: str
+) -> None:
+    """Nothing waits for it beyond 5 s; that not everything was done is told by the exit code, and logs stay whole."""
+    async with (
+        own_broker(installation, tmp_path) as (broker, site),
+        watching(site, "worker", "sink", "gateway") as stages,
+    ):
+        if how == "hangs":
+            await hang(broker)
+        else:
+            broker.kill()
+            await broker.wait()
+        await asyncio.gather(*(stage.until({"broker"}, SHOWN_S) for stage in stages))
+        ended = await asyncio.gather(*(stage.stage.terminate() for stage in stages))
+    assert [code for code, _ in ended] == [CUT_SHORT, CUT_SHORT, 0]
+    assert max(seconds for _, seconds in ended) < STOP_S
+    for stage in stages:
+        assert_whole(stage.stage)
+
+
+async def test_a_locked_database_shows_and_is_waited_for(site: Site, producer: AIOKafkaProducer) -> None:
+    """An idle sink sees it by itself; it comes back by itself; and while it is locked the sink ends in time, code 0."""
+    async with watching(site, "sink") as (sink,):
+        with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await sink.until({"database"})
+            await (await send(producer, f"{site.prefix}readings", "d", packet("d", "s", 1.0, time())))
+            await sink.stage.until_told("database away, trying again", lambda line: line["code"] == "locked")
+            text = (await sink.get("/metrics"))[1]
+            assert "streamproc_sink_database_up 0.0" in text
+            assert 'streamproc_sink_retries_total{reason="locked"}' in text
+            other.execute("ROLLBACK")
+            await sink.until(set())
+            other.execute("BEGIN IMMEDIATE")
+            await (await send(producer, f"{site.prefix}readings", "d", packet("d", "s", 2.0, time())))
+            await sink.until({"database"})
+            code, seconds = await sink.stage.terminate()
+    assert code == 0
+    assert seconds < STOP_S
+    assert_whole(sink.stage)

@@ -138,7 +138,7 @@ def test_arbitrary_bytes_are_parsed_or_rejected(body: bytes) -> None:
         (b'{"sensor_id":"a","value":1', None, "malformed"),
         (b'{"sensor_id":"\xff","value":1}', None, "malformed"),
         (b'{"sensor_id":"\\ud800","value":1}', None, "malformed"),
-        (None, None, "invalid"),
+        (None, None, "empty"),
     ],
 )
 def test_rejections_name_their_field(body: bytes | None, field: str | None, kind: str) -> None:

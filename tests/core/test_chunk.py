@@ -77,7 +77,7 @@ FIRST = (REDRIVEN, f"0:70:{NOW}".encode())
 
 def again(value: bytes, *headers: tuple[str, bytes | None], timestamp: int = NOW + 5_000) -> Chunk:
     """A chunk of one record with these headers."""
-    told: Headers = headers  # type: ignore[assignment]  # Kafka knows headers without a value
+    told: Headers = headers  # Kafka knows headers without a value
     return Chunk("readings", 3, np.array([9]), np.array([timestamp]), [value], {0: told})
 
 

@@ -14,6 +14,7 @@ The parts, in the order that a reading meets them:
     monitor    what each process tells of itself over HTTP: metrics, alive, ready
     detect     the same core over a file
     dev        everything on one machine, supervised, with a simulator
+    replay     a range of readings through the same core again, beside what the database holds
     bench      the figures in the README, measured again
     cli        the commands; the only place that puts concrete parts together
     settings   the only reader of the environment

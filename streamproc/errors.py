@@ -13,6 +13,7 @@
     │   └── StaleOwner         another sink has moved the partition's offset on
     ├── DeadLetterError        a dead letter cannot be found, read or sent again
     ├── RegistryError          an entry of the registry is wrong
+    ├── ReplayError            a replay cannot be done as it is asked for
     └── SeriesError            a file given to `detect` is not a series
 
 Bad *input* is not an error but a value: `streamproc.core.codec.Rejected`.
@@ -93,6 +94,10 @@ class DeadLetterError(StreamprocError):
 
 class RegistryError(StreamprocError):
     """An entry of the registry is wrong."""
+
+
+class ReplayError(StreamprocError):
+    """A replay cannot be done as it is asked for; the text says what can be done."""
 
 
 class SeriesError(StreamprocError):

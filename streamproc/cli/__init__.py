@@ -163,6 +163,12 @@ def detect(context: typer.Context) -> None:
     _pass_on("streamproc.detect.commands", "detect", context)
 
 
+@app.command(context_settings=PASS_ON)
+def replay(context: typer.Context) -> None:
+    """Process a range of readings again, and compare it with the database or write it there."""
+    _pass_on("streamproc.replay.commands", "replay", context)
+
+
 @app.command("settings")
 def show_settings(
     markdown: Annotated[

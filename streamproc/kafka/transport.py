@@ -187,16 +187,16 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             while True:
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError
-                _spare_records(fetcher)
+                spare_records(fetcher)
                 drained = await fetcher.fetched_records(
                     active_partitions, timeout=0, max_records=CHUNKS_AT_ONCE
                 )
                 if drained:
-                    _let_go(fetcher, drained)
+                    let_go(fetcher, drained)
                     return {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
                 if monotonic() >= end or not self.consumer.flow_active:
                     return {}
-                await _more(fetcher, FETCH_WAIT_MS / 1000)
+                await wait_for_more(fetcher, FETCH_WAIT_MS / 1000)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         consumer = self._ensure_consumer()
@@ -217,7 +217,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
         return True
 
 
-def _spare_records(fetcher: Any) -> None:
+def spare_records(fetcher: Any) -> None:
     """Have aiokafka fill Columns from what it has fetched: to it, a partition's Columns are one record."""
     for result in fetcher._records.values():
         fetched = getattr(result, "_partition_records", None)
@@ -226,7 +226,7 @@ def _spare_records(fetcher: Any) -> None:
             fetched._records_iterator = Columns().fill(fetched)
 
 
-def _let_go(fetcher: Any, drained: Iterable[TopicPartition]) -> None:
+def let_go(fetcher: Any, drained: Iterable[TopicPartition]) -> None:
     """Have these partitions fetched again at once where nothing is left of them; aiokafka would see it a call later."""
     for tp in drained:
         fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
@@ -238,7 +238,7 @@ def _let_go(fetcher: Any, drained: Iterable[TopicPartition]) -> None:
             fetcher._notify(fetcher._wait_consume_future)
 
 
-async def _more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope
+async def wait_for_more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope
     """Wait until something more was fetched, but not for long: the flow may be stopped meanwhile."""
     waiter = fetcher._create_fetch_waiter()
     done, _ = await asyncio.wait([waiter], timeout=timeout)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.records import Notification, SensorEntry, SeverityEvent
+
+if TYPE_CHECKING:
+    from streamproc.store.comparison import Compared, Extras, Given, Scope
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -215,6 +218,26 @@ class Store(Protocol):
 
     async def probe(self, batch: Batch) -> None:
         """Raise RowsRefused where `write` would; nothing is written, and offsets do not matter."""
+
+    async def compare(self, batch: Batch) -> dict[str, Compared]:
+        """How the batch's rows stand in the database, by table; nothing is written, and offsets do not matter."""
+
+    async def extras(
+        self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
+    ) -> Extras:
+        """Rows of a table that belong to the scopes but were not given: how many, and at most `limit` of them.
+
+        `only` names the sensors that count, None: all.
+        """
+
+    async def overwrite(self, batch: Batch) -> None:
+        """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
+
+    async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
+        """Take back rows that should not be there; how many of them it were.
+
+        Windows go, and predictions that no event refers to; events are marked superseded; readings and notifications stay.
+        """
 
     async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
         """Make the registry hold these entries, and return them as they stand; a change raises the version.

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.records import SensorEntry
-from streamproc.store import sqlite_entries, sqlite_rows
+from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows
+from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.migrations import migrate, scripts
 from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlite_sensors import Sensors
@@ -104,6 +105,28 @@ class SqliteStore:
         """Raise RowsRefused where `write` would on account of the rows; write nothing."""
         await self._run(lambda: self._probe(batch))
 
+    async def compare(self, batch: Batch) -> dict[str, Compared]:
+        """How the batch's rows stand in the database, by table; nothing is written."""
+        return await self._run(
+            lambda: sqlite_compare.compare(self._connected(), batch, self._sensors, self._models)
+        )
+
+    async def extras(
+        self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
+    ) -> Extras:
+        """Rows of a table that belong to the scopes but were not given: how many, and at most `limit` of them."""
+        return await self._run(
+            lambda: sqlite_compare.extras(self._connected(), table, scopes, only, given, limit)
+        )
+
+    async def overwrite(self, batch: Batch) -> None:
+        """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
+        await self._run(lambda: self._overwrite(batch))
+
+    async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
+        """Take back rows that should not be there; how many of them it were."""
+        return await self._run(lambda: self._withdraw(table, numbers))
+
     async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
         """Make the registry hold these entries, and return them as they stand."""
         return await self._run(lambda: self._save(entries))
@@ -189,6 +212,14 @@ class SqliteStore:
         with self._transaction("ROLLBACK") as opened:
             sqlite_rows.write(opened, batch, self._sensors, self._models)
         self._forget()
+
+    def _overwrite(self, batch: Batch) -> None:
+        with self._transaction() as opened:
+            sqlite_overwrite.overwrite(opened, batch, self._sensors, self._models)
+
+    def _withdraw(self, table: str, numbers: Sequence[int]) -> int:
+        with self._transaction() as opened:
+            return sqlite_overwrite.withdraw(opened, table, numbers)
 
     def _save(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
         opened = self._connected()

@@ -32,30 +32,34 @@ INSERT_READING = (
     " kafka_partition, kafka_offset) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ONCE_READING = f"{INSERT_READING} ON CONFLICT (dedupe_ms, reading_key) DO NOTHING"
-_ONCE_PREDICTION = (
+INSERT_PREDICTION = (
     "INSERT INTO predictions (sensor_id, model_id, predicted_value, confidence, predicted_at,"
     " target_timestamp, is_anomaly, anomaly_score, lower, upper) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (sensor_id, target_timestamp, model_id, predicted_at) DO NOTHING"
+)
+_ONCE_PREDICTION = (
+    f"{INSERT_PREDICTION} ON CONFLICT (sensor_id, target_timestamp, model_id, predicted_at) DO NOTHING"
 )
 # An event that comes after its sensor's next one, such as one that was refused at first, is over already.
-_ONCE_EVENT = (
+INSERT_EVENT = (
     "INSERT INTO ml_events (event_id, sensor_id, device_id, event_type, event_code, title, message,"
     " recommended_action, severity, previous_severity, status, created_at, payload)"
     " VALUES (?1, ?2, (SELECT device_id FROM sensors WHERE id = ?2),"
     " ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-    " CASE WHEN EXISTS (SELECT 1 FROM ml_events WHERE sensor_id = ?2 AND created_at > ?11)"
+    " CASE WHEN EXISTS (SELECT 1 FROM ml_events WHERE sensor_id = ?2 AND created_at > ?11"
+    " AND status <> 'superseded')"
     " THEN 'resolved' ELSE ?10 END, ?11, ?12)"
-    " ON CONFLICT (event_id) DO NOTHING"
 )
+_ONCE_EVENT = f"{INSERT_EVENT} ON CONFLICT (event_id) DO NOTHING"
 # The event that ends a state; `id` tells which came first where two have the same time.
 _RESOLVE = (
     "UPDATE ml_events SET status = 'resolved' WHERE sensor_id = ? AND status = 'active' AND created_at <= ?"
     " AND id < (SELECT id FROM ml_events WHERE event_id = ?)"
 )
-_ONCE_NOTIFICATION = (
+INSERT_NOTIFICATION = (
     "INSERT INTO alert_notifications (notification_id, source, source_event_id, sensor_id, severity, title,"
-    " message, created_at) VALUES (?, 'ml_event', ?, ?, ?, ?, ?, ?) ON CONFLICT (notification_id) DO NOTHING"
+    " message, created_at) VALUES (?, 'ml_event', ?, ?, ?, ?, ?, ?)"
 )
+_ONCE_NOTIFICATION = f"{INSERT_NOTIFICATION} ON CONFLICT (notification_id) DO NOTHING"
 INSERT_WINDOW = (
     "INSERT INTO sensor_windows (sensor_id, size_ms, window_start, count, mean, min, max, deviation, first, last,"
     " trend, first_offset, last_offset, kafka_partition) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -126,10 +130,18 @@ def _predictions(
     if not len(rows):
         return 0
     for model in set(rows.model) - models.keys():
-        models[model] = _model(connection, model)
-    columns = (
-        map(ids.__getitem__, rows.sensor),
-        map(models.__getitem__, rows.model),
+        models[model] = model_id(connection, model)
+    columns = prediction_columns(rows, ids, models)
+    return connection.executemany(_ONCE_PREDICTION, zip(*columns, strict=True)).rowcount
+
+
+def prediction_columns(
+    rows: PredictionColumns, ids: dict[str, int], models: dict[str, int]
+) -> tuple[list[Any], ...]:
+    """The parameters of INSERT_PREDICTION, as columns."""
+    return (
+        list(map(ids.__getitem__, rows.sensor)),
+        list(map(models.__getitem__, rows.model)),
         rows.value.tolist(),
         rows.confidence.tolist(),
         iso(rows.made_at),
@@ -139,12 +151,17 @@ def _predictions(
         rows.lower.tolist(),
         rows.upper.tolist(),
     )
-    return connection.executemany(_ONCE_PREDICTION, zip(*columns, strict=True)).rowcount
 
 
-def _model(connection: sqlite3.Connection, model: str) -> int:
+def model_row(model: str) -> tuple[str, str]:
+    """A model's name and version in `ml_models`."""
     name, _, version = model.partition("@")
-    row = (name, version or "1")
+    return name, version or "1"
+
+
+def model_id(connection: sqlite3.Connection, model: str) -> int:
+    """The model's id in `ml_models`, where it gets a row if it has none."""
+    row = model_row(model)
     connection.execute(
         "INSERT INTO ml_models (name, version) VALUES (?, ?) ON CONFLICT (name, version) DO NOTHING", row
     )
@@ -156,14 +173,17 @@ def _model(connection: sqlite3.Connection, model: str) -> int:
 def _events(connection: sqlite3.Connection, rows: EventColumns, ids: dict[str, int]) -> int:
     if not len(rows):
         return 0
+    made = event_rows(rows, ids)
+    inserted = connection.executemany(_ONCE_EVENT, made).rowcount
+    connection.executemany(_RESOLVE, ((row[1], row[10], row[0]) for row in made))
+    return inserted
+
+
+def event_rows(rows: EventColumns, ids: dict[str, int]) -> list[tuple[object, ...]]:
+    """The parameters of INSERT_EVENT, row by row."""
     stamps = iso(np.array([event.at for event in rows.event], dtype=np.int64))
     numbers = [ids[sensor] for sensor in rows.sensor]
-    inserted = connection.executemany(
-        _ONCE_EVENT, (_event(*row) for row in zip(rows.event, numbers, stamps, strict=True))
-    ).rowcount
-    names = (event.event_id for event in rows.event)
-    connection.executemany(_RESOLVE, zip(numbers, stamps, names, strict=True))
-    return inserted
+    return [_event(*row) for row in zip(rows.event, numbers, stamps, strict=True)]
 
 
 def _event(event: SeverityEvent, sensor_id: int, stamp: str) -> tuple[object, ...]:
@@ -187,12 +207,16 @@ def _event(event: SeverityEvent, sensor_id: int, stamp: str) -> tuple[object, ..
 def _notifications(connection: sqlite3.Connection, rows: NotificationColumns, ids: dict[str, int]) -> int:
     if not len(rows):
         return 0
+    return connection.executemany(_ONCE_NOTIFICATION, notification_rows(rows, ids)).rowcount
+
+
+def notification_rows(rows: NotificationColumns, ids: dict[str, int]) -> list[tuple[object, ...]]:
+    """The parameters of INSERT_NOTIFICATION, row by row."""
     stamps = iso(np.array([row.at for row in rows.notification], dtype=np.int64))
-    parameters = (
+    return [
         (row.notification_id, row.event_id, ids[sensor], row.severity.name, row.title, row.message, stamp)
         for row, sensor, stamp in zip(rows.notification, rows.sensor, stamps, strict=True)
-    )
-    return connection.executemany(_ONCE_NOTIFICATION, parameters).rowcount
+    ]
 
 
 def window_columns(rows: WindowColumns, ids: dict[str, int]) -> tuple[list[Any], ...]:

@@ -46,6 +46,15 @@ class Sensors:
             self._settle(connection, batch)
         return self._ids
 
+    def find(self, connection: sqlite3.Connection, batch: Batch) -> dict[str, int]:
+        """The id of each sensor of the batch (and others) that `resolve` would find; none is registered."""
+        missing = self._missing(batch)
+        if missing:
+            missing -= self._load(connection, sorted(missing))
+        if missing and not self._auto_register:
+            self._by_number(connection, missing)
+        return self._ids
+
     def _missing(self, batch: Batch) -> set[str]:
         known = self._ids.keys()
         return {sensor for table in batch.tables() for sensor in set(table.sensor) - known}

@@ -89,6 +89,10 @@ class Stage:
         """End it as a crash of the machine would (SIGKILL)."""
         self._process.kill()
 
+    def interrupt(self) -> None:
+        """Have it end as by Ctrl-C (SIGINT)."""
+        os.kill(self._process.pid, signal.SIGINT)
+
     def pause(self) -> None:
         """Have it stand still (SIGSTOP)."""
         os.kill(self._process.pid, signal.SIGSTOP)

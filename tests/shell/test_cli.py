@@ -22,13 +22,14 @@ COMMANDS = (
     "registry",
     "dlq",
     "detect",
+    "replay",
     "settings",
     "version",
     "bench",
 )
 
 
-def _run(*arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `streamproc ARGUMENTS` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "streamproc", *arguments],
@@ -43,9 +44,9 @@ def _run(*arguments: str, text: str | None = None, **variables: str) -> subproce
 
 def test_help_names_every_command() -> None:
     """`--help` lists the commands, and without a command it is shown too."""
-    shown = _run("--help").stdout
+    shown = run("--help").stdout
     assert [command for command in COMMANDS if f" {command} " not in shown] == []
-    assert "Usage" in _run().stdout + _run().stderr
+    assert "Usage" in run().stdout + run().stderr
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -65,27 +66,27 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_version() -> None:
     """`version` prints the version and nothing else."""
-    assert _run("version").stdout == f"{__version__}\n"
+    assert run("version").stdout == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("group", ["topics", "registry", "dlq"])
 def test_groups_show_their_own_help(group: str) -> None:
     """`--help` behind a group is the group's, under its full name."""
-    result = _run(group, "--help")
+    result = run(group, "--help")
     assert result.returncode == 0, result.stderr
     assert f"streamproc {group}" in result.stdout
 
 
 def test_detect_shows_its_own_help() -> None:
     """`detect --help` tells its options."""
-    result = _run("detect", "--help")
+    result = run("detect", "--help")
     assert result.returncode == 0, result.stderr
     assert "-o" in result.stdout
 
 
 def test_what_is_refused_is_told_in_a_line(tmp_path: Path) -> None:
     """An error of ours is a line on standard error and exit code 2, with no traceback."""
-    result = _run("registry", "import", str(tmp_path / "absent.yaml"))
+    result = run("registry", "import", str(tmp_path / "absent.yaml"))
     assert result.returncode == 2
     assert result.stderr.startswith("streamproc: ")
     assert "absent.yaml" in result.stderr
@@ -94,7 +95,7 @@ def test_what_is_refused_is_told_in_a_line(tmp_path: Path) -> None:
 
 def test_unknown_options_are_refused() -> None:
     """A misspelt option is an error that names it."""
-    result = _run("dev", "--no-simulat")
+    result = run("dev", "--no-simulat")
     assert result.returncode == 2
     assert "--no-simulat" in result.stderr
 
@@ -102,7 +103,7 @@ def test_unknown_options_are_refused() -> None:
 def test_a_second_dev_on_the_same_data_is_refused(tmp_path: Path) -> None:
     """It says who holds the directory and how to use another, and leaves no process."""
     with hold(tmp_path):
-        result = _run("dev", "--data-dir", str(tmp_path))
+        result = run("dev", "--data-dir", str(tmp_path))
     assert result.returncode == 2
     assert f"process {os.getpid()}" in result.stderr
     assert "--data-dir" in result.stderr
@@ -113,7 +114,7 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
     """It names the port and the setting to change."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        result = _run("dev", "--data-dir", str(tmp_path), GATEWAY_PORT=str(port))
+        result = run("dev", "--data-dir", str(tmp_path), GATEWAY_PORT=str(port))
     assert result.returncode == 2
     assert f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}" in result.stderr
 

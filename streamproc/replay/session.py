@@ -1,0 +1,156 @@
+"""A replay from the command to its report: prepared or gone on with, told, and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from enum import Enum
+from pathlib import Path
+from time import monotonic, process_time
+
+import msgspec
+import typer
+from aiokafka import AIOKafkaConsumer
+
+from streamproc.core.registry import RegistryLog
+from streamproc.engine.app import tune_collector
+from streamproc.errors import ReplayError
+from streamproc.kafka.chunks import consuming
+from streamproc.registry import Registry
+from streamproc.replay import report
+from streamproc.replay.journal import Journal
+from streamproc.replay.ranges import Overlaid
+from streamproc.replay.request import Interrupted, Request
+from streamproc.replay.run import Pace, Replay, Site
+from streamproc.replay.screen import showing
+from streamproc.replay.span import Span, spans, told
+from streamproc.settings import Settings
+from streamproc.store import connect
+from streamproc.store.protocol import Store
+
+
+class Outcome(Enum):
+    """Whether the database holds what the replay gives."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+
+
+class Session:
+    """One command. `ask` is asked before anything is written (None: it need not be), `output` gets the differences."""
+
+    def __init__(
+        self, settings: Settings, request: Request, ask: Callable[[str], bool] | None, output: Path | None
+    ) -> None:
+        self._settings, self._request, self._ask, self._output = settings, request, ask, output
+        self._stopped = False
+        tune_collector()
+
+    def stop(self) -> None:
+        """Have `run` end soon, so that it can be gone on with."""
+        self._stopped = True
+
+    async def run(self) -> Outcome:
+        """Do it; raises Interrupted or StreamprocError."""
+        folder = self._request.folder(self._settings)
+        if not self._settings.database_path.exists():
+            raise ReplayError(
+                f"there is no database at {self._settings.database_path}: set STREAMPROC_DATABASE"
+            )
+        journal = Journal(folder)
+        try:
+            async with _opened(self._settings) as store:
+                group = self._settings.group(f"replay-{folder.name}")
+                async with consuming(self._settings.bootstrap, group) as consumer:
+                    outcome = await self._run(journal, store, consumer)
+        except BaseException:
+            journal.close()
+            raise
+        journal.remove()
+        return outcome
+
+    async def _run(self, journal: Journal, store: Store, consumer: AIOKafkaConsumer) -> Outcome:
+        found = await self._planned(journal, store, consumer)
+        registry = await self._registry()
+        for line in told(found):
+            typer.echo(f"note: {line}")
+        if not any(span.begin < span.end for span in found):
+            typer.echo("nothing to compare: no records in this range, or nothing of them is written yet")
+            return Outcome.SAME
+        asked = self._request.apply and self._ask is not None
+        write = self._request.apply and (not asked or journal.fact("phase") == "apply")
+        while True:
+            with showing("applying" if write else "comparing") as show:
+                site = Site(
+                    self._settings,
+                    self._request,
+                    store,
+                    consumer,
+                    journal,
+                    registry,
+                    show,
+                    lambda: self._stopped,
+                )
+                replay = Replay(site, found, write=write)
+                done = await replay.run()
+            if not done:
+                raise Interrupted(
+                    f"interrupted after {replay.pace.done:,} of {replay.pace.total:,} records; "
+                    "the same command goes on from there"
+                )
+            self._tell(journal, replay.pace)
+            if write or not asked or not report.differ(journal.counts()):
+                return self._ended(journal, write=write)
+            if self._ask is None or not self._ask("Write this to the database?"):
+                typer.echo("nothing was written")
+                return Outcome.DIFFERENT
+            journal.restart("apply")
+            write = True
+
+    async def _planned(self, journal: Journal, store: Store, consumer: AIOKafkaConsumer) -> list[Span]:
+        """The spans; those of an earlier run where there was one, whatever came onto the topic since."""
+        kept = journal.fact("spans")
+        if kept is not None:
+            typer.echo("going on where it was interrupted", err=True)
+            return msgspec.convert(kept, list[Span])
+        found = await spans(self._settings, self._request, store, consumer, lambda: self._stopped)
+        journal.put("spans", found)
+        journal.commit()
+        return found
+
+    async def _registry(self) -> RegistryLog:
+        """What sensors are judged by: the registry at each record's place, and the request's ranges before it."""
+        registry = Registry(self._settings.bootstrap, self._settings.topic("registry"))
+        await registry.start()
+        await registry.stop()
+        return Overlaid(registry.log, self._request.ranges) if self._request.ranges else registry.log
+
+    def _tell(self, journal: Journal, pace: Pace) -> None:
+        """Print what was found."""
+        counts = journal.counts()
+        for line in report.summary(counts):
+            typer.echo(line)
+        for line in report.shown(journal.differences(), report.differ(counts)):
+            typer.echo(line)
+        if self._output is not None:
+            report.write(self._output, journal.differences())
+        seconds, cpu = monotonic() - pace.began, process_time() - pace.cpu
+        typer.echo(
+            f"{pace.readings:,} readings in {seconds:.1f} s, {pace.readings / max(cpu, 1e-3):,.0f} per CPU-second",
+            err=True,
+        )
+
+    def _ended(self, journal: Journal, *, write: bool) -> Outcome:
+        counts = journal.counts()
+        remaining = report.left(counts) if write else report.differ(counts)
+        return Outcome.DIFFERENT if remaining else Outcome.SAME
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Store]:
+    store = connect(settings)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,73 @@
+"""What a replay asks of a database: how rows that it made again stand there, and which others are in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc.store.protocol import Ints
+
+Bools = NDArray[np.bool_]
+#: The tables of a batch, in its order.
+TABLES = ("readings", "predictions", "events", "notifications", "windows")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How the rows (n,) of one table stand in the database, in their order.
+
+    `number` is the row's own there, 0 where it is missing; `unknown` tells rows of sensors that are not registered.
+    `differs` maps the index of each row that is there, but otherwise, to its columns: (the database's, ours).
+    """
+
+    number: Ints
+    unknown: Bools
+    differs: dict[int, dict[str, tuple[object, object]]]
+
+    @property
+    def wrong(self) -> Bools:
+        """Rows (n,) that are missing or differ."""
+        wrong: Bools = (self.number == 0) & ~self.unknown
+        wrong[list(self.differs)] = True
+        return wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a partition a replay has made again: records begin..end-1, and per sensor the times that closed with them.
+
+    `closed` maps a sensor to (from, to, newest) in ms: what ends after `from` and not after `to` closed with these records;
+    no reading has a later `ts` than `newest`. `sizes_ms` are those of the windows that are stored.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    closed: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    model: str = ""
+    sizes_ms: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """A row that the replayed records do not give: its number, its sensor's key, and its columns."""
+
+    number: int
+    sensor: str
+    row: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Rows that should not be there: how many, and the first of them."""
+
+    count: int = 0
+    rows: list[Extra] = field(default_factory=list)
+
+
+#: Tells which rows of a table, by number (n,), a replay has given.
+Given = Callable[[Ints], Bools]

@@ -1,0 +1,248 @@
+"""How each table's rows are told from one another, compared and written over in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamproc.records import WINDOW_SIZES_MS
+from streamproc.store import sqlite_rows
+from streamproc.store.protocol import (
+    Batch,
+    Columns,
+    EventColumns,
+    Ints,
+    NotificationColumns,
+    PredictionColumns,
+    ReadingColumns,
+    WindowColumns,
+)
+from streamproc.store.stamps import iso
+
+#: A sensor's key to its id, a model's name to its id.
+Ids = dict[str, int]
+Parameters = Iterable[tuple[object, ...]]
+
+
+#: Windows have no `id`. Their numbers are made of their identity: sensors in groups, in a group by time, so that those of one
+#: time lie together. 34 bits hold three sizes of each second until 2100.
+_GROUP_BITS, _TIME_BITS = 10, 34
+_SIZES = np.array(WINDOW_SIZES_MS, dtype=np.int64)
+
+
+def window_numbers(sensor_id: Ints, size_ms: Ints, start: Ints) -> Ints:
+    """The number of each window, of shape (n,); `start` is in ms.
+
+    >>> numbers = window_numbers(np.array([1, 5_000]), np.array([1_000, 10_000]), np.array([1_700_000_001_000, 0]))
+    >>> [column.tolist() for column in window_keys(numbers)]
+    [[1, 5000], [1000, 10000], [1700000001000, 0]]
+    """
+    cell = start // 1000 * len(_SIZES) + np.searchsorted(_SIZES, size_ms)
+    inside = sensor_id & (2**_GROUP_BITS - 1)
+    numbers: Ints = (sensor_id >> _GROUP_BITS << _TIME_BITS + _GROUP_BITS) | (cell << _GROUP_BITS) | inside
+    return numbers
+
+
+def window_keys(numbers: Ints) -> tuple[Ints, Ints, Ints]:
+    """The sensor's id, size and start in ms of each window, columns of shape (n,)."""
+    inside = numbers & (2**_GROUP_BITS - 1)
+    cell = (numbers >> _GROUP_BITS) & (2**_TIME_BITS - 1)
+    sensor_id = numbers >> _TIME_BITS + _GROUP_BITS << _GROUP_BITS | inside
+    return sensor_id, _SIZES[cell % len(_SIZES)], cell // len(_SIZES) * 1000
+
+
+def window_parameters(numbers: Sequence[int]) -> list[tuple[int, int, str]]:
+    """The sensor's id, size and start of each window, as the table has them."""
+    sensor_id, size_ms, start = window_keys(np.array(numbers, dtype=np.int64))
+    return list(zip(sensor_id.tolist(), size_ms.tolist(), iso(start), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One table: `columns` are the parameters of `insert`, `identity` and `compared` some of them.
+
+    A row that is there is compared where `comparable` holds, and differs also where `void` does; `r` is the row there, `g`
+    the one given. `rewrite` is set beside `compared` when a row is written over. Where rows have no `id`, `numbers` makes
+    theirs of the given ones.
+    """
+
+    name: str
+    relation: str
+    columns: tuple[str, ...]
+    identity: tuple[str, ...]
+    compared: tuple[str, ...]
+    insert: str
+    parameters: Callable[[Any, Ids, Ids], Parameters]
+    comparable: str = "1"
+    void: str = "0"
+    rewrite: str = ""
+    numbers: Callable[[Any, Ids], Ints] | None = None
+
+    @property
+    def same(self) -> str:
+        """The condition that the given row and the one there are the same thing."""
+        return " AND ".join(f"r.{name} = g.{name}" for name in self.identity)
+
+    @property
+    def there(self) -> str:
+        """What is NULL where no such row is there."""
+        return "r.id" if self.numbers is None else f"r.{self.identity[0]}"
+
+    @property
+    def differs(self) -> str:
+        """The condition that the row there is not as given; 0 where there is none."""
+        other = " OR ".join(f"r.{name} IS NOT g.{name}" for name in self.compared)
+        return f"({self.there} IS NOT NULL AND ({self.void} OR ({self.comparable} AND ({other}))))"
+
+    @property
+    def overwrite(self) -> str:
+        """The statement that makes the table hold a row as given."""
+        changes = ", ".join(
+            [*(f"{name} = excluded.{name}" for name in self.compared), *filter(None, [self.rewrite])]
+        )
+        return f"{self.insert} ON CONFLICT ({', '.join(self.identity)}) DO UPDATE SET {changes}"
+
+
+READINGS = Form(
+    "readings",
+    "sensor_readings",
+    (
+        "sensor_id",
+        "value",
+        "device_timestamp",
+        "timestamp",
+        "dedupe_ms",
+        "reading_key",
+        "kafka_partition",
+        "kafka_offset",
+    ),
+    ("dedupe_ms", "reading_key"),
+    ("sensor_id", "value", "device_timestamp", "timestamp"),
+    sqlite_rows.INSERT_READING,
+    lambda rows, ids, _: zip(*sqlite_rows.reading_columns(rows, ids), strict=True),
+    # A retry is the row of the record that came first, with that one's times; it is compared there.
+    comparable="(r.kafka_partition IS NULL"
+    " OR (r.kafka_partition = g.kafka_partition AND r.kafka_offset = g.kafka_offset))",
+)
+PREDICTIONS = Form(
+    "predictions",
+    "predictions",
+    (
+        "sensor_id",
+        "model_id",
+        "predicted_value",
+        "confidence",
+        "predicted_at",
+        "target_timestamp",
+        "is_anomaly",
+        "anomaly_score",
+        "lower",
+        "upper",
+    ),
+    ("sensor_id", "target_timestamp", "model_id", "predicted_at"),
+    ("predicted_value", "confidence", "is_anomaly", "anomaly_score", "lower", "upper"),
+    sqlite_rows.INSERT_PREDICTION,
+    lambda rows, ids, models: zip(*sqlite_rows.prediction_columns(rows, ids, models), strict=True),
+    rewrite="explanation = NULL",  # it explained another score; the job that explains writes it anew
+)
+EVENTS = Form(
+    "events",
+    "ml_events",
+    (
+        "event_id",
+        "sensor_id",
+        "event_type",
+        "event_code",
+        "title",
+        "message",
+        "recommended_action",
+        "severity",
+        "previous_severity",
+        "status",
+        "created_at",
+        "payload",
+    ),
+    ("event_id",),
+    (
+        "sensor_id",
+        "event_type",
+        "event_code",
+        "title",
+        "message",
+        "recommended_action",
+        "severity",
+        "previous_severity",
+        "created_at",
+        "payload",
+    ),
+    sqlite_rows.INSERT_EVENT,
+    lambda rows, ids, _: sqlite_rows.event_rows(rows, ids),
+    void="r.status = 'superseded'",
+    rewrite="status = CASE ml_events.status WHEN 'superseded' THEN excluded.status ELSE ml_events.status END",
+)
+NOTIFICATIONS = Form(
+    "notifications",
+    "alert_notifications",
+    ("notification_id", "source_event_id", "sensor_id", "severity", "title", "message", "created_at"),
+    ("notification_id",),
+    ("source_event_id", "sensor_id", "severity", "title", "message", "created_at"),
+    sqlite_rows.INSERT_NOTIFICATION,
+    lambda rows, ids, _: sqlite_rows.notification_rows(rows, ids),
+)
+
+WINDOWS = Form(
+    "windows",
+    "sensor_windows",
+    (
+        "sensor_id",
+        "size_ms",
+        "window_start",
+        "count",
+        "mean",
+        "min",
+        "max",
+        "deviation",
+        "first",
+        "last",
+        "trend",
+        "first_offset",
+        "last_offset",
+        "kafka_partition",
+    ),
+    ("window_start", "size_ms", "sensor_id"),
+    (
+        "count",
+        "mean",
+        "min",
+        "max",
+        "deviation",
+        "first",
+        "last",
+        "trend",
+        "first_offset",
+        "last_offset",
+        "kafka_partition",
+    ),
+    sqlite_rows.INSERT_WINDOW,
+    lambda rows, ids, _: zip(*sqlite_rows.window_columns(rows, ids), strict=True),
+    numbers=lambda rows, ids: window_numbers(
+        np.array([ids[sensor] for sensor in rows.sensor], dtype=np.int64), rows.size_ms, rows.start
+    ),
+)
+
+_FORMS: dict[type[Columns], Form] = {
+    ReadingColumns: READINGS,
+    PredictionColumns: PREDICTIONS,
+    EventColumns: EVENTS,
+    NotificationColumns: NOTIFICATIONS,
+    WindowColumns: WINDOWS,
+}
+BY_NAME = {form.name: form for form in _FORMS.values()}
+
+
+def forms(batch: Batch) -> list[tuple[Form, Columns]]:
+    """The tables of a batch, in its order."""
+    return [(_FORMS[type(rows)], rows) for rows in batch.tables()]

@@ -1,0 +1,354 @@
+"""`streamproc replay` as its users run it, beside a database that a real worker and a real sink have filled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streamproc.bench.engine import Load
+from streamproc.bench.engine import fill as produce
+from tests.live.feed import send, signal
+from tests.live.oracle import PARTITIONS, Reader, reading
+from tests.live.processes import Site, Stage, eventually
+from tests.live.test_sink import TOPICS, ends, select
+
+#: Each starts several replays, a second each, and waits for windows to close; others' work can make that minutes.
+pytestmark = pytest.mark.timeout(600)
+LONG_AGO = "2020-01-01"
+
+
+@pytest.fixture
+async def reader(site: Site) -> AsyncIterator[Reader]:
+    """Reads the sink's topics."""
+    async with reading(site.bootstrap, site.prefix, *TOPICS) as reader:
+        yield reader
+
+
+async def feed(
+    site: Site, producer: AIOKafkaProducer, seconds: int = 90, devices: int = 6, seed: int = 1
+) -> None:
+    """Send the made signal."""
+    for batch in signal(devices, seconds, seed):
+        sent = [await send(producer, f"{site.prefix}readings", device, value) for device, value in batch]
+        await asyncio.gather(*sent)
+
+
+async def until_written(site: Site, reader: Reader) -> None:
+    """Wait until the sink has written all that is on its topics, and the worker has nothing more to say."""
+    last: list[dict[tuple[str, int], int]] = [{}]
+
+    async def caught_up() -> bool:
+        query = "SELECT topic, partition, next_offset FROM stream_offsets"
+        reached = {(t.removeprefix(site.prefix), p): offset for t, p, offset in select(site, query)}
+        before, last[0] = last[0], await ends(reader)
+        if reached != last[0] or before != last[0]:
+            await _next_look()
+            return False
+        return True
+
+    await eventually(caught_up, 180)
+
+
+async def _next_look() -> None:
+    pause = asyncio.Event()
+    asyncio.get_running_loop().call_later(1.0, pause.set)  # five ticks
+    await pause.wait()
+
+
+async def replay(site: Site, *arguments: str, **variables: str) -> tuple[int, list[dict[str, Any]], str]:
+    """Run a replay to its end: its exit code, the differences, and what it printed."""
+    output = site.directory / "differences.jsonl"
+    output.unlink(missing_ok=True)
+    words = (
+        "-m",
+        "streamproc",
+        "replay",
+        "--from",
+        LONG_AGO,
+        "--output",
+        str(output),
+        *arguments,
+    )  # the last one counts
+    variables = {"STREAMPROC_DATA_DIR": str(site.directory / "data")} | variables
+    stage = await site.start("replay", *words, **variables)
+    code = await stage.ended()
+    lines = output.read_text().splitlines() if output.exists() else []
+    return code, [json.loads(line) for line in lines], stage.log.read_text()
+
+
+def run(site: Site, *statements: str) -> None:
+    """Run and commit statements on the site's database, as somebody else would."""
+    with closing(sqlite3.connect(site.database, timeout=30)) as other, other:
+        for statement in statements:
+            assert other.execute(statement).rowcount == 1, statement
+
+
+def content(site: Site) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the tables that a replay writes."""
+    tables = (
+        "sensor_readings",
+        "predictions",
+        "ml_events",
+        "alert_notifications",
+        "sensor_windows",
+        "stream_offsets",
+    )
+    return {table: select(site, f"SELECT * FROM {table}") for table in tables}  # noqa: S608  # names above
+
+
+def kinds(found: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """How many differences there are of each kind, by table."""
+    return Counter((line["table"], line["kind"]) for line in found)
+
+
+async def limit(site: Site, sensor: str, high: float) -> None:
+    """Have a sensor be critical above a value."""
+    file = site.directory / "sensors.json"
+    file.write_text(json.dumps([{"sensor": sensor, "critical": {"high": high}}]))
+    stage = await site.start("registry", "-m", "streamproc", "registry", "import", str(file))
+    assert await stage.ended() == 0
+
+
+async def fill(site: Site, readings: int) -> None:
+    """Put readings of one sensor on the topic, and have worker and sink write what comes of them."""
+    await produce(site.bootstrap, f"{site.prefix}readings", PARTITIONS, Load(readings, 1, 100))
+    await site.worker()
+    await site.sink()
+
+    async def written() -> bool:
+        return select(site, "SELECT count(*) FROM sensor_readings") == [(readings,)]
+
+    await eventually(written)
+
+
+_COPIED_EVENT = (
+    "INSERT INTO ml_events (event_id, sensor_id, event_type, event_code, title, message, severity, status, created_at,"
+    " payload) SELECT 'added', sensor_id, event_type, event_code, title, message, severity, 'resolved', created_at,"
+    " payload FROM ml_events WHERE id = 2"
+)
+_COPIED_PREDICTION = (
+    "INSERT INTO predictions (model_id, sensor_id, predicted_value, confidence, predicted_at, target_timestamp)"
+    " SELECT model_id, sensor_id, 1.5, 1, predicted_at, strftime('%Y-%m-%dT%H:%M:%fZ', target_timestamp, '-0.5 seconds')"
+    " FROM predictions WHERE id = 20"
+)
+_ONE_WINDOW = (
+    "{} WHERE (sensor_id, size_ms, window_start) IN"
+    " (SELECT sensor_id, size_ms, window_start FROM sensor_windows WHERE size_ms = 5000 LIMIT 1 OFFSET {})"
+)
+_COPIED_WINDOW = (
+    "INSERT INTO sensor_windows SELECT sensor_id, 5000, strftime('%Y-%m-%dT%H:%M:%fZ', window_start, '+1 seconds'), count,"
+    " mean, min, max, deviation, first, last, trend, first_offset, last_offset, kafka_partition"
+    " FROM sensor_windows WHERE size_ms = 5000 LIMIT 1 OFFSET 3"
+)
+_COPIED_READING = (
+    "INSERT INTO sensor_readings (sensor_id, value, dedupe_ms, reading_key, kafka_partition, kafka_offset)"
+    " SELECT sensor_id, 1.5, dedupe_ms, 4711, kafka_partition, kafka_offset FROM sensor_readings WHERE id = 30"
+)
+
+
+async def test_a_replay_finds_what_was_tampered_with_and_mends_it(
+    site: Site, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    """Nothing differs at first; what is deleted, changed or added is found with its lineage, and mended once."""
+    await site.worker()
+    await site.sink()
+    await feed(site, producer)
+    await until_written(site, reader)
+    code, found, text = await replay(site)
+    assert (code, found) == (0, []), text
+    before = content(site)
+    assert len(before["ml_events"]) > 1
+    (place,) = select(site, "SELECT kafka_partition, kafka_offset FROM sensor_readings WHERE id = 10")
+    run(
+        site,
+        "DELETE FROM sensor_readings WHERE id = 10",
+        "UPDATE sensor_readings SET value = value + 1 WHERE id = 11",
+        "DELETE FROM predictions WHERE id = 5",
+        "UPDATE predictions SET anomaly_score = 0.123 WHERE id = 6",
+        _COPIED_PREDICTION,
+        "UPDATE ml_events SET message = 'all is well' WHERE id = 1",
+        _COPIED_EVENT,
+        "DELETE FROM ml_events WHERE id = 2",
+        "DELETE FROM alert_notifications WHERE id = 1",
+        _ONE_WINDOW.format("DELETE FROM sensor_windows", 1),
+        _ONE_WINDOW.format("UPDATE sensor_windows SET mean = mean + 1", 2),
+        _COPIED_WINDOW,
+    )
+    code, found, text = await replay(site, "--verify")
+    assert code == 1, text
+    assert kinds(found) == {
+        ("readings", "missing"): 1,
+        ("readings", "different"): 1,
+        ("predictions", "missing"): 1,
+        ("predictions", "different"): 1,
+        ("predictions", "extra"): 1,
+        ("events", "missing"): 1,
+        ("events", "different"): 1,
+        ("events", "extra"): 1,
+        ("notifications", "missing"): 1,
+        ("windows", "missing"): 1,
+        ("windows", "different"): 1,
+        ("windows", "extra"): 1,
+    }
+    by = {(line["table"], line["kind"]): line for line in found}
+    lost = by["readings", "missing"]["lineage"]
+    assert (lost["partition"], lost["first_offset"]) == place
+    stored, given = by["readings", "different"]["columns"]["value"]
+    assert stored == given + 1
+    assert by["predictions", "different"]["columns"]["anomaly_score"][0] == 0.123
+    assert by["predictions", "missing"]["lineage"]["first_offset"] >= 0
+    assert by["events", "different"]["columns"]["message"][0] == "all is well"
+    assert by["events", "missing"]["lineage"]["rule"]
+    assert content(site)["stream_offsets"] == before["stream_offsets"]
+    code, _, text = await replay(site, "--apply", "--yes")
+    assert code == 0, text
+    mended = content(site)
+    assert select(site, "SELECT status FROM ml_events WHERE event_id = 'added'") == [("superseded",)]
+    run(site, "DELETE FROM ml_events WHERE event_id = 'added'")
+    for table, rows in before.items():
+        assert sorted(row[1:] for row in content(site)[table]) == sorted(row[1:] for row in rows), table
+    run(site, _COPIED_READING)  # what was accepted is never taken back, not even this
+    kept = content(site)
+    code, found, _ = await replay(site, "--apply", "--yes")
+    assert (code, kinds(found)) == (1, {("readings", "extra"): 1})
+    assert content(site) == kept
+    assert mended["stream_offsets"] == before["stream_offsets"]
+
+
+async def test_a_killed_replay_goes_on_where_it_was(site: Site) -> None:
+    """By kill -9 amid a partition, while it waits for the database: the same command mends the rest, and counts all."""
+    await fill(site, 90_000)
+    (last,) = select(site, "SELECT max(id), kafka_partition FROM sensor_readings")
+    run(site, f"DELETE FROM sensor_readings WHERE id = {last[0]}")  # noqa: S608  # a number
+    variables = {
+        "STREAMPROC_DATA_DIR": str(site.directory / "data"),
+        "STREAMPROC_CHECKPOINT_INTERVAL_SECONDS": "0.001",  # after each chunk
+        "STREAMPROC_LOG_LEVEL": "debug",
+    }
+    words = ("-m", "streamproc", "replay", "--from", LONG_AGO, "--apply", "--yes")
+    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first = await site.start("replay", *words, **variables)
+        await first.until_told("database away, trying again")
+        first.kill()
+        assert await first.ended() == -9
+        other.execute("ROLLBACK")
+    saved = first.told("replay saved")
+    assert saved[-1]["partition"] == last[1]
+    assert 0 < saved[-1]["next_offset"] < 90_000
+    second = await site.start("replay", *words, **variables)
+    assert await second.ended() == 0, second.log.read_text()
+    text = second.log.read_text()
+    assert "going on where it was interrupted" in text
+    assert second.told("replay saved")[0]["next_offset"] > saved[-1]["next_offset"]
+    assert "readings            90,000           1           0           0" in text
+    assert select(site, "SELECT count(*) FROM sensor_readings") == [(90_000,)]
+    assert list((site.directory / "data" / "replay").iterdir()) == []
+
+
+async def test_ctrl_c_ends_a_replay_that_can_be_gone_on_with(site: Site) -> None:
+    """It saves, says how to go on, and leaves with 130."""
+    await fill(site, 60_000)
+    (last,) = select(site, "SELECT max(id) FROM sensor_readings")
+    run(site, f"DELETE FROM sensor_readings WHERE id = {last[0]}")  # noqa: S608  # a number
+    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        words = ("-m", "streamproc", "replay", "--from", LONG_AGO, "--apply", "--yes")
+        stage = await site.start("replay", *words, STREAMPROC_DATA_DIR=str(site.directory / "data"))
+        await stage.until_told("database away, trying again")
+        stage.interrupt()
+        assert await stage.ended() == 130
+        other.execute("ROLLBACK")
+    assert "the same command goes on from" in stage.log.read_text()
+    code, _, text = await replay(site, "--apply", "--yes")
+    assert code == 0, text
+    assert "going on where it was interrupted" in text
+
+
+async def test_other_ranges_show_what_would_differ(
+    site: Site, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    """Judged by ranges that a file gives, other events come out; nothing is written."""
+    await site.worker()
+    await site.sink()
+    await feed(site, producer, seconds=60)
+    await until_written(site, reader)
+    ranges = site.directory / "ranges.json"
+    ranges.write_text(json.dumps([{"sensor": "sensor-0", "critical": {"high": 60}}]))
+    before = content(site)
+    code, found, text = await replay(site, "--registry", str(ranges))
+    assert code == 1, text
+    assert {line["table"] for line in found} == {"events", "notifications"}
+    assert {line["sensor"] for line in found} == {"sensor-0"}
+    missing = [line for line in found if line["kind"] == "missing" and line["table"] == "events"]
+    assert missing[0]["row"]["cause"] == "critical_range"
+    assert "60" in missing[0]["lineage"]["rule"]
+    code, found, _ = await replay(site, "--registry", str(ranges), "--sensors", "sensor-1,sensor-2")
+    assert (code, found) == (0, [])
+    assert content(site) == before
+
+
+async def test_a_replay_begins_at_a_snapshot(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
+    """A later range is warmed up from the newest state before it, and gives the same events, sequence numbers included."""
+    await limit(site, "sensor-0", 60)
+    worker = await site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="1")
+    await site.sink()
+    await feed(site, producer, seconds=100)
+    await until_written(site, reader)
+    await eventually(lambda: _snapshots(worker, 4))
+    since = datetime.now(UTC).isoformat()
+    await feed(site, producer, seconds=200)
+    await until_written(site, reader)
+    code, found, text = await replay(site, "--from", since, STREAMPROC_LOG_LEVEL="debug")
+    assert (code, found) == (0, []), text
+    begins = [json.loads(line) for line in text.splitlines() if '"replay begins"' in line]
+    assert begins
+    assert all(0 < line["next_offset"] <= line["begin"] for line in begins)
+    assert int(re.search(r"events +([0-9]+) ", text)[1]) > 0  # type: ignore[index]  # fails where there is none
+
+
+async def _snapshots(worker: Stage, partitions: int) -> bool:
+    return len({line["partition"] for line in worker.told("snapshot")}) == partitions
+
+
+async def test_a_replay_disturbs_nobody(
+    site: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: str
+) -> None:
+    """While readings flow, a replay compares what is written by now, and takes nobody's place; at the end all is there."""
+    await site.worker()
+    await site.sink()
+    await feed(site, producer, seconds=20)
+    feeding = asyncio.create_task(feed(site, producer, seconds=120, devices=12, seed=2))
+    codes = [(await replay(site, *words))[::2] for words in ((), ("--apply", "--yes"))]
+    assert [code for code, _ in codes] == [0, 0], codes
+    await feeding
+    await until_written(site, reader)
+    code, found, text = await replay(site)
+    assert (code, found) == (0, []), text
+    for stage in site.stages[:2]:
+        assert len(stage.told("partitions")) == 1  # no rebalance
+        assert (await stage.terminate())[0] == 0
+    groups = {name async for name in _groups(bootstrap, site.prefix)}
+    assert groups == {f"{site.prefix}streamproc-worker", f"{site.prefix}streamproc-sink"}
+
+
+async def _groups(bootstrap: str, prefix: str) -> AsyncIterator[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        for name, *_ in await admin.list_consumer_groups():
+            if name.startswith(prefix):
+                yield name
+    finally:
+        await admin.close()

@@ -10,7 +10,8 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 - its account of acknowledged offsets fills gaps, and can commit past a chunk that is still being worked on;
 - it drops what was acknowledged but not committed when a partition is revoked, and seeks nothing where nothing is committed;
 - its fetches wait for 1.5 s on idle partitions, with one fetch in flight a broker, which holds up the busy ones;
-- without tables it assigns partitions by round robin, which swaps the survivors' partitions at each rebalance.
+- without tables it assigns partitions by round robin, which swaps the survivors' partitions at each rebalance;
+- topics that a broker does not know yet, having just started, are assigned to nobody for five minutes.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ CHUNKS_AT_ONCE = 8
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
+
+#: How old the consumer's knowledge of topics may get. A broker that has just started may not know its topics yet: then the
+#: group's leader assigns nothing, and looks again when so much time has passed; with aiokafka's 5 minutes, nothing is read
+#: for as long. A look costs one small request.
+METADATA_AGE_MS = 3_000
 
 _log = structlog.get_logger(__name__)
 
@@ -153,6 +159,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=METADATA_AGE_MS,
         )
         consumer._client.send = self._noting(consumer._client.send)
         return consumer

@@ -19,6 +19,9 @@ from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ship
 
 from streamproc.core.chunk import Chunk
 from streamproc.kafka.transport import CHUNK_RECORDS, ChunkedApp, gather
+from streamproc.topics import apply, load, plan, prefixed
+from tests.live.conftest import delete_topics
+from tests.live.feed import producing
 from tests.live.oracle import PARTITIONS, committed
 from tests.live.processes import SOON_S, Site
 from tests.slowness import in_time
@@ -245,6 +248,22 @@ async def test_nothing_is_skipped_in_rebalances(
             while sum(reached.values()) < 1 + 200 * 50 * PARTITIONS:
                 await first.more()
     assert not skipped
+
+
+async def test_topic_that_was_not_known_is_read_soon(bootstrap: str, topic_prefix: str) -> None:
+    """As after a broker's restart: its first answers may lack topics, and the group's leader then assigns nothing of them."""
+    topic = f"{topic_prefix}windows"
+    specs = [spec for spec in prefixed(load(), topic_prefix) if spec.name == topic]
+    try:
+        async with (
+            tapping(Tap(bootstrap, topic, f"{topic_prefix}g")) as tap,
+            producing(bootstrap) as producer,
+        ):
+            await apply(bootstrap, await plan(bootstrap, specs))
+            await put(producer, topic, 5)
+            await tap.until(5)
+    finally:
+        await delete_topics(bootstrap, topic_prefix)
 
 
 async def test_idle_partitions_hold_nothing_up(

@@ -6,7 +6,7 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check check-lint check-types check-tests fmt lock bench bench-peers clean
+.PHONY: help setup run test chaos check check-lint check-types check-tests fmt lock bench bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -36,6 +36,12 @@ run: $(SETUP) ## Run everything on this machine; make run ARGS="--no-simulate" p
 
 test: $(SETUP) ## Run all tests, those with a real broker included
 	$(BIN)/python -m pytest $(ARGS)
+
+SEED ?= 1
+MINUTES ?= 3
+
+chaos: $(SETUP) ## Kill, pause and cut off everything at random from SEED for MINUTES, and compare with an oracle
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 # Side by side: the types take as long as the tests.
 check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute

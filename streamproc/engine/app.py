@@ -131,7 +131,7 @@ class Engine:
         for partition in list(self.partitions.values()):
             await partition.announce()
         for number, partition in list(self.partitions.items()):
-            end = self.app.consumer.highwater(TP(self.readings, number))
+            end = self.app.end(TP(self.readings, number))
             await partition.tick(self.settings.tick_interval_seconds, end)
             if partition.due(self.settings.checkpoint_interval_seconds):
                 await self._checkpoint(number, partition)
@@ -157,7 +157,7 @@ class Engine:
         """How many records of each assigned partition wait; None where that is not known yet."""
         lags: dict[int, int | None] = {}
         for tp in self.app.assigned(self.readings):
-            partition, end = self.partitions.get(tp.partition), self.app.consumer.highwater(tp)
+            partition, end = self.partitions.get(tp.partition), self.app.end(tp)
             lags[tp.partition] = (
                 max(end - partition.state.next_offset, 0) if partition and end is not None else None
             )

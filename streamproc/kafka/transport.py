@@ -409,6 +409,17 @@ class ChunkedApp(faust.App):
         self.marks[tp] = offset
         self.mark_metadata[tp] = metadata
 
+    def end(self, tp: TP) -> int | None:
+        """The offset at which a partition ends, by its last fetch; None where none came or it is not this worker's.
+
+        A rebalance, in the consumer's thread, may take a partition at any moment; aiokafka asserts that it is assigned.
+        """
+        try:
+            end: int | None = self.consumer.highwater(tp)
+        except (AssertionError, AttributeError, KeyError):
+            return None
+        return end
+
     def assigned(self, topic: str) -> Iterable[TP]:
         """The partitions of a topic that this worker has."""
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}

@@ -266,6 +266,18 @@ async def test_topic_that_was_not_known_is_read_soon(bootstrap: str, topic_prefi
         await delete_topics(bootstrap, topic_prefix)
 
 
+async def test_end_of_a_partition_that_a_rebalance_has_taken_is_unknown(
+    bootstrap: str, topics: str, producer: AIOKafkaProducer
+) -> None:
+    """A timer that asks amid a rebalance gets None, and no error that ends the process."""
+    topic = f"{topics}windows"
+    async with tapping(Tap(bootstrap, topic, f"{topics}g")) as tap:
+        await put(producer, topic, 5)
+        await tap.until(5)
+        assert tap.app.end(TP(topic, 0)) == 5
+        assert tap.app.end(TP(topic, PARTITIONS)) is None
+
+
 async def test_idle_partitions_hold_nothing_up(
     bootstrap: str, topics: str, producer: AIOKafkaProducer
 ) -> None:

@@ -24,14 +24,16 @@ from streamproc.dev.supervisor import Child, Ended, Notice, Supervisor
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import producing
-from tests.live.oracle import OUTPUTS, reading
-from tests.live.pipeline import Pipeline, hour_ago, rows
+from tests.live.oracle import OUTPUTS, committed, reading
+from tests.live.pipeline import Pipeline, device_in, hour_ago, rows
 from tests.live.processes import QUICK, Site, Stage, eventually, hang, running
 
 #: What a test here may take: a broker's start, its minute away, and the pauses of a supervisor in between.
 pytestmark = pytest.mark.timeout(400)
 #: All readings are of the same minutes, however long the broker is away: none is late.
 LATENESS_MS = 300_000
+#: Packets of a thousand readings that wait for a worker: some seconds' work.
+BACKLOG = 1_200
 VARIABLES = QUICK | {"STREAMPROC_ALLOWED_LATENESS_MS": str(LATENESS_MS), "STREAMPROC_AUTO_REGISTER": "true"}
 
 
@@ -183,9 +185,9 @@ async def test_a_stuck_partition_ends_the_worker(installation: Installation, tmp
     async with plant(installation, tmp_path) as built, running(built.broker.bootstrap, "", tmp_path) as site:
         begin = hour_ago()
         async with producing(site.bootstrap) as producer, reading(site.bootstrap, "", "windows") as reader:
-            for number in range(1_200):
+            for number in range(BACKLOG):
                 items = [{"sensor_uuid": f"s-{i}", "value": 1.0, "ts": begin + number} for i in range(1_000)]
-                body = json.dumps({"device_uuid": "device-1", "readings": items}).encode()
+                body = json.dumps({"device_uuid": device_in(0), "readings": items}).encode()
                 await producer.send("readings", body, partition=0)
             await producer.flush()
             worker = await site.start("worker", STREAMPROC_WATCHDOG_SECONDS="2")
@@ -199,13 +201,11 @@ async def test_a_stuck_partition_ends_the_worker(installation: Installation, tmp
 
 
 async def assert_catches_up(worker: Stage, site: Site) -> None:
-    """The worker comes to the end of the backlog."""
+    """The worker comes to the end of the backlog, and has it in a checkpoint."""
     await worker.until_told("partitions")
-    async with reading(site.bootstrap, "", "windows") as reader:
 
-        async def all_closed() -> bool:
-            return (
-                sum(len(json.loads(value)["sensor"]) for value in await reader.values("windows")) >= 1_000_000
-            )
+    async def reached() -> bool:
+        done = await committed(site.bootstrap, "streamproc-worker", "readings")
+        return done.get(0, (0, ""))[0] >= BACKLOG
 
-        await eventually(all_closed, within_s=120)
+    await eventually(reached, within_s=200)

@@ -154,7 +154,8 @@ class DeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record that was not understood or not stored: the value of topic `dead-letter`.
 
     `payload` is the record's value, as text where it is UTF-8, else base64 (`encoding` tells which); of a value of `size`
-    bytes that is too large it is absent. `first` is where the record first arrived, as partition:offset:timestamp. If
+    bytes that is too large it is absent. Of a record of columns (WindowRows, PredictionRows) some of whose rows were not
+    stored, it is a record of those rows. `first` is where the record first arrived, as partition:offset:timestamp. If
     it had been sent again from `dead-letter`, `attempt` counts how often, and `letter` is the place of its first letter.
     """
 

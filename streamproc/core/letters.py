@@ -16,10 +16,18 @@ PAYLOAD_LIMIT = 700_000
 
 
 def letter(
-    stage: Literal["engine", "sink"], chunk: Chunk, index: int, reason: str, field: str | None = None
+    stage: Literal["engine", "sink"],
+    chunk: Chunk,
+    index: int,
+    reason: str,
+    field: str | None = None,
+    part: bytes | None = None,
 ) -> DeadLetter:
-    """The dead letter for a record of a chunk; the same record and reason give the same letter."""
-    value, again = chunk.values[index], chunk.redriven(index)
+    """The dead letter for a record of a chunk, or for a `part` of it that is told in place of its value.
+
+    The same record and reason give the same letter.
+    """
+    value, again = chunk.values[index] if part is None else part, chunk.redriven(index)
     payload, encoding = None, "utf-8"
     if value is not None:
         try:

@@ -202,6 +202,14 @@ def test_the_same_letter_counts_once(index: Index) -> None:
     assert (group.letters, group.attempts, group.last_at) == (2, 1, START + 9)
 
 
+@pytest.mark.parametrize("named", [1, 5])
+def test_a_letter_is_known_by_each_of_its_places(named: int) -> None:
+    """Whichever of them is named, it is the same letter."""
+    with closing(Index(Filter(places=frozenset({Place(0, named)})))) as index:
+        index.add([found(1), Found(Place(0, 5), START, found(1).letter)])
+        assert index.waiting(Place(-1, -1), 10) == [Place(0, 1)]
+
+
 def test_what_was_sent_again_does_not_wait(index: Index) -> None:
     """Nor does the same letter when it comes once more; the letter of a further refusal does."""
     index.add([found(1), found(2)])

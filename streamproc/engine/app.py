@@ -253,6 +253,7 @@ class Engine:
             async with asyncio.timeout(STOP_CHECKPOINT_S):
                 await self._last_checkpoint()
         except Exception as error:  # noqa: BLE001  # whatever ended the worker may have taken the consumer with it
+            self.app.cut_short = True
             _log.warning("no last checkpoint: the next start goes on from the one before", reason=repr(error))
         if self.producer is not None:
             await self.registry.stop()

@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from streamproc.kafka.transport import BUFFERED_CHUNKS, DEFAULTS, ChunkedApp
 from streamproc.monitor import Check
 
-#: A broker that leaves three heartbeats unanswered is away; one may be lost to a pause of its collector.
-SILENCE_S = 3 * float(DEFAULTS["broker_heartbeat_interval"])
+#: For so long a broker waits for a member of the group; four heartbeats go unanswered in it.
+SILENCE_S = float(DEFAULTS["broker_session_timeout"])
 
 
 def broker_check(app: ChunkedApp) -> Check:

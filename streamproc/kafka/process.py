@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from threading import Timer
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 import structlog
@@ -47,6 +47,16 @@ class Worker(faust.Worker):
         )
         sys.stdout.flush()
         os._exit(code)
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run until asked to end, and exit with CUT_SHORT where the app says that it left something undone."""
+        try:
+            super().execute_from_commandline()
+        except SystemExit as ended:
+            if not ended.code and self.app.cut_short:
+                sys.exit(CUT_SHORT)
+            raise
+        sys.exit(0)
 
     async def _sentinel_task(self) -> None:
         """Nothing: mode sleeps for a second here before it closes the loop, of the five that a stop may take."""

@@ -16,7 +16,7 @@ from faust.types import TP
 from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import Message, messages
-from streamproc.kafka.transport import gather
+from streamproc.kafka.columns import gather
 from streamproc.records import DeadLetter, LateReading, PredictionRows, SeverityEvent, WindowRows
 from streamproc.registry.view import take_in
 

@@ -159,7 +159,9 @@ async def test_all_end_in_time_while_the_broker_is_away(
             await broker.wait()
         await asyncio.gather(*(stage.until({"broker"}, SHOWN_S) for stage in stages))
         ended = await asyncio.gather(*(stage.stage.terminate() for stage in stages))
-    assert [code for code, _ in ended] == [CUT_SHORT, CUT_SHORT, 0]
+    worker, sink, gateway = (code for code, _ in ended)
+    assert (worker, gateway) == (CUT_SHORT, 0)
+    assert sink in {0, CUT_SHORT}  # all that it has to do at the end is in the database; Faust may or may not wait for Kafka
     assert max(seconds for _, seconds in ended) < STOP_S
     for stage in stages:
         assert_whole(stage.stage)

@@ -21,7 +21,7 @@ from streamproc.core.chunk import MOVED
 from streamproc.core.engine import Options, PartitionState, step
 from streamproc.core.routing import home
 from streamproc.engine.outputs import messages
-from streamproc.kafka.transport import gather
+from streamproc.kafka.columns import gather
 from streamproc.records import WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading

@@ -15,7 +15,7 @@ from streamproc.core.engine import Options, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import messages
 from streamproc.engine.snapshots import Snapshots, find
-from streamproc.kafka.transport import gather
+from streamproc.kafka.columns import gather
 from streamproc.topics import apply, load, plan, prefixed
 from tests.core.oracle import HERE, NOW, Reading, Record, feed, new_state
 from tests.live.feed import signal

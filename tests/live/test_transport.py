@@ -18,7 +18,8 @@ from faust.windows import TumblingWindow
 from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ships no types
 
 from streamproc.core.chunk import Chunk
-from streamproc.kafka.transport import CHUNK_RECORDS, ChunkedApp, gather
+from streamproc.kafka.columns import CHUNK_RECORDS, gather
+from streamproc.kafka.transport import ChunkedApp
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.conftest import delete_topics
 from tests.live.feed import producing

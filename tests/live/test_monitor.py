@@ -161,7 +161,8 @@ async def test_all_end_in_time_while_the_broker_is_away(
         ended = await asyncio.gather(*(stage.stage.terminate() for stage in stages))
     worker, sink, gateway = (code for code, _ in ended)
     assert (worker, gateway) == (CUT_SHORT, 0)
-    assert sink in {0, CUT_SHORT}  # all that it has to do at the end is in the database; Faust may or may not wait for Kafka
+    # What the sink has to do at its end is in the database; Faust may or may not wait for Kafka.
+    assert sink in {0, CUT_SHORT}
     assert max(seconds for _, seconds in ended) < STOP_S
     for stage in stages:
         assert_whole(stage.stage)

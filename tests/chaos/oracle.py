@@ -15,7 +15,7 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import Message, messages
-from streamproc.kafka.transport import gather
+from streamproc.kafka.columns import gather
 from streamproc.records import Notification, SeverityEvent, WindowRows
 from streamproc.sink.rows import Decoder
 from streamproc.store.protocol import NotificationColumns, PredictionColumns, ReadingColumns

@@ -13,10 +13,10 @@ from faust.types import TP
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import KafkaUnavailable
+from streamproc.kafka.columns import gather
 from streamproc.kafka.transport import (
     FETCH_BYTES,
     FETCH_WAIT_MS,
-    gather,
     let_go,
     spare_records,
     wait_for_more,

@@ -18,6 +18,7 @@ from streamproc.engine import health, metrics
 from streamproc.engine.partition import Partition
 from streamproc.engine.restoring import Committed, Restoring, tell_lost
 from streamproc.engine.snapshots import Timer
+from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import BrokerError
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
@@ -68,6 +69,7 @@ class Engine:
         self.app.around.append(serving(address, told))
         self.snapshots = Timer(settings)
         self.taken_over = False
+        self._watchdog = Watchdog()
         tune_collector()
         self._wire()
 
@@ -145,10 +147,10 @@ class Engine:
         """Leave with an error if a partition has a backlog and nothing of it is taken in."""
         for number, lag in self.lags().items():
             partition = self.partitions.get(number)
-            if partition is None or lag is None:
+            if partition is None:
                 continue
-            idle = monotonic() - partition.progressed
-            if lag and idle > self.settings.watchdog_seconds:
+            idle = self._watchdog.idle_s(number, lag, partition.progressed, monotonic())
+            if idle > self.settings.watchdog_seconds:
                 raise BrokerError(
                     f"partition {number} has {lag} records waiting, but none was taken in for {idle:.0f} s"
                 )

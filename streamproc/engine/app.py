@@ -69,7 +69,7 @@ class Engine:
         self.app.around.append(serving(address, told))
         self.snapshots = Timer(settings)
         self.taken_over = False
-        self._watchdog = Watchdog()
+        self.watchdog = Watchdog()
         tune_collector()
         self._wire()
 
@@ -149,7 +149,7 @@ class Engine:
             partition = self.partitions.get(number)
             if partition is None:
                 continue
-            idle = self._watchdog.idle_s(number, lag, partition.progressed, monotonic())
+            idle = self.watchdog.idle_s(number, lag, partition.progressed, monotonic())
             if idle > self.settings.watchdog_seconds:
                 raise BrokerError(
                     f"partition {number} has {lag} records waiting, but none was taken in for {idle:.0f} s"

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from streamproc.core.engine import PartitionState
 from streamproc.core.windows import NEVER
 from streamproc.engine.partition import UNCONFIRMED_BYTES, Partition
+from streamproc.engine.watchdog import Watchdog
 from streamproc.kafka import health
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Check
@@ -27,6 +28,7 @@ class Worker(Protocol):
 
     app: ChunkedApp
     partitions: dict[int, Partition]
+    watchdog: Watchdog
 
     @property
     def taken_over(self) -> bool:
@@ -55,9 +57,9 @@ def checks(worker: Worker) -> list[Check]:
 
 def _progress(worker: Worker, lags: Mapping[int, int | None]) -> Check:
     idle = {
-        number: monotonic() - worker.partitions[number].progressed
+        number: worker.watchdog.idle_s(number, lag, worker.partitions[number].progressed, monotonic())
         for number, lag in lags.items()
-        if lag and number in worker.partitions
+        if number in worker.partitions
     }
     stuck = {number: round(seconds) for number, seconds in idle.items() if seconds > STUCK_S}
     if stuck:

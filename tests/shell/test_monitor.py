@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,7 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState, step
 from streamproc.engine import health as engine_health
 from streamproc.engine import metrics as engine_metrics
+from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import RowsRefused, StoreUnavailable
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
@@ -95,6 +97,23 @@ def test_a_report_tells_what_fails_and_what_does_not() -> None:
 def test_a_broker_that_is_silent_is_away(silence: float | None, ok: bool) -> None:
     """It has to have answered, and lately."""
     assert broker_check(SimpleNamespace(silence_s=lambda: silence)).ok is ok  # type: ignore[arg-type]
+
+
+def test_a_backlog_is_stuck_only_after_a_while() -> None:
+    """Records that come after a long silence have waited for nobody; those that go on waiting are stuck."""
+    held = SimpleNamespace(progressed=monotonic() - 1_000)
+    app = SimpleNamespace(rebalancing=False, silence_s=lambda: 0.0)
+    worker = SimpleNamespace(
+        app=app, partitions={3: held}, taken_over=True, watchdog=Watchdog(), lags=lambda: {3: 5}
+    )
+
+    def stuck() -> bool:
+        return not {check.name: check.ok for check in engine_health.checks(worker)}["progress"]
+
+    assert not stuck()
+    worker.watchdog.idle_s(3, 0, 0.0, 0.0)
+    worker.watchdog.idle_s(3, 5, held.progressed, monotonic() - engine_health.STUCK_S - 1)
+    assert stuck()
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,10 @@ class Window:
 class Change:
     """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
 
-    `at` is the time of the reading or the window's end, `since_ms` when the sensor left NORMAL, `offset` that
-    of the reading which made the change. `window` and `scores` are there where a window made it.
+    `at` is the time of the reading or the window's end, and later than that of the sensor's change before: a window ends
+    before readings that came before it closed, and who orders changes by time must find the last one last.
+    `since_ms` is when the sensor left NORMAL, `offset` that of the reading which made the change.
+    `window` and `scores` are there where a window made it.
     """
 
     slot: int
@@ -109,6 +111,7 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     since_ms: int = 0
     relapse_left: int = 0
     damping: int = 1
+    changed_at: int = 0
 
     @property
     def level(self) -> int:
@@ -250,6 +253,9 @@ class SeverityBank:
         scores: dict[str, float] | None = None,
     ) -> Change:
         """Count and remember the change that `state` has just made."""
+        if state.sequence:
+            at = max(at, state.changed_at + 1)
+        state.changed_at = at
         if before == 0:
             state.damping = min(state.damping * 2, DAMPING_LIMIT) if state.relapse_left else 1
             state.since_ms = at if window is None else window.start

@@ -177,10 +177,6 @@ def _notification(row: Notification) -> tuple[Key, Row]:
 
 
 def active(history: list[tuple[int, str, int]]) -> set[str]:
-    """Which of a sensor's events, in order, still stand: each ends those before it that are not of a later time."""
-    standing: dict[str, int] = {}
-    for at, event, severity in history:
-        standing = {name: begun for name, begun in standing.items() if begun > at}
-        if severity:
-            standing[event] = at
-    return set(standing)
+    """Which of a sensor's events, in order, still stands: the last one, if it is no recovery."""
+    _, event, severity = history[-1]
+    return {event} if severity else set()

@@ -308,3 +308,17 @@ def test_quiet_sensors_cost_nothing_in_a_dump() -> None:
     dumped = bank.dump(range(600, 800))
     assert [state.slot for state in dumped] == [100]
     assert bank.dump(range(600)) == []
+
+
+def test_changes_are_in_the_order_of_their_times() -> None:
+    """A reading out of range comes before a window that ends earlier has closed: its change is later none the less."""
+    bank = SeverityBank()
+    bank.grow(1)
+    bank.set_limits(0, LIMITS)
+    first = bank.on_reading(0, 10_201, 120.0, 7, 1)
+    window = Window(9_000, SECOND, 2, 120.0, 120.0, 120.0, 0.1, 120.0, 120.0, 0.0, 1, 2)
+    second = bank.on_window(0, window, anomaly_of(ALARMING), 1, ALARMING, 50.0, 2.0)
+    assert first
+    assert second
+    assert (first.severity, second.severity) == (WARN, CRITICAL)
+    assert (first.at, second.at) == (10_201, 10_202)

@@ -133,7 +133,7 @@ class Engine:
         for partition in list(self.partitions.values()):
             await partition.announce()
         for number, partition in list(self.partitions.items()):
-            end = self.app.end(TP(self.readings, number))
+            end = self.app.end(TP(self.readings, number), partition.state.next_offset)
             await partition.tick(self.settings.tick_interval_seconds, end)
             if partition.due(self.settings.checkpoint_interval_seconds):
                 await self._checkpoint(number, partition)
@@ -159,10 +159,10 @@ class Engine:
         """How many records of each assigned partition wait; None where that is not known yet."""
         lags: dict[int, int | None] = {}
         for tp in self.app.assigned(self.readings):
-            partition, end = self.partitions.get(tp.partition), self.app.end(tp)
-            lags[tp.partition] = (
-                max(end - partition.state.next_offset, 0) if partition and end is not None else None
-            )
+            partition = self.partitions.get(tp.partition)
+            done = partition.state.next_offset if partition else 0
+            end = self.app.end(tp, done) if partition else None
+            lags[tp.partition] = None if end is None else max(end - done, 0)
         return lags
 
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:

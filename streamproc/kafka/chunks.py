@@ -17,6 +17,7 @@ from streamproc.kafka.columns import gather
 from streamproc.kafka.transport import (
     FETCH_BYTES,
     FETCH_WAIT_MS,
+    ISOLATION,
     let_go,
     spare_records,
     wait_for_more,
@@ -36,6 +37,7 @@ async def consuming(bootstrap: str, group: str | None = None) -> AsyncIterator[A
         auto_offset_reset="none",  # a record that is gone is an error, not a reason to read another
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=FETCH_WAIT_MS,
+        isolation_level=ISOLATION,
     )
     try:
         await consumer.start()

@@ -43,7 +43,7 @@ class Columns:
             batch = source.next_batch()
             if fetched._check_crcs and not batch.validate_crc():
                 raise CorruptRecordException(f"Invalid CRC - {fetched._tp}")
-            if not batch.is_control_batch:
+            if not _is_void(fetched, batch):
                 # A seek may point into a batch; what lies before it was read already.
                 known = batch.base_offset < fetched.next_fetch_offset
                 self.add(
@@ -79,6 +79,18 @@ class Columns:
         )
         self._clear()
         return chunk
+
+
+def _is_void(fetched: Any, batch: Any) -> bool:
+    """Whether a batch holds no records for a reader: the marker of a transaction, or what was aborted in one."""
+    if batch.producer_id is None:
+        return bool(batch.is_control_batch)
+    fetched._consume_aborted_up_to(batch.base_offset)
+    if batch.is_control_batch:
+        if fetched._contains_abort_marker(batch):
+            fetched._aborted_producers.discard(batch.producer_id)
+        return True
+    return bool(batch.is_transactional and batch.producer_id in fetched._aborted_producers)
 
 
 def gather(tp: TP, drained: list[Any]) -> Chunk:

@@ -47,7 +47,8 @@ CHUNKS_AT_ONCE = 8
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
-
+#: What a transaction has written is read once it is committed, and never if it is aborted.
+ISOLATION = "read_committed"
 #: How old the consumer's knowledge of topics may get. A broker that has just started may not know its topics yet: then the
 #: group's leader assigns nothing, and looks again when so much time has passed; with aiokafka's 5 minutes, nothing is read
 #: for as long. A look costs one small request.
@@ -83,6 +84,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             metadata_max_age_ms=METADATA_AGE_MS,
+            isolation_level=ISOLATION,
         )
         consumer._client.send = self._noting(consumer._client.send)
         return consumer
@@ -123,7 +125,9 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
                 )
                 if drained:
                     let_go(fetcher, drained)
-                    return {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
+                    chunks = {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
+                    self.consumer.handed_over |= {tp: chunk.next_offset for tp, (chunk,) in chunks.items()}
+                    return chunks
                 if monotonic() >= end or not self.consumer.flow_active:
                     return {}
                 await wait_for_more(fetcher, FETCH_WAIT_MS / 1000)
@@ -203,6 +207,11 @@ class ChunkedConsumer(driver.Consumer):
 
     mundane_level = "debug"  # of its starts and stops
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: The offset after the last record of each partition that was made part of a chunk.
+        self.handed_over: dict[TP, int] = {}
+
     def _new_consumer_thread(self) -> ChunkedConsumerThread:
         return ChunkedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -263,6 +272,20 @@ class ChunkedConsumer(driver.Consumer):
             check_position(tp, offset, begins[tp], ends[tp])
             await self.seek(tp, offset)
             self._read_offset[tp] = offset or None
+            self.handed_over[tp] = offset
+
+    def end(self, tp: TP, done: int) -> int | None:
+        """The offset at which a partition ends, by its last fetch, for who has done everything before `done`.
+
+        Behind its last record there may be markers of transactions, which nobody is handed: they are not counted.
+        """
+        consumer = self._thread._ensure_consumer()
+        place = TopicPartition(*tp)
+        end: int | None = consumer.last_stable_offset(place)
+        if end is None or done < self.handed_over.get(tp, done):
+            return end
+        position: int = consumer._subscription.subscription.assignment.state_value(place).position
+        return end - max(position - done, 0)
 
 
 class ChunkedTransport(driver.Transport):
@@ -334,13 +357,13 @@ class ChunkedApp(faust.App):
         self.marks[tp] = offset
         self.mark_metadata[tp] = metadata
 
-    def end(self, tp: TP) -> int | None:
-        """The offset at which a partition ends, by its last fetch; None where none came or it is not this worker's.
+    def end(self, tp: TP, done: int) -> int | None:
+        """The offset at which a partition ends for who has done everything before `done`; None where it is not known yet.
 
         A rebalance, in the consumer's thread, may take a partition at any moment; aiokafka asserts that it is assigned.
         """
         try:
-            end: int | None = self.consumer.highwater(tp)
+            end: int | None = self.consumer.end(tp, done)
         except (AssertionError, AttributeError, KeyError):
             return None
         return end

@@ -33,8 +33,9 @@ def lags(sink: Sink) -> dict[TP, int | None]:
     """Records of each assigned partition that are not in the database; None where that is not known yet."""
     found: dict[TP, int | None] = {}
     for tp in sink.app.consumer.assignment() if sink.assigned else ():
-        end = sink.app.consumer.highwater(tp)
-        found[tp] = None if end is None else max(end - sink.writer.next_offset((tp.topic, tp.partition)), 0)
+        done = sink.writer.next_offset((tp.topic, tp.partition))
+        end = sink.app.end(tp, done)
+        found[tp] = None if end is None else max(end - done, 0)
     return found
 
 

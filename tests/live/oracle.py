@@ -63,6 +63,7 @@ async def reading(bootstrap: str, prefix: str, *topics: str) -> AsyncIterator[Re
         bootstrap_servers=bootstrap,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        isolation_level="read_committed",
         fetch_max_wait_ms=20,
         max_partition_fetch_bytes=8 * 1024 * 1024,
     )

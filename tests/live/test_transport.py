@@ -275,8 +275,8 @@ async def test_end_of_a_partition_that_a_rebalance_has_taken_is_unknown(
     async with tapping(Tap(bootstrap, topic, f"{topics}g")) as tap:
         await put(producer, topic, 5)
         await tap.until(5)
-        assert tap.app.end(TP(topic, 0)) == 5
-        assert tap.app.end(TP(topic, PARTITIONS)) is None
+        assert tap.app.end(TP(topic, 0), 5) == 5
+        assert tap.app.end(TP(topic, PARTITIONS), 5) is None
 
 
 async def test_idle_partitions_hold_nothing_up(

@@ -147,14 +147,17 @@ class PartitionState:
             self.sensors.forget_alias(sensor)
 
 
-def run(state: PartitionState, chunk: Chunk, registry: RegistryLog) -> Iterator[tuple[Chunk, Outputs]]:
+def run(
+    state: PartitionState, chunk: Chunk, registry: RegistryLog, readings: Readings | None = None
+) -> Iterator[tuple[Chunk, Outputs]]:
     """Take in the next records of the partition, each judged by the registry as of its place; gives the parts in between.
 
     The chunk is cut before each record that moves the registry's position on. One that names a position which the registry
     did not have at the record's own time is none of the engine's, and ignored: whether it is so never changes, however much
     of the registry is read later. `registry` must have been read as far as the state's position and those that the chunk
     names, if it reaches that far; for a state without a position, as far as the time of the chunk's first record.
-    Each part's outputs are to be made into messages before the next is asked for.
+    Each part's outputs are to be made into messages before the next is asked for. `readings` are the chunk's, where the
+    caller has decoded them already.
     """
     if not len(chunk):
         return
@@ -173,17 +176,19 @@ def run(state: PartitionState, chunk: Chunk, registry: RegistryLog) -> Iterator[
         begin = index
         state.judge_by(registry, position)
     rest = chunk.cut(begin, len(chunk)) if begin else chunk
-    yield rest, step(state, rest)
+    yield rest, step(state, rest, readings if rest is chunk else None)
 
 
-def step(state: PartitionState, chunk: Chunk) -> Outputs:
+def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) -> Outputs:
     """Take in the next records of the partition, judged by the registry as the state has it.
 
-    Records before `state.next_offset` must not come again.
+    Records before `state.next_offset` must not come again. `readings` are the chunk's, where they are decoded already.
     """
     out = Outputs()
     clocks = state.watermarks.tick(chunk.timestamps)
-    rows, before, touched = _take_in(state, chunk, clocks, out)
+    if readings is None:
+        readings = decode(chunk, state.options.allowed_skew_ms)
+    rows, before, touched = _take_in(state, chunk, readings, clocks, out)
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
@@ -201,12 +206,14 @@ def step(state: PartitionState, chunk: Chunk) -> Outputs:
     return out
 
 
-def _take_in(state: PartitionState, chunk: Chunk, clocks: Ints, out: Outputs) -> tuple[Sorted, Ints, Ints]:
+def _take_in(
+    state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
+) -> tuple[Sorted, Ints, Ints]:
     """The readings that count, up to where windows were closed before each, and the slots whose windows may be due.
 
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """
-    readings, slot = _locate(state, chunk, clocks, out)
+    readings, slot = _locate(state, chunk, readings, clocks, out)
     rows = _sort(state, chunk, readings, slot, clocks)
     runs = Runs.of(rows.slot)
     newest = state.watermarks.newest[runs.sensors]
@@ -224,9 +231,10 @@ def _take_in(state: PartitionState, chunk: Chunk, clocks: Ints, out: Outputs) ->
     return rows, before, touched
 
 
-def _locate(state: PartitionState, chunk: Chunk, clocks: Ints, out: Outputs) -> tuple[Readings, Ints]:
+def _locate(
+    state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
+) -> tuple[Readings, Ints]:
     """The readings with their sensors' slots, less those that belong to another partition or were counted already."""
-    readings = decode(chunk, state.options.allowed_skew_ms)
     record = readings.record
     here = {at for at in chunk.headers if chunk.is_moved(at)}
     moved = [at in here for at in record.tolist()] if here else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamproc.core.checkpoint import Snapshot, snapshot
 from streamproc.core.chunk import Chunk
+from streamproc.core.codec import decode
 from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import HORIZON_MS
@@ -94,12 +95,16 @@ class Engine:
         """Take in records of the range, and give the rows that the sink would write for them."""
         outs = []
         values: dict[str, list[bytes | None]] = {}
-        for part, out in run(self.state, chunk, self._registry):
+        readings = decode(chunk, self._settings.allowed_skew_ms, for_sink=True)
+        # Engine and sink decode alike, but for what was sent again for the sink alone: once is enough.
+        alike = not any(chunk.is_for_sink(index) for index in chunk.headers)
+        for part, out in run(self.state, chunk, self._registry, readings if alike else None):
             outs.append(out)
             for message in messages(self.state, part, out):
                 if message.topic in OUTPUTS:
                     values.setdefault(message.topic, []).append(message.value)
-        pieces = [self._decoder.piece(chunk), *(self._piece(topic, told) for topic, told in values.items())]
+        stored = Piece(chunk, self._decoder.reading_rows(chunk, readings), [])
+        pieces = [stored, *(self._piece(topic, told) for topic, told in values.items())]
         if self._only is not None:
             pieces = [self._chosen(piece, self._only) for piece in pieces]
         places = {(piece.chunk.topic, piece.chunk.partition): None for piece in pieces}

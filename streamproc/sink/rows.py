@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from streamproc.core.chunk import Chunk
-from streamproc.core.codec import decode
+from streamproc.core.codec import Readings, decode
 from streamproc.core.identity import reading_keys, seed
 from streamproc.core.letters import letter
 from streamproc.records import (
@@ -104,8 +104,13 @@ class Decoder:
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
     def _readings(self, chunk: Chunk) -> ReadingColumns:
-        """The chunk's rows. A record that was sent on gives those of the record that it was first: they are one row."""
-        readings = decode(chunk, self._allowed_skew_ms, for_sink=True)
+        return self.reading_rows(chunk, decode(chunk, self._allowed_skew_ms, for_sink=True))
+
+    def reading_rows(self, chunk: Chunk, readings: Readings) -> ReadingColumns:
+        """The rows of a chunk's readings, decoded `for_sink`.
+
+        A record that was sent on gives those of the record that it was first: they are one row.
+        """
         seeds = np.array(list(map(self._seeds.__getitem__, readings.sensor)), dtype=np.uint64)
         return ReadingColumns(
             sensor=list(map(self._keys.__getitem__, readings.sensor)),

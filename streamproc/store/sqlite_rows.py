@@ -25,7 +25,7 @@ from streamproc.store.protocol import (
     Written,
 )
 from streamproc.store.sqlite_sensors import Sensors
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import iso, iso_repeated
 
 INSERT_READING = (
     "INSERT INTO sensor_readings (sensor_id, value, device_timestamp, timestamp, dedupe_ms, reading_key,"
@@ -110,7 +110,7 @@ def reading_columns(rows: ReadingColumns, ids: dict[str, int]) -> tuple[list[Any
         list(map(ids.__getitem__, rows.sensor)),
         rows.value.tolist(),
         iso(rows.ts),
-        iso(rows.received),
+        iso_repeated(rows.received),
         rows.dedupe_ms.tolist(),
         rows.key.tolist(),
         rows.partition.tolist(),
@@ -144,8 +144,8 @@ def prediction_columns(
         list(map(models.__getitem__, rows.model)),
         rows.value.tolist(),
         rows.confidence.tolist(),
-        iso(rows.made_at),
-        iso(rows.target),
+        iso_repeated(rows.made_at),
+        iso_repeated(rows.target),
         rows.is_anomaly.astype(np.int64).tolist(),
         rows.anomaly_score.tolist(),
         rows.lower.tolist(),
@@ -224,7 +224,7 @@ def window_columns(rows: WindowColumns, ids: dict[str, int]) -> tuple[list[Any],
     return (
         list(map(ids.__getitem__, rows.sensor)),
         rows.size_ms.tolist(),
-        iso(rows.start),
+        iso_repeated(rows.start),
         rows.count.tolist(),
         rows.mean.tolist(),
         rows.min.tolist(),

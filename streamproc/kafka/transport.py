@@ -29,7 +29,7 @@ import faust
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -270,7 +270,12 @@ class ChunkedConsumer(driver.Consumer):
         ends = await self.highwaters(*positions)
         for tp, offset in positions.items():
             check_position(tp, offset, begins[tp], ends[tp])
-            await self.seek(tp, offset)
+            try:
+                await self.seek(tp, offset)
+            except IllegalStateError:
+                # A rebalance, in the consumer's thread, has taken it meanwhile: after that one positions are asked for again.
+                _log.info("partition taken before it was read", topic=tp.topic, partition=tp.partition)
+                continue
             self._read_offset[tp] = offset or None
             self.handed_over[tp] = offset
 

@@ -205,6 +205,23 @@ async def test_reading_starts_at_the_positions(
             assert tap.app.marks == {}
 
 
+async def test_a_partition_that_a_rebalance_has_taken_is_not_sought(
+    bootstrap: str, topics: str, producer: AIOKafkaProducer
+) -> None:
+    """Between the question for its position and the seek: the others are read, and the process goes on."""
+    topic = f"{topics}windows"
+    tap = Tap(bootstrap, topic, f"{topics}g", {0: 2})
+
+    async def positions(assigned: frozenset[TP]) -> dict[TP, int]:
+        return {TP(f"{topics}events", 0): 0} | await tap.positions(assigned)
+
+    tap.app.positions = positions
+    await put(producer, topic, 5)
+    async with tapping(tap):
+        await tap.until(3)
+        assert tap.offsets(0) == [2, 3, 4]
+
+
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Wait for one of these, and give up the others."""
     tasks = [asyncio.create_task(work) for work in works]

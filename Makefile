@@ -34,8 +34,11 @@ $(SETUP): requirements.lock pyproject.toml
 run: $(SETUP) ## Run everything on this machine; make run ARGS="--no-simulate" passes options on
 	@exec $(BIN)/streamproc dev $(ARGS)
 
+# The live tests mostly wait; three at a time keep two cores busy. A file's tests stay together, for what they share.
+TEST_PROCESSES ?= 3
+
 test: $(SETUP) ## Run all tests, those with a real broker included
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 3

@@ -31,6 +31,8 @@ JAVA_RELEASE = 17
 BUILD_TIMEOUT_S = 900.0
 #: Between two looks at a running program's output.
 LOOK_S = 1.0
+#: How long a program that has told its figures may take to end by itself, with an exit code that says whether they hold.
+END_S = 5.0
 #: The end of a program's output, which has its figures, or why there are none.
 TAIL_BYTES = 65_536
 #: What is shown of that; Maven says in ten lines what is wrong.
@@ -184,7 +186,8 @@ async def execute(
 ) -> tuple[int | None, str]:
     """Run a command in `folder`; gives its exit code, None if it was ended after `timeout_s`, and the end of its output.
 
-    It is ended as well, with None, once its output is `enough`: Flink's job may restart for ever after its last record.
+    It is ended as well, with None, if it goes on for END_S once its output is `enough`: Flink's job may restart for ever after
+    its last record.
     It leads a session of its own, and nothing of that outlives the call.
     """
     with tempfile.TemporaryFile(dir=folder) as output:
@@ -203,6 +206,8 @@ async def execute(
                 while code is None and not enough(_tail(output)):
                     with suppress(TimeoutError):
                         code = await asyncio.wait_for(process.wait(), LOOK_S)
+                if code is None:
+                    code = await asyncio.wait_for(process.wait(), END_S)
         except TimeoutError:
             pass
         finally:

@@ -186,8 +186,8 @@ async def execute(
 ) -> tuple[int | None, str]:
     """Run a command in `folder`; gives its exit code, None if it was ended after `timeout_s`, and the end of its output.
 
-    It is ended as well, with None, if it goes on for END_S once its output is `enough`: Flink's job may restart for ever after
-    its last record.
+    It is ended as well, with None, if it goes on for END_S once its output is `enough`: Flink's job may restart for ever
+    after its last record.
     It leads a session of its own, and nothing of that outlives the call.
     """
     with tempfile.TemporaryFile(dir=folder) as output:

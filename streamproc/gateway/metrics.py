@@ -54,6 +54,16 @@ class Metrics:
             buckets=_ACK_BUCKETS,
             registry=self.registry,
         )
+        self.unacknowledged = Counter(
+            "streamproc_gateway_unacknowledged",
+            "Requests answered 503 because Kafka did not acknowledge.",
+            registry=self.registry,
+        )
+        self._hold(load)
+        self.registry.register(_Standing(publisher))
+
+    def _hold(self, load: Load) -> None:
+        """Tell what the gateway holds, and its bounds."""
         waiting = Gauge(
             "streamproc_gateway_in_flight_requests",
             "Requests that wait for Kafka.",
@@ -67,12 +77,6 @@ class Metrics:
             ("bytes", "Most bytes of bodies that may be held.", load.limit_bytes),
         ):
             Gauge(f"streamproc_gateway_in_flight_{name}_bound", told, registry=self.registry).set(bound)
-        self.unacknowledged = Counter(
-            "streamproc_gateway_unacknowledged",
-            "Requests answered 503 because Kafka did not acknowledge.",
-            registry=self.registry,
-        )
-        self.registry.register(_Standing(publisher))
 
 
 class _Standing(Collector):

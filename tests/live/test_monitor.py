@@ -139,7 +139,8 @@ async def test_a_broker_that_hangs_shows_and_is_waited_for(
         os.kill(broker.pid, signal.SIGCONT)
         await asyncio.gather(*(stage.until(set()) for stage in stages))
         for stage in stages:
-            assert (await stage.stage.terminate())[0] == 0
+            # The group may be rebalancing, for the time that was lost: then there is no last checkpoint.
+            assert (await stage.stage.terminate())[0] in {0, CUT_SHORT}
             assert_whole(stage.stage)
 
 

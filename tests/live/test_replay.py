@@ -21,8 +21,9 @@ from streamproc.bench.engine import fill as produce
 from streamproc.core.routing import home
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
+from tests.live.pipeline import select
 from tests.live.processes import Site, Stage, eventually
-from tests.live.test_sink import TOPICS, ends, select
+from tests.live.test_sink import TOPICS, ends
 
 #: Each starts several replays, a second each, and waits for windows to close; others' work can make that minutes.
 pytestmark = pytest.mark.timeout(600)

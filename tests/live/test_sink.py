@@ -25,6 +25,7 @@ from streamproc.kafka.columns import gather
 from streamproc.records import WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
+from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
 from tests.slowness import in_time
 
@@ -91,17 +92,6 @@ async def wanted(reader: Reader) -> Rows:
     for name, key in (("events", "event_id"), ("notifications", "notification_id")):
         rows[name] = {(json.loads(value)[key],) for value in await reader.values(name)}
     return {name: sorted(found) for name, found in rows.items()}
-
-
-def select(site: Site, query: str) -> list[tuple[Any, ...]]:
-    """The rows of a query, sorted; none where there is no such table yet."""
-    if not site.database.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)) as opened:
-        try:
-            return sorted(opened.execute(query).fetchall())
-        except sqlite3.OperationalError:
-            return []
 
 
 def stored(site: Site) -> Rows:

@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from streamproc.core.windows import SIZES_MS
 from tests.live.oracle import PARTITIONS
+from tests.live.pipeline import select
 from tests.live.processes import Site, Stage, eventually
-from tests.live.test_sink import select
 
 #: As many as a message of the engine has, which makes 600 KB of it.
 ROWS = 4_000

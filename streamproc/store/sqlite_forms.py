@@ -62,7 +62,7 @@ def window_parameters(numbers: Sequence[int]) -> list[tuple[int, int, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One table: `columns` are the parameters of `insert`, `identity` and `compared` some of them.
+    """One table: `columns` are the parameters of `insert`; all but `identity` and `uncompared` are compared.
 
     A row that is there is compared where `comparable` holds, and differs also where `void` does; `r` is the row there, `g`
     the one given. `rewrite` is set beside `compared` when a row is written over. Where rows have no `id`, `numbers` makes
@@ -73,13 +73,18 @@ class Form:
     relation: str
     columns: tuple[str, ...]
     identity: tuple[str, ...]
-    compared: tuple[str, ...]
     insert: str
     parameters: Callable[[Any, Ids, Ids], Parameters]
+    uncompared: tuple[str, ...] = ()
     comparable: str = "1"
     void: str = "0"
     rewrite: str = ""
     numbers: Callable[[Any, Ids], Ints] | None = None
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The columns that may differ in a row of the same identity."""
+        return tuple(name for name in self.columns if name not in {*self.identity, *self.uncompared})
 
     @property
     def same(self) -> str:
@@ -120,9 +125,9 @@ READINGS = Form(
         "kafka_offset",
     ),
     ("dedupe_ms", "reading_key"),
-    ("sensor_id", "value", "device_timestamp", "timestamp"),
     sqlite_rows.INSERT_READING,
     lambda rows, ids, _: zip(*sqlite_rows.reading_columns(rows, ids), strict=True),
+    uncompared=("kafka_partition", "kafka_offset"),
     # A retry is the row of the record that came first, with that one's times; it is compared there.
     comparable="(r.kafka_partition IS NULL"
     " OR (r.kafka_partition = g.kafka_partition AND r.kafka_offset = g.kafka_offset))",
@@ -143,7 +148,6 @@ PREDICTIONS = Form(
         "upper",
     ),
     ("sensor_id", "target_timestamp", "model_id", "predicted_at"),
-    ("predicted_value", "confidence", "is_anomaly", "anomaly_score", "lower", "upper"),
     sqlite_rows.INSERT_PREDICTION,
     lambda rows, ids, models: zip(*sqlite_rows.prediction_columns(rows, ids, models), strict=True),
     rewrite="explanation = NULL",  # it explained another score; the job that explains writes it anew
@@ -166,20 +170,9 @@ EVENTS = Form(
         "payload",
     ),
     ("event_id",),
-    (
-        "sensor_id",
-        "event_type",
-        "event_code",
-        "title",
-        "message",
-        "recommended_action",
-        "severity",
-        "previous_severity",
-        "created_at",
-        "payload",
-    ),
     sqlite_rows.INSERT_EVENT,
     lambda rows, ids, _: sqlite_rows.event_rows(rows, ids),
+    uncompared=("status",),
     void="r.status = 'superseded'",
     rewrite="status = CASE ml_events.status WHEN 'superseded' THEN excluded.status ELSE ml_events.status END",
 )
@@ -188,7 +181,6 @@ NOTIFICATIONS = Form(
     "alert_notifications",
     ("notification_id", "source_event_id", "sensor_id", "severity", "title", "message", "created_at"),
     ("notification_id",),
-    ("source_event_id", "sensor_id", "severity", "title", "message", "created_at"),
     sqlite_rows.INSERT_NOTIFICATION,
     lambda rows, ids, _: sqlite_rows.notification_rows(rows, ids),
 )
@@ -213,19 +205,6 @@ WINDOWS = Form(
         "kafka_partition",
     ),
     ("window_start", "size_ms", "sensor_id"),
-    (
-        "count",
-        "mean",
-        "min",
-        "max",
-        "deviation",
-        "first",
-        "last",
-        "trend",
-        "first_offset",
-        "last_offset",
-        "kafka_partition",
-    ),
     sqlite_rows.INSERT_WINDOW,
     lambda rows, ids, _: zip(*sqlite_rows.window_columns(rows, ids), strict=True),
     numbers=lambda rows, ids: window_numbers(

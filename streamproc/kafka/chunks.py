@@ -9,16 +9,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from faust.types import TP
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import KafkaUnavailable
-from streamproc.kafka.columns import gather
 from streamproc.kafka.transport import (
     FETCH_BYTES,
     FETCH_WAIT_MS,
     ISOLATION,
-    let_go,
+    gathered,
     spare_records,
     wait_for_more,
 )
@@ -71,12 +69,12 @@ async def read(
 
 async def _next(fetcher: Any, place: TopicPartition) -> Chunk | None:
     """What has come of the partition, or None where nothing has for a moment."""
-    tp = TP(*place)
     with fetcher._subscriptions.fetch_context():  # noqa: SLF001
         spare_records(fetcher)
         drained = await fetcher.fetched_records({place}, timeout=0, max_records=1)
         if not drained:
             await wait_for_more(fetcher, FETCH_WAIT_MS / 1000)
             return None
-        let_go(fetcher, drained)
-    return gather(tp, drained[place])
+        async for _, chunk in gathered(fetcher, drained):
+            return chunk
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,13 @@ from streamproc.core.chunk import Chunk, Headers
 
 #: A chunk ends with the batch in which it reaches so many records: 75 ms of work. A fetch of single readings has fewer.
 CHUNK_RECORDS = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """In place of Columns: aiokafka cannot parse the batch of the record at `offset` (see `streamproc.kafka.reread`)."""
+
+    offset: int
 
 
 class Columns:
@@ -33,10 +41,11 @@ class Columns:
         self.values: list[bytes | None] = []
         self.headers: dict[int, Headers] = {}
 
-    def fill(self, fetched: Any) -> Iterator[Columns]:
+    def fill(self, fetched: Any) -> Iterator[Columns | Refused]:
         """Take in what was fetched of a partition, and stop at each CHUNK_RECORDS and at the end to be taken from.
 
-        Raises CorruptRecordException where a batch is damaged; what comes before it can be taken first.
+        It ends at a batch with a header whose name is not UTF-8. Raises CorruptRecordException where one is damaged; what
+        comes before it can be taken first.
         """
         source = fetched._records
         while source.has_next():
@@ -46,16 +55,28 @@ class Columns:
             if not _is_void(fetched, batch):
                 # A seek may point into a batch; what lies before it was read already.
                 known = batch.base_offset < fetched.next_fetch_offset
-                self.add(
-                    (record for record in batch if record.offset >= fetched.next_fetch_offset)
-                    if known
-                    else batch
-                )
+                try:
+                    self.add(
+                        (record for record in batch if record.offset >= fetched.next_fetch_offset)
+                        if known
+                        else batch
+                    )
+                except UnicodeDecodeError:
+                    yield from self._stop(fetched, batch.base_offset)
             fetched.next_fetch_offset = batch.next_offset
             while len(self.offsets) >= CHUNK_RECORDS:
                 yield self  # until it was taken from
         if self.offsets:
             yield self
+
+    def _stop(self, fetched: Any, base_offset: int) -> Iterator[Columns | Refused]:
+        """What there is before the refused record, until it was taken, and then that record's place, for ever."""
+        done = self.offsets[-1] + 1 if self.offsets else 0
+        fetched.next_fetch_offset = max(fetched.next_fetch_offset, base_offset, done)
+        while self.offsets:
+            yield self
+        while True:
+            yield Refused(fetched.next_fetch_offset)
 
     def add(self, records: Iterable[Any]) -> None:
         """Take in records, as aiokafka parses or wraps them."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from inspect import GEN_CREATED, getgeneratorstate
 from time import monotonic
@@ -36,8 +36,9 @@ from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import BrokerError
-from streamproc.kafka.columns import Columns, gather
+from streamproc.kafka.columns import Columns, Refused, gather
 from streamproc.kafka.process import PlainWorker, Worker
+from streamproc.kafka.reread import reread
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
@@ -124,8 +125,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
                     active_partitions, timeout=0, max_records=CHUNKS_AT_ONCE
                 )
                 if drained:
-                    let_go(fetcher, drained)
-                    chunks = {TP(*tp): [gather(TP(*tp), records)] for tp, records in drained.items()}
+                    chunks = {TP(*tp): [chunk] async for tp, chunk in gathered(fetcher, drained)}
                     self.consumer.handed_over |= {tp: chunk.next_offset for tp, (chunk,) in chunks.items()}
                     return chunks
                 if monotonic() >= end or not self.consumer.flow_active:
@@ -160,16 +160,27 @@ def spare_records(fetcher: Any) -> None:
             fetched._records_iterator = Columns().fill(fetched)
 
 
-def let_go(fetcher: Any, drained: Iterable[TopicPartition]) -> None:
-    """Have these partitions fetched again at once where nothing is left of them; aiokafka would see it a call later."""
-    for tp in drained:
-        fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
-        if fetched is not None and not fetched._records.has_next():
-            fetched._records_iterator = (
-                None  # it refers back: its megabytes would wait for the garbage collector
-            )
-            del fetcher._records[tp]
-            fetcher._notify(fetcher._wait_consume_future)
+async def gathered(
+    fetcher: Any, drained: Mapping[TopicPartition, list[Any]]
+) -> AsyncIterator[tuple[TopicPartition, Chunk]]:
+    """A chunk of each partition that something was drained of; a batch that aiokafka refuses is read once more here."""
+    for tp, records in drained.items():
+        if isinstance(records[0], Refused):
+            columns = await reread(fetcher, tp, records[0])
+            if columns is not None:
+                yield tp, columns.take(TP(*tp))
+        else:
+            let_go(fetcher, tp)
+            yield tp, gather(TP(*tp), records)
+
+
+def let_go(fetcher: Any, tp: TopicPartition) -> None:
+    """Have a partition fetched again at once if nothing is left of it; aiokafka would see it a call later."""
+    fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
+    if fetched is not None and not fetched._records.has_next():
+        fetched._records_iterator = None  # it refers back: its megabytes would wait for the garbage collector
+        del fetcher._records[tp]
+        fetcher._notify(fetcher._wait_consume_future)
 
 
 async def wait_for_more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope

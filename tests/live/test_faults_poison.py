@@ -20,7 +20,7 @@ from streamproc.core.chunk import EDIT, MOVED, TICK
 from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
 from tests.live.oracle import PARTITIONS, Results
-from tests.live.pipeline import Pipeline, device_in, hour_ago, running_pipeline
+from tests.live.pipeline import Pipeline, device_in, hour_ago, rows, running_pipeline, select
 from tests.live.processes import eventually
 
 DEVICES = [device_in(partition) for partition in range(PARTITIONS)]
@@ -216,6 +216,20 @@ def compressed(value: bytes) -> bytes:
     return head + struct.pack(">I", crc32c(body)) + body
 
 
+async def put_batch(line: Pipeline, partition: int, batch: bytes) -> None:
+    """Have a batch on the topic just as it is."""
+    client = line.producer.client
+    request = ProduceRequest(
+        transactional_id=None,
+        required_acks=-1,
+        timeout=10_000,
+        topics=[(line.topic, [(partition, batch)])],
+    )
+    leader = client.cluster.leader_for_partition(TopicPartition(line.topic, partition))
+    response = await client.send(leader, request)
+    assert response.topics[0][1][0][1] == 0  # the error code
+
+
 async def test_compressed_records(bootstrap: str, tmp_path: Path) -> None:
     """Producers compress as they like: the broker has what is on the topic in a form that every reader knows."""
     begin = hour_ago()
@@ -223,14 +237,45 @@ async def test_compressed_records(bootstrap: str, tmp_path: Path) -> None:
         device = DEVICES[0]
         await line.send(device, ("packed", 0.0, begin - 1.0))
         batch = compressed(body(device, "packed", 1.0, begin))
-        client = line.producer.client
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=-1,
-            timeout=10_000,
-            topics=[(line.topic, [(home(device, PARTITIONS), batch)])],
-        )
-        leader = client.cluster.leader_for_partition(TopicPartition(line.topic, home(device, PARTITIONS)))
-        response = await client.send(leader, request)
-        assert response.topics[0][1][0][1] == 0  # the error code
+        await put_batch(line, home(device, PARTITIONS), batch)
         assert await line.rows() == [("packed", 0.0, begin * 1000 - 1000), ("packed", 1.0, begin * 1000)]
+
+
+def misnamed(values: list[bytes], wrong: set[int]) -> bytes:
+    """A batch of these values, in which some have a header whose name is not UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, 0, 1_000_000)
+    for number, value in enumerate(values):
+        builder.append(number, 1, None, value, [("\x7fname", b"of C")] if number in wrong else [])
+    batch = bytes(builder.build()).replace(b"\x7fname", b"\xffname")
+    return batch[:17] + struct.pack(">I", crc32c(batch[21:])) + batch[21:]
+
+
+async def test_header_names_that_are_no_text(bootstrap: str, tmp_path: Path) -> None:
+    """The records count like others, first, amid and last in their batches, and so does what is around them.
+
+    A compressed batch comes with names that Kafka has mended: it is unpacked there.
+    """
+    begin, device = hour_ago(), DEVICES[0]
+    wrong: list[set[int]] = [{0, 4}, set(), {2}, {4}, {0, 1, 2, 3, 4}]
+    async with running_pipeline(bootstrap, tmp_path) as line:
+        await line.send(device, ("named", 0.0, begin - 1.0))
+        for number, which in enumerate(wrong):
+            values = [body(device, "named", 1.0, begin + number + place / 5) for place in range(5)]
+            await put_batch(line, home(device, PARTITIONS), misnamed(values, which))
+        await line.send(device, ("named", 2.0, begin + 60.0))
+
+        async def stored() -> bool:
+            query = "SELECT window_start, count FROM sensor_windows WHERE size_ms = 10000"
+            return len(rows(line.site)) == 27 and len(select(line.site, query)) == 2
+
+        await eventually(stored)  # the test's own reader would end, like any of aiokafka's
+        assert [ts for _, _, ts in rows(line.site)] == sorted(
+            [begin * 1000 - 1000, begin * 1000 + 60_000] + [begin * 1000 + place * 200 for place in range(25)]
+        )
+        counts = select(line.site, "SELECT count FROM sensor_windows WHERE size_ms = 10000")
+        assert counts == [(1,), (25,)]
+        replay = await line.site.start("replay", "-m", "streamproc", "replay", "--from", str(begin))
+        assert await replay.ended() == 0, replay.log.read_text()
+        assert "27 readings" in replay.log.read_text()
+        for stage in line.site.stages:
+            assert len(stage.told("header name is not UTF-8")) == 4

@@ -39,21 +39,24 @@ INSERT_PREDICTION = (
 _ONCE_PREDICTION = (
     f"{INSERT_PREDICTION} ON CONFLICT (sensor_id, target_timestamp, model_id, predicted_at) DO NOTHING"
 )
-# An event that comes after its sensor's next one, such as one that was refused at first, is over already.
+# An event that comes after its sensor's next one, such as one that was refused at first, is over already. Events of other
+# types are other programs': they end none of these, and are ended by none.
 INSERT_EVENT = (
     "INSERT INTO ml_events (event_id, sensor_id, device_id, event_type, event_code, title, message,"
     " recommended_action, severity, previous_severity, status, created_at, payload)"
     " VALUES (?1, ?2, (SELECT device_id FROM sensors WHERE id = ?2),"
     " ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
     " CASE WHEN EXISTS (SELECT 1 FROM ml_events WHERE sensor_id = ?2 AND created_at > ?11"
-    " AND status <> 'superseded')"
+    " AND event_type = 'severity_change' AND status <> 'superseded')"
     " THEN 'resolved' ELSE ?10 END, ?11, ?12)"
 )
 _ONCE_EVENT = f"{INSERT_EVENT} ON CONFLICT (event_id) DO NOTHING"
-# The event that ends a state; `id` tells which came first where two have the same time.
+# The event that ends a state; `id` tells which came first where two have the same time. One that a replay has withdrawn ends
+# none, though the sink reads it again.
 _RESOLVE = (
     "UPDATE ml_events SET status = 'resolved' WHERE sensor_id = ? AND status = 'active' AND created_at <= ?"
-    " AND id < (SELECT id FROM ml_events WHERE event_id = ?)"
+    " AND event_type = 'severity_change'"
+    " AND id < (SELECT id FROM ml_events WHERE event_id = ? AND status <> 'superseded')"
 )
 INSERT_NOTIFICATION = (
     "INSERT INTO alert_notifications (notification_id, source, source_event_id, sensor_id, severity, title,"

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from streamproc.core.engine import PartitionState
 from streamproc.core.windows import NEVER
 from streamproc.engine.partition import UNCONFIRMED_BYTES, Partition
+from streamproc.engine.snapshots import Snapshots, Timer
 from streamproc.engine.watchdog import Watchdog
 from streamproc.kafka import health
 from streamproc.kafka.transport import ChunkedApp
@@ -29,6 +30,7 @@ class Worker(Protocol):
     app: ChunkedApp
     partitions: dict[int, Partition]
     watchdog: Watchdog
+    snapshots: Timer
 
     @property
     def taken_over(self) -> bool:
@@ -75,7 +77,7 @@ def gauges(worker: Worker) -> Iterable[Metric]:
     families = {name: GaugeMetricFamily(name, told, labels=["partition"]) for name, told in _TOLD.items()}
     lags = worker.lags() if worker.taken_over else {}
     for number, partition in worker.partitions.items():
-        values = _values(partition)
+        values = _values(partition) | _snapshot_values(worker.snapshots.held(number))
         lag = lags.get(number)
         if lag is not None:
             values["streamproc_engine_lag"] = lag
@@ -99,6 +101,8 @@ _TOLD = {
     "streamproc_engine_checkpoint_cpu_seconds": "CPU time that the last checkpoint took to encode.",
     "streamproc_engine_checkpoint_age_seconds": "Age of the last checkpoint; 0 where nothing has come since.",
     "streamproc_engine_checkpoint_lag": "Records taken in since the last checkpoint: what a restart takes in again.",
+    "streamproc_engine_snapshot_bytes": "Size of the last snapshot that this worker has written.",
+    "streamproc_engine_snapshot_timestamp": "When the last snapshot was complete, whoever has written it.",
     "streamproc_engine_idle_seconds": "Since the last chunk or tick of the partition.",
     "streamproc_engine_watermark_delay_seconds": (
         "How far behind now windows are closed: the median over the sensors that have one open."
@@ -125,6 +129,15 @@ def _values(partition: Partition) -> dict[str, float]:
         "streamproc_engine_watermark_delay_seconds": median,
         "streamproc_engine_watermark_delay_max_seconds": greatest,
     }
+
+
+def _snapshot_values(held: Snapshots | None) -> dict[str, float]:
+    """What is known of the last snapshot; an empty value would be one of 1970."""
+    values = {
+        "streamproc_engine_snapshot_bytes": held.bytes if held else 0,
+        "streamproc_engine_snapshot_timestamp": held.taken_at if held else 0.0,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def watermark_delay(state: PartitionState, now_ms: int) -> tuple[float, float]:

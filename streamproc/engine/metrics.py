@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Numbers
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from streamproc.core.engine import Outputs
 
@@ -69,10 +69,6 @@ FALLBACKS = Counter(
     "streamproc_engine_rebuilds",
     "Checkpoints that could not be used: the state was built anew.",
     _BY_PARTITION,
-)
-SNAPSHOT_BYTES = Gauge("streamproc_engine_snapshot_bytes", "Size of the last snapshot.", _BY_PARTITION)
-SNAPSHOT_TIME = Gauge(
-    "streamproc_engine_snapshot_timestamp", "When the last snapshot was complete.", _BY_PARTITION
 )
 SNAPSHOT_SECONDS = Histogram(
     "streamproc_engine_snapshot_pause_seconds",

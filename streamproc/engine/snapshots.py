@@ -64,7 +64,8 @@ class Snapshots:
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
         self.producer, self.topic, self.partition = producer, topic, partition
-        self.bytes = 0
+        #: Bytes of the last one that was written here, and when (s since the epoch) the last one of all was; 0: none is known of.
+        self.bytes, self.taken_at = 0, 0.0
         #: Whether it is known when the last one was taken.
         self.looked_back = False
         #: The offset that the last one reached, and when (monotonic) the next one is due. Of no record none is taken.
@@ -79,9 +80,13 @@ class Snapshots:
         async with ungrouped(bootstrap) as consumer:
             if not await exists(consumer, self.topic):
                 raise TopicsError(f"topic {self.topic} does not exist: `streamproc topics apply` makes it")
-            last = await _last(consumer, TopicPartition(self.topic, self.partition))
+            place = TopicPartition(self.topic, self.partition)
+            last = await _last(consumer, place)
             if last is not None and (part := Part.of(last)) is not None:
                 self._reached = part.next_offset
+                # One that was not written to its end, or is not yet, has begun behind the head of the one before.
+                head = last if part.is_head else await _before(consumer, place, last.offset - part.place)
+                self.taken_at = head.timestamp / 1000 if head else 0.0
             if last is None:
                 last = await _first(consumer, TopicPartition(readings, self.partition))
         age = time() - last.timestamp / 1000 if last is not None else 0.0
@@ -106,7 +111,7 @@ class Snapshots:
         for acknowledged in blocks:
             await acknowledged
         await (await self._send(snapshot.head, key, HEAD, len(blocks)))
-        self._reached = snapshot.next_offset
+        self._reached, self.taken_at = snapshot.next_offset, time()
         self.bytes = len(snapshot.head) + sum(map(len, snapshot.blocks.values()))
 
     async def _send(self, value: bytes, key: bytes, kind: str, place: int) -> asyncio.Future[Any]:
@@ -123,6 +128,10 @@ class Timer:
         self._bootstrap, self._interval_s = settings.bootstrap, settings.snapshot_interval_seconds
         self._topic, self._readings = settings.topic("snapshots"), settings.topic("readings")
         self._held: dict[int, Snapshots] = {}
+
+    def held(self, partition: int) -> Snapshots | None:
+        """The snapshots of a partition that this worker has had for a moment."""
+        return self._held.get(partition)
 
     async def beat(self, producer: AIOKafkaProducer | None, partitions: Mapping[int, Partition]) -> None:
         """Take what is due of these partitions, by number."""
@@ -143,8 +152,6 @@ class Timer:
             return  # a moment later the blocks are even
         held.put_off(self._interval_s)
         if await self._guarded(held, held.write(snapshot)):
-            metrics.SNAPSHOT_BYTES.labels(partition.label).set(held.bytes)
-            metrics.SNAPSHOT_TIME.labels(partition.label).set(time())
             _log.info(
                 "snapshot", partition=held.partition, next_offset=snapshot.next_offset, bytes=held.bytes
             )
@@ -254,6 +261,12 @@ async def _last(consumer: AIOKafkaConsumer, place: TopicPartition) -> Any | None
     """The last record of a partition; None where it has none."""
     begin, end = (await bounds(consumer, [place]))[place]
     return await at(consumer, place, end - 1) if end > begin else None
+
+
+async def _before(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> Any | None:
+    """The record before an offset; None where the partition begins there."""
+    begin, _ = (await bounds(consumer, [place]))[place]
+    return await at(consumer, place, offset - 1) if offset > begin else None
 
 
 async def _first(consumer: AIOKafkaConsumer, place: TopicPartition) -> Any | None:

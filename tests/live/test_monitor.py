@@ -24,6 +24,8 @@ from streamproc.kafka.broker import Broker, Installation
 from streamproc.kafka.process import CUT_SHORT
 from streamproc.topics import apply, load, plan
 from tests.live.feed import packet, send
+from tests.live.oracle import PARTITIONS
+from tests.live.pipeline import device_in
 from tests.live.processes import Site, Stage, eventually, hang, running
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -70,13 +72,13 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(site: Site, *names: str) -> AsyncIterator[list[Watched]]:
-    """Start these stages with endpoints, and give them once they are ready."""
+async def watching(site: Site, *names: str, **variables: str) -> AsyncIterator[list[Watched]]:
+    """Start these stages with endpoints, and give them once they are ready; `variables` go to their environment."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client:
         watched = []
         for name in names:
             port = claim_port("127.0.0.1", 0, PORTS[name])
-            stage = await site.start(name, **{PORTS[name]: str(port)})
+            stage = await site.start(name, **{PORTS[name]: str(port)}, **variables)
             watched.append(Watched(stage, f"http://127.0.0.1:{port}", client))
         await asyncio.gather(*(one.until(set()) for one in watched))
         yield watched
@@ -122,6 +124,45 @@ async def test_what_is_scraped_is_what_is_documented(site: Site, producer: AIOKa
             assert re.search(r"^process_cpu_seconds_total ", text, re.MULTILINE)
     documented = set(re.findall(r"^\| `(streamproc_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE))
     assert {name for name in names if not name.endswith("_created")} == documented
+
+
+async def snapshots_told(worker: Watched) -> tuple[dict[int, float], dict[int, float]]:
+    """Size and time of the last snapshot by partition, as the worker's metrics have them."""
+    text = (await worker.get("/metrics"))[1]
+    size, taken = (
+        re.findall(rf'^streamproc_engine_snapshot_{name}{{partition="(\d+)"}} (\S+)$', text, re.MULTILINE)
+        for name in ("bytes", "timestamp")
+    )
+    return {int(n): float(value) for n, value in size}, {int(n): float(value) for n, value in taken}
+
+
+async def test_snapshots_are_told_of_the_partitions_that_a_worker_has(
+    site: Site, producer: AIOKafkaProducer
+) -> None:
+    """Size and time as logged; of one that has gone nothing, and whoever has it then knows when the last one was taken."""
+    began = time()
+    often, never = ({"STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": seconds} for seconds in ("1", "86400"))
+    async with watching(site, "worker", **often) as (first,):
+        for device in map(device_in, range(PARTITIONS)):
+            await (await send(producer, f"{site.prefix}readings", device, packet(device, "s", 1.0, time())))
+
+        async def all_told() -> bool:
+            logged = {line["partition"]: line["bytes"] for line in first.stage.told("snapshot")}
+            size, taken = await snapshots_told(first)
+            return len(logged) == PARTITIONS and size == logged and taken.keys() == logged.keys()
+
+        await eventually(all_told)
+        assert all(began - 1 <= at <= time() + 1 for at in (await snapshots_told(first))[1].values())
+        async with watching(site, "worker", **never) as (second,):
+
+            async def divided() -> bool:
+                (_, one), (_, other) = await snapshots_told(first), await snapshots_told(second)
+                return bool(one and other) and sorted([*one, *other]) == list(range(PARTITIONS))
+
+            await eventually(divided)
+            size, taken = await snapshots_told(second)
+            assert not size
+            assert all(began - 1 <= at <= time() + 1 for at in taken.values())
 
 
 async def test_a_broker_that_hangs_shows_and_is_waited_for(

@@ -223,7 +223,9 @@ class Partition:
         if state.entries is not None and position < state.registry_position:
             raise RegistryError(
                 f"the registry's topic ends at {position}, but partition {self.label} was judged by it as of "
-                f"{state.registry_position}: it was made anew, and edits before now cannot be found again"
+                f"{state.registry_position}: it was made anew, and edits before now cannot be found again. The next start "
+                "goes on with what is on it; `streamproc registry export -o FILE` and `streamproc registry import FILE` "
+                "send all that the database has"
             )
         if not 0 <= state.registry_position < position:
             return

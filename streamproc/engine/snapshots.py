@@ -64,7 +64,7 @@ class Snapshots:
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
         self.producer, self.topic, self.partition = producer, topic, partition
-        #: Bytes of the last one that was written here, and when (s since the epoch) the last one of all was; 0: none is known of.
+        #: Bytes of the last one written here, and when (s since the epoch) the last one of all was written; 0: none is known.
         self.bytes, self.taken_at = 0, 0.0
         #: Whether it is known when the last one was taken.
         self.looked_back = False

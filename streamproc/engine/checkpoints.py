@@ -14,8 +14,8 @@ from aiokafka import TopicPartition
 
 from streamproc.core.checkpoint import Snapshot, encode, restore
 from streamproc.core.engine import Options, PartitionState
-from streamproc.engine.reading import bounds, ungrouped
 from streamproc.errors import CheckpointError
+from streamproc.kafka.reading import Manner, bounds, consuming, records
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 REFRESH = 64
 #: A partition's whole state at 25,000 sensors is 25 MB; far more than that is no state but a hanging broker.
 READ_TIMEOUT_S = 60.0
-#: Bytes of a partition in one fetch: a whole state comes in a few.
-FETCH_BYTES = 8 * 1024 * 1024
+#: A whole state comes in a few fetches.
+IN_BULK = Manner(fetch_bytes=8 * 1024 * 1024)
 
 _log = structlog.get_logger(__name__)
 
@@ -84,15 +84,16 @@ async def read(
     """All records of these partitions of the checkpoints' topic from these offsets on: partition → key → (offset, value)."""
     found: dict[int, dict[bytes, list[tuple[int, bytes]]]] = {partition: {} for partition in starts}
     places = [TopicPartition(topic, partition) for partition in starts]
-    async with ungrouped(bootstrap, FETCH_BYTES) as consumer:
-        limits = await bounds(consumer, places)
-        for place, (begin, end) in limits.items():
-            consumer.seek(place, min(max(starts[place.partition], begin), end))
+    async with consuming(bootstrap, IN_BULK) as consumer:
+        spans = {
+            place: (max(starts[place.partition], begin), end)
+            for place, (begin, end) in (await bounds(consumer, places)).items()
+        }
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                while behind := [at for at in places if await consumer.position(at) < limits[at][1]]:
-                    for place, records in (await consumer.getmany(*behind, timeout_ms=500)).items():
-                        for record in records:
+                async for come in records(consumer, spans):
+                    for place, some in come.items():
+                        for record in some:
                             if record.key is not None and record.value is not None:
                                 found[place.partition].setdefault(record.key, []).append(
                                     (record.offset, record.value)

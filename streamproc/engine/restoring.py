@@ -16,13 +16,13 @@ from streamproc.core.checkpoint import resume
 from streamproc.core.engine import Options, PartitionState
 from streamproc.engine import metrics
 from streamproc.engine.checkpoints import Checkpoints, read
-from streamproc.engine.reading import bounds, ungrouped
 from streamproc.engine.snapshots import find
 from streamproc.errors import CheckpointError
+from streamproc.kafka.reading import Manner, bounds, consuming
 from streamproc.settings import Settings
 
-#: Bytes in a fetch of which one record is wanted: Kafka gives the batch that it is in, and no more.
-LOOK_BYTES = 1
+#: For one record: Kafka gives the batch that it is in, and no more.
+LOOK = Manner(fetch_bytes=1)
 #: Longest wait for that record. It is there at once, unless the end of a producer's transaction lies in its place.
 LOOK_MS = 1_000
 
@@ -65,7 +65,7 @@ class Restoring:
                 _log.error("checkpoint cannot be used", partition=number, reason=str(error))
                 refused[number] = its
         # Only now: whoever had the partitions may have gone on until the checkpoints were read.
-        async with ungrouped(self._bootstrap, LOOK_BYTES) as consumer:
+        async with consuming(self._bootstrap, LOOK) as consumer:
             places = {number: TopicPartition(self._topic("readings"), number) for number in options}
             limits = await bounds(consumer, places.values())
             if refused:

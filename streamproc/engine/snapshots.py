@@ -19,8 +19,8 @@ from aiokafka.errors import KafkaError
 
 from streamproc.core.checkpoint import Snapshot, block_count, check
 from streamproc.engine import metrics
-from streamproc.engine.reading import at, bounds, exists, ungrouped
-from streamproc.errors import CheckpointError, TopicsError
+from streamproc.errors import CheckpointError, KafkaUnavailable, TopicsError
+from streamproc.kafka.reading import Manner, at, bounds, consuming, records
 from streamproc.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Headers of a block, with its number, and of a head, with the number of blocks before it.
 BLOCK, HEAD = "streamproc-block", "streamproc-head"
+#: Few bytes a fetch, for a look at one record; a state of 24 MB still comes in some.
+PIECEMEAL = Manner(fetch_bytes=1_048_576)
 #: A snapshot of 25,000 sensors is 24 MB, and finding it reads as much again; far more than that is a hanging broker.
 FIND_TIMEOUT_S = 120.0
 #: After one that Kafka did not take: sooner than an interval, and late enough for a broker to have come back.
@@ -77,8 +79,8 @@ class Snapshots:
         Without one, the time counts from the first record of the partition: replays of so little start there.
         Raises TopicsError where the topic is missing.
         """
-        async with ungrouped(bootstrap) as consumer:
-            if not await exists(consumer, self.topic):
+        async with consuming(bootstrap, PIECEMEAL) as consumer:
+            if self.topic not in await consumer.topics():
                 raise TopicsError(f"topic {self.topic} does not exist: `streamproc topics apply` makes it")
             place = TopicPartition(self.topic, self.partition)
             last = await _last(consumer, place)
@@ -160,7 +162,7 @@ class Timer:
         """Whether it went well; if not, it is tried again: a worker without snapshots still works."""
         try:
             await work
-        except (KafkaError, TopicsError) as error:
+        except (KafkaError, KafkaUnavailable, TopicsError) as error:
             metrics.SNAPSHOT_FAILURES.labels(str(held.partition)).inc()
             _log.warning(
                 "no snapshot: tried again", partition=held.partition, reason=str(error) or repr(error)
@@ -176,8 +178,8 @@ async def find(bootstrap: str, topic: str, offsets: Mapping[int, int]) -> dict[i
     `core.checkpoint.resume` makes a state of it. Raises CheckpointError if the topic cannot be read in time.
     """
     found: dict[int, Snapshot] = {}
-    async with ungrouped(bootstrap) as consumer:
-        if not await exists(consumer, topic):
+    async with consuming(bootstrap, PIECEMEAL) as consumer:
+        if topic not in await consumer.topics():
             _log.warning("no such topic: `streamproc topics apply` makes it", topic=topic)
             return found
         try:
@@ -241,19 +243,17 @@ async def _whole(
     if head is None or not head.is_head:
         raise CheckpointError("it ends without a head")
     block_count(head.value)
-    consumer.seek(place, span.start)
     blocks = dict[int, bytes]()
-    while await consumer.position(place) < span.stop:
-        records = (await consumer.getmany(place, timeout_ms=500)).get(place, ())
-        blocks |= {part.place: part.value for part in _blocks(records, span, head.next_offset)}
+    async for come in records(consumer, {place: (span.start, span.stop)}):
+        blocks |= {part.place: part.value for part in _blocks(come[place], head.next_offset)}
     snapshot = Snapshot(head.next_offset, head.value, blocks)
     check(snapshot)
     return snapshot
 
 
-def _blocks(records: Iterable[Any], span: range, next_offset: int) -> list[Part]:
+def _blocks(some: Iterable[Any], next_offset: int) -> list[Part]:
     """The blocks of this snapshot among records."""
-    parts = [Part.of(record) for record in records if record.offset in span]
+    parts = [Part.of(record) for record in some]
     return [part for part in parts if part and part.next_offset == next_offset and not part.is_head]
 
 

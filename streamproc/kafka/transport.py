@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import AbstractAsyncContextManager
 from inspect import GEN_CREATED, getgeneratorstate
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import faust
 import structlog
@@ -49,7 +49,7 @@ FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
 #: What a transaction has written is read once it is committed, and never if it is aborted.
-ISOLATION = "read_committed"
+ISOLATION: Final = "read_committed"
 #: How old the consumer's knowledge of topics may get. A broker that has just started may not know its topics yet: then the
 #: group's leader assigns nothing, and looks again when so much time has passed; with aiokafka's 5 minutes, nothing is read
 #: for as long. A look costs one small request.

@@ -14,6 +14,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
+from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
 from streamproc.records import SensorEntry
 
 OnChange = Callable[[str, SensorEntry | None], None]
@@ -21,11 +22,11 @@ OnChange = Callable[[str, SensorEntry | None], None]
 #: How often it is checked that nothing is left to read; bounds how wrong `age_seconds` is. Also how often it is told what is
 #: waited for.
 CHECK_SECONDS = 2.0
-#: Longest that the broker may take for an answer, and the wait before it is asked again after a failure.
-REQUEST_MS = 5_000
+#: The wait before the broker is asked again after a failure.
 RETRY_SECONDS = 1.0
-#: Longest that a poll waits for records: how late a stop may be noticed.
-_POLL_MS = 500
+#: The broker has 5 s for an answer, since `age_seconds` is not to be wrong for long. It holds a fetch for as long as a poll
+#: waits: there is nothing else to be fetched.
+FOLLOWING = Manner(wait_ms=POLL_MS, request_ms=5_000)
 #: The wait before the topic's end is asked for: the broker's clock is then past the millisecond of any record read by now.
 _NEXT_S = 0.002
 
@@ -129,21 +130,11 @@ class Registry:
 
     async def _follow(self, read: asyncio.Event) -> None:
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                request_timeout_ms=REQUEST_MS,
-            )
             try:
-                await consumer.start()
-                await self._follow_with(consumer, read)
-            except (KafkaError, OSError, LookupError) as error:
+                async with consuming(self._bootstrap, FOLLOWING) as consumer:
+                    await self._follow_with(consumer, read)
+            except (KafkaUnavailable, OSError, LookupError) as error:
                 _log.warning("registry not reachable, trying again", reason=str(error) or repr(error))
-            finally:
-                self._consumer = None
-                await consumer.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow_with(self, consumer: AIOKafkaConsumer, read: asyncio.Event) -> None:
@@ -156,24 +147,30 @@ class Registry:
         self._replace(log)
         self._consumer, self._fresh_at = consumer, monotonic()
         read.set()
-        while True:
-            before = log.position
-            await self._read(consumer, log)
-            if log.position > before:
-                self._tell({edit.sensor: edit.entry for edit in log.between(before, log.position)})
-            if self.age_seconds() >= CHECK_SECONDS:
-                await self._check(consumer)
+        try:
+            while True:
+                await self._go_on(consumer, log)
+        finally:
+            self._consumer = None
+
+    async def _go_on(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> None:
+        before = log.position
+        await self._read(consumer, log)
+        if log.position > before:
+            self._tell({edit.sensor: edit.entry for edit in log.between(before, log.position)})
+        if self.age_seconds() >= CHECK_SECONDS:
+            await self._check(consumer)
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """The partition, from its first record on; asks for all topics, since asking for one may create it."""
+        """The partition, from its first record on."""
         topic = self._place.topic
-        if topic not in await consumer.topics():
+        found = await partitions(consumer, topic)
+        if not found:
             raise LookupError(f"topic {topic} does not exist")
-        consumer.assign([self._place])
-        await consumer.end_offsets([self._place])  # from here on the consumer knows the topic's partitions
-        count = len(consumer.partitions_for_topic(topic) or {0})
-        if count != 1:
-            raise LookupError(f"topic {topic} has {count} partitions, but edits have one order: give it one")
+        if len(found) != 1:
+            raise LookupError(
+                f"topic {topic} has {len(found)} partitions, but edits have one order: give it one"
+            )
         await consumer.seek_to_beginning(self._place)
 
     async def _check(self, consumer: AIOKafkaConsumer) -> None:
@@ -189,7 +186,7 @@ class Registry:
 
     async def _read(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> None:
         """Add the next records to the log, if any come soon; raises LookupError where they are another topic's."""
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+        for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
             if records and records[0].offset < log.position:
                 raise LookupError(f"topic {self._place.topic} was made anew, it is read from its beginning")
             take_in(log, records)

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.app import tune_collector
 from streamproc.errors import ReplayError
-from streamproc.kafka.chunks import consuming
+from streamproc.kafka.chunks import AS_A_WORKER
+from streamproc.kafka.reading import consuming
 from streamproc.registry import Registry
 from streamproc.replay import report
 from streamproc.replay.journal import Journal
@@ -61,7 +62,7 @@ class Session:
         try:
             async with _opened(self._settings) as store:
                 group = self._settings.group(f"replay-{folder.name}")
-                async with consuming(self._settings.bootstrap, group) as consumer:
+                async with consuming(self._settings.bootstrap, AS_A_WORKER, group) as consumer:
                     outcome = await self._run(journal, store, consumer)
         except BaseException:
             journal.close()

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from streamproc.core.checkpoint import Snapshot
 from streamproc.engine.snapshots import find
 from streamproc.errors import KafkaUnavailable, ReplayError
+from streamproc.kafka.reading import partitions
 from streamproc.replay.engine import OUTPUTS
 from streamproc.replay.request import Request
 from streamproc.settings import Settings
@@ -90,14 +91,11 @@ async def snapshot_before(settings: Settings, partition: int, offset: int) -> Sn
 
 
 async def _places(settings: Settings, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-    """The partitions of `readings`; asks for all topics, since asking for one may create it."""
-    topic = settings.topic("readings")
-    if topic not in await consumer.topics():
-        raise ReplayError(f"Kafka at {settings.bootstrap} has no topic {topic}")
-    first = TopicPartition(topic, 0)
-    consumer.assign([first])
-    await consumer.end_offsets([first])  # from here on the consumer knows the topic's partitions
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    """The partitions of `readings`."""
+    places = await partitions(consumer, settings.topic("readings"))
+    if not places:
+        raise ReplayError(f"Kafka at {settings.bootstrap} has no topic {settings.topic('readings')}")
+    return places
 
 
 async def _at(

@@ -1,0 +1,150 @@
+"""Reading beside the stream: all that lies between two places comes, and what is handed to nobody holds nothing up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from streamproc.errors import KafkaUnavailable
+from streamproc.kafka import chunks
+from streamproc.kafka.reading import Manner, Spans, at, bounds, consuming, partitions, records
+from tests.live.oracle import PARTITIONS
+from tests.live.processes import SOON_S
+
+BRIEF = Manner()
+
+
+async def put(producer: AIOKafkaProducer, place: TopicPartition, *values: bytes) -> None:
+    """Have the records on the partition, one after the other."""
+    for value in values:
+        await producer.send_and_wait(place.topic, value, partition=place.partition)
+
+
+async def offsets(consumer: AIOKafkaConsumer, spans: Spans) -> dict[int, list[int]]:
+    """The offsets that come of the spans, by partition."""
+    found: dict[int, list[int]] = {}
+    async with asyncio.timeout(SOON_S):
+        async for come in records(consumer, spans, SOON_S):
+            for place, some in come.items():
+                found.setdefault(place.partition, []).extend(record.offset for record in some)
+    return found
+
+
+async def test_what_lies_between_two_places_comes(
+    bootstrap: str, topics: str, producer: AIOKafkaProducer
+) -> None:
+    """Of several partitions, in order, no record before or behind; of empty spans, also beyond an end, nothing."""
+    topic = f"{topics}readings"
+    async with consuming(bootstrap, BRIEF) as consumer:
+        places = await partitions(consumer, topic)
+        assert places == [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        for place in places[:3]:
+            await put(producer, place, *(b"%d" % number for number in range(9)))
+        assert await bounds(consumer, places) == {place: (0, 9 * (place.partition < 3)) for place in places}
+        spans = dict(zip(places, [(0, 9), (3, 7), (50, 9), (0, 0)], strict=True))
+        assert await offsets(consumer, spans) == {0: list(range(9)), 1: [3, 4, 5, 6]}
+        assert await offsets(consumer, {places[2]: (8, 9)}) == {2: [8]}
+        assert (await at(consumer, places[2], 4)).value == b"4"
+        assert await offsets(consumer, {}) == {}
+
+
+async def written_in_transactions(bootstrap: str, name: str, place: TopicPartition) -> None:
+    """Offsets 1 and 2 in a transaction, its marker 3; in another 4 and 5, which is aborted by the marker 6."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=name)
+    await producer.start()
+    try:
+        async with producer.transaction():
+            await put(producer, place, b"1", b"2")
+        await producer.begin_transaction()
+        await put(producer, place, b"4", b"5")
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+@pytest.mark.parametrize(
+    ("isolation", "wanted"), [("read_committed", [0, 1, 2]), ("read_uncommitted", [0, 1, 2, 4, 5])]
+)
+async def test_markers_at_the_end_hold_nothing_up(
+    bootstrap: str,
+    topics: str,
+    producer: AIOKafkaProducer,
+    isolation: Literal["read_committed", "read_uncommitted"],
+    wanted: list[int],
+) -> None:
+    """The end of a partition is no record, and, where only what is committed counts, nor are those before it."""
+    place = TopicPartition(f"{topics}readings", 1)
+    await put(producer, place, b"0")
+    await written_in_transactions(bootstrap, topics, place)
+    async with consuming(bootstrap, Manner(isolation=isolation)) as consumer:
+        assert (await bounds(consumer, [place]))[place] == (0, 7)
+        assert await offsets(consumer, {place: (0, 7)}) == {1: wanted}
+        assert await offsets(consumer, {place: (6, 7)}) == {}
+
+
+async def test_chunks_end_at_a_marker_as_well(
+    bootstrap: str, topics: str, producer: AIOKafkaProducer
+) -> None:
+    """As a replay reads: without what was aborted, from and to any offset, and no further once it is to stop."""
+    place = TopicPartition(f"{topics}readings", 1)
+    await put(producer, place, b"0")
+    await written_in_transactions(bootstrap, topics, place)
+    async with consuming(bootstrap, chunks.AS_A_WORKER) as consumer, asyncio.timeout(SOON_S):
+        for (begin, end), wanted in {(0, 7): [0, 1, 2], (1, 2): [1], (2, 6): [2], (3, 3): []}.items():
+            come = [chunk async for chunk in chunks.read(consumer, place, begin, end, lambda: False)]
+            assert [int(offset) for chunk in come for offset in chunk.offsets] == wanted
+        assert not [chunk async for chunk in chunks.read(consumer, place, 0, 7, lambda: True)]
+
+
+async def deleted_before(bootstrap: str, place: TopicPartition, offset: int) -> None:
+    """Have Kafka delete the records before the offset, as its retention does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_records({place: RecordsToDelete(before_offset=offset)})
+    finally:
+        await admin.close()
+
+
+async def test_of_what_is_gone_the_manner_decides(
+    bootstrap: str, topics: str, producer: AIOKafkaProducer
+) -> None:
+    """The first record that is there, or an error; the bounds tell which that is."""
+    place = TopicPartition(f"{topics}readings", 0)
+    await put(producer, place, *(b"%d" % number for number in range(9)))
+    await deleted_before(bootstrap, place, 4)
+    async with consuming(bootstrap, BRIEF) as consumer:
+        assert (await bounds(consumer, [place]))[place] == (4, 9)
+        assert await offsets(consumer, {place: (0, 9)}) == {0: [4, 5, 6, 7, 8]}
+    with pytest.raises(KafkaUnavailable, match="OffsetOutOfRange"):
+        async with consuming(bootstrap, Manner(gone="none")) as consumer:
+            await offsets(consumer, {place: (0, 9)})
+
+
+async def test_silence_is_told(bootstrap: str, topics: str, producer: AIOKafkaProducer) -> None:
+    """Records that do not come are not waited for without end, and the error says what was waited for."""
+    place = TopicPartition(f"{topics}readings", 0)
+    await put(producer, place, b"0")
+    async with consuming(bootstrap, BRIEF) as consumer, asyncio.timeout(SOON_S):
+        come = records(consumer, {place: (0, 2)}, silence_s=1)
+        assert [record.offset for record in (await anext(come))[place]] == [0]
+        with pytest.raises(KafkaUnavailable, match=f"nothing of {place.topic}/0 for 1 s"):
+            await anext(come)
+
+
+async def test_a_topic_that_is_not_there_is_not_made(bootstrap: str, topic_prefix: str) -> None:
+    """Its partitions are none, then as well as later."""
+    for _ in range(2):
+        async with consuming(bootstrap, BRIEF) as consumer:
+            assert await partitions(consumer, f"{topic_prefix}none") == []
+
+
+async def test_a_broker_that_is_not_there_is_told() -> None:
+    """With its address, and what is wrong."""
+    with pytest.raises(KafkaUnavailable, match=r"Kafka at 127\.0\.0\.1:1: KafkaConnectionError"):
+        async with consuming("127.0.0.1:1", BRIEF):
+            pass

@@ -108,6 +108,7 @@ class Engine:
         """Take in a chunk if its partition is this worker's; gives the readings that count."""
         partition = self.partitions.get(chunk.partition)
         if partition is None:
+            metrics.PASSED_OVER.labels(str(chunk.partition)).inc(len(chunk))
             return 0
         if chunk.offsets[0] > partition.state.next_offset:
             await self._look_into_gap(partition.state.next_offset, chunk)

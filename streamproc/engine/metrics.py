@@ -23,6 +23,11 @@ REJECTED = Counter(
 MOVED = Counter(
     "streamproc_engine_misrouted", "Records sent on to the partition that they belong to.", _BY_PARTITION
 )
+PASSED_OVER = Counter(
+    "streamproc_engine_passed_over",
+    "Records not taken in since they had been, or since the partition had gone.",
+    _BY_PARTITION,
+)
 REDRIVEN = Counter(
     "streamproc_engine_redriven", "Records sent again from dead-letter that were taken in.", _BY_PARTITION
 )

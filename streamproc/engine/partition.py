@@ -64,7 +64,8 @@ class Partition:
         #: The registry's position as last written into the partition, when, and Kafka's word on it.
         self._announced, self._announced_at = -1, 0.0
         self._announcement: asyncio.Future[Any] | None = None
-        self.label = str(state.options.partition)
+        self.number = state.options.partition
+        self.label = str(self.number)
         #: Everything before this offset is in a checkpoint that Kafka has confirmed.
         self.marked = -1
         #: The same, or where the state was restored at: a restart begins there.
@@ -83,6 +84,7 @@ class Partition:
     async def process(self, chunk: Chunk) -> int:
         """Take in a chunk; what of it was taken in before is skipped. Gives the readings that count."""
         fresh = chunk.since(self.state.next_offset)
+        metrics.PASSED_OVER.labels(self.label).inc(len(chunk) - len(fresh))
         self.progressed = monotonic()
         if not len(fresh):
             return 0
@@ -108,7 +110,7 @@ class Partition:
                 metrics.EDITS_IGNORED.labels(self.label).inc()
                 _log.warning(
                     "registry ends before the checkpoint's position: judged as of the time of its records",
-                    partition=self.label,
+                    partition=self.number,
                     position=position,
                     registry=self.registry.log.position,
                 )
@@ -125,9 +127,7 @@ class Partition:
             metrics.EDITS_IGNORED.labels(self.label).inc(len(ignored))
             _log.warning(
                 "registry did not have the position that records name: taken as ticks",
-                partition=self.label,
-                offset=int(chunk.offsets[ignored[0]]),
-                count=len(ignored),
+                **_place(chunk, chunk.offsets[ignored].tolist()),
                 registry=self.registry.log.position,
             )
 
@@ -175,7 +175,7 @@ class Partition:
             low = await self.checkpoints.write(snapshot)
             self.marked = self.kept = snapshot.next_offset
         metrics.CHECKPOINT_SECONDS.observe(monotonic() - self.checkpointed)
-        _log.debug("checkpoint", partition=self.label, next_offset=self.marked, bytes=self.checkpoints.bytes)
+        _log.debug("checkpoint", partition=self.number, next_offset=self.marked, bytes=self.checkpoints.bytes)
         return self.marked, low
 
     def _checkpointed(self, state: PartitionState) -> Snapshot:
@@ -237,7 +237,7 @@ class Partition:
             Message("readings", b"registry", None, state.options.partition, (header,))
         )
         metrics.EDITS.labels(self.label).inc()
-        _log.info("registry edits announced", partition=self.label, position=position)
+        _log.info("registry edits announced", partition=self.number, position=position)
 
     def _was_ignored(self) -> bool:
         """Whether the last announcement was taken in some time ago, and did not move the partition's position."""
@@ -252,17 +252,25 @@ class Partition:
         again = [index for index in chunk.headers if chunk.is_redriven(index)]
         if again:
             metrics.REDRIVEN.labels(self.label).inc(len(again))
-            _log.info("redriven", partition=self.label, offset=int(chunk.offsets[again[0]]), count=len(again))
-        for name, found in (("late", out.late), ("rejected", out.rejected), ("misrouted", out.moved)):
-            if found:
-                first, last = int(chunk.offsets[0]), int(chunk.offsets[-1])
-                place = {
-                    "topic": chunk.topic,
-                    "partition": chunk.partition,
-                    "offset": first,
-                    "last_offset": last,
-                }
-                _log.info(name, **place, count=len(found), sampled=True)
+            _log.info("redriven", **_place(chunk, chunk.offsets[again].tolist()))
+        for name, offsets in (
+            ("late", [late.offset for late in out.late]),
+            ("rejected", [int(chunk.offsets[fault.record]) for fault in out.rejected]),
+            ("misrouted", [int(chunk.offsets[index]) for index, _ in out.moved]),
+        ):
+            if offsets:
+                _log.info(name, **_place(chunk, offsets), sampled=True)
+
+
+def _place(chunk: Chunk, offsets: list[int]) -> dict[str, object]:
+    """Which records of the chunk a line is about: the first and the last of them, and of how many things it tells."""
+    return {
+        "topic": chunk.topic,
+        "partition": chunk.partition,
+        "offset": min(offsets),
+        "last_offset": max(offsets),
+        "count": len(offsets),
+    }
 
 
 def _timed_snapshot(state: PartitionState) -> Snapshot:

@@ -176,7 +176,19 @@ class Writer:
 
     async def _announce(self, faults: list[DeadLetter]) -> None:
         if faults:
-            _log.warning("records not stored", count=len(faults), first=faults[0].reason)
+            places: dict[tuple[str, int], list[DeadLetter]] = {}
+            for fault in faults:
+                places.setdefault((fault.topic, fault.partition), []).append(fault)
+            for (topic, partition), its in places.items():
+                _log.warning(
+                    "records not stored",
+                    topic=topic,
+                    partition=partition,
+                    offset=min(fault.offset for fault in its),
+                    last_offset=max(fault.offset for fault in its),
+                    count=len(its),
+                    reason=its[0].reason,
+                )
             await self._dead_letters(faults)
             metrics.LETTERS.inc(len(faults))
 

@@ -165,6 +165,32 @@ async def test_snapshots_are_told_of_the_partitions_that_a_worker_has(
             assert all(began - 1 <= at <= time() + 1 for at in taken.values())
 
 
+async def test_lines_say_which_records_they_concern(site: Site, producer: AIOKafkaProducer) -> None:
+    """Topic, partition and offset of what was rejected, late, sent on or not stored, amid others in the same chunk."""
+    topic, now = f"{site.prefix}readings", int(time())
+    device = device_in(1)
+    good, late = (packet(device, "s", 1.0, ts) for ts in (now, now - 3_600))
+    values = {"good": good, "rejected": b"{", "misrouted": packet(device_in(2), "t", 1.0, now), "late": late}
+    sent = {name: await producer.send(topic, value, partition=1) for name, value in values.items()}
+    await producer.flush()
+    offsets = {name: (await acknowledged).offset for name, acknowledged in sent.items()}
+    async with watching(site, "worker", "sink", STREAMPROC_AUTO_REGISTER="false") as (worker, sink):
+        for name in ("rejected", "misrouted", "late"):
+            line = await worker.stage.until_told(name)
+            place = {"topic": topic, "partition": 1, "offset": offsets[name], "last_offset": offsets[name]}
+            assert line.items() >= (place | {"count": 1, "level": "info"}).items()
+
+        async def refused() -> bool:
+            return len(sink.stage.told("records not stored")) > 0
+
+        await eventually(refused)
+        lines = [line for line in sink.stage.told("records not stored") if line["topic"] == topic]
+        assert {line["partition"] for line in lines} >= {1}
+        assert all(
+            line["offset"] <= line["last_offset"] and line["count"] and line["reason"] for line in lines
+        )
+
+
 async def test_a_broker_that_hangs_shows_and_is_waited_for(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState
@@ -64,3 +65,23 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
     with pytest.raises(CheckpointError):
         await partition.checkpoint()
     assert producer.topics == ["dead-letter"]
+
+
+async def test_what_comes_again_is_passed_over_and_counted() -> None:
+    """A rebalance may hand over records once more: they are no second reading, and the metric tells of them."""
+
+    def passed_over() -> float:
+        return REGISTRY.get_sample_value("streamproc_engine_passed_over_total", {"partition": "77"}) or 0.0
+
+    producer = Refusing(room=100)
+    state = PartitionState(Options("readings", 77, 78))
+    partition = Partition(state, Checkpoints(producer, "checkpoints", 77), producer, Read(), str)
+    values = [b'{"sensor_id": "s", "value": %d}' % number for number in range(5)]
+    whole = Chunk("readings", 77, np.arange(5), np.full(5, 1_700_000_000_000), values)
+    before = passed_over()
+    await partition.process(whole.cut(0, 3))
+    assert passed_over() == before
+    await partition.process(whole)
+    await partition.process(whole)
+    assert passed_over() == before + 3 + 5
+    assert state.next_offset == 5

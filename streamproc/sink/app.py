@@ -16,7 +16,7 @@ from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
 from streamproc.records import DeadLetter
 from streamproc.settings import Settings, load
-from streamproc.sink import health
+from streamproc.sink import health, metrics
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
@@ -98,7 +98,9 @@ class Sink:
 
     def _ours(self, chunks: list[Chunk]) -> list[Chunk]:
         assigned = self.app.consumer.assignment()
-        return [chunk for chunk in chunks if TP(chunk.topic, chunk.partition) in assigned]
+        ours = [chunk for chunk in chunks if TP(chunk.topic, chunk.partition) in assigned]
+        metrics.PASSED_OVER.inc(sum(map(len, chunks)) - sum(map(len, ours)))
+        return ours
 
     async def _reached(self, chunks: list[Chunk]) -> bool:
         """Whether the database has come as far as these chunks begin: if it was set back, records before them are missing."""

@@ -10,6 +10,10 @@ SKIPPED = Counter(
     "streamproc_sink_skipped_windows",
     "Messages of windows of a size that is not stored (STREAMPROC_SINK_WINDOWS).",
 )
+PASSED_OVER = Counter(
+    "streamproc_sink_passed_over",
+    "Records not written since the database is beyond them, or since their partition had gone.",
+)
 REFUSED = Counter("streamproc_sink_refused_rows", "Rows that the database does not take: dead letters.")
 LETTERS = Counter("streamproc_sink_dead_letters", "Records sent to the dead-letter topic by the sink.")
 RETRIES = Counter("streamproc_sink_retries", "Calls of the database that were tried again.", ["reason"])

@@ -98,6 +98,7 @@ class Writer:
         for chunk in chunks:
             place = (chunk.topic, chunk.partition)
             fresh = chunk.since(following[place])
+            metrics.PASSED_OVER.inc(len(chunk) - len(fresh))
             if len(fresh):
                 following[place] = fresh.next_offset
                 piece = self._decoder.piece(fresh)

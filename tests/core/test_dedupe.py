@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from streamproc.core import dedupe
 from streamproc.core.dedupe import HORIZON_MS, LIMIT, RecentPackets, RecentReadings
+from streamproc.core.registry import RegistryLog
+from streamproc.records import Range, SensorEntry, Severity
 from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, Told, feed, new_state
 from tests.core.test_checkpoint import again
 
@@ -46,6 +49,24 @@ def test_what_comes_again_after_a_restart_counts_once(sent: Record) -> None:
     feed(state, [FIRST, sent])
     told = feed(again(state), [FIRST, sent, replace(sent, timestamp=NOW + 1_900)])
     assert counted(told) == (0, len(sent.readings))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("sent", SAME.values(), ids=SAME)
+def test_a_retry_makes_no_second_event(sent: Record, restart: bool) -> None:
+    """The sensor has recovered meanwhile: what comes again, late or by its `packet_id` alone, raises nothing."""
+    log = RegistryLog()
+    log.append(0, NOW - 1, SENSOR, SensorEntry(SENSOR, critical=Range(high=1.0)))
+    calm = [Record(at, (Reading(SENSOR, 0.5, at),)) for at in range(NOW + 500, NOW + 20_000, 500)]
+    state = new_state()
+    before = feed(state, [sent, *calm], log=log)
+    severities = [msgspec.json.decode(made)[0]["severity"] for made in before.events[SENSOR]]
+    assert severities[0] == Severity.CRITICAL
+    assert severities[-1] == Severity.NORMAL
+    again_later = replace(sent, timestamp=NOW + HORIZON_MS)
+    told = feed(again(state) if restart else state, [sent, *calm, again_later], log=log)
+    assert not told.events
+    assert told.duplicates + len(told.late.get(SENSOR, ())) == len(sent.readings)
 
 
 def test_a_retry_of_what_is_closed_is_late() -> None:

@@ -16,6 +16,7 @@ from streamproc.core.chunk import MOVED, Chunk
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.records import DeadLetter, PredictionRows, SensorEntry, Severity, WindowRows
 from streamproc.settings import Settings
+from streamproc.sink import metrics
 from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
@@ -182,9 +183,11 @@ async def test_it_reads_on_where_the_database_is(bench: Bench) -> None:
 
 async def test_records_read_again_are_passed_over(bench: Bench) -> None:
     """Also where only part of a chunk is new, or nothing; no dead letter goes out a second time either."""
+    before = metrics.PASSED_OVER._value.get()
     writer = bench.writer()
     bad = chunk([b"?", b"?"], topic="events")
     await writer.write([singles(0, 5), singles(3, 4), bad])
+    assert metrics.PASSED_OVER._value.get() == before + 2
     await writer.write([singles(0, 7), bad])
     await bench.writer().write([singles(5, 4), bad])
     assert bench.rows("SELECT value FROM sensor_readings ORDER BY value") == [(float(i),) for i in range(9)]

@@ -82,6 +82,18 @@ async def test_each_metric_is_documented_once_and_there_are_no_others(tmp_path: 
     assert sorted(told) == sorted(exist(tmp_path))
 
 
+def test_each_decision_is_told() -> None:
+    """The table of what is dropped, tried again or waited for names metrics that there are and lines that are written."""
+    section = OPERATIONS.read_text().split("## What was dropped", 1)[1].split("\n## ", 1)[0]
+    source = "".join(path.read_text() for path in Path(streamproc.__path__[0]).rglob("*.py"))
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 25
+    for decision, metric, event in rows:
+        assert metric.strip() or event.strip(), decision
+        assert not metric.strip() or metric.strip("` ") in documented(), decision
+        assert not event.strip() or f'"{event.strip()[1:-1]}"' in source, decision
+
+
 def test_a_report_tells_what_fails_and_what_does_not() -> None:
     """All checks are in the body, and the reasons of those that fail in its detail."""
     good, bad = Check("lag", True, "3 records waiting"), Check("broker", False, "silent")

@@ -56,7 +56,8 @@ def replay(  # noqa: PLR0913, PLR0917  # each is an option
 ) -> None:
     """Process a range of `readings` again, and compare the results with the database.
 
-    The exit code is 0 where nothing differs (any more), 1 where something does, 2 for an error.
+    The exit code is 0 where nothing differs (any more), 1 where something does or where a whole partition of the range
+    cannot be compared yet, 2 for an error.
     """
     if verify and apply:
         raise ReplayError("--verify and --apply exclude each other")

@@ -9,11 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from streamproc.errors import RowsRefused, StoreUnavailable
-from streamproc.replay.differences import Difference, given, standing
+from streamproc.replay.differences import Difference, Kind, given, standing
 from streamproc.replay.engine import Made
 from streamproc.replay.journal import Journal
+from streamproc.replay.refused import Refused
 from streamproc.replay.request import Interrupted
 from streamproc.replay.seen import Seen
 from streamproc.sink.writer import backoff
@@ -33,14 +35,22 @@ _log = structlog.get_logger(__name__)
 class Comparison:
     """One pass over the rows of a replay; with `write` the database holds them afterwards.
 
-    `limit` is the most rows of one transaction; `stopped` is asked while the database is away.
+    `refused` knows the rows that the sink could not write: they are told apart, and left to `dlq redrive`. `limit` is the
+    most rows of one transaction; `stopped` is asked while the database is away.
     """
 
     def __init__(
-        self, store: Store, journal: Journal, limit: int, stopped: Callable[[], bool], *, write: bool
+        self,
+        store: Store,
+        journal: Journal,
+        refused: Refused,
+        limit: int,
+        stopped: Callable[[], bool],
+        *,
+        write: bool,
     ) -> None:
         self._store, self._journal, self._limit, self._write = store, journal, limit, write
-        self._stopped = stopped
+        self._refused, self._stopped = refused, stopped
         self._seen = {table: Seen(table, journal) for table in TABLES}
         self._made: Made | None = None
         self._task: asyncio.Task[dict[str, Compared]] | None = None
@@ -59,40 +69,45 @@ class Comparison:
             return
         compared = await task
         tables: tuple[Columns, ...] = made.rows.tables()
+        wrong = []
         for table, rows in zip(TABLES, tables, strict=True):
+            found = compared[table]
+            letters = await self._refused.of(rows, np.flatnonzero(found.missing))
             if len(rows):
-                self._note(table, made, rows, compared[table])
+                self._note(table, made, rows, found, letters)
+            ours = found.wrong
+            ours[list(letters)] = False
+            wrong.append(ours)
         if self._write:
-            await self._mend(made.rows, compared)
+            await self._mend(made.rows, np.flatnonzero(np.concatenate(wrong)))
 
     def flush(self) -> None:
         """Bring all that is known into the journal; nothing may be under way."""
         for seen in self._seen.values():
             seen.flush()
 
-    def _note(self, table: str, made: Made, rows: Columns, compared: Compared) -> None:
-        """Count the rows, and keep each difference."""
+    def _note(
+        self, table: str, made: Made, rows: Columns, compared: Compared, letters: dict[int, str]
+    ) -> None:
+        """Count the rows, and keep each difference; `letters` are those of refused rows, by index."""
         there = compared.number > 0
         self._seen[table].add(compared.number[there])
         self._journal.count(table, "compared", len(rows))
         self._journal.count(table, "unregistered", int(compared.unknown.sum()))
         for index in np.flatnonzero(compared.wrong).tolist():
             columns = compared.differs.get(index, {})
+            kind: Kind = (
+                "different" if index in compared.differs else "refused" if index in letters else "missing"
+            )
+            lineage = made.lineage(rows, index)
+            if index in letters:
+                lineage["letter"] = letters[index]
             self._journal.add(
-                Difference(
-                    table,
-                    "different" if index in compared.differs else "missing",
-                    rows.sensor[index],
-                    given(rows, index),
-                    columns,
-                    made.lineage(rows, index),
-                )
+                Difference(table, kind, rows.sensor[index], given(rows, index), columns, lineage)
             )
 
-    async def _mend(self, rows: Batch, compared: dict[str, Compared]) -> None:
-        """Write what is missing or different, and see that it is there."""
-        wrong = np.concatenate([compared[table].wrong for table in TABLES])
-        at = np.flatnonzero(wrong)
+    async def _mend(self, rows: Batch, at: NDArray[np.intp]) -> None:
+        """Write what is missing or different, the rows at these indexes, and see that it is there."""
         for begin in range(0, len(at), self._limit):
             part = rows.take(at[begin : begin + self._limit])
             await self._overwrite(part)
@@ -110,7 +125,7 @@ class Comparison:
             if len(rows) == 1:
                 tables: tuple[Columns, ...] = rows.tables()
                 for table, refused in zip(TABLES, tables, strict=True):
-                    self._journal.count(table, "refused", len(refused))
+                    self._journal.count(table, "unwritten", len(refused))
                 _log.warning("the database refuses a row", reason=str(error))
                 return
             middle = len(rows) // 2

@@ -11,7 +11,7 @@ from streamproc.store.comparison import Extra
 from streamproc.store.protocol import Columns, EventColumns, NotificationColumns
 from streamproc.store.stamps import iso
 
-Kind = Literal["missing", "different", "extra"]
+Kind = Literal["missing", "different", "extra", "refused"]
 #: Columns of an extra row that its numbers in the database, or the lineage, tell already.
 _LEFT_OUT = {"id", "sensor_id", "payload", "kafka_partition", "kafka_offset", "reading_key", "dedupe_ms"}
 #: Columns that hold times in ms.
@@ -31,10 +31,11 @@ _PLACES = {
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One row that is missing in the database, different there, or extra.
+    """One row that is missing in the database, different there, or extra, or that is missing since the database refused it.
 
     `row` is the row as the replay gives it, or an extra one as it is there; `columns` maps those that differ to
-    [the database's value, the replay's]. `lineage` says which records, window, rule and versions it was made of.
+    [the database's value, the replay's]. `lineage` says which records, window, rule and versions it was made of; that of a
+    refused row has the place of its letter on `dead-letter`, too.
     """
 
     table: str

@@ -19,7 +19,7 @@ _KINDS = ("compared", "missing", "different", "extra")
 _DONE = {
     "written": "written",
     "withdrawn": "taken back",
-    "refused": "refused by the database",
+    "unwritten": "refused by the database",
 }
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -28,6 +28,11 @@ Counts = Mapping[str, Mapping[str, int]]
 def differ(counts: Counts) -> int:
     """How many rows differ."""
     return sum(of.get(kind, 0) for of in counts.values() for kind in _KINDS[1:])
+
+
+def refused(counts: Counts) -> int:
+    """How many rows are missing since the database refused them: they are in `dead-letter`."""
+    return sum(of.get("refused", 0) for of in counts.values())
 
 
 def left(counts: Counts) -> int:
@@ -46,6 +51,8 @@ def summary(counts: Counts) -> Iterator[str]:
         for kind, text in _DONE.items():
             if count := counts.get(table, {}).get(kind):
                 yield f"{table}: {count:,} {text}"
+        if count := counts.get(table, {}).get("refused"):
+            yield f"{table}: {count:,} refused by the database, in dead-letter; see streamproc dlq list --stage sink"
         if count := counts.get(table, {}).get("unregistered"):
             yield f"{table}: {count:,} of sensors that are not registered; the sink sends such rows to dead-letter"
 
@@ -70,7 +77,8 @@ def _from(lineage: Mapping[str, Any]) -> str:
     first, last = lineage["first_offset"], lineage["last_offset"]
     records = f"{lineage['partition']}/{first}" + (f"..{last}" if last != first else "")
     rule = f", rule {lineage['rule']}" if lineage.get("rule") else ""
-    return f"  (records {records}{rule})"
+    letter = f", letter {lineage['letter']}" if lineage.get("letter") else ""
+    return f"  (records {records}{rule}{letter})"
 
 
 def shown(differences: Iterable[bytes], count: int) -> Iterator[str]:

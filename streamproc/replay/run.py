@@ -18,6 +18,7 @@ from streamproc.kafka.chunks import read
 from streamproc.replay.compare import Comparison
 from streamproc.replay.engine import Engine
 from streamproc.replay.journal import Journal
+from streamproc.replay.refused import Refused
 from streamproc.replay.request import Request
 from streamproc.replay.span import Span, snapshot_before
 from streamproc.settings import Settings
@@ -69,8 +70,11 @@ class Replay:
     def __init__(self, site: Site, spans: list[Span], *, write: bool) -> None:
         self._site, self._journal = site, site.journal
         self._spans = [span for span in spans if span.begin < span.end]
+        ranges = {span.partition: (span.begin, span.end) for span in self._spans}
+        self._refused = Refused(site.settings, ranges)
+        limit = site.settings.sink_batch_rows
         self._comparison = Comparison(
-            site.store, site.journal, site.settings.sink_batch_rows, site.stopped, write=write
+            site.store, site.journal, self._refused, limit, site.stopped, write=write
         )
         self._topic = site.settings.topic("readings")
         self._interval_s = site.settings.checkpoint_interval_seconds
@@ -79,6 +83,12 @@ class Replay:
 
     async def run(self) -> bool:
         """Do all that an earlier run has not; whether it came to the end. Raises StreamprocError."""
+        try:
+            return await self._run()
+        finally:
+            self._refused.close()
+
+    async def _run(self) -> bool:
         for span in self._spans:
             if self._journal.fact(f"done {span.partition}"):
                 self.pace.skip(span.end - span.start)

@@ -31,10 +31,11 @@ from streamproc.store.protocol import Store
 
 
 class Outcome(Enum):
-    """Whether the database holds what the replay gives."""
+    """Whether the database holds what the replay gives, or that cannot be told of a whole partition of the range."""
 
     SAME = "same"
     DIFFERENT = "different"
+    UNCOMPARED = "not compared"
 
 
 class Session:
@@ -76,8 +77,7 @@ class Session:
         for line in told(found):
             typer.echo(f"note: {line}")
         if not any(span.begin < span.end for span in found):
-            typer.echo("nothing to compare: no records in this range, or nothing of them is written yet")
-            return Outcome.SAME
+            return self._nothing(found)
         asked = self._request.apply and self._ask is not None
         write = self._request.apply and (not asked or journal.fact("phase") == "apply")
         while True:
@@ -101,7 +101,7 @@ class Session:
                 )
             self._tell(journal, replay.pace)
             if write or not asked or not report.differ(journal.counts()):
-                return self._ended(journal, write=write)
+                return self._ended(journal, found, write=write)
             if self._ask is None or not self._ask("Write this to the database?"):
                 typer.echo("nothing was written")
                 return Outcome.DIFFERENT
@@ -131,7 +131,8 @@ class Session:
         counts = journal.counts()
         for line in report.summary(counts):
             typer.echo(line)
-        for line in report.shown(journal.differences(), report.differ(counts)):
+        listed = report.differ(counts) + report.refused(counts)
+        for line in report.shown(journal.differences(), listed):
             typer.echo(line)
         if self._output is not None:
             report.write(self._output, journal.differences())
@@ -141,15 +142,35 @@ class Session:
             err=True,
         )
 
-    def _ended(self, journal: Journal, *, write: bool) -> Outcome:
+    def _ended(self, journal: Journal, found: list[Span], *, write: bool) -> Outcome:
         counts = journal.counts()
         remaining = report.left(counts) if write else report.differ(counts)
-        return Outcome.DIFFERENT if remaining else Outcome.SAME
+        if remaining:
+            return Outcome.DIFFERENT
+        return self._lacking(found)
+
+    def _nothing(self, found: list[Span]) -> Outcome:
+        """Say that there is nothing to compare, and whether that is as it should be."""
+        outcome = self._lacking(found)
+        if outcome is Outcome.SAME:
+            typer.echo("nothing to compare: there are no records in this range")
+        return outcome
+
+    @staticmethod
+    def _lacking(found: list[Span]) -> Outcome:
+        """Say which partitions were not compared at all."""
+        lacking = [str(span.partition) for span in found if span.uncompared]
+        if not lacking:
+            return Outcome.SAME
+        typer.echo(
+            f"NOT COMPARED: {len(lacking)} of {len(found)} partitions of the range ({', '.join(lacking)})"
+        )
+        return Outcome.UNCOMPARED
 
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Store]:
-    store = connect(settings)
+    store = connect(settings, migrates=False)  # to look changes nothing, and who applies is asked first
     try:
         await store.open()
         yield store

@@ -30,7 +30,8 @@ class Span(msgspec.Struct, frozen=True):
     """What is replayed of a partition, one of so many: begin..end-1, after the records from `start` on have warmed it up.
 
     `first` is the first record that Kafka still has; `start` is there, or where a snapshot of the state is (`is_snapshot`).
-    `asked` is where the range ends, of which what comes before `end` can be compared by now.
+    `asked` is where the range ends, of which what comes before `end` can be compared by now: the worker has come to the
+    record `sent`, and the sink has written what comes of what is before `end`.
     """
 
     partition: int
@@ -40,12 +41,18 @@ class Span(msgspec.Struct, frozen=True):
     begin: int
     end: int
     asked: int
+    sent: int
     is_snapshot: bool
 
     @property
     def cold(self) -> bool:
         """Whether the state begins with a record that was not the partition's first."""
         return not self.is_snapshot and self.first > 0
+
+    @property
+    def uncompared(self) -> bool:
+        """Whether there are records in the range, and none of them can be compared."""
+        return self.end <= self.begin < self.asked
 
 
 async def spans(
@@ -61,7 +68,8 @@ async def spans(
     begins = await _at(consumer, request.begin_ms, ends)
     asked = ends if request.end_ms is None else await _at(consumer, request.end_ms, ends)
     ranges = {place.partition: asked[place] for place in places if begins[place] < asked[place]}
-    written = await _written(settings, store, consumer, ranges, stopped)
+    sent = await _committed(settings, ranges) if ranges else {}
+    written = await _written(settings, store, consumer, ranges, sent, stopped)
     found = []
     for place in places:
         if place.partition in ranges:
@@ -79,6 +87,7 @@ async def spans(
                     begin=begin,
                     end=end,
                     asked=asked[place],
+                    sent=sent[place.partition],
                     is_snapshot=snapshot is not None,
                 )
             )
@@ -111,16 +120,16 @@ async def _written(
     store: Store,
     consumer: AIOKafkaConsumer,
     ranges: dict[int, int],
+    sent: dict[int, int],
     stopped: Callable[[], bool],
 ) -> dict[int, int]:
     """Up to which record of each partition the database has all that comes of it.
 
-    What the worker has committed, it has sent; and the sink writes that once it has come to where its topics end now.
+    What the worker has committed, it has `sent`; and the sink writes that once it has come to where its topics end now.
     """
     if not ranges:
         return {}
     readings = settings.topic("readings")
-    sent = await _committed(settings, readings, ranges)
     wanted = {
         partition: {
             settings.topic(name): end for name, end in (await _ends(consumer, settings, partition)).items()
@@ -152,12 +161,12 @@ async def _ends(consumer: AIOKafkaConsumer, settings: Settings, partition: int) 
     return {places[place]: end for place, end in (await consumer.end_offsets(list(places))).items()}
 
 
-async def _committed(settings: Settings, topic: str, ranges: dict[int, int]) -> dict[int, int]:
+async def _committed(settings: Settings, ranges: dict[int, int]) -> dict[int, int]:
     """What the worker's group has committed of these partitions, 0 where nothing was."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     try:
         await admin.start()
-        places = [TopicPartition(topic, number) for number in ranges]
+        places = [TopicPartition(settings.topic("readings"), number) for number in ranges]
         told = await admin.list_consumer_group_offsets(settings.group("worker"), partitions=places)
     except KafkaError as error:
         raise KafkaUnavailable(f"Kafka at {settings.bootstrap}: {error!r}") from error
@@ -180,8 +189,22 @@ def told(spans: list[Span]) -> list[str]:
                 f"partition {span.partition}: the range reaches back before offset {span.first}, the first kept"
             )
         if span.end < span.asked:
-            lines.append(
-                f"partition {span.partition}: {span.asked - max(span.end, span.begin)} records at the end of the range are "
-                f"left out, from offset {span.end} on: worker or sink have not written what comes of them yet"
-            )
+            lines.append(f"partition {span.partition}: {_left_out(span)}")
     return lines
+
+
+def _left_out(span: Span) -> str:
+    """How much of a span is not compared, and who has to go on first."""
+    records = span.asked - span.end
+    if not span.uncompared:
+        return (
+            f"the last {records:,} records of the range, from offset {span.end} on, are left out: "
+            "worker or sink have not written what comes of them yet"
+        )
+    told = f"NOTHING is compared of its {records:,} records, "
+    if span.sent <= span.begin:
+        return (
+            told
+            + f"for the worker has not processed them: it is at offset {span.sent}; does `streamproc worker` run?"
+        )
+    return told + "for the sink has not written all that comes of them; does `streamproc sink` run?"

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStore", "connect"]
 
 
-def connect(settings: Settings) -> Store:
-    """The store that the settings name, not opened yet."""
-    return SqliteStore(settings.database_path, auto_register=settings.auto_register)
+def connect(settings: Settings, *, migrates: bool = True) -> Store:
+    """The store that the settings name, not opened yet; unless it `migrates`, a schema that is behind is an error."""
+    return SqliteStore(settings.database_path, auto_register=settings.auto_register, migrates=migrates)

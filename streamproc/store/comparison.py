@@ -28,9 +28,15 @@ class Compared:
     differs: dict[int, dict[str, tuple[object, object]]]
 
     @property
+    def missing(self) -> Bools:
+        """Rows (n,) of registered sensors that are not there."""
+        missing: Bools = (self.number == 0) & ~self.unknown
+        return missing
+
+    @property
     def wrong(self) -> Bools:
         """Rows (n,) that are missing or differ."""
-        wrong: Bools = (self.number == 0) & ~self.unknown
+        wrong = self.missing
         wrong[list(self.differs)] = True
         return wrong
 

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.records import SensorEntry
 from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows
 from streamproc.store.comparison import Compared, Extras, Given, Scope
-from streamproc.store.migrations import migrate, scripts
+from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlite_sensors import Sensors
 
@@ -70,11 +70,14 @@ class SqliteStore:
     """A store in one SQLite file; other processes may read it, and write to it between transactions.
 
     With `auto_register` a sensor or device seen for the first time is registered in the transaction that
-    writes its rows; without it such rows are refused.
+    writes its rows; without it such rows are refused. Unless it `migrates`, a file whose schema is behind is an error, and
+    is left as it is.
     """
 
-    def __init__(self, path: Path, *, auto_register: bool = False, busy_ms: int = BUSY_MS) -> None:
-        self._path, self._busy_ms = path, busy_ms
+    def __init__(
+        self, path: Path, *, auto_register: bool = False, busy_ms: int = BUSY_MS, migrates: bool = True
+    ) -> None:
+        self._path, self._busy_ms, self._migrates = path, busy_ms, migrates
         self._sensors = Sensors(auto_register=auto_register)
         self._models: dict[str, int] = {}
         self._connection: sqlite3.Connection | None = None
@@ -83,7 +86,7 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date."""
+        """Connect, and bring the schema up to date, or raise StoreError where it is not and that is not asked for."""
         await self._run(self._connected)
 
     async def close(self) -> None:
@@ -163,15 +166,30 @@ class SqliteStore:
         if self._connection is not None and self._inode() != self._file:
             self._disconnect()  # the file was replaced; what is written to the old one, nobody sees
         if self._connection is None:
+            if not self._migrates:
+                self._check_schema()
             opened = connection(self._path, self._busy_ms)
             try:
-                migrate(opened, scripts("sqlite"))
+                if self._migrates:
+                    migrate(opened, scripts("sqlite"))
                 self._file = self._inode()
             except BaseException:
                 opened.close()
                 raise
             self._connection = opened
         return self._connection
+
+    def _check_schema(self) -> None:
+        """Raise StoreError if the schema is behind; even what it takes to write to a file is left alone."""
+        wanted = scripts("sqlite")
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=self._busy_ms / 1000)) as looking:
+            behind = len(pending(looking, wanted))
+        if behind:
+            raise StoreError(
+                f"{self._path} has schema {len(wanted) - behind}, this program needs {len(wanted)}: start `streamproc sink`,"
+                " which brings it up to date; nothing was changed"
+            )
 
     def _inode(self) -> int | None:
         try:

@@ -35,24 +35,33 @@ _EVENT_IN_SCOPE = """(json_valid(e.payload) AND CASE
 _CLAIMED = {
     "readings": """SELECT r.id FROM sensor_readings r CROSS JOIN temp.scope_places p
         ON p.partition = r.kafka_partition AND r.kafka_offset >= p.first AND r.kafka_offset < p.end
-        WHERE ?1 OR r.sensor_id IN (SELECT sensor_id FROM temp.scope_only)""",
+        WHERE r.id >= :first_row
+        AND (:all OR r.sensor_id IN (SELECT sensor_id FROM temp.scope_only))""",
     "predictions": """SELECT r.id FROM temp.scope_sensors s CROSS JOIN predictions r ON r.sensor_id = s.sensor_id
-        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id
-        WHERE ?1 IS NOT NULL""",
+        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id""",
     "windows": """SELECT r.sensor_id, r.size_ms, CAST(strftime('%s', r.window_start) AS INTEGER) * 1000
         FROM temp.scope_windows s CROSS JOIN sensor_windows r ON r.sensor_id = s.sensor_id AND r.size_ms = s.size_ms
-        AND r.window_start > s.low AND r.window_start <= s.high WHERE ?1 IS NOT NULL""",
+        AND r.window_start > s.low AND r.window_start <= s.high""",
     "events": f"""SELECT e.id FROM temp.scope_sensors s CROSS JOIN ml_events e ON e.sensor_id = s.sensor_id
         AND e.created_at >= s.low AND e.created_at <= s.newest
-        WHERE ?1 IS NOT NULL AND e.event_type = 'severity_change' AND e.status <> 'superseded' AND {_EVENT_IN_SCOPE}""",  # noqa: S608  # the constant above
+        WHERE e.event_type = 'severity_change' AND e.status <> 'superseded' AND {_EVENT_IN_SCOPE}""",  # noqa: S608  # the constant above
     # Of a notification whose event is not there only the time is known. One of a superseded event is history.
     "notifications": f"""SELECT r.id FROM alert_notifications r CROSS JOIN temp.scope_sensors s
         ON s.sensor_id = r.sensor_id AND r.created_at >= s.low AND r.created_at <= s.newest
         LEFT JOIN ml_events e ON e.event_id = r.source_event_id
-        WHERE ?1 IS NOT NULL AND r.source = 'ml_event' AND CASE WHEN e.id IS NULL
+        WHERE r.source = 'ml_event' AND CASE WHEN e.id IS NULL
         THEN r.created_at > s.low AND r.created_at <= s.high
         ELSE e.status <> 'superseded' AND {_EVENT_IN_SCOPE} END""",  # noqa: S608  # as above
 }
+
+#: Rows of landmarks that are looked at before a range: those of 4,096 records where each has a reading.
+_LANDMARKS = 64
+# The condition is that of the index sensor_readings_landmarks.
+_BEFORE = """SELECT min(id) FROM (SELECT id FROM sensor_readings
+    WHERE kafka_offset % 64 = 0 AND kafka_partition = ? AND kafka_offset < ? ORDER BY kafka_offset DESC LIMIT ?)"""
+#: The first row of the records from one offset to another of a partition, as landmarks tell it.
+INSIDE = """SELECT min(id) FROM sensor_readings
+    WHERE kafka_offset % 64 = 0 AND kafka_partition = ? AND kafka_offset >= ? AND kafka_offset < ?"""
 
 
 def compare(
@@ -134,7 +143,8 @@ def extras(
 ) -> Extras:
     """The table's rows that belong to the scopes but were not given; `only` names the sensors that count."""
     _scope(connection, scopes, only)
-    cursor = connection.execute(_CLAIMED[name], (only is None,))
+    asked = {"all": only is None, "first_row": first_row(connection, scopes) if name == "readings" else 0}
+    cursor = connection.execute(_CLAIMED[name], asked)
     count = 0
     found: list[int] = []
     while page := cursor.fetchmany(_PAGE):
@@ -147,6 +157,23 @@ def extras(
     return Extras(count, list(_described(connection, BY_NAME[name], found)))
 
 
+def first_row(connection: sqlite3.Connection, scopes: Sequence[Scope]) -> int:
+    """A row number that no reading of the scopes is below; 0 where that cannot be told.
+
+    A new row's number is above all others, and a partition's records are written in their order: rows of earlier records have
+    lower numbers. Some of those may be younger, if they were lost and written again; hence many are asked, and those of
+    the scopes too.
+    """
+    lowest: list[int] = []
+    for scope in scopes:
+        (before,) = connection.execute(_BEFORE, (scope.partition, scope.begin, _LANDMARKS)).fetchone()
+        (inside,) = connection.execute(INSIDE, (scope.partition, scope.begin, scope.end)).fetchone()
+        if before is None:
+            return 0  # the table may be no older than the scope
+        lowest += [before] if inside is None else [before, inside]
+    return min(lowest, default=0)
+
+
 def _scope(connection: sqlite3.Connection, scopes: Sequence[Scope], only: Sequence[str] | None) -> None:
     """Put the scopes where queries can join them."""
     connection.execute("DROP TABLE IF EXISTS temp.scope_places")
@@ -156,7 +183,9 @@ def _scope(connection: sqlite3.Connection, scopes: Sequence[Scope], only: Sequen
     connection.execute(
         "CREATE TABLE temp.scope_windows (sensor_id INTEGER, size_ms INTEGER, low TEXT, high TEXT)"
     )
-    connection.execute("CREATE TABLE temp.scope_places (partition INTEGER, first INTEGER, end INTEGER)")
+    connection.execute(
+        "CREATE TABLE temp.scope_places (partition INTEGER PRIMARY KEY, first INTEGER, end INTEGER)"
+    )
     connection.execute("CREATE TABLE temp.scope_only (sensor_id INTEGER PRIMARY KEY)")
     connection.execute(
         "CREATE TABLE temp.scope_sensors (sensor_id INTEGER, low TEXT, high TEXT, newest TEXT, target_low TEXT,"

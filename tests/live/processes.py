@@ -155,11 +155,9 @@ class Site:
         """The SQLite file of the site's sinks."""
         return self.directory / "streamproc.db"
 
-    async def start(self, name: str, *arguments: str, **variables: str) -> Stage:
-        """Start `python ARGUMENTS`, or else `streamproc NAME`, and give it at once; `variables` go to its environment."""
-        command = [sys.executable, *(arguments or ("-m", "streamproc", name))]
-        log = self.directory / f"{name}-{len(self.stages)}.log"
-        environment = (
+    def environment(self, **variables: str) -> dict[str, str]:
+        """What a process of the site has for an environment."""
+        return (
             os.environ
             | QUICK
             | {
@@ -169,8 +167,14 @@ class Site:
                 "STREAMPROC_AUTO_REGISTER": "true",
             }
             | self.variables
+            | variables
         )
-        process = await Process.start(command, environment | variables, log)
+
+    async def start(self, name: str, *arguments: str, **variables: str) -> Stage:
+        """Start `python ARGUMENTS`, or else `streamproc NAME`, and give it at once; `variables` go to its environment."""
+        command = [sys.executable, *(arguments or ("-m", "streamproc", name))]
+        log = self.directory / f"{name}-{len(self.stages)}.log"
+        process = await Process.start(command, self.environment(**variables), log)
         stage = Stage(process, log)
         self.stages.append(stage)
         return stage

@@ -318,6 +318,7 @@ async def test_a_replay_begins_at_a_snapshot(site: Site, producer: AIOKafkaProdu
     begins = [json.loads(line) for line in text.splitlines() if '"replay begins"' in line]
     assert begins
     assert all(0 < line["next_offset"] <= line["begin"] for line in begins)
+    assert "knowing nothing" not in text
     assert int(re.search(r"events +([0-9]+) ", text)[1]) > 0  # type: ignore[index]  # fails where there is none
 
 

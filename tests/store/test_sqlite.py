@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.settings import Settings
 from streamproc.store import connect
+from streamproc.store.comparison import Scope
 from streamproc.store.migrations import Migration, migrate, pending, scripts
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite_compare import INSIDE, first_row
 from streamproc.store.stamps import LAST_MS, iso
-from tests.store.builders import GROUP, batch, readings, windows
+from tests.store.builders import GROUP, PLACE, batch, readings, windows
 from tests.store.conftest import Sqlite
 
 
@@ -94,6 +96,48 @@ async def test_two_that_open_at_once_make_one_schema(tmp_path: Path) -> None:
     assert Sqlite(tmp_path / "s.db").rows("SELECT version FROM schema_migrations") == [
         (script.version,) for script in scripts("sqlite")
     ]
+
+
+async def test_a_schema_that_is_behind_is_an_error_to_who_only_looks(tmp_path: Path) -> None:
+    """It says what to do, and not a byte of the file changes; once a sink has opened the file, one may look."""
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, scripts("sqlite")[:1])
+    before = path.read_bytes()
+    looking = SqliteStore(path, migrates=False)
+    with pytest.raises(StoreError, match=r"has schema 1, .* start `streamproc sink`"):
+        await looking.open()
+    assert not path.with_name("s.db-wal").exists()
+    assert path.read_bytes() == before
+    sink = SqliteStore(path)
+    await sink.open()
+    await looking.open()
+    await looking.close()
+    await sink.close()
+
+
+async def test_a_search_for_extra_readings_begins_at_the_range(tmp_path: Path) -> None:
+    """Rows of earlier records are passed over, but no row of the range: whichever was lost, written again or added since."""
+    path = tmp_path / "s.db"
+    store = SqliteStore(path, auto_register=True)
+    await store.open()
+    rows = readings(*(("a", 1.0, at) for at in range(10_000)))
+    await store.write(batch(rows))
+    scopes = [Scope(PLACE[0], PLACE[1], 9_000, 9_900)]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        numbers = dict(connection.execute("SELECT kafka_offset, id FROM sensor_readings"))
+        assert numbers[4_000] < first_row(connection, scopes) <= numbers[9_000]
+        assert first_row(connection, [Scope(PLACE[0], PLACE[1], 0, 100)]) == 0
+        assert first_row(connection, [*scopes, Scope(PLACE[0], 7, 9_000, 9_900)]) == 0
+        (plan,) = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {INSIDE}", (0, 0, 1))]
+        assert "sensor_readings_landmarks" in plan
+        for lost in ("kafka_offset BETWEEN 5000 AND 8999", "kafka_offset = 9500"):
+            connection.execute(f"DELETE FROM sensor_readings WHERE {lost}")  # noqa: S608  # the test's own
+        await store.overwrite(batch(rows))
+        assert first_row(connection, scopes) <= numbers[9_000]
+    found = await store.extras("readings", scopes, None, lambda n: np.zeros(len(n), dtype=np.bool_), 1_000)
+    assert (found.count, len(found.rows)) == (900, 900)
+    await store.close()
 
 
 async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:

@@ -145,9 +145,8 @@ class Session:
     def _ended(self, journal: Journal, found: list[Span], *, write: bool) -> Outcome:
         counts = journal.counts()
         remaining = report.left(counts) if write else report.differ(counts)
-        if remaining:
-            return Outcome.DIFFERENT
-        return self._lacking(found)
+        lacking = self._lacking(found)
+        return Outcome.DIFFERENT if remaining else lacking
 
     def _nothing(self, found: list[Span]) -> Outcome:
         """Say that there is nothing to compare, and whether that is as it should be."""

@@ -57,7 +57,7 @@ _CLAIMED = {
 #: Rows of landmarks that are looked at before a range: those of 4,096 records where each has a reading.
 _LANDMARKS = 64
 # The condition is that of the index sensor_readings_landmarks.
-_BEFORE = """SELECT min(id) FROM (SELECT id FROM sensor_readings
+_BEFORE = """SELECT min(id), max(id) FROM (SELECT id FROM sensor_readings
     WHERE kafka_offset % 64 = 0 AND kafka_partition = ? AND kafka_offset < ? ORDER BY kafka_offset DESC LIMIT ?)"""
 #: The first row of the records from one offset to another of a partition, as landmarks tell it.
 INSIDE = """SELECT min(id) FROM sensor_readings
@@ -161,16 +161,15 @@ def first_row(connection: sqlite3.Connection, scopes: Sequence[Scope]) -> int:
     """A row number that no reading of the scopes is below; 0 where that cannot be told.
 
     A new row's number is above all others, and a partition's records are written in their order: rows of earlier records have
-    lower numbers. Some of those may be younger, if they were lost and written again; hence many are asked, and those of
-    the scopes too.
+    lower numbers, unless they were lost and written again.
     """
-    lowest: list[int] = []
+    lowest = []
     for scope in scopes:
-        (before,) = connection.execute(_BEFORE, (scope.partition, scope.begin, _LANDMARKS)).fetchone()
+        first, last = connection.execute(_BEFORE, (scope.partition, scope.begin, _LANDMARKS)).fetchone()
         (inside,) = connection.execute(INSIDE, (scope.partition, scope.begin, scope.end)).fetchone()
-        if before is None:
-            return 0  # the table may be no older than the scope
-        lowest += [before] if inside is None else [before, inside]
+        if first is None or (inside is not None and last > inside):
+            return 0  # the table may be no older than the scope, or the rows are not in order
+        lowest.append(first)
     return min(lowest, default=0)
 
 

@@ -105,6 +105,7 @@ async def test_refused_rows_are_told_apart(site: Site, producer: AIOKafkaProduce
     before = rows(site)
     code, found, text = await replay(site, "--apply", "--yes")
     assert code == 0, text
+    assert not re.search(r"refused by the database$", text, re.MULTILINE)  # it has not tried
     after = rows(site)
     assert len(after.pop("sensor_readings")) == len(before.pop("sensor_readings")) + 1
     assert after == before

@@ -9,26 +9,18 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from time import time
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.checkpoint import Head, _seal
 from streamproc.engine.checkpoints import read
+from tests.chaos.moments import Moments, Sign, Span, now_ms
 from tests.chaos.plan import PARTITIONS, Fault
 from tests.chaos.site import Kept, Site
 
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A moment after which results of these partitions should come again: what was done, and when (ms)."""
-
-    kind: str
-    at_ms: int
-    partitions: tuple[int, ...]
+EVERY = tuple(range(PARTITIONS))
 
 
 class Faults:
@@ -36,9 +28,7 @@ class Faults:
 
     def __init__(self, site: Site, elapsed: Callable[[], float]) -> None:
         self.site, self._elapsed = site, elapsed
-        self.broken: list[Broken] = []
-        #: When a fault of a process or the broker began (ms): what is measured ends there.
-        self.begun: list[int] = []
+        self.moments = Moments()
         self._moved = 0
 
     async def run(self, faults: tuple[Fault, ...]) -> None:
@@ -46,27 +36,36 @@ class Faults:
         behind = 0.0
         for fault in faults:
             await asyncio.sleep(max(0.0, fault.at_s + behind - self._elapsed()))
-            if fault.at_s + behind + fault.lasts_s > self.site.plan.seconds:
+            if fault.at_s + behind + fault.lasts_s + self.site.plan.room_s > self.site.plan.seconds:
                 return
             self.site.tell(
                 f"{self._elapsed():6.1f} s  {fault.kind} ({fault.target % 10}) for {fault.lasts_s:.0f} s"
             )
-            if not fault.kind.startswith("database"):
-                self.begun.append(_now())
-            await self._do(fault)
+            await self._noted(fault)
             self.site.tell(f"{self._elapsed():6.1f} s  {fault.kind} is over")
             behind = max(behind, self._elapsed() - fault.at_s - fault.lasts_s)
 
-    async def _do(self, fault: Fault) -> None:
+    async def _noted(self, fault: Fault) -> None:
+        """Do it; what becomes of the sink after a fault of the database is measured from its end on."""
         method: Callable[[Fault], Awaitable[None]] = getattr(self, fault.kind.replace("-", "_"))
-        await method(fault)
+        began, database = now_ms(), fault.kind.startswith("database")
+        self.moments.begun.append((began, fault.kind))
+        self.moments.outage = self.moments.outage or database
+        try:
+            await method(fault)
+        finally:
+            self.moments.outage = self.moments.outage and not database
+            self.moments.spans.append(Span(fault.kind, began, now_ms()))
+        if database:
+            self.moments.note(fault.kind, Sign.ROW, EVERY)
 
-    def _note(self, kind: str, *killed: Kept) -> None:
-        """Note a moment; None killed stands for all partitions."""
-        numbers = {number for kept in killed for number in kept.assigned() or ()}
-        self.broken.append(
-            Broken(kind, _now(), tuple(sorted(numbers)) if killed else tuple(range(PARTITIONS)))
-        )
+    def _note(self, kind: str, sign: Sign, kept: Kept) -> None:
+        """Note that a process is broken, with the partitions that it has."""
+        self.moments.note(kind, sign, tuple(kept.assigned()))
+
+    def _note_all(self, kind: str) -> None:
+        for sign in (Sign.RESULT, Sign.ROW, Sign.TAKEN):
+            self.moments.note(kind, sign, EVERY)
 
     def _worker(self, fault: Fault) -> Kept:
         return self.site.workers[fault.target % len(self.site.workers)]
@@ -79,57 +78,80 @@ class Faults:
     async def kill_worker(self, fault: Fault) -> None:
         """Kill -9."""
         worker = self._worker(fault)
-        self._note(fault.kind, worker)
+        self._note(fault.kind, Sign.RESULT, worker)
         worker.kill()
 
     async def kill_worker_twice(self, fault: Fault) -> None:
-        """Kill -9, and again amid its restoring."""
+        """Kill -9, and again amid its restoring; what it had at first is waited for from the second time on."""
         worker = self._worker(fault)
+        had = tuple(worker.assigned())
         worker.kill()
         await asyncio.sleep(1 + fault.lasts_s)
+        self.moments.note(fault.kind, Sign.RESULT, had)
         worker.kill()
 
     async def kill_sink(self, fault: Fault) -> None:
         """Kill -9."""
-        self._sink(fault).kill()
+        sink = self._sink(fault)
+        self._note(fault.kind, Sign.ROW, sink)
+        sink.kill()
 
-    async def kill_gateway(self, _: Fault) -> None:
+    async def kill_gateway(self, fault: Fault) -> None:
         """Kill -9."""
+        self.moments.note(fault.kind, Sign.TAKEN, EVERY)
         self.site.gateways[0].kill()
 
     async def kill_all(self, fault: Fault) -> None:
         """Kill -9 of all but the broker."""
-        self._note(fault.kind)
+        self._note_all(fault.kind)
         for kept in self.site.kept():
             kept.kill()
 
     async def stop_worker(self, fault: Fault) -> None:
         """SIGTERM."""
-        await self._worker(fault).terminate()
+        worker = self._worker(fault)
+        self._note(fault.kind, Sign.RESULT, worker)
+        await worker.terminate()
 
     async def stop_sink(self, fault: Fault) -> None:
         """SIGTERM."""
-        await self._sink(fault).terminate()
+        sink = self._sink(fault)
+        self._note(fault.kind, Sign.ROW, sink)
+        await sink.terminate()
 
     async def pause_worker(self, fault: Fault) -> None:
-        """Stand still beyond the session, and go on as a stale owner."""
-        await self._pause(self._worker(fault), fault.lasts_s)
+        """Stand still beyond the session, and go on as a stale owner; meanwhile the others take over."""
+        worker = self._worker(fault)
+        self._note(fault.kind, Sign.RESULT, worker)
+        await self._pause(worker, fault)
+        self.moments.note(f"{fault.kind}: back", Sign.FLOW, EVERY)
 
     async def pause_sink(self, fault: Fault) -> None:
-        """Stand still beyond the session, and go on as a stale owner."""
-        await self._pause(self._sink(fault), fault.lasts_s)
+        """Stand still beyond the session, and go on as a stale owner; another takes over, if there is one."""
+        sink = self._sink(fault)
+        others = len(self.site.sinks) > 1
+        if others:
+            self._note(fault.kind, Sign.ROW, sink)
+        await self._pause(sink, fault)
+        if not others:
+            self._note(f"{fault.kind}: back", Sign.ROW, sink)
 
-    async def _pause(self, kept: Kept, seconds: float) -> None:
+    async def _pause(self, kept: Kept, fault: Fault) -> None:
         kept.signal(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(fault.lasts_s)
         kept.signal(signal.SIGCONT)
+        self.moments.turn(fault.kind)
 
     async def join_worker(self, fault: Fault) -> None:
         """A further worker comes, and goes by SIGTERM or kill -9."""
+        self.moments.note(fault.kind, Sign.FLOW, EVERY)
         guest = self.site.keep("worker", len(self.site.guests), guest=True)
         self.site.guests.append(guest)
         await asyncio.sleep(fault.lasts_s)
         guest.hold()
+        self.moments.turn(fault.kind)
+        how = "stopped" if fault.target % 2 else "killed"
+        self._note(f"{fault.kind}: {how}", Sign.RESULT, guest)
         if fault.target % 2:
             await guest.terminate()
         else:
@@ -152,7 +174,7 @@ class Faults:
         await broker.wait()
         await asyncio.sleep(seconds)
         await self.site.restart_broker()
-        self._note(kind)
+        self._note_all(kind)
 
     async def broker_pause(self, fault: Fault) -> None:
         """The broker stands still, and goes on as if nothing had been."""
@@ -161,7 +183,7 @@ class Faults:
         os.kill(broker.pid, signal.SIGSTOP)
         await asyncio.sleep(fault.lasts_s)
         os.kill(broker.pid, signal.SIGCONT)
-        self._note(fault.kind)
+        self._note_all(fault.kind)
 
     # --- the checkpoints
 
@@ -188,6 +210,7 @@ class Faults:
             await producer.send_and_wait(self.site.topic("checkpoints"), bad, name, partition=partition)
         finally:
             await producer.stop()
+        self.moments.note(fault.kind, Sign.RESULT, (partition,))
         for kept in self.site.workers:
             kept.release()
 
@@ -228,10 +251,12 @@ class Faults:
         if not folder.exists():
             return
         await _write_protect(folder, on=True)
-        for kept in self.site.sinks:
-            kept.kill()
-        await asyncio.sleep(fault.lasts_s)
-        await _write_protect(folder, on=False)
+        try:
+            for kept in self.site.sinks:
+                kept.kill()
+            await asyncio.sleep(fault.lasts_s)
+        finally:  # else nobody could remove the folder
+            await _write_protect(folder, on=False)
 
     async def database_moved(self, fault: Fault) -> None:
         """The folder is moved away and back; a database that a sink has made meanwhile is thrown away."""
@@ -271,7 +296,3 @@ async def _write_protect(folder: Path, *, on: bool) -> None:
 
 def _inside(folder: Path) -> list[Path]:
     return [folder, *folder.iterdir()]
-
-
-def _now() -> int:
-    return int(time() * 1000)

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from streamproc.core.routing import home
 from tests.chaos.journal import Journal
+from tests.chaos.moments import now_ms
 from tests.chaos.packets import Post, edit, poison, post
 from tests.chaos.plan import PARTITIONS, Device, Plan
 
@@ -29,6 +30,8 @@ RETRY_S = 0.3
 POISON = 150
 #: Unacknowledged records of the direct producer, at most.
 IN_FLIGHT = 2_000
+#: What producers may take to close when a run has broken off; `asyncio.run` then cancels what they wait for.
+ABANDON_S = 10.0
 #: The direct producer hands over what is due so often.
 BEAT_S = 0.05
 
@@ -38,6 +41,8 @@ class Load:
 
     def __init__(self, plan: Plan, bootstrap: str, prefix: str, gateway: str) -> None:
         self.plan, self.journal = plan, Journal()
+        #: When (ms) each request that the gateway took was begun, and when it was told so.
+        self.taken: list[tuple[int, int]] = []
         self._bootstrap, self._gateway = bootstrap, gateway
         self._topic, self._registry = f"{prefix}readings", f"{prefix}registry"
         self._began = monotonic()
@@ -60,9 +65,19 @@ class Load:
         self._stop.set()
         await asyncio.gather(*self._tasks)
 
+    async def abandon(self) -> None:
+        """End what still runs, however far it is: a producer whose broker is gone for good would never end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=ABANDON_S)
+
     def elapsed(self) -> float:
         """Seconds since the load began."""
         return monotonic() - self._began
+
+    def runs(self) -> bool:
+        """Whether the load is to go on."""
+        return self.elapsed() < self.plan.seconds
 
     def check(self) -> None:
         """Raise what ended a producer, if one has ended too soon."""
@@ -143,10 +158,12 @@ class Load:
 
     async def _try(self, session: aiohttp.ClientSession, path: str, made: Post) -> str | None:
         """None if the gateway has taken it, else why not."""
+        begun = now_ms()
         try:
             async with session.post(path, data=made.body) as response:
                 if response.status == 202:
                     told = await response.json()
+                    self.taken.append((begun, now_ms()))
                     self.journal.add(made.body, told["partition"], told["offset"])
                     return None
                 if response.status != 503:

@@ -3,110 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import shutil
-import sqlite3
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from streamproc.kafka.broker import Installation
 from streamproc.sink.rows import Decoder
 from tests.chaos import compare
-from tests.chaos.compare import Verdict
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
+from tests.chaos.moments import Progress, now_ms, offsets
 from tests.chaos.oracle import expected
+from tests.chaos.outcome import Outcome
 from tests.chaos.packets import entries
 from tests.chaos.plan import PARTITIONS, Plan
-from tests.chaos.recovery import Recovery, recoveries
-from tests.chaos.site import Ended, Site, Tell
+from tests.chaos.recovery import Evidence, recoveries
+from tests.chaos.site import Site, Tell
 from tests.live.oracle import committed, reading, registry_of
 
 #: How long the stages may take to work off what is left, once the load has ended: after an outage some tens of seconds.
 SETTLE_S = 150.0
 #: Nothing has come for so long: ticks, which come twice a second, have closed what was open.
 STILL_S = 4.0
+#: Longest that all but the load may take: a start of 60 s, what producers still have to bring to its end (75 s), settling,
+#: a SIGTERM of 30 s for each of eight processes, and a comparison, which takes 20 s on an idle machine. Beyond, it hangs.
+BESIDES_S = 900.0
 #: What is compared, besides the database.
 TOPICS = ("readings", "windows", "predictions", "events", "notifications", "late", "dead-letter", "registry")
 
+#: Records by topic and partition.
+Held = dict[str, dict[int, list[Any]]]
 
-@dataclass(slots=True)
-class Outcome:
-    """What a run has shown."""
-
-    plan: Plan
-    directory: Path
-    verdict: Verdict = field(default_factory=Verdict)
-    recoveries: list[Recovery] = field(default_factory=list)
-    ends: list[Ended] = field(default_factory=list)
-    stops: list[tuple[str, int, float]] = field(default_factory=list)
-    unsure: dict[str, int] = field(default_factory=dict)
-    unsettled: str = ""
-    settled_s: float = 0.0
-    #: Processes that wanted a CPU on average, in the last five minutes: beyond the number of CPUs, recoveries take longer.
-    load: float = 0.0
-
-    def slowest(self) -> Recovery | None:
-        """The slowest recovery that was not cut short by the next fault."""
-        told = [found for found in self.recoveries if found.seconds is not None]
-        return max(told, key=lambda found: found.seconds or 0, default=None)
-
-    def faults(self, bound_s: float) -> list[str]:
-        """What is wrong, a line each."""
-        found = [
-            f"{name}: {dict(counter)}"
-            for name in ("lost", "doubled", "different")
-            if (counter := getattr(self.verdict, name))
-        ]
-        found += [
-            f"slow: {told.kind}: {told.seconds or told.cut_s:.1f} s"
-            for told in self.recoveries
-            if (told.seconds or told.cut_s) > bound_s
-        ]
-        return [*found, *([self.unsettled] if self.unsettled else [])]
-
-    def lines(self, bound_s: float) -> list[str]:
-        """The report."""
-        lines = list(self.verdict.lines)
-        ends = Counter(f"{end.name} with {end.code}: {end.reason}" for end in self.ends)
-        lines += [f"ended by itself {count} times: {end}" for end, count in ends.items()]
-        lines += [
-            f"recovery: {told.kind}: "
-            + (f"{told.seconds:.1f} s" if told.seconds is not None else f"none within {told.cut_s:.1f} s")
-            + (f", all partitions {told.all_s:.1f} s" if told.all_s is not None else "")
-            for told in self.recoveries
-        ]
-        slow = [
-            f"{name} {seconds:.1f} s (exit {code})"
-            for name, code, seconds in self.stops
-            if seconds > 5 or code
-        ]
-        lines += [f"stopped slowly or with an error: {', '.join(slow)}"] if slow else []
-        lines += [f"compared: {dict(self.verdict.compared)}", f"not acknowledged: {self.unsure}"]
-        return [*lines, self.line(), *(f"WRONG: {fault}" for fault in self.faults(bound_s))]
-
-    def line(self) -> str:
-        """One line of the table of seeds."""
-        slowest = self.slowest()
-        lost, doubled, different = (
-            sum(counter.values())
-            for counter in (self.verdict.lost, self.verdict.doubled, self.verdict.different)
-        )
-        recovery = f"{slowest.seconds:.1f} s ({slowest.kind})" if slowest else "none measured"
-        return (
-            f"seed {self.plan.seed} | {self.plan.profile} | {self.plan.seconds:.0f} s | {len(self.plan.faults)} faults | "
-            f"{self.verdict.compared['readings']} readings | {lost} lost | {doubled} doubled | {different} different | "
-            f"slowest recovery {recovery} | settled in {self.settled_s:.0f} s | load {self.load:.1f} of {os.cpu_count()}"
-        )
-
-    def remove(self) -> None:
-        """Remove what the run has written."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+_log = logging.getLogger(__name__)
 
 
 async def run(plan: Plan, installation: Installation, directory: Path, tell: Tell) -> Outcome:
@@ -118,10 +52,14 @@ async def run(plan: Plan, installation: Installation, directory: Path, tell: Tel
     outcome = Outcome(plan, directory)
     site = Site(plan, installation, directory, tell)
     try:
-        await site.start()
-        await _register(site)
-        site.run_stages()
-        await _drive(site, outcome)
+        async with asyncio.timeout(plan.seconds + BESIDES_S):
+            await site.start()
+            await _register(site)
+            site.run_stages()
+            await _drive(site, outcome)
+    except Exception as error:  # noqa: BLE001  # a seed's edge: the next one is to run all the same
+        _log.exception("the run broke off")
+        outcome.unsettled = f"broke off: {error!r} (driver.log has more)"
     finally:
         await site.close()
     return outcome
@@ -141,19 +79,17 @@ async def _register(site: Site) -> None:
 
 async def _drive(site: Site, outcome: Outcome) -> None:
     load = Load(site.plan, site.bootstrap, site.prefix, site.gateway)
-    load.start()
     faults = Faults(site, load.elapsed)
-    fast = [fault for fault in site.plan.faults if not fault.kind.startswith("database")]
-    slow = [fault for fault in site.plan.faults if fault.kind.startswith("database")]
-    async with asyncio.TaskGroup() as group:
-        group.create_task(faults.run(tuple(fast)))
-        group.create_task(faults.run(tuple(slow)))
-    while load.elapsed() < site.plan.seconds:
-        load.check()
-        await asyncio.sleep(0.2)
-    end_ms = int(time() * 1000)
-    outcome.load = os.getloadavg()[1]
-    await load.stop()
+    progress = Progress(site.database, faults.moments)
+    load.start()
+    begin_ms = now_ms()
+    try:
+        await _under_load(site, load, faults, progress)
+        end_ms = now_ms()
+        outcome.load = os.getloadavg()[1]
+        await load.stop()
+    finally:
+        await load.abandon()
     outcome.unsure = load.journal.refused
     began = monotonic()
     outcome.unsettled = await _settle(site)
@@ -165,13 +101,38 @@ async def _drive(site: Site, outcome: Outcome) -> None:
     outcome.ends = [end for kept in site.kept() for end in kept.ends]
     async with reading(site.bootstrap, site.prefix, *TOPICS) as reader:
         held = {topic: await reader.read(topic) for topic in TOPICS}
-    outcome.recoveries = recoveries(faults.broken, faults.begun, end_ms, held)
+    partition, *silent = site.plan.silence
+    begin, end = (begin_ms + round(seconds * 1000) for seconds in silent)
+    evidence = Evidence(held, progress.seen, load.taken, (partition, begin, end), site.prefix)
+    outcome.recoveries = recoveries(faults.moments, end_ms, evidence)
+    await _compare(site, outcome, load, held)
+
+
+async def _compare(site: Site, outcome: Outcome, load: Load, held: Held) -> None:
+    """Compare what is there with what should be."""
     registry = registry_of(held["registry"][0])
     wanted = await asyncio.to_thread(expected, held["readings"], site.prefix, registry, site.plan.seed)
     outcome.verdict.compared["registry edits"] = len(registry)
     compare.acknowledged(outcome.verdict, load.journal, held["readings"], wanted)
     compare.topics(outcome.verdict, held, wanted)
     compare.database(outcome.verdict, site.database, wanted)
+
+
+async def _under_load(site: Site, load: Load, faults: Faults, progress: Progress) -> None:
+    """Do the faults until the load's time is over."""
+    kinds = site.plan.faults
+    async with asyncio.TaskGroup() as group:
+        group.create_task(faults.run(tuple(kind for kind in kinds if not kind.kind.startswith("database"))))
+        group.create_task(faults.run(tuple(kind for kind in kinds if kind.kind.startswith("database"))))
+        group.create_task(progress.run(load.runs))
+        group.create_task(_check(load))
+
+
+async def _check(load: Load) -> None:
+    """Wait for the end of the load; raises what ended a producer too soon."""
+    while load.runs():
+        load.check()
+        await asyncio.sleep(0.2)
 
 
 async def _settle(site: Site) -> str:
@@ -181,13 +142,17 @@ async def _settle(site: Site) -> str:
     ends_before: dict[tuple[str, int], int] = {}
     left = "nothing looked at"
     while monotonic() < deadline:
-        ends = await _ends(site)
+        await asyncio.sleep(0.25)
+        try:
+            ends = await _ends(site)
+            left = await _left(site, ends)
+        except KafkaError as error:  # a broker that is back may still be loading its groups
+            left = repr(error)
+            continue
         if ends != ends_before:
             still_since, ends_before = monotonic(), ends
-        left = await _left(site, ends)
         if not left and monotonic() - still_since > STILL_S:
             return ""
-        await asyncio.sleep(0.25)
     return f"not settled within {SETTLE_S:.0f} s: {left or 'records still come'}"
 
 
@@ -207,24 +172,10 @@ async def _left(site: Site, ends: dict[tuple[str, int], int]) -> str:
         for number in range(PARTITIONS)
         if done.get(number, (0, ""))[0] < ends[topic, number]
     ]
-    offsets = await asyncio.to_thread(_offsets, site)
+    stored = await asyncio.to_thread(offsets, site.database)
     behind += [
-        f"sink {place[0]}/{place[1]}: {offsets.get(place, 0)} of {end}"
+        f"sink {place[0]}/{place[1]}: {stored.get(place, 0)} of {end}"
         for place, end in ends.items()
-        if offsets.get(place, 0) < end
+        if stored.get(place, 0) < end
     ]
     return "; ".join(behind)
-
-
-def _offsets(site: Site) -> dict[tuple[str, int], int]:
-    try:
-        held = sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)
-    except sqlite3.OperationalError:
-        return {}
-    try:
-        rows = held.execute('SELECT topic, "partition", next_offset FROM stream_offsets').fetchall()
-    except sqlite3.OperationalError:
-        return {}
-    finally:
-        held.close()
-    return {(topic, partition): offset for topic, partition, offset in rows}

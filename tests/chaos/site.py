@@ -78,8 +78,8 @@ class Kept:
     def _told(self) -> Iterator[dict[str, Any]]:
         """What this run of it has logged, as far as it is whole lines."""
         if self.log.exists():
-            for line in self.log.read_bytes()[self._since :].splitlines():
-                if line.startswith(b"{") and line.endswith(b"}"):
+            for line in self.log.read_bytes()[self._since :].splitlines(keepends=True):
+                if line.startswith(b"{") and line.endswith(b"}\n"):
                     yield msgspec.json.decode(line)
 
     def _reason(self) -> str:
@@ -127,12 +127,13 @@ class Kept:
             self.process.kill()
             await self.process.wait()
 
-    def assigned(self) -> list[int] | None:
-        """The partitions that this run of it has told last, None where none were."""
-        if self.process is None:
-            return None
+    def assigned(self) -> list[int]:
+        """The partitions of `readings` that this run of it has told last: a worker's numbers, or of a sink's TOPIC/NUMBER."""
         told = [line["assigned"] for line in self._told() if line.get("event") == "partitions"]
-        return told[-1] if told else None
+        if self.process is None or not told:
+            return []
+        places = [str(place).rpartition("/") for place in told[-1]]
+        return [int(number) for topic, _, number in places if not topic or topic.endswith("-readings")]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.faults import Faults
-from tests.chaos.plan import DATABASE_FAULTS, PROCESS_FAULTS, plan
+from tests.chaos.plan import DATABASE_FAULTS, MEASURED_S, PROCESS_FAULTS, plan
 
 SECONDS = 180.0
 
@@ -28,6 +28,18 @@ def test_faults_fit_into_the_load(seed: int) -> None:
     assert all(fault.at_s >= 12 and fault.at_s + fault.lasts_s < SECONDS for fault in faults)
     alone = [fault for fault in faults if fault.kind in PROCESS_FAULTS]
     assert all(before.at_s + before.lasts_s < after.at_s for before, after in pairwise(alone))
+
+
+@settings(max_examples=25, deadline=None)  # 40 ms each: 10,000 sensors
+@given(st.integers(0, 10_000))
+def test_recovery_has_the_time_to_be_measured(seed: int) -> None:
+    """With 10,000 sensors no fault of a process comes before the one before is over by MEASURED_S, nor does the end."""
+    faults = [fault for fault in plan(seed, SECONDS, "recovery").faults if fault.kind in PROCESS_FAULTS]
+    begins = [fault.at_s for fault in faults[1:]] + [SECONDS]
+    assert all(
+        fault.at_s + fault.lasts_s + MEASURED_S <= begin + 0.02  # both are rounded to 10 ms
+        for fault, begin in zip(faults, begins, strict=True)
+    )
 
 
 def test_twenty_seeds_have_every_kind() -> None:

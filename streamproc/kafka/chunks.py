@@ -7,15 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamproc.core.chunk import Chunk
+from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
 from streamproc.kafka.reading import Manner, polled
-from streamproc.kafka.transport import (
-    FETCH_BYTES,
-    FETCH_WAIT_MS,
-    ISOLATION,
-    gathered,
-    spare_records,
-    wait_for_more,
-)
+from streamproc.kafka.transport import FETCH_BYTES, FETCH_WAIT_MS, ISOLATION
 
 #: As a worker reads; but a record that is gone is an error, not a reason to read another.
 AS_A_WORKER = Manner(fetch_bytes=FETCH_BYTES, wait_ms=FETCH_WAIT_MS, isolation=ISOLATION, gone="none")

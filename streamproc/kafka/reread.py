@@ -32,17 +32,17 @@ async def reread(fetcher: Any, place: TopicPartition, refused: Refused) -> Colum
     None where the partition is another's by now, or Kafka does not answer: then aiokafka fetches and refuses it again. Raises
     CorruptRecordException where not only a name is wrong.
     """
-    result = fetcher._records.pop(place)  # noqa: SLF001  # aiokafka fetches nothing of it while this is there
+    result = fetcher._records.pop(place)  # aiokafka fetches nothing of it while this is there
     try:
-        batch = await _fetch(fetcher._client, place, refused.offset)  # noqa: SLF001
+        batch = await _fetch(fetcher._client, place, refused.offset)
     except KafkaError as error:
         _log.warning(
             "batch could not be read again", topic=place.topic, partition=place.partition, error=repr(error)
         )
         return None
     finally:
-        fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
-    assignment = result._assignment  # noqa: SLF001
+        fetcher._notify(fetcher._wait_consume_future)
+    assignment = result._assignment
     if batch.base_offset > refused.offset or not assignment.active:
         return None
     state = assignment.state_value(place)
@@ -76,7 +76,7 @@ async def _fetch(client: Any, place: TopicPartition, offset: int) -> Any:
     _, length = _LENGTH.unpack_from(data)
     batch = _DefaultRecordBatchPy(data[: _LENGTH.size + length])
     iter(batch)  # it decompresses
-    batch._buffer = _Lenient(batch._buffer)  # noqa: SLF001
+    batch._buffer = _Lenient(batch._buffer)
     return batch
 
 

@@ -16,12 +16,10 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from inspect import GEN_CREATED, getgeneratorstate
 from time import monotonic
 from typing import Any, ClassVar, Final
 
@@ -36,9 +34,8 @@ from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import BrokerError
-from streamproc.kafka.columns import Columns, Refused, gather
+from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
 from streamproc.kafka.process import PlainWorker, Worker
-from streamproc.kafka.reread import reread
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
@@ -149,48 +146,6 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             # A rebalance came in between: the new owner goes on from what it finds, and what was marked is marked again.
             return False
         return True
-
-
-def spare_records(fetcher: Any) -> None:
-    """Have aiokafka fill Columns from what it has fetched: to it, a partition's Columns are one record."""
-    for result in fetcher._records.values():
-        fetched = getattr(result, "_partition_records", None)
-        # What aiokafka has begun to unpack by itself, in a rebalance, it has to go on with.
-        if fetched is not None and getgeneratorstate(fetched._records_iterator) == GEN_CREATED:
-            fetched._records_iterator = Columns().fill(fetched)
-
-
-async def gathered(
-    fetcher: Any, drained: Mapping[TopicPartition, list[Any]]
-) -> AsyncIterator[tuple[TopicPartition, Chunk]]:
-    """A chunk of each partition that something was drained of; a batch that aiokafka refuses is read once more here."""
-    for tp, records in drained.items():
-        if isinstance(records[0], Refused):
-            columns = await reread(fetcher, tp, records[0])
-            if columns is not None:
-                yield tp, columns.take(TP(*tp))
-        else:
-            let_go(fetcher, tp)
-            yield tp, gather(TP(*tp), records)
-
-
-def let_go(fetcher: Any, tp: TopicPartition) -> None:
-    """Have a partition fetched again at once if nothing is left of it; aiokafka would see it a call later."""
-    fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
-    if fetched is not None and not fetched._records.has_next():
-        fetched._records_iterator = None  # it refers back: its megabytes would wait for the garbage collector
-        del fetcher._records[tp]
-        fetcher._notify(fetcher._wait_consume_future)
-
-
-async def wait_for_more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope
-    """Wait until something more was fetched, but not for long: the flow may be stopped meanwhile."""
-    waiter = fetcher._create_fetch_waiter()
-    done, _ = await asyncio.wait([waiter], timeout=timeout)
-    if done:
-        waiter.result()  # raises what the fetch raised
-    else:
-        waiter.cancel()
 
 
 def check_position(tp: TP, offset: int, begin: int, end: int) -> None:

@@ -13,7 +13,7 @@ from streamproc.errors import KafkaUnavailable
 from streamproc.kafka import chunks
 from streamproc.kafka.reading import Manner, Spans, at, bounds, consuming, partitions, records
 from tests.live.oracle import PARTITIONS
-from tests.live.processes import SOON_S
+from tests.live.processes import SOON_S, eventually
 
 BRIEF = Manner()
 
@@ -64,6 +64,12 @@ async def written_in_transactions(bootstrap: str, name: str, place: TopicPartiti
         await producer.abort_transaction()
     finally:
         await producer.stop()
+    async with consuming(bootstrap, Manner(isolation="read_committed")) as consumer:
+
+        async def ended() -> bool:
+            return (await bounds(consumer, [place]))[place] == (0, 7)
+
+        await eventually(ended)  # Kafka answers before the marker is written
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,19 @@ class Pipeline:
             if name == sensor
         }
 
-    async def late(self, sensor: str) -> list[tuple[float, int]]:
-        """Value and ms late of the sensor's late readings so far."""
-        told = [msgspec.json.decode(value, type=LateReading) for value in await self.reader.values("late")]
-        return [(late.value, late.late_by_ms) for late in told if late.sensor == sensor]
+    async def late(self, sensor: str, count: int = 0) -> list[tuple[float, int]]:
+        """Value and ms late of the sensor's late readings, once there are so many: windows may be seen before them."""
+        found: list[tuple[float, int]] = []
+
+        async def come() -> bool:
+            told = [
+                msgspec.json.decode(value, type=LateReading) for value in await self.reader.values("late")
+            ]
+            found[:] = [(late.value, late.late_by_ms) for late in told if late.sensor == sensor]
+            return len(found) >= count
+
+        await eventually(come)
+        return found
 
     async def letters(self) -> dict[tuple[int, int], DeadLetter]:
         """The dead letters so far, by the place of the record."""
@@ -133,7 +142,7 @@ async def running_pipeline(
             site.variables |= variables
             started = [await site.start(name) for name in stages or ("worker", "sink")]
             for stage in started:
-                await stage.until_told("partitions")
+                await stage.until_assigned()
             lateness_ms = (QUICK | variables)["STREAMPROC_ALLOWED_LATENESS_MS"]
             yield Pipeline(site, producer, reader, int(lateness_ms))
     finally:

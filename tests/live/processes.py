@@ -119,9 +119,9 @@ class Stage:
         return False
 
     def told(self, event: str) -> list[dict[str, Any]]:
-        """The log's lines of this event so far."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        parsed = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        """The log's lines of this event so far; one of which only a part is written does not count yet."""
+        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+        parsed = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
         return [line for line in parsed if line.get("event") == event]
 
     async def until_told(self, event: str, like: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any]:
@@ -137,6 +137,15 @@ class Stage:
         found = await eventually(line)
         assert found
         return found
+
+    async def until_assigned(self, partitions: int | None = None) -> None:
+        """Wait until it has so many partitions (any, without): a group's first answers may leave topics or members out."""
+
+        def has(line: dict[str, Any]) -> bool:
+            count = len(line["assigned"])
+            return count == partitions if partitions is not None else count > 0
+
+        await self.until_told("partitions", has)
 
 
 @dataclass
@@ -182,13 +191,13 @@ class Site:
     async def worker(self, **variables: str) -> Stage:
         """Start a worker and wait until it has its partitions."""
         stage = await self.start("worker", **variables)
-        await stage.until_told("partitions")
+        await stage.until_assigned()
         return stage
 
     async def sink(self, **variables: str) -> Stage:
         """Start a sink and wait until it has its partitions."""
         stage = await self.start("sink", **variables)
-        await stage.until_told("partitions")
+        await stage.until_assigned()
         return stage
 
 

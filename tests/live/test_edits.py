@@ -19,8 +19,9 @@ from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import OUTPUTS, PARTITIONS, Reader, found, reading
 from tests.live.processes import Site, eventually
-from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled
+from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.live.test_snapshots import make_anew
+from tests.slowness import in_time
 
 NOT_KNOWN = "registry did not have the position that records name: taken as ticks"
 
@@ -62,8 +63,9 @@ async def test_edits_amid_readings_and_kills_have_their_place(
     for version in range(2, 5):
         await feed(site, producer, 4, made)
         await until_checkpointed(site)
+        before = await written(reader)
         await asyncio.gather(feed(site, producer, 8, made), limit(site, producer, *edits(version, 12)))
-        await until_more(reader)
+        await until_more(reader, before)
         worker.kill()
         await worker.ended()
         await limit(site, producer, *edits(version + 10, 3))
@@ -81,8 +83,9 @@ async def test_an_edit_is_in_force_soon(site: Site, producer: AIOKafkaProducer, 
     took = []
     for version in range(1, 6):
         sensor = f"sensor-{version}"
+        before = await written(reader)
         await send(producer, f"{site.prefix}readings", "d", packet("d", sensor, 99.0, time()))
-        await until_more(reader)
+        await until_more(reader, before)
         began = monotonic()
         await limit(site, producer, SensorEntry(sensor, critical=Range(high=60.0)))
 
@@ -94,7 +97,7 @@ async def test_an_edit_is_in_force_soon(site: Site, producer: AIOKafkaProducer, 
 
         await eventually(judged)
         took.append(monotonic() - began)
-    assert sorted(took)[2] < 5
+    assert in_time(sorted(took)[2], 5), took
     assert await until_settled(site, reader)
 
 
@@ -102,7 +105,7 @@ async def test_an_import_is_a_few_records(site: Site, producer: AIOKafkaProducer
     """However many its entries are: one in each beat while it lasts, and none in partitions without readings."""
     await site.worker()
     await (await send(producer, f"{site.prefix}readings", "d", packet("d", "sensor-0", 1.0, time())))
-    await until_more(reader)
+    await until_more(reader, 0)
     began = monotonic()
     topic = f"{site.prefix}registry"
     for entry in edits(1, 5_000):

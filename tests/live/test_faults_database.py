@@ -57,7 +57,7 @@ async def until_stored(line: Pipeline, readings: int) -> None:
 @contextmanager
 def locked(line: Pipeline) -> Iterator[None]:
     """Keep every other writer out, as a program does that forgets its transaction."""
-    with closing(sqlite3.connect(line.site.database, isolation_level=None)) as other:
+    with closing(sqlite3.connect(line.site.database, timeout=30, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")

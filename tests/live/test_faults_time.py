@@ -43,7 +43,7 @@ async def test_late_and_out_of_order(line: Pipeline) -> None:
         *((1, 0, (1, 1.0, 1.0, 1.0)), (1, 1, (1, 2.0, 2.0, 2.0)), (1, 2, (1, 8.0, 8.0, 8.0))),
         *((1, 3, (1, 4.0, 4.0, 4.0)), (5, 0, (4, 3.75, 1.0, 8.0)), (10, 0, (4, 3.75, 1.0, 8.0))),
     )
-    assert await line.late("late") == [(100.0, 250)]
+    assert await line.late("late", 1) == [(100.0, 250)]
     assert len(await line.rows("late")) == 6
 
 
@@ -68,7 +68,7 @@ async def test_beyond_the_skew(line: Pipeline) -> None:
     await line.send("ahead", ("ahead", 0.0, t + 20.0))
     numbers = (2, 1.5, 1.0, 2.0)
     assert await line.windows("ahead", t) == at(t, (1, 0, numbers), (5, 0, numbers), (10, 0, numbers))
-    (letter,) = (await line.letters()).values()
+    (letter,) = (await eventually(line.letters)).values()
     assert "ms ahead of its record" in letter.reason
     assert sorted(value for _, value, _ in await line.rows("ahead")) == [0.0, 1.0, 2.0]
 
@@ -81,7 +81,7 @@ async def test_early_within_the_skew(line: Pipeline) -> None:
     await line.send("early", ("early", 0.0, t + 20.0), ("beside", 0.0, now + 20.0))
     assert (await line.windows("early", t))[1, t] == (1, 5.0, 5.0, 5.0)
     assert (await line.windows("beside", now))[1, now] == (1, 1.0, 1.0, 1.0)
-    assert [value for value, _ in await line.late("early")] == [1.0]
+    assert [value for value, _ in await line.late("early", 1)] == [1.0]
     assert await line.late("beside") == []
     assert len(await line.rows("early", "beside")) == 5
 
@@ -118,7 +118,7 @@ async def test_a_clock_that_jumps_back_an_hour_and_goes_on(line: Pipeline) -> No
         *((1, 0, (1, 1.0, 1.0, 1.0)), (1, 1, (1, 2.0, 2.0, 2.0)), (1, 2, (1, 3.0, 3.0, 3.0))),
         *((5, 0, (3, 2.0, 1.0, 3.0)), (10, 0, (3, 2.0, 1.0, 3.0))),
     )
-    assert await line.late("jumps") == [(50.0, 3_597_500), (60.0, 3_596_500)]
+    assert await line.late("jumps", 2) == [(50.0, 3_597_500), (60.0, 3_596_500)]
     assert len(await line.rows("jumps")) == 6
 
 

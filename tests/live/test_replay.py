@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,6 +20,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from streamproc.bench.engine import Load
 from streamproc.bench.engine import fill as produce
 from streamproc.core.routing import home
+from streamproc.core.windows import SIZES_MS
+from streamproc.records import WindowRows
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import select
@@ -47,7 +50,11 @@ async def feed(
 
 
 async def until_written(site: Site, reader: Reader) -> None:
-    """Wait until the sink has written all that is on its topics, and the worker has nothing more to say."""
+    """Wait until the sink has written all that is on its topics, and the worker has nothing more to say.
+
+    It has more before the longest window of each sensor's last reading is closed: ticks may be long in coming.
+    """
+    await eventually(lambda: _closed(reader))
     last: list[dict[tuple[str, int], int]] = [{}]
 
     async def caught_up() -> bool:
@@ -60,6 +67,24 @@ async def until_written(site: Site, reader: Reader) -> None:
         return True
 
     await eventually(caught_up, 180)
+
+
+async def _closed(reader: Reader) -> bool:
+    last: dict[str, int] = {}
+    for record in (record for held in (await reader.read("readings")).values() for record in held):
+        if not record.headers:  # no tick
+            told = json.loads(record.value)
+            for item in told["readings"]:
+                ts = round(told["ts"] * 1000)
+                last[item["sensor_uuid"]] = max(ts, last.get(item["sensor_uuid"], ts))
+    longest = SIZES_MS[-1]
+    closed = {
+        (sensor, start)
+        for value in await reader.values("windows")
+        if (rows := msgspec.json.decode(value, type=WindowRows)).size_ms == longest
+        for sensor, start in zip(rows.sensor, rows.start, strict=True)
+    }
+    return all((sensor, ts // longest * longest) in closed for sensor, ts in last.items())
 
 
 async def _next_look() -> None:
@@ -239,7 +264,7 @@ async def test_a_killed_replay_goes_on_where_it_was(site: Site) -> None:
         "STREAMPROC_LOG_LEVEL": "debug",
     }
     words = ("-m", "streamproc", "replay", "--from", LONG_AGO, "--apply", "--yes")
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+    with closing(sqlite3.connect(site.database, timeout=30, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         first = await site.start("replay", *words, **variables)
         await first.until_told("database away, trying again")
@@ -264,7 +289,7 @@ async def test_ctrl_c_ends_a_replay_that_can_be_gone_on_with(site: Site) -> None
     await fill(site, 60_000)
     (last,) = select(site, "SELECT max(id) FROM sensor_readings")
     run(site, f"DELETE FROM sensor_readings WHERE id = {last[0]}")  # noqa: S608  # a number
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+    with closing(sqlite3.connect(site.database, timeout=30, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         words = ("-m", "streamproc", "replay", "--from", LONG_AGO, "--apply", "--yes")
         stage = await site.start("replay", *words, STREAMPROC_DATA_DIR=str(site.directory / "data"))
@@ -341,8 +366,8 @@ async def test_a_replay_disturbs_nobody(
     await until_written(site, reader)
     code, found, text = await replay(site)
     assert (code, found) == (0, []), text
-    for stage in site.stages[:2]:
-        assert len(stage.told("partitions")) == 1  # no rebalance
+    for stage, partitions in zip(site.stages[:2], (PARTITIONS, len(TOPICS) * PARTITIONS), strict=True):
+        assert all(len(line["assigned"]) == partitions for line in stage.told("partitions"))
         assert (await stage.terminate())[0] == 0
     groups = {name async for name in _groups(bootstrap, site.prefix)}
     assert groups == {f"{site.prefix}streamproc-worker", f"{site.prefix}streamproc-sink"}

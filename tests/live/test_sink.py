@@ -43,6 +43,8 @@ TABLES = {
 }
 #: Few, so that there are many transactions to be killed in.
 SMALL = {"STREAMPROC_SINK_BATCH_ROWS": "200", "STREAMPROC_SINK_LINGER_MS": "20"}
+#: So many readings wait for the sinks at most: more than a test waits for at once.
+AHEAD = 5_000
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -54,11 +56,36 @@ async def reader(site: Site) -> AsyncIterator[Reader]:
         yield reader
 
 
-async def feed(site: Site, producer: AIOKafkaProducer, reader: Reader, seconds: int, seed: int) -> None:
-    """Send the made signal, then what the engine would make of it."""
-    for batch in signal(12, seconds, seed):
-        sent = [await send(producer, f"{site.prefix}readings", device, value) for device, value in batch]
-        await asyncio.gather(*sent)
+class Feed:
+    """The made signal, sent for as long as it is wanted: however fast the sinks are, there is always more for them."""
+
+    def __init__(self, site: Site, producer: AIOKafkaProducer) -> None:
+        self.wanted = True
+        self.readings = 0
+        self._site, self._producer = site, producer
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        for batch in signal(12, 100_000):
+            await eventually(self._is_due)
+            if not self.wanted:
+                return
+            topic = f"{self._site.prefix}readings"
+            sent = [await send(self._producer, topic, device, value) for device, value in batch]
+            await asyncio.gather(*sent)
+            self.readings += len(batch)
+
+    async def _is_due(self) -> bool:
+        return not self.wanted or self.readings - count(self._site) < AHEAD
+
+    async def end(self) -> None:
+        """Send no more."""
+        self.wanted = False
+        await self._task
+
+
+async def feed_results(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
+    """Send what the engine would make of the readings."""
     topic = f"{site.prefix}readings"
     for partition, records in (await reader.read("readings")).items():
         if not records:
@@ -151,16 +178,19 @@ async def test_killed_sink_writes_each_row_once(
 ) -> None:
     """By kill -9 at any moment while rows flow: at the end each row is there once, and the offsets are the ends."""
     chance = random.Random(1)  # noqa: S311  # the same moments in each run
-    feeding = asyncio.create_task(feed(site, producer, reader, seconds=150, seed=1))
+    feed = Feed(site, producer)
     sink = await site.sink(STREAMPROC_GROUP_INSTANCE_ID="s", **SMALL)
     for _ in range(5):
         await until_rows(site, chance.randrange(1, 1_500))
         sink.kill()
         assert await sink.ended() == -9
         sink = await site.sink(STREAMPROC_GROUP_INSTANCE_ID="s", **SMALL)
-    await feeding
+    await feed.end()
+    await feed_results(site, producer, reader)
+    sink.kill()
+    sink = await site.sink(STREAMPROC_GROUP_INSTANCE_ID="s", **SMALL)
     rows = await until_stored(site, reader)
-    assert len(rows["readings"]) == 12 * 150 * 10
+    assert len(rows["readings"]) == feed.readings
     assert all(rows.values())
     code, seconds = await sink.terminate()
     assert code == 0
@@ -173,20 +203,23 @@ async def test_two_sinks_and_a_locked_database(
     """They share; the database is locked, one stands still beyond its session, goes on, is killed: each row once."""
     first = await site.sink(**SMALL)
     second = await site.sink(**SMALL)
-    assert len((await second.until_told("partitions"))["assigned"]) == len(TOPICS) * PARTITIONS // 2
-    feeding = asyncio.create_task(feed(site, producer, reader, seconds=100, seed=1))
+    await second.until_assigned(len(TOPICS) * PARTITIONS // 2)
+    feed = Feed(site, producer)
     await until_rows(site, 500)
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+    with closing(sqlite3.connect(site.database, timeout=30, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
+        await feed_results(site, producer, reader)  # so that each has some of it, whichever has the readings
         await asyncio.gather(*(sink.until_told("database away, trying again") for sink in (first, second)))
         other.execute("ROLLBACK")
     await until_rows(site)
     first.pause()
-    await second.until_told("partitions", lambda line: len(line["assigned"]) == len(TOPICS) * PARTITIONS)
-    await feeding
+    await second.until_assigned(len(TOPICS) * PARTITIONS)
+    await until_rows(site)
     first.go_on()
-    await second.until_told("partitions", lambda line: len(line["assigned"]) == len(TOPICS) * PARTITIONS // 2)
-    await feed(site, producer, reader, seconds=20, seed=2)
+    await second.until_assigned(len(TOPICS) * PARTITIONS // 2)
+    await until_rows(site)
+    await feed.end()
+    await feed_results(site, producer, reader)
     second.kill()
     await until_stored(site, reader)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamproc.store.sqlite import SqliteStore
+from tests.live.processes import SOON_S
 from tests.shell.test_sink_writer import Bench
 from tests.store.builders import GROUP, PLACE
 
@@ -44,9 +45,9 @@ async def test_killed_at_any_time_each_row_is_there_once(tmp_path: Path, kills: 
         )
         assert process.stdout is not None
         for _ in range(20):
-            told = int(await asyncio.wait_for(process.stdout.readline(), 30))
+            told = int(await asyncio.wait_for(process.stdout.readline(), SOON_S))
         process.kill()
-        await asyncio.wait_for(process.communicate(), 30)
+        await asyncio.wait_for(process.communicate(), SOON_S)
     following = (await bench.store.offsets(GROUP))[PLACE]
     assert following >= told > 0
     expected = [(float(i), i) for i in range(following)]

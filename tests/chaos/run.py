@@ -57,6 +57,9 @@ async def run(plan: Plan, installation: Installation, directory: Path, tell: Tel
             await _register(site)
             site.run_stages()
             await _drive(site, outcome)
+    except TimeoutError:
+        _log.exception("the run hangs")
+        outcome.unsettled = f"not over within {plan.seconds + BESIDES_S:.0f} s (driver.log tells where)"
     except Exception as error:  # noqa: BLE001  # a seed's edge: the next one is to run all the same
         _log.exception("the run broke off")
         outcome.unsettled = f"broke off: {error!r} (driver.log has more)"

@@ -116,9 +116,9 @@ async def test_an_import_is_a_few_records(site: Site, producer: AIOKafkaProducer
         return any(record.headers[0][1] == b"5000" for record in await controls(reader))
 
     await eventually(announced)
-    announced = await controls(reader)
-    assert len(written) <= 2 + (monotonic() - began) / 0.25
-    assert {record.partition for record in written} == {home("d", PARTITIONS)}
+    records = await controls(reader)
+    assert len(records) <= 2 + (monotonic() - began) / 0.25
+    assert {record.partition for record in records} == {home("d", PARTITIONS)}
 
 
 async def test_positions_that_never_were_are_ticks(

@@ -45,6 +45,8 @@ TABLES = {
 SMALL = {"STREAMPROC_SINK_BATCH_ROWS": "200", "STREAMPROC_SINK_LINGER_MS": "20"}
 #: So many readings wait for the sinks at most: more than a test waits for at once.
 AHEAD = 5_000
+#: So many readings are sent in all at least, 150 s of the made signal: it has events then, and every table rows.
+LEAST = 150 * 120
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -68,7 +70,7 @@ class Feed:
     async def _run(self) -> None:
         for batch in signal(12, 100_000):
             await eventually(self._is_due)
-            if not self.wanted:
+            if not self.wanted and self.readings >= LEAST:
                 return
             topic = f"{self._site.prefix}readings"
             sent = [await send(self._producer, topic, device, value) for device, value in batch]
@@ -79,7 +81,7 @@ class Feed:
         return not self.wanted or self.readings - count(self._site) < AHEAD
 
     async def end(self) -> None:
-        """Send no more."""
+        """Send no more, once it was enough."""
         self.wanted = False
         await self._task
 
@@ -188,6 +190,7 @@ async def test_killed_sink_writes_each_row_once(
     await feed.end()
     await feed_results(site, producer, reader)
     sink.kill()
+    assert await sink.ended() == -9
     sink = await site.sink(STREAMPROC_GROUP_INSTANCE_ID="s", **SMALL)
     rows = await until_stored(site, reader)
     assert len(rows["readings"]) == feed.readings

@@ -1,18 +1,23 @@
-"""The only reader of the environment. `load()` reports every fault at once."""
+"""The only reader of the environment, and of the file that IOT_ENV_FILE names. `load()` reports every fault at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamproc.errors import SettingsError
 from streamproc.records import WINDOW_SIZES_MS
 
 PREFIX = "STREAMPROC_"
+#: Names a file whose settings count where the environment has none.
+FILE = "IOT_ENV_FILE"
+STORE = "STREAMPROC_STORE"
 
 
 class Settings(BaseSettings):
@@ -42,6 +47,49 @@ class Settings(BaseSettings):
         alias="INGEST_API_KEY",
         repr=False,
         description="Where set, `/ingest/*` wants it in `X-API-Key`.",
+    )
+
+    env_file: Path | None = Field(
+        None,
+        alias=FILE,
+        description="A `.env` file; its settings count where the environment has none. What else is in it is left alone.",
+    )
+    db_host: str | None = Field(
+        None, alias="DB_HOST", description="Host of the SQL Server; where set, the database is there."
+    )
+    db_port: int = Field(1433, ge=1, le=65535, alias="DB_PORT", description="Port of the SQL Server.")
+    db_user: str | None = Field(
+        None, alias="DB_USER", description="Login at the SQL Server ([rights](docs/sqlserver.md#rights))."
+    )
+    db_password: SecretStr | None = Field(
+        None, alias="DB_PASSWORD", repr=False, description="The login's password; never shown or logged."
+    )
+    db_name: str = Field(
+        "iot_monitoring_system",
+        min_length=1,
+        max_length=128,
+        alias="DB_NAME",
+        description="Database at the SQL Server.",
+    )
+    db_encrypt: bool = Field(
+        True,
+        alias="DB_ENCRYPT",
+        description="Encrypt the connection to the SQL Server; `no` sends all as it is.",
+    )
+    db_trust_server_certificate: bool = Field(
+        False,
+        alias="DB_TRUST_SERVER_CERTIFICATE",
+        description="Take the SQL Server's certificate unchecked, such as the one that it makes itself.",
+    )
+    odbc_driver: str | None = Field(
+        None,
+        alias="ODBC_DRIVER",
+        description="An installed ODBC driver by name, or a `.so` by path; by default Microsoft's 18 or 17, found by itself.",
+    )
+    store: Literal["sqlite", "sqlserver"] = Field(
+        "sqlite",
+        alias=STORE,
+        description="`sqlite` or `sqlserver`; where `DB_HOST` is set, `sqlserver` is the default.",
     )
 
     data_dir: Path = Field(
@@ -217,6 +265,22 @@ class Settings(BaseSettings):
             raise ValueError(f"no such size: {told}; there are {','.join(known)}, or none")
         return text
 
+    @model_validator(mode="before")
+    @classmethod
+    def _where_the_host_is(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if (values.get("DB_HOST") or values.get("db_host")) and not (
+            values.get(STORE) or values.get("store")
+        ):
+            return {**values, STORE: "sqlserver"}
+        return values
+
+    @field_validator("db_host")
+    @classmethod
+    def _host_alone(cls, host: str | None) -> str | None:
+        if host is not None and ("," in host or set(host) & set(" ;{}=")):
+            raise ValueError("a host's name or address alone; its port goes into DB_PORT")
+        return host
+
     @property
     def sink_window_sizes_ms(self) -> frozenset[int]:
         """The sizes of the windows that the sink stores."""
@@ -226,6 +290,13 @@ class Settings(BaseSettings):
     def database_path(self) -> Path:
         """The SQLite file in use."""
         return self.database or self.data_dir / "streamproc.db"
+
+    @property
+    def database_place(self) -> str:
+        """Where the database is, as people are told: a file, or host:port/database."""
+        if self.store == "sqlite":
+            return str(self.database_path)
+        return f"{self.db_host}:{self.db_port}/{self.db_name}"
 
     @property
     def bootstrap(self) -> str:
@@ -242,33 +313,65 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: object) -> Settings:
-    """Read the settings from the environment; `overrides`, by field name, go before it.
+    """Read the settings from the environment and its file; `overrides`, by field name, go before both.
 
-    Raises SettingsError that names every wrong value and every unknown `STREAMPROC_*` variable.
+    Raises SettingsError that names every wrong value, every one that is missing, and every unknown `STREAMPROC_*` variable.
     """
-    known = {str(field.alias) for field in Settings.model_fields.values()}
-    faults = [
-        f"{name}: no such setting"
-        for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name not in known
-    ]
+    faults = _unknown(os.environ)
+    filed: dict[str, str] = {}
+    if path := os.environ.get(FILE):
+        try:
+            filed = _from_file(Path(path).expanduser())
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(
+                f"{FILE}: cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
+            )
+        faults += [f"{fault} (in {path})" for fault in _unknown(filed)]
     given = {name: value for name, value in overrides.items() if value is not None}
+    values = {**_ours(filed), **_ours(os.environ), **_by_alias(given)}
     try:
-        settings = Settings.model_validate({**_from_environment(), **_by_alias(given)})
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+    faults += _missing(values)
     if faults:
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _missing(values: Mapping[str, object]) -> list[str]:
+    """What a SQL Server cannot be reached without; told beside the other faults, not after them."""
+    if values.get(STORE, "sqlserver" if values.get("DB_HOST") else "sqlite") != "sqlserver":
+        return []
+    needed = [name for name in ("DB_HOST", "DB_USER", "DB_PASSWORD") if not values.get(name)]
+    return [f"{name}: needed for the database on SQL Server" for name in needed]
 
 
 def _words(sizes: str) -> list[str]:
     return [] if sizes.strip() == "none" else [word.strip() for word in sizes.split(",")]
 
 
-def _from_environment() -> dict[str, object]:
-    aliases = (str(field.alias) for field in Settings.model_fields.values())
-    return {alias: os.environ[alias] for alias in aliases if os.environ.get(alias)}
+def _aliases() -> list[str]:
+    return [str(field.alias) for field in Settings.model_fields.values()]
+
+
+def _unknown(names: Iterable[str]) -> list[str]:
+    known = set(_aliases())
+    return [
+        f"{name}: no such setting" for name in sorted(names) if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    """The variables of a `.env` file, as they stand: a `$` in a password is no reference to another."""
+    with path.open(encoding="utf-8-sig") as lines:
+        return {
+            name: value for name, value in dotenv_values(stream=lines, interpolate=False).items() if value
+        }
+
+
+def _ours(variables: Mapping[str, str]) -> dict[str, object]:
+    return {alias: variables[alias] for alias in _aliases() if variables.get(alias)}
 
 
 def _by_alias(given: dict[str, object]) -> dict[str, object]:

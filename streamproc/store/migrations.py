@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,15 +24,54 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One script; `checksum` is the SHA-256 of its text."""
+    """One script; `checksum` is the SHA-256 of its text, `name` its file's."""
 
     version: int
     text: str
+    name: str = ""
 
     @property
     def checksum(self) -> str:
         """What tells whether a script was changed after it was applied."""
         return sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A script that a database has; `at` is ISO 8601 in UTC, `name` is empty where the ledger has none."""
+
+    version: int
+    checksum: str
+    at: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The scripts of this program, in order, beside those that a database has."""
+
+    wanted: tuple[Migration, ...]
+    applied: tuple[Applied, ...]
+
+    @property
+    def fault(self) -> str | None:
+        """Why the database is not this program's to change: it is newer, or a script was changed since."""
+        for script in self.applied:
+            if script.version > len(self.wanted):
+                return (
+                    f"the database has schema {script.version}; this program knows up to {len(self.wanted)}"
+                )
+            if self.wanted[script.version - 1].checksum != script.checksum:
+                return f"migration {script.version} is not the one that was applied to the database"
+        return None
+
+    @property
+    def pending(self) -> list[Migration]:
+        """Those not applied yet; raises StoreError where there is a `fault`."""
+        if self.fault is not None:
+            raise StoreError(self.fault)
+        known = {script.version for script in self.applied}
+        return [script for script in self.wanted if script.version not in known]
 
 
 def scripts(database: str) -> list[Migration]:
@@ -41,7 +80,7 @@ def scripts(database: str) -> list[Migration]:
     folders = [folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if folder.is_dir()]
     paths = sorted((folders[0] / database).glob("*.sql")) if folders else []
     found = [
-        Migration(int(match[1]), path.read_text("utf-8"))
+        Migration(int(match[1]), path.read_text("utf-8"), path.name)
         for path in paths
         if (match := _NAME.fullmatch(path.name))
     ]
@@ -52,27 +91,28 @@ def scripts(database: str) -> list[Migration]:
     return found
 
 
-def pending(connection: sqlite3.Connection, wanted: list[Migration]) -> list[Migration]:
-    """Those not applied yet; raises StoreError where the database is newer, or a script was changed since."""
+def status(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> Status:
+    """How the schema of a SQLite database stands."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()
-    query = "SELECT version, checksum FROM schema_migrations"
-    applied: dict[int, str] = dict(connection.execute(query)) if known else {}
-    for version, checksum in applied.items():
-        if version > len(wanted):
-            raise StoreError(f"the database has schema {version}; this program knows up to {len(wanted)}")
-        if wanted[version - 1].checksum != checksum:
-            raise StoreError(f"migration {version} is not the one that was applied to the database")
-    return [script for script in wanted if script.version not in applied]
+    query = "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version"
+    applied = connection.execute(query).fetchall() if known else []
+    return Status(tuple(wanted), tuple(Applied(*row) for row in applied))
 
 
-def migrate(connection: sqlite3.Connection, wanted: list[Migration]) -> None:
-    """Apply what is pending, in one transaction, once among all processes; `connection` autocommits."""
+def pending(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> list[Migration]:
+    """Those not applied yet; raises StoreError where the database is newer, or a script was changed since."""
+    return status(connection, wanted).pending
+
+
+def migrate(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> list[Migration]:
+    """Apply what is pending, in one transaction, once among all processes, and return it; `connection` autocommits."""
     if not pending(connection, wanted):
-        return
+        return []
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_LEDGER)
-        for script in pending(connection, wanted):  # asked again, now that nobody else can apply them
+        due = pending(connection, wanted)  # asked again, now that nobody else can apply them
+        for script in due:
             for statement in statements(script.text):
                 connection.execute(statement)
             connection.execute(
@@ -84,6 +124,7 @@ def migrate(connection: sqlite3.Connection, wanted: list[Migration]) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return due
 
 
 def statements(text: str) -> Iterator[str]:

@@ -1,0 +1,212 @@
+"""A few connections that stay open: a login costs half a second, a batch a few hundredths of one.
+
+Each connection has a thread of its own, in which all its calls run, one after the other. So a connection whose task was
+cancelled is closed after the call that is still under way, and not beside it. aioodbc's own pool cannot do that: its
+connections share threads; it hands out what the server has closed meanwhile, and connections in the midst of a transaction;
+and it holds its lock while it logs in, so that who gives a connection back waits for another's login.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from streamproc.errors import StoreError, StoreUnavailable
+from streamproc.store.sqlserver import driver, faults
+
+#: A server on the same network answers in milliseconds; the sink's own end may take 4.5 s.
+LOGIN_S = 4
+#: A batch takes a second at most; a statement that takes so long is stuck. The driver takes 4 s more to give it up.
+QUERY_S = 30
+#: How long a statement waits for another transaction's lock before the caller is told, as in SQLite.
+LOCK_MS = 1_000
+#: Those of a sink: one that writes, one that is asked how the database stands, one for edits of the registry.
+SIZE = 3
+#: Firewalls forget idle connections after some minutes, a server that was restarted at once: whatever was idle for so long
+#: is asked whether it is still there.
+IDLE_S = 1.0
+
+#: With XACT_ABORT any error undoes the whole transaction, not just its statement; without counts, errors cannot hide behind
+#: them. The isolation is the one that SQL Server has by itself: what runs beside the sink is used to it.
+_SESSION = (
+    "SET XACT_ABORT ON; SET NOCOUNT ON; SET LOCK_TIMEOUT {}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a login, a statement and a wait for a lock may take, and how many connections there are."""
+
+    login_s: int = LOGIN_S
+    query_s: int = QUERY_S
+    lock_ms: int = LOCK_MS
+    size: int = SIZE
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A connection and the thread that its calls run in."""
+
+    connection: Any  # aioodbc.Connection, which has no types
+    thread: ThreadPoolExecutor
+    used: float = field(default_factory=monotonic)
+
+    async def close(self) -> None:
+        """Let go of both; an open transaction is rolled back."""
+        with suppress(driver.pyodbc().Error):  # the connection may be the reason why it is closed
+            await self.connection.close()
+        self.thread.shutdown(wait=False)
+
+
+async def connect(text: str, place: str, limits: Limits, *, autocommit: bool = False) -> Link:
+    """Log in with the connection string `text`; raises StoreUnavailable or StoreError, which call the database `place`."""
+    pyodbc = driver.pyodbc()
+    import aioodbc  # noqa: PLC0415  # it imports pyodbc, whose absence has been told in our own words by now
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="sqlserver")
+
+    async def limit(raw: Any) -> None:
+        # Commits and rollbacks are bounded by it as well. No call to the server.
+        raw.timeout = limits.query_s
+
+    try:
+        connection = await aioodbc.connect(
+            dsn=text, timeout=limits.login_s, autocommit=autocommit, executor=thread, after_created=limit
+        )
+        link = Link(connection, thread)
+    except BaseException as error:
+        thread.shutdown(wait=False)
+        if isinstance(error, pyodbc.Error):
+            raise _unopened(faults.translated(error, place)) from None  # its trace holds the password
+        raise
+    try:
+        await (await connection.execute(_SESSION.format(limits.lock_ms))).close()
+        if not autocommit:
+            await connection.commit()
+    except BaseException as error:
+        await link.close()
+        if isinstance(error, pyodbc.Error):
+            raise _unopened(faults.translated(error, place)) from error
+        raise
+    return link
+
+
+def _unopened(error: StoreError) -> StoreError:
+    """A login that timed out or was cut off is the same to people: the database cannot be opened."""
+    if isinstance(error, StoreUnavailable) and error.code in ("timeout", "connection_lost"):
+        return StoreUnavailable(str(error), "cannot_open")
+    return error
+
+
+class Connections:
+    """Connections to one database, opened as they are needed; after a fault of one, another is opened."""
+
+    def __init__(self, text: str, place: str, limits: Limits | None = None) -> None:
+        self._text, self._place, self._limits = text, place, limits or Limits()
+        self._free: list[Link] = []
+        self._slots = asyncio.Semaphore(self._limits.size)
+        self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def open(self) -> None:
+        """Log in once, so that a wrong setting is told at the start."""
+        async with self._slots:
+            self._free.append(await self._taken())
+
+    async def close(self) -> None:
+        """Close them all; what is under way ends first, or when its time is up."""
+        self._closed = True
+        for _ in range(self._limits.size):
+            await self._slots.acquire()
+        while self._free:
+            await self._free.pop().close()
+        await asyncio.gather(*self._ending)
+
+    @asynccontextmanager
+    async def transaction(self, *, commits: bool = True) -> AsyncIterator[Any]:
+        """An aioodbc connection in a transaction, committed at the end or, unless it `commits` or if it raises, undone.
+
+        Errors of the database come out as StoreUnavailable, RowsRefused or StoreError. If the connection is lost in the
+        commit itself, nobody knows whether it was done: it is StoreUnavailable, and who tries again has to look.
+
+        Give each cursor back by its `close`. `async with connection.cursor()` would commit at its end.
+        """
+        await self._slots.acquire()
+        link: Link | None = None
+        try:
+            link = await self._taken()
+            yield link.connection
+            await (link.connection.commit() if commits else link.connection.rollback())
+        except asyncio.CancelledError:
+            # A call may still be under way in its thread.
+            self._throw_away(link)
+            raise
+        except BaseException as error:
+            await self._undo(link, error)
+            if isinstance(error, driver.pyodbc().Error):
+                raise faults.translated(error, self._place) from error
+            raise
+        else:
+            self._give_back(link)
+
+    async def _taken(self) -> Link:
+        if self._closed:
+            raise StoreUnavailable(f"{self._place} was closed", "closed")
+        while self._free:
+            link = self._free.pop()
+            if monotonic() - link.used < IDLE_S or await self._answers(link):
+                return link
+        return await connect(self._text, self._place, self._limits)
+
+    async def _answers(self, link: Link) -> bool:
+        """Whether a connection is still there; it is closed if not, and so are the other idle ones, which are older."""
+        try:
+            await (await link.connection.execute("SELECT 1")).close()
+            await link.connection.rollback()
+        except driver.pyodbc().Error:
+            await link.close()
+            while self._free:
+                await self._free.pop().close()
+            return False
+        except BaseException:
+            self._bury(link)
+            raise
+        return True
+
+    async def _undo(self, link: Link | None, error: BaseException) -> None:
+        """Roll back; the connection goes if the error was its own, or if it cannot even do that."""
+        if link is None or (isinstance(error, driver.pyodbc().Error) and faults.breaks(error)):
+            self._throw_away(link)
+            return
+        try:
+            await link.connection.rollback()
+        except driver.pyodbc().Error:
+            self._throw_away(link)
+        except BaseException:
+            self._throw_away(link)
+            raise
+        else:
+            self._give_back(link)
+
+    def _give_back(self, link: Link) -> None:
+        link.used = monotonic()
+        self._free.append(link)
+        self._slots.release()
+
+    def _throw_away(self, link: Link | None) -> None:
+        """Close a connection without waiting for it; its place is free when it is closed."""
+        if link is None:
+            self._slots.release()
+        else:
+            self._bury(link).add_done_callback(lambda _: self._slots.release())
+
+    def _bury(self, link: Link) -> asyncio.Task[None]:
+        task = asyncio.create_task(link.close())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task

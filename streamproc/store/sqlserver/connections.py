@@ -40,12 +40,13 @@ _SESSION = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a login, a statement and a wait for a lock may take, and how many connections there are."""
+    """How long a login, a statement and a wait for a lock may take, how many connections there are, and how long unasked."""
 
     login_s: int = LOGIN_S
     query_s: int = QUERY_S
     lock_ms: int = LOCK_MS
     size: int = SIZE
+    idle_s: float = IDLE_S
 
 
 @dataclass(eq=False, slots=True)
@@ -103,6 +104,15 @@ def _unopened(error: StoreError) -> StoreError:
     return error
 
 
+async def rolled_back(connection: Any) -> None:
+    """End a connection's transaction, whether it still is in one or the server has ended it already."""
+    try:
+        await connection.rollback()
+    except driver.pyodbc().Error as error:
+        if faults.parsed(error.args)[1] != faults.NO_TRANSACTION:
+            raise
+
+
 class Connections:
     """Connections to one database, opened as they are needed; after a fault of one, another is opened."""
 
@@ -123,9 +133,10 @@ class Connections:
         self._closed = True
         for _ in range(self._limits.size):
             await self._slots.acquire()
-        while self._free:
-            await self._free.pop().close()
+        await self._close_idle()
         await asyncio.gather(*self._ending)
+        for _ in range(self._limits.size):
+            self._slots.release()  # whoever still waits for one is told
 
     @asynccontextmanager
     async def transaction(self, *, commits: bool = True) -> AsyncIterator[Any]:
@@ -141,7 +152,7 @@ class Connections:
         try:
             link = await self._taken()
             yield link.connection
-            await (link.connection.commit() if commits else link.connection.rollback())
+            await (link.connection.commit() if commits else rolled_back(link.connection))
         except asyncio.CancelledError:
             # A call may still be under way in its thread.
             self._throw_away(link)
@@ -159,19 +170,22 @@ class Connections:
             raise StoreUnavailable(f"{self._place} was closed", "closed")
         while self._free:
             link = self._free.pop()
-            if monotonic() - link.used < IDLE_S or await self._answers(link):
+            if monotonic() - link.used < self._limits.idle_s or await self._answers(link):
                 return link
         return await connect(self._text, self._place, self._limits)
+
+    async def _close_idle(self) -> None:
+        while self._free:
+            await self._free.pop().close()
 
     async def _answers(self, link: Link) -> bool:
         """Whether a connection is still there; it is closed if not, and so are the other idle ones, which are older."""
         try:
             await (await link.connection.execute("SELECT 1")).close()
-            await link.connection.rollback()
+            await rolled_back(link.connection)
         except driver.pyodbc().Error:
             await link.close()
-            while self._free:
-                await self._free.pop().close()
+            await self._close_idle()
             return False
         except BaseException:
             self._bury(link)
@@ -180,11 +194,16 @@ class Connections:
 
     async def _undo(self, link: Link | None, error: BaseException) -> None:
         """Roll back; the connection goes if the error was its own, or if it cannot even do that."""
-        if link is None or (isinstance(error, driver.pyodbc().Error) and faults.breaks(error)):
+        # aioodbc closes some by itself.
+        lost = isinstance(error, driver.pyodbc().Error) and faults.breaks(error)
+        if link is None or lost or link.connection.closed:
             self._throw_away(link)
+            # What took this one has taken those that were idle beside it.
+            while self._free:
+                self._bury(self._free.pop())
             return
         try:
-            await link.connection.rollback()
+            await rolled_back(link.connection)
         except driver.pyodbc().Error:
             self._throw_away(link)
         except BaseException:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamproc.errors import StoreError
 from streamproc.store.migrations import Migration
-from streamproc.store.sqlserver.connections import Limits, connect, rolled_back
+from streamproc.store.sqlserver.connections import Limits, connect
 from streamproc.store.sqlserver.migrations import batches, migrate, status
 from tests.store.tsql import dsn, made_database, on_a_server
 
@@ -48,12 +48,18 @@ async def connected(name: str) -> AsyncIterator[Any]:
         await link.close()
 
 
+async def migrated(name: str, wanted: list[Migration]) -> list[Migration]:
+    """What was applied over a connection of its own."""
+    async with connected(name) as connection:
+        return await migrate(connection, wanted)
+
+
 async def rows(connection: Any, query: str) -> list[tuple[Any, ...]]:
     """What a query gives."""
     cursor = await connection.execute(query)
     found = [tuple(row) for row in await cursor.fetchall()]
     await cursor.close()
-    await rolled_back(connection)
+    await connection.rollback()
     return found
 
 
@@ -78,12 +84,7 @@ async def test_they_are_applied_once_and_the_ledger_says_so() -> None:
 async def test_processes_that_start_together_apply_each_once() -> None:
     """One does it while the others wait, and find it done."""
     async with made_database() as name:
-
-        async def one() -> list[Migration]:
-            async with connected(name) as connection:
-                return await migrate(connection, [FIRST, SECOND])
-
-        done = await asyncio.gather(*(one() for _ in range(4)))
+        done = await asyncio.gather(*(migrated(name, [FIRST, SECOND]) for _ in range(4)))
         assert sorted(map(len, done)) == [0, 0, 0, 2]
         async with connected(name) as connection:
             assert await rows(connection, "SELECT x FROM dbo.a") == [(1,)]
@@ -93,22 +94,24 @@ async def test_processes_that_start_together_apply_each_once() -> None:
 async def test_one_that_fails_leaves_nothing_and_says_where() -> None:
     """Not its first batches either; those before it stay, and mended it is applied."""
     broken = Migration(2, "CREATE TABLE dbo.b (x INT);\nGO\n\nSELECT 1;\nSELEC 2;\nGO\n", "0002_second.sql")
-    async with made_database() as name, connected(name) as connection:
+    async with made_database() as name:
         with pytest.raises(StoreError, match=r"0002_second\.sql, batch 2, lines 4 to 5: "):
-            await migrate(connection, [FIRST, broken])
-        assert [one.version for one in (await status(connection, [FIRST, broken])).applied] == [1]
-        assert await rows(connection, "SELECT OBJECT_ID(N'dbo.b')") == [(None,)]
-        assert await migrate(connection, [FIRST, SECOND]) == [SECOND]
+            await migrated(name, [FIRST, broken])
+        async with connected(name) as connection:
+            assert [one.version for one in (await status(connection, [FIRST, broken])).applied] == [1]
+            assert await rows(connection, "SELECT OBJECT_ID(N'dbo.b')") == [(None,)]
+        assert await migrated(name, [FIRST, SECOND]) == [SECOND]
 
 
 @on_a_server
 async def test_an_error_behind_a_result_is_an_error() -> None:
     """A statement that fails after another has given rows; without looking on, nobody would hear of it."""
     late = Migration(2, "SELECT 1;\nINSERT INTO dbo.a VALUES (NULL / 0), (1 / 0);", "0002_late.sql")
-    async with made_database() as name, connected(name) as connection:
+    async with made_database() as name:
         with pytest.raises(StoreError, match=r"0002_late\.sql, batch 1, lines 1 to 2"):
-            await migrate(connection, [FIRST, late])
-        assert await rows(connection, "SELECT x FROM dbo.a") == [(1,)]
+            await migrated(name, [FIRST, late])
+        async with connected(name) as connection:
+            assert await rows(connection, "SELECT x FROM dbo.a") == [(1,)]
 
 
 @on_a_server

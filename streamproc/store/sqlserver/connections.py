@@ -104,15 +104,6 @@ def _unopened(error: StoreError) -> StoreError:
     return error
 
 
-async def rolled_back(connection: Any) -> None:
-    """End a connection's transaction, whether it still is in one or the server has ended it already."""
-    try:
-        await connection.rollback()
-    except driver.pyodbc().Error as error:
-        if faults.parsed(error.args)[1] != faults.NO_TRANSACTION:
-            raise
-
-
 class Connections:
     """Connections to one database, opened as they are needed; after a fault of one, another is opened."""
 
@@ -152,7 +143,7 @@ class Connections:
         try:
             link = await self._taken()
             yield link.connection
-            await (link.connection.commit() if commits else rolled_back(link.connection))
+            await (link.connection.commit() if commits else link.connection.rollback())
         except asyncio.CancelledError:
             # A call may still be under way in its thread.
             self._throw_away(link)
@@ -182,7 +173,7 @@ class Connections:
         """Whether a connection is still there; it is closed if not, and so are the other idle ones, which are older."""
         try:
             await (await link.connection.execute("SELECT 1")).close()
-            await rolled_back(link.connection)
+            await link.connection.rollback()
         except driver.pyodbc().Error:
             await link.close()
             await self._close_idle()
@@ -203,8 +194,9 @@ class Connections:
                 self._bury(self._free.pop())
             return
         try:
-            await rolled_back(link.connection)
+            await link.connection.rollback()
         except driver.pyodbc().Error:
+            # Also where the server has no transaction (any more): it and the driver are not at one.
             self._throw_away(link)
         except BaseException:
             self._throw_away(link)

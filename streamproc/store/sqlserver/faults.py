@@ -90,8 +90,6 @@ _NUMBERS: dict[int, Fault] = {
 }
 #: THROW and RAISERROR, in triggers and procedures of the database's own people, use these numbers and no others.
 _OWN = range(50_000, 2**31)
-#: A rollback where the server has undone all itself, as it does with XACT_ABORT.
-NO_TRANSACTION = 3903
 #: Servers that speak T-SQL but are not Microsoft's give this where they have no number: it says nothing.
 _NO_NUMBER = 33_557_097
 

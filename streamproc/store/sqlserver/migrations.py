@@ -12,7 +12,7 @@ from streamproc.errors import StoreUnavailable
 from streamproc.settings import Settings
 from streamproc.store.migrations import Applied, Migration, Status, scripts
 from streamproc.store.sqlserver import driver, faults
-from streamproc.store.sqlserver.connections import Limits, connect, rolled_back
+from streamproc.store.sqlserver.connections import Limits, connect
 
 #: Who waits for another that migrates waits for its largest script: an index on a table of millions takes minutes.
 LOCK_MS = 600_000
@@ -79,7 +79,7 @@ async def status(connection: Any, wanted: Sequence[Migration] | None = None) -> 
 
 
 async def migrate(connection: Any, wanted: Sequence[Migration] | None = None) -> list[Migration]:
-    """Apply what is pending and return it; `connection`, an aioodbc one, does not autocommit.
+    """Apply what is pending and return it; `connection` is an aioodbc one without autocommit, of no use after an error.
 
     Raises StoreError, which names script, batch and lines, and leaves the scripts before that one applied;
     StoreUnavailable where another process migrates for longer than LOCK_MS.
@@ -112,7 +112,7 @@ async def _apply(connection: Any, script: Migration) -> None:
 async def _applied(connection: Any) -> list[Applied]:
     ((known,),) = await _rows(connection, "SELECT OBJECT_ID(N'dbo.schema_migrations', N'U')")
     found = await _rows(connection, _APPLIED) if known is not None else []
-    await rolled_back(connection)
+    await connection.rollback()
     return [
         Applied(version, checksum, f"{at:%Y-%m-%dT%H:%M:%S}Z", name) for version, name, checksum, at in found
     ]
@@ -143,7 +143,7 @@ async def _told(connection: Any, what: str) -> AsyncIterator[None]:
         yield
     except driver.pyodbc().Error as error:
         with suppress(driver.pyodbc().Error):
-            await rolled_back(connection)
+            await connection.rollback()
         raise faults.translated(error, what) from error
 
 

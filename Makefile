@@ -68,7 +68,7 @@ fmt: $(SETUP) ## Format, and repair what can be repaired
 
 lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
-	uv pip compile pyproject.toml --extra embedded --group test --group lint --group build --universal \
+	uv pip compile pyproject.toml --extra embedded --extra sqlserver --group test --group lint --group build --universal \
 		--python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.lock
 
 bench: $(SETUP) ## Measure again what the README says

@@ -169,6 +169,33 @@ def replay(context: typer.Context) -> None:
     _pass_on("streamproc.replay.commands", "replay", context)
 
 
+@app.command(context_settings=PASS_ON)
+def db(context: typer.Context) -> None:
+    """The database's schema (migrate, check, status)."""
+    _pass_on("streamproc.store.commands", "commands", context)
+
+
+@app.command()
+def doctor() -> None:
+    """Check what streamproc needs here, and say what to do; exit code 1 if something is wrong."""
+    import logging
+
+    settings = _settings()
+    from streamproc.cli.doctor import State, examine
+
+    logging.disable()  # what libraries log of a broker that is away, the findings tell
+
+    async def told() -> bool:
+        well = True
+        async for finding in examine(settings):
+            print(finding, flush=True)
+            well = well and finding.state is not State.WRONG
+        return well
+
+    if not asyncio.run(told()):
+        raise typer.Exit(1)
+
+
 @app.command("settings")
 def show_settings(
     markdown: Annotated[

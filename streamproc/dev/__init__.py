@@ -118,4 +118,4 @@ async def _work(stack: Stack, options: Options, screen: Screen) -> None:
 
 def _addresses(stack: Stack, bootstrap: str) -> str:
     gateway = gateway_url(stack.settings)
-    return f"gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_path}"
+    return f"gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_place}"

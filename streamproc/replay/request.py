@@ -41,7 +41,10 @@ class Request:
         """The same for the same replay by the same program and rules: it names the group and the progress."""
         rules = (settings.allowed_lateness_ms, settings.allowed_skew_ms, settings.language)
         sizes = sorted(settings.sink_window_sizes_ms)
-        place = (settings.bootstrap, settings.topic_prefix, settings.database_path.absolute())
+        database = (
+            settings.database_place if settings.store == "sqlserver" else settings.database_path.absolute()
+        )
+        place = (settings.bootstrap, settings.topic_prefix, database)
         asked = (self.begin_ms, self.end_ms, self.sensors, self.apply, msgspec.json.encode(self.ranges))
         return content_id("replay", *asked, *rules, sizes, *place, MODEL, FORMAT, __version__)[:_DIGITS]
 

@@ -55,7 +55,7 @@ class Session:
     async def run(self) -> Outcome:
         """Do it; raises Interrupted or StreamprocError."""
         folder = self._request.folder(self._settings)
-        if not self._settings.database_path.exists():
+        if self._settings.store == "sqlite" and not self._settings.database_path.exists():
             raise ReplayError(
                 f"there is no database at {self._settings.database_path}: set STREAMPROC_DATABASE"
             )

@@ -187,8 +187,8 @@ class SqliteStore:
             behind = len(pending(looking, wanted))
         if behind:
             raise StoreError(
-                f"{self._path} has schema {len(wanted) - behind}, this program needs {len(wanted)}: start `streamproc sink`,"
-                " which brings it up to date; nothing was changed"
+                f"{self._path} has schema {len(wanted) - behind}, this program needs {len(wanted)}: run `streamproc"
+                " db migrate`, or start `streamproc sink`, which brings it up to date; nothing was changed"
             )
 
     def _inode(self) -> int | None:

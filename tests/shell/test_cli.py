@@ -23,6 +23,8 @@ COMMANDS = (
     "dlq",
     "detect",
     "replay",
+    "db",
+    "doctor",
     "settings",
     "version",
     "bench",
@@ -69,7 +71,7 @@ def test_version() -> None:
     assert run("version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("group", ["topics", "registry", "dlq"])
+@pytest.mark.parametrize("group", ["topics", "registry", "dlq", "db"])
 def test_groups_show_their_own_help(group: str) -> None:
     """`--help` behind a group is the group's, under its full name."""
     result = run(group, "--help")

@@ -81,6 +81,72 @@ def test_an_override_goes_before_the_environment(tmp_path: Path) -> None:
         load(no_such_field=1)
 
 
+#: What a SQL Server cannot be reached without.
+REACHED = {"DB_HOST": "db.example", "DB_USER": "app", "DB_PASSWORD": "hush"}
+
+
+def test_a_host_makes_it_sql_server() -> None:
+    """Unless the store is named; what is missing for a server is told with the other faults."""
+    assert load().store == "sqlite"
+    assert load(db_host="db.example", db_user="app", db_password="hush").store == "sqlserver"  # noqa: S106
+    assert load(db_host="db.example", store="sqlite").store == "sqlite"
+    refused = _streamproc("settings", DB_HOST="db.example", KAFKA_PORT="ninety")
+    assert refused.returncode == 2
+    for fault in ("KAFKA_PORT: ", "DB_USER: needed", "DB_PASSWORD: needed"):
+        assert fault in refused.stderr
+    assert "DB_HOST: needed" in _streamproc("settings", STREAMPROC_STORE="sqlserver").stderr
+
+
+@pytest.mark.parametrize("host", ["db,1434", "db;UID=sa", "{db}"])
+def test_a_host_is_a_host_alone(host: str) -> None:
+    """A port beside it, as other tools write it, is told where it belongs."""
+    with pytest.raises(SettingsError, match=r"DB_HOST: .*its port goes into DB_PORT"):
+        load(db_host=host, db_user="app", db_password="hush")  # noqa: S106
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    """Not in what is in force, not in a repr, and not in the faults of other settings."""
+    shown = _streamproc("settings", **REACHED)
+    assert "DB_PASSWORD=(set)\n" in shown.stdout
+    assert "hush" not in shown.stdout + shown.stderr
+    assert "hush" not in repr(load(db_host="db.example", db_user="app", db_password="hush"))  # noqa: S106
+    assert "hush" not in _streamproc("settings", **REACHED, DB_PORT="0").stderr
+
+
+def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
+    """The environment goes first; others' variables are left alone, and a password is taken as it stands."""
+    file = tmp_path / "backend.env"
+    file.write_text(
+        "\ufeff# of the backend\nDB_HOST=db.example\nDB_USER=app\nexport DB_PASSWORD='a$b${HOME}#c'\n"
+        "JWT_SECRET=theirs\nGATEWAY_PORT=8080\nINGEST_API_KEY=\n",
+        encoding="utf-8",
+    )
+    shown = _streamproc("settings", IOT_ENV_FILE=str(file), DB_USER="other").stdout
+    for line in ("DB_HOST=db.example", "DB_USER=other", "STREAMPROC_STORE=sqlserver", "GATEWAY_PORT=8080"):
+        assert f"{line}\n" in shown
+    assert "JWT" not in shown
+    code = "from streamproc.settings import load; print(load().db_password.get_secret_value())"
+    environment = _clean(os.environ) | {"IOT_ENV_FILE": str(file)}
+    given = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert given.stdout == "a$b${HOME}#c\n"
+
+
+def test_a_files_faults_are_told_with_the_others(tmp_path: Path) -> None:
+    """A file that is not there, one that is no text, and a misspelt setting in one."""
+    absent = _streamproc("settings", IOT_ENV_FILE=str(tmp_path / "absent.env"), KAFKA_PORT="ninety")
+    assert absent.returncode == 2
+    assert f"IOT_ENV_FILE: cannot read {tmp_path / 'absent.env'}: No such file" in absent.stderr
+    assert "KAFKA_PORT: " in absent.stderr
+    file = tmp_path / "bad.env"
+    file.write_bytes(b"DB_HOST=\xff\xfe")
+    assert "it is not UTF-8" in _streamproc("settings", IOT_ENV_FILE=str(file)).stderr
+    file.write_text("STREAMPROC_LOGLEVEL=info\n")
+    misspelt = _streamproc("settings", IOT_ENV_FILE=str(file)).stderr
+    assert f"STREAMPROC_LOGLEVEL: no such setting (in {file})" in misspelt
+
+
 def test_settings_are_frozen() -> None:
     """Nobody changes a setting once it is loaded."""
     with pytest.raises(ValidationError):

@@ -1,0 +1,128 @@
+"""`streamproc db migrate|check|status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from streamproc import settings
+from streamproc.errors import StreamprocError
+from streamproc.store.migrations import Status
+from streamproc.store.schema import Schema, schema
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="The database's schema: how it stands, and brought up to date. Which database, the settings say"
+    " (STREAMPROC_STORE, STREAMPROC_DATABASE, DB_HOST …).",
+)
+
+#: Exit codes beside 0, up to date: the schema is not this program's, and it could not be asked.
+BEHIND, FAILED = 1, 2
+
+T = TypeVar("T")
+
+
+@commands.command()
+def migrate() -> None:
+    """Apply the migrations that the database does not have yet; a second one at the same time waits.
+
+    Exit code 0: the schema is up to date now. 2: an error; the migrations before it are applied, of its own nothing is.
+    """
+    found = _schema()
+    done = _run(found.migrate())
+    for script in done:
+        typer.echo(f"applied {script.name}")
+    if not done:
+        typer.echo(f"{found.place}: nothing to do")
+
+
+@commands.command()
+def check() -> None:
+    """Tell in a line whether the schema is up to date, and change nothing.
+
+    Exit code 0: it is. 1: it is behind, newer, or a migration was changed since. 2: the database cannot be asked.
+    """
+    found = _schema()
+    state = _run(found.status())
+    typer.echo(f"{found.place}: {verdict(state)}")
+    raise typer.Exit(_code(state))
+
+
+@commands.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """List the migrations, those applied and those pending, and change nothing; exit codes as of `check`."""
+    found = _schema()
+    state = _run(found.status())
+    rows = _rows(state)
+    if as_json:
+        told = {"database": found.place, "state": _word(state), "fault": state.fault, "migrations": rows}
+        typer.echo(json.dumps(told))
+    else:
+        for row in rows:
+            typer.echo(f"{row['name']:<40} {row['state']:<8} {row['applied_at'] or ''}".rstrip())
+        typer.echo(f"{found.place}: {verdict(state)}")
+    raise typer.Exit(_code(state))
+
+
+def verdict(state: Status) -> str:
+    """How a schema stands, in words, with what to do."""
+    if state.fault is not None:
+        return state.fault
+    if behind := len(state.pending):
+        return f"{behind} of {len(state.wanted)} migrations are not applied: run `streamproc db migrate`"
+    return f"up to date, {len(state.wanted)} migrations"
+
+
+def _word(state: Status) -> str:
+    if state.fault is not None:
+        return "foreign"
+    return "behind" if state.pending else "current"
+
+
+def _code(state: Status) -> int:
+    return 0 if _word(state) == "current" else BEHIND
+
+
+def _rows(state: Status) -> list[dict[str, Any]]:
+    """A line for each migration that is known here or there."""
+    names = {script.version: script for script in state.wanted}
+    applied = {script.version: script for script in state.applied}
+    rows = []
+    for version in sorted(names.keys() | applied.keys()):
+        ours, theirs = names.get(version), applied.get(version)
+        if theirs is None:
+            word = "pending"
+        elif ours is None:
+            word = "unknown"
+        else:
+            word = "applied" if ours.checksum == theirs.checksum else "changed"
+        name = (ours.name if ours else theirs.name if theirs else "") or f"{version:04d}"
+        rows.append(
+            {"version": version, "name": name, "state": word, "applied_at": theirs.at if theirs else None}
+        )
+    return rows
+
+
+def _schema() -> Schema:
+    try:
+        return schema(settings.load())
+    except StreamprocError as error:
+        raise _failure(error) from error
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except StreamprocError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: StreamprocError) -> typer.Exit:
+    typer.echo(f"streamproc: {error}", err=True)
+    return typer.Exit(FAILED)

@@ -19,9 +19,10 @@ from typing import Any
 from streamproc.errors import StoreError, StoreUnavailable
 from streamproc.store.sqlserver import driver, faults
 
-#: A server on the same network answers in milliseconds; the sink's own end may take 4.5 s.
-LOGIN_S = 4
-#: A batch takes a second at most; a statement that takes so long is stuck. The driver takes 4 s more to give it up.
+#: The driver's own default. A login takes half a second; a server that is busy, or far away, needs more.
+LOGIN_S = 15
+#: A batch of 20,000 rows takes one or two seconds; a statement that takes so long is stuck. The driver takes 4 s more to
+#: give it up.
 QUERY_S = 30
 #: How long a statement waits for another transaction's lock before the caller is told, as in SQLite.
 LOCK_MS = 1_000

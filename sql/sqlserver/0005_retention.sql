@@ -1,0 +1,75 @@
+-- Old rows away, a few at a time: each batch is a transaction of its own and locks fewer than the 5,000 rows at which SQL
+-- Server would lock the table. Nothing calls it: whoever wants it has a job do so, at an hour of their own.
+SET QUOTED_IDENTIFIER ON;
+SET ANSI_NULLS ON;
+GO
+
+IF OBJECT_ID(N'dbo.streamproc_delete_old', N'P') IS NULL
+EXEC (N'CREATE PROCEDURE dbo.streamproc_delete_old AS RETURN 0');
+GO
+
+-- EXEC dbo.streamproc_delete_old @p_readings_before = '2025-01-01', @p_windows_before = NULL, @p_predictions_before = NULL;
+-- NULL keeps all. @p_max_batches bounds a call; call again for the rest. Predictions that an event refers to stay. The
+-- result has one row: how many were deleted of each, and whether old rows may be left.
+--
+-- Readings and predictions are walked through by id, from the oldest: there is no index on their times, which would cost the
+-- sink more than this saves. The walk ends at the first stretch of ids that has rows and none of them old; rows that were
+-- added late wait until those around them are old, too.
+ALTER PROCEDURE dbo.streamproc_delete_old
+    @p_readings_before DATETIME2(6) = NULL,
+    @p_windows_before DATETIME2(6) = NULL,
+    @p_predictions_before DATETIME2(6) = NULL,
+    @p_batch_rows INT = 4000,
+    @p_max_batches INT = 1000
+AS
+BEGIN
+    SET NOCOUNT ON;
+    IF @@TRANCOUNT > 0 THROW 50012, N'call streamproc_delete_old outside of a transaction: it would keep every lock', 1;
+    IF @p_batch_rows IS NULL OR @p_batch_rows NOT BETWEEN 1 AND 4000 SET @p_batch_rows = 4000;
+
+    DECLARE @readings BIGINT = 0, @windows BIGINT = 0, @predictions BIGINT = 0, @batches INT = 0;
+    DECLARE @from BIGINT, @rows INT, @going INT;
+
+    SET @from = CASE WHEN @p_readings_before IS NOT NULL THEN (SELECT MIN(id) FROM dbo.sensor_readings) END;
+    WHILE @from IS NOT NULL AND @batches < @p_max_batches
+    BEGIN
+        DELETE FROM dbo.sensor_readings
+        WHERE id >= @from AND id < @from + @p_batch_rows AND [timestamp] < @p_readings_before;
+        SELECT @rows = @@ROWCOUNT, @batches = @batches + 1;
+        SET @readings = @readings + @rows;
+        SET @from = CASE WHEN @rows > 0
+            THEN (SELECT MIN(id) FROM dbo.sensor_readings WHERE id >= @from + @p_batch_rows) END;
+    END;
+
+    SET @from = CASE WHEN @p_predictions_before IS NOT NULL THEN (SELECT MIN(id) FROM dbo.predictions) END;
+    WHILE @from IS NOT NULL AND @batches < @p_max_batches
+    BEGIN
+        SET @going = (
+            SELECT COUNT(*) FROM dbo.predictions
+            WHERE id >= @from AND id < @from + @p_batch_rows AND predicted_at < @p_predictions_before
+        );
+        DELETE p
+        FROM dbo.predictions AS p
+        WHERE p.id >= @from AND p.id < @from + @p_batch_rows AND p.predicted_at < @p_predictions_before
+            AND NOT EXISTS (SELECT 1 FROM dbo.ml_events AS e WHERE e.prediction_id = p.id);
+        SELECT @rows = @@ROWCOUNT, @batches = @batches + 1;
+        SET @predictions = @predictions + @rows;
+        SET @from = CASE WHEN @going > 0
+            THEN (SELECT MIN(id) FROM dbo.predictions WHERE id >= @from + @p_batch_rows) END;
+    END;
+
+    SET @rows = CASE WHEN @p_windows_before IS NOT NULL THEN 1 ELSE 0 END;
+    WHILE @rows > 0 AND @batches < @p_max_batches
+    BEGIN
+        DELETE TOP (@p_batch_rows) FROM dbo.sensor_windows WHERE window_start < @p_windows_before;
+        SELECT @rows = @@ROWCOUNT, @batches = @batches + 1;
+        SET @windows = @windows + @rows;
+    END;
+
+    SELECT
+        @readings AS readings,
+        @predictions AS predictions,
+        @windows AS windows,
+        CAST(CASE WHEN @batches < @p_max_batches THEN 0 ELSE 1 END AS BIT) AS unfinished;
+END;
+GO

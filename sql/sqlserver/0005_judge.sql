@@ -1,49 +1,8 @@
--- The limits of readings that did not come from the stream. The engine judges what the sink writes (rows with a
--- kafka_partition); the trigger judges the rest: those of the procedures below, and of programs that insert by themselves.
--- The procedures only insert, so that each reading is judged once, whoever writes it.
+-- The judge of readings that did not come from the stream: the engine judges what the sink writes (rows with a
+-- kafka_partition), this trigger the rest, whether a procedure of 0006 inserted them or a program by itself. The procedures
+-- only insert, so that each reading is judged once, whoever writes it.
 SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
-GO
-
--- The trigger of the reference system would raise the same alerts again: what is on the readings and speaks of alerts is
--- switched off, not dropped. One whose text is encrypted cannot be asked, and is taken for such.
-DECLARE @disabled NVARCHAR(MAX) = N'';
-SELECT @disabled = @disabled + N'ALTER TABLE dbo.sensor_readings DISABLE TRIGGER ' + QUOTENAME(t.name) + N'; '
-FROM sys.triggers AS t
-LEFT JOIN sys.sql_modules AS m ON m.object_id = t.object_id
-WHERE t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
-    AND t.is_disabled = 0
-    AND t.name <> N'trg_sensor_readings_judge'
-    AND (m.definition IS NULL OR m.definition LIKE N'%alert%');
-EXEC sys.sp_executesql @disabled;
-GO
-
-IF OBJECT_ID(N'dbo.sensor_limits', N'V') IS NOT NULL DROP VIEW dbo.sensor_limits;
-GO
-
--- Every limit that holds: those in alert_thresholds, and of a sensor that has none there, the registry's ranges.
-CREATE VIEW dbo.sensor_limits
-AS
-SELECT
-    t.sensor_id,
-    t.id AS threshold_id,
-    CAST(t.name AS NVARCHAR(255)) AS name,
-    CAST(t.condition_type AS NVARCHAR(50)) AS condition_type,
-    CAST(t.threshold_value_min AS FLOAT(53)) AS low,
-    CAST(t.threshold_value_max AS FLOAT(53)) AS high,
-    CAST(t.severity AS NVARCHAR(50)) AS severity
-FROM dbo.alert_thresholds AS t
-WHERE t.is_active = 1
-UNION ALL
-SELECT s.id, NULL, N'critical range', N'out_of_range', s.critical_low, s.critical_high, N'critical'
-FROM dbo.sensors AS s
-WHERE (s.critical_low IS NOT NULL OR s.critical_high IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM dbo.alert_thresholds AS t WHERE t.sensor_id = s.id AND t.is_active = 1)
-UNION ALL
-SELECT s.id, NULL, N'warning range', N'out_of_range', s.warning_low, s.warning_high, N'warning'
-FROM dbo.sensors AS s
-WHERE (s.warning_low IS NOT NULL OR s.warning_high IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM dbo.alert_thresholds AS t WHERE t.sensor_id = s.id AND t.is_active = 1);
 GO
 
 IF OBJECT_ID(N'dbo.trg_sensor_readings_judge', N'TR') IS NOT NULL DROP TRIGGER dbo.trg_sensor_readings_judge;
@@ -58,7 +17,7 @@ BEGIN
 
     DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
 
-    -- One row for each sensor: its newest reading of this statement.
+    -- One row for each sensor: its newest reading of this statement. Those of one packet have the same timestamp.
     DECLARE @newest TABLE (
         sensor_id BIGINT NOT NULL PRIMARY KEY,
         reading_id BIGINT NOT NULL,
@@ -74,7 +33,9 @@ BEGIN
             i.sensor_id,
             i.value,
             i.[timestamp],
-            ROW_NUMBER() OVER (PARTITION BY i.sensor_id ORDER BY i.[timestamp] DESC, i.id DESC) AS place
+            ROW_NUMBER() OVER (
+                PARTITION BY i.sensor_id ORDER BY i.[timestamp] DESC, i.device_timestamp DESC, i.id DESC
+            ) AS place
         FROM inserted AS i
     ) AS n
     WHERE n.place = 1;
@@ -113,7 +74,9 @@ BEGIN
             b.threshold_id,
             b.name,
             b.severity,
-            ROW_NUMBER() OVER (PARTITION BY b.sensor_id, b.severity ORDER BY b.[timestamp] DESC, b.id DESC),
+            ROW_NUMBER() OVER (
+                PARTITION BY b.sensor_id, b.severity ORDER BY b.[timestamp] DESC, b.device_timestamp DESC, b.id DESC
+            ),
             b.device_id,
             b.sensor_name,
             b.unit
@@ -123,6 +86,7 @@ BEGIN
                 i.sensor_id,
                 i.value,
                 i.[timestamp],
+                i.device_timestamp,
                 l.threshold_id,
                 l.name,
                 l.severity,
@@ -225,6 +189,161 @@ BEGIN
             );
     END;
 
+    -- Sudden changes, as delta_thresholds bound them: against the reading before in the same statement, or the newest there
+    -- was. A change inside the user's WARNING range is none.
+    IF EXISTS (SELECT 1 FROM inserted WHERE kafka_partition IS NULL)
+    AND EXISTS (
+        SELECT 1 FROM @newest AS n JOIN dbo.delta_thresholds AS d ON d.sensor_id = n.sensor_id WHERE d.is_active = 1
+    )
+    BEGIN
+        DECLARE @spikes TABLE (
+            sensor_id BIGINT NOT NULL PRIMARY KEY,
+            value FLOAT(53) NOT NULL,
+            at DATETIME2(6) NOT NULL,
+            previous FLOAT(53) NOT NULL,
+            seconds FLOAT(53) NOT NULL,
+            severity NVARCHAR(50) NOT NULL,
+            device_id BIGINT NULL,
+            sensor_name NVARCHAR(255) NOT NULL,
+            unit NVARCHAR(50) NOT NULL,
+            is_new BIT NOT NULL DEFAULT 0,
+            event_id BIGINT NULL
+        );
+        INSERT INTO @spikes (sensor_id, value, at, previous, seconds, severity, device_id, sensor_name, unit)
+        SELECT c.sensor_id, c.value, c.at, c.previous, c.seconds, c.severity, c.device_id, c.sensor_name, c.unit
+        FROM (
+            SELECT
+                p.sensor_id,
+                p.value,
+                p.at,
+                p.previous,
+                p.seconds,
+                d.severity,
+                s.device_id,
+                s.name AS sensor_name,
+                s.unit,
+                ROW_NUMBER() OVER (PARTITION BY p.sensor_id ORDER BY p.at DESC, p.id DESC) AS place
+            FROM (
+                SELECT
+                    o.id,
+                    o.sensor_id,
+                    o.value,
+                    o.at,
+                    o.previous,
+                    DATEDIFF_BIG(MICROSECOND, o.previous_at, o.at) / 1000000E0 AS seconds
+                FROM (
+                    SELECT
+                        i.id,
+                        i.sensor_id,
+                        CAST(i.value AS FLOAT(53)) AS value,
+                        i.[timestamp] AS at,
+                        CAST(
+                            COALESCE(
+                                LAG(i.value) OVER (PARTITION BY i.sensor_id ORDER BY i.[timestamp], i.id), l.latest_value
+                            ) AS FLOAT(53)
+                        ) AS previous,
+                        COALESCE(
+                            LAG(i.[timestamp]) OVER (PARTITION BY i.sensor_id ORDER BY i.[timestamp], i.id),
+                            l.latest_timestamp
+                        ) AS previous_at
+                    FROM inserted AS i
+                    LEFT JOIN dbo.sensor_readings_latest AS l ON l.sensor_id = i.sensor_id
+                    WHERE i.kafka_partition IS NULL
+                ) AS o
+            ) AS p
+            JOIN dbo.sensors AS s ON s.id = p.sensor_id
+            JOIN dbo.delta_thresholds AS d
+                ON d.id = (
+                    SELECT MIN(f.id) FROM dbo.delta_thresholds AS f WHERE f.sensor_id = p.sensor_id AND f.is_active = 1
+                )
+            WHERE p.seconds > 0
+                AND (
+                    ABS(p.value - p.previous) >= d.abs_delta
+                    OR ABS(p.value - p.previous) >= d.rel_delta * CASE WHEN p.previous = 0 THEN 1E-6 ELSE ABS(p.previous) END
+                    OR ABS(p.value - p.previous) >= d.abs_slope * p.seconds
+                    OR ABS(p.value - p.previous)
+                    >= d.rel_slope * p.seconds * CASE WHEN p.previous = 0 THEN 1E-6 ELSE ABS(p.previous) END
+                )
+                AND NOT EXISTS (
+                    SELECT 1 FROM dbo.sensor_limits AS w
+                    WHERE w.sensor_id = p.sensor_id AND w.severity = N'warning' AND w.condition_type = N'out_of_range'
+                        AND (w.low IS NOT NULL OR w.high IS NOT NULL)
+                        AND (w.low IS NULL OR p.value >= w.low) AND (w.high IS NULL OR p.value <= w.high)
+                )
+        ) AS c
+        WHERE c.place = 1;
+
+        -- One event stands for a sensor at a time, and tells of the newest change; after half an hour it is another one.
+        UPDATE e
+        SET status = N'resolved', resolved_at = @now
+        FROM dbo.ml_events AS e
+        JOIN @spikes AS k ON k.sensor_id = e.sensor_id
+        WHERE e.event_code = N'DELTA_SPIKE' AND e.status = N'active' AND e.created_at < DATEADD(MINUTE, -30, @now);
+
+        UPDATE k
+        SET is_new = 1
+        FROM @spikes AS k
+        WHERE NOT EXISTS (
+            SELECT 1 FROM dbo.ml_events AS e WITH (UPDLOCK, HOLDLOCK)
+            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active'
+        );
+
+        UPDATE e
+        SET
+            event_type = k.severity,
+            message = CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
+            payload = CONCAT(
+                N'{"value":', k.value, N',"last_value":', k.previous, N',"dt_seconds":', k.seconds, N'}'
+            ),
+            created_at = @now
+        FROM dbo.ml_events AS e
+        JOIN @spikes AS k ON k.sensor_id = e.sensor_id
+        WHERE k.is_new = 0 AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active';
+
+        INSERT INTO dbo.ml_events (
+            device_id, sensor_id, event_type, event_code, title, message, status, created_at, payload
+        )
+        SELECT
+            k.device_id,
+            k.sensor_id,
+            k.severity,
+            N'DELTA_SPIKE',
+            LEFT(CONCAT(N'Sudden change of ', k.sensor_name), 255),
+            CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
+            N'active',
+            @now,
+            CONCAT(N'{"value":', k.value, N',"last_value":', k.previous, N',"dt_seconds":', k.seconds, N'}')
+        FROM @spikes AS k
+        WHERE k.is_new = 1;
+
+        UPDATE k
+        SET event_id = (
+            SELECT MAX(e.id) FROM dbo.ml_events AS e
+            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active'
+        )
+        FROM @spikes AS k
+        WHERE k.is_new = 1;
+
+        INSERT INTO dbo.alert_notifications (
+            source, source_event_id, sensor_id, device_id, severity, title, message, is_read, created_at, triggered_value,
+            event_type
+        )
+        SELECT
+            N'ml_event',
+            k.event_id,
+            k.sensor_id,
+            k.device_id,
+            k.severity,
+            LEFT(CONCAT(N'Sudden change of ', k.sensor_name), 255),
+            CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
+            0,
+            @now,
+            k.value,
+            N'DELTA_SPIKE'
+        FROM @spikes AS k
+        WHERE k.is_new = 1;
+    END;
+
     -- The newest of each sensor, of the stream's as well: dashboards of the reference system look here.
     UPDATE l
     SET latest_value = n.value, latest_timestamp = n.at
@@ -243,52 +362,5 @@ BEGIN
     SELECT n.sensor_id, n.value, n.at
     FROM @newest AS n
     WHERE n.is_first = 1;
-END;
-GO
-
--- ALTER, not DROP and CREATE: what other programs were granted on a procedure stays.
-IF OBJECT_ID(N'dbo.sp_insert_reading_and_check_threshold', N'P') IS NULL
-EXEC (N'CREATE PROCEDURE dbo.sp_insert_reading_and_check_threshold AS RETURN 0');
-GO
-
-ALTER PROCEDURE dbo.sp_insert_reading_and_check_threshold
-    @p_sensor_id BIGINT,
-    @p_value FLOAT(53),
-    @p_device_timestamp DATETIME2(6) = NULL
-AS
-BEGIN
-    SET NOCOUNT ON;
-    DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
-    INSERT INTO dbo.sensor_readings (sensor_id, value, device_timestamp, [timestamp])
-    VALUES (@p_sensor_id, @p_value, COALESCE(@p_device_timestamp, @now), @now);
-END;
-GO
-
-IF OBJECT_ID(N'dbo.sp_insert_readings_bulk_json_and_check_threshold', N'P') IS NULL
-EXEC (N'CREATE PROCEDURE dbo.sp_insert_readings_bulk_json_and_check_threshold AS RETURN 0');
-GO
-
--- A JSON array of {"sensor_id", "value", "device_timestamp"?}, the time as ISO 8601, in UTC or with its offset. All of it is
--- inserted or, with an error, nothing.
-ALTER PROCEDURE dbo.sp_insert_readings_bulk_json_and_check_threshold
-    @p_readings_json NVARCHAR(MAX)
-AS
-BEGIN
-    SET NOCOUNT ON;
-    IF ISJSON(@p_readings_json) <> 1 THROW 50011, N'@p_readings_json is not a JSON array of readings', 1;
-    DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
-    INSERT INTO dbo.sensor_readings (sensor_id, value, device_timestamp, [timestamp])
-    SELECT
-        r.sensor_id,
-        r.value,
-        COALESCE(
-            CONVERT(DATETIME2(6), SWITCHOFFSET(CONVERT(DATETIMEOFFSET(6), r.device_timestamp), N'+00:00')), @now
-        ),
-        @now
-    FROM OPENJSON(@p_readings_json) WITH (
-        sensor_id BIGINT '$.sensor_id',
-        value FLOAT(53) '$.value',
-        device_timestamp NVARCHAR(40) '$.device_timestamp'
-    ) AS r;
 END;
 GO

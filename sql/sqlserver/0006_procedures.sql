@@ -1,9 +1,57 @@
--- Old rows away, a few at a time: each batch is a transaction of its own and locks fewer than the 5,000 rows at which SQL
--- Server would lock the table. Nothing calls it: whoever wants it has a job do so, at an hour of their own.
+-- The procedures that other programs call to insert readings, and one to delete old rows.
 SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
 GO
 
+-- ALTER, not DROP and CREATE: what other programs were granted on a procedure stays.
+IF OBJECT_ID(N'dbo.sp_insert_reading_and_check_threshold', N'P') IS NULL
+EXEC (N'CREATE PROCEDURE dbo.sp_insert_reading_and_check_threshold AS RETURN 0');
+GO
+
+ALTER PROCEDURE dbo.sp_insert_reading_and_check_threshold
+    @p_sensor_id BIGINT,
+    @p_value FLOAT(53),
+    @p_device_timestamp DATETIME2(6) = NULL
+AS
+BEGIN
+    SET NOCOUNT ON;
+    DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
+    INSERT INTO dbo.sensor_readings (sensor_id, value, device_timestamp, [timestamp])
+    VALUES (@p_sensor_id, @p_value, COALESCE(@p_device_timestamp, @now), @now);
+END;
+GO
+
+IF OBJECT_ID(N'dbo.sp_insert_readings_bulk_json_and_check_threshold', N'P') IS NULL
+EXEC (N'CREATE PROCEDURE dbo.sp_insert_readings_bulk_json_and_check_threshold AS RETURN 0');
+GO
+
+-- A JSON array of {"sensor_id", "value", "device_timestamp"?}, the time as ISO 8601, in UTC or with its offset. All of it is
+-- inserted or, with an error, nothing.
+ALTER PROCEDURE dbo.sp_insert_readings_bulk_json_and_check_threshold
+    @p_readings_json NVARCHAR(MAX)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    IF ISJSON(@p_readings_json) <> 1 THROW 50011, N'@p_readings_json is not a JSON array of readings', 1;
+    DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
+    INSERT INTO dbo.sensor_readings (sensor_id, value, device_timestamp, [timestamp])
+    SELECT
+        r.sensor_id,
+        r.value,
+        COALESCE(
+            CONVERT(DATETIME2(6), SWITCHOFFSET(CONVERT(DATETIMEOFFSET(6), r.device_timestamp), '+00:00')), @now
+        ),
+        @now
+    FROM OPENJSON(@p_readings_json) WITH (
+        sensor_id BIGINT '$.sensor_id',
+        value FLOAT(53) '$.value',
+        device_timestamp NVARCHAR(40) '$.device_timestamp'
+    ) AS r;
+END;
+GO
+
+-- Old rows away, a few at a time: each batch is a transaction of its own and locks fewer than the 5,000 rows at which SQL
+-- Server would lock the table. Nothing calls it: whoever wants it has a job do so, at an hour of their own.
 IF OBJECT_ID(N'dbo.streamproc_delete_old', N'P') IS NULL
 EXEC (N'CREATE PROCEDURE dbo.streamproc_delete_old AS RETURN 0');
 GO

@@ -161,9 +161,9 @@ WHERE k.is_disabled = 0
     AND k.name NOT IN (N'CK_ml_events_severity', N'CK_ml_events_previous_severity')
     AND (
         k.parent_object_id = OBJECT_ID(N'dbo.ml_events')
-        AND (k.definition LIKE N'%event_type%' OR k.definition LIKE N'%event_code%' OR k.definition LIKE N'%status%')
+        AND (k.[definition] LIKE N'%event_type%' OR k.[definition] LIKE N'%event_code%' OR k.[definition] LIKE N'%status%')
         OR k.parent_object_id = OBJECT_ID(N'dbo.alert_notifications')
-        AND (k.definition LIKE N'%severity%' OR k.definition LIKE N'%source%' OR k.definition LIKE N'%event_type%')
+        AND (k.[definition] LIKE N'%severity%' OR k.[definition] LIKE N'%source%' OR k.[definition] LIKE N'%event_type%')
     );
 EXEC sys.sp_executesql @unchecked;
 GO

@@ -10,10 +10,10 @@ DECLARE @modules NVARCHAR(MAX) = N'';
 SELECT @modules = @modules + N' ' + QUOTENAME(OBJECT_SCHEMA_NAME(m.object_id)) + N'.' + QUOTENAME(OBJECT_NAME(m.object_id))
 FROM sys.sql_modules AS m
 WHERE m.uses_quoted_identifier = 0
-    AND (m.definition LIKE N'%sensor_readings%' OR m.definition LIKE N'%predictions%' OR m.definition LIKE N'%alerts%')
+    AND (m.[definition] LIKE N'%sensor_readings%' OR m.[definition] LIKE N'%predictions%' OR m.[definition] LIKE N'%alerts%')
     AND (
-        m.definition LIKE N'%INSERT%' OR m.definition LIKE N'%UPDATE%'
-        OR m.definition LIKE N'%DELETE%' OR m.definition LIKE N'%MERGE%'
+        m.[definition] LIKE N'%INSERT%' OR m.[definition] LIKE N'%UPDATE%'
+        OR m.[definition] LIKE N'%DELETE%' OR m.[definition] LIKE N'%MERGE%'
     )
     AND OBJECT_NAME(m.object_id) NOT IN (
         N'sp_insert_reading_and_check_threshold', N'sp_insert_readings_bulk_json_and_check_threshold'
@@ -21,7 +21,7 @@ WHERE m.uses_quoted_identifier = 0
     AND NOT EXISTS (
         SELECT 1 FROM sys.triggers AS t
         WHERE t.object_id = m.object_id AND t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
-            AND m.definition LIKE N'%alert%'
+            AND m.[definition] LIKE N'%alert%'
     );
 IF @modules <> N''
 BEGIN

@@ -12,8 +12,9 @@ CREATE TRIGGER dbo.trg_sensor_readings_judge ON dbo.sensor_readings
 AFTER INSERT
 AS
 BEGIN
+    -- First of all: who inserts row by row has this run for each.
+    IF NOT EXISTS (SELECT 1 FROM inserted WHERE kafka_partition IS NULL) RETURN;
     SET NOCOUNT ON;
-    IF NOT EXISTS (SELECT 1 FROM inserted) RETURN;
 
     DECLARE @now DATETIME2(6) = SYSUTCDATETIME();
 
@@ -37,14 +38,15 @@ BEGIN
                 PARTITION BY i.sensor_id ORDER BY i.[timestamp] DESC, i.device_timestamp DESC, i.id DESC
             ) AS place
         FROM inserted AS i
+        WHERE i.kafka_partition IS NULL
     ) AS n
     WHERE n.place = 1;
 
-    -- Judge, unless all of it came from the stream. A sensor with neither a limit nor a standing alert costs one look.
-    IF EXISTS (SELECT 1 FROM inserted WHERE kafka_partition IS NULL)
-    AND (
-        EXISTS (SELECT 1 FROM @newest AS n JOIN dbo.sensor_limits AS l ON l.sensor_id = n.sensor_id)
-        OR EXISTS (SELECT 1 FROM @newest AS n JOIN dbo.alerts AS a ON a.sensor_id = n.sensor_id WHERE a.status <> N'resolved')
+    -- A sensor with neither a limit nor a standing alert costs one look.
+    IF EXISTS (SELECT 1 FROM @newest AS n JOIN dbo.sensor_limits AS l ON l.sensor_id = n.sensor_id)
+    OR EXISTS (
+        SELECT 1 FROM @newest AS n
+        JOIN dbo.alerts AS a ON a.sensor_id = n.sensor_id AND a.status IN (N'active', N'acknowledged')
     )
     BEGIN
         -- The gravest limit that each reading breaks. A value inside the user's WARNING range breaks none.
@@ -183,7 +185,6 @@ BEGIN
         FROM dbo.alerts AS a
         JOIN @newest AS n ON n.sensor_id = a.sensor_id
         WHERE a.status IN (N'active', N'acknowledged')
-            AND EXISTS (SELECT 1 FROM inserted AS i WHERE i.id = n.reading_id AND i.kafka_partition IS NULL)
             AND NOT EXISTS (
                 SELECT 1 FROM @broken AS b WHERE b.reading_id = n.reading_id AND b.severity = a.severity
             );
@@ -191,8 +192,7 @@ BEGIN
 
     -- Sudden changes, as delta_thresholds bound them: against the reading before in the same statement, or the newest there
     -- was. A change inside the user's WARNING range is none.
-    IF EXISTS (SELECT 1 FROM inserted WHERE kafka_partition IS NULL)
-    AND EXISTS (
+    IF EXISTS (
         SELECT 1 FROM @newest AS n JOIN dbo.delta_thresholds AS d ON d.sensor_id = n.sensor_id WHERE d.is_active = 1
     )
     BEGIN
@@ -344,7 +344,7 @@ BEGIN
         WHERE k.is_new = 1;
     END;
 
-    -- The newest of each sensor, of the stream's as well: dashboards of the reference system look here.
+    -- The sink does the same for the stream's, once a batch: by streamproc_set_latest.
     UPDATE l
     SET latest_value = n.value, latest_timestamp = n.at
     FROM dbo.sensor_readings_latest AS l

@@ -50,6 +50,51 @@ BEGIN
 END;
 GO
 
+IF OBJECT_ID(N'dbo.streamproc_set_latest', N'P') IS NULL
+EXEC (N'CREATE PROCEDURE dbo.streamproc_set_latest AS RETURN 0');
+GO
+
+-- The newest reading of each sensor of a batch, for those who look into sensor_readings_latest: a JSON array of arrays
+-- [sensor_id, value, "timestamp"], one for a sensor, in UTC. A newer one that is there stays.
+ALTER PROCEDURE dbo.streamproc_set_latest
+    @p_latest_json NVARCHAR(MAX)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    DECLARE @newest TABLE (
+        sensor_id BIGINT NOT NULL PRIMARY KEY,
+        value FLOAT(53) NOT NULL,
+        at DATETIME2(6) NOT NULL,
+        is_first BIT NOT NULL DEFAULT 0
+    );
+    INSERT INTO @newest (sensor_id, value, at)
+    SELECT r.sensor_id, r.value, r.at
+    FROM OPENJSON(@p_latest_json) WITH (
+        sensor_id BIGINT '$[0]',
+        value FLOAT(53) '$[1]',
+        at DATETIME2(6) '$[2]'
+    ) AS r;
+
+    UPDATE l
+    SET latest_value = n.value, latest_timestamp = n.at
+    FROM dbo.sensor_readings_latest AS l
+    JOIN @newest AS n ON n.sensor_id = l.sensor_id
+    WHERE l.latest_timestamp IS NULL OR l.latest_timestamp <= n.at;
+
+    UPDATE n
+    SET is_first = 1
+    FROM @newest AS n
+    WHERE NOT EXISTS (
+        SELECT 1 FROM dbo.sensor_readings_latest AS l WITH (UPDLOCK, HOLDLOCK) WHERE l.sensor_id = n.sensor_id
+    );
+
+    INSERT INTO dbo.sensor_readings_latest (sensor_id, latest_value, latest_timestamp)
+    SELECT n.sensor_id, n.value, n.at
+    FROM @newest AS n
+    WHERE n.is_first = 1;
+END;
+GO
+
 -- Old rows away, a few at a time: each batch is a transaction of its own and locks fewer than the 5,000 rows at which SQL
 -- Server would lock the table. Nothing calls it: whoever wants it has a job do so, at an hour of their own.
 IF OBJECT_ID(N'dbo.streamproc_delete_old', N'P') IS NULL

@@ -9,7 +9,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -212,6 +212,21 @@ def show_settings(
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+@app.command()
+def health(
+    stage: Annotated[Literal["gateway", "worker", "sink"], typer.Argument(help="Which to ask.")],
+    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is able to work.")] = False,
+) -> None:
+    """Ask a stage on this machine whether it is alive; exit code 1 if not. Asks where the settings say that it listens."""
+    from streamproc.cli.health import ask
+    from streamproc.settings import load
+
+    answer = ask(load(), stage, ready=ready)
+    typer.echo(answer.text, err=not answer.ok)
+    if not answer.ok:
+        raise typer.Exit(1)
 
 
 @bench.command("engine")

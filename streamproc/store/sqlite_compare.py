@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 
 from streamproc.core.predict import HORIZON_MS
+from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
 from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_numbers, window_parameters
-from streamproc.store.sqlite_rows import model_row
 from streamproc.store.sqlite_sensors import PARAMETERS, Sensors
 from streamproc.store.stamps import LAST_MS, iso
 

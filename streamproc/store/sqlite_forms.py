@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.records import WINDOW_SIZES_MS
-from streamproc.store import sqlite_rows
+from streamproc.store import columns, sqlite_rows
 from streamproc.store.protocol import (
     Batch,
     Columns,
@@ -114,19 +114,10 @@ class Form:
 READINGS = Form(
     "readings",
     "sensor_readings",
-    (
-        "sensor_id",
-        "value",
-        "device_timestamp",
-        "timestamp",
-        "dedupe_ms",
-        "reading_key",
-        "kafka_partition",
-        "kafka_offset",
-    ),
+    columns.READINGS,
     ("dedupe_ms", "reading_key"),
     sqlite_rows.INSERT_READING,
-    lambda rows, ids, _: zip(*sqlite_rows.reading_columns(rows, ids), strict=True),
+    lambda rows, ids, _: zip(*columns.reading_columns(rows, ids), strict=True),
     uncompared=("kafka_partition", "kafka_offset"),
     # A retry is the row of the record that came first, with that one's times; it is compared there.
     comparable="(r.kafka_partition IS NULL"
@@ -135,43 +126,19 @@ READINGS = Form(
 PREDICTIONS = Form(
     "predictions",
     "predictions",
-    (
-        "sensor_id",
-        "model_id",
-        "predicted_value",
-        "confidence",
-        "predicted_at",
-        "target_timestamp",
-        "is_anomaly",
-        "anomaly_score",
-        "lower",
-        "upper",
-    ),
+    columns.PREDICTIONS,
     ("sensor_id", "target_timestamp", "model_id", "predicted_at"),
     sqlite_rows.INSERT_PREDICTION,
-    lambda rows, ids, models: zip(*sqlite_rows.prediction_columns(rows, ids, models), strict=True),
+    lambda rows, ids, models: zip(*columns.prediction_columns(rows, ids, models), strict=True),
     rewrite="explanation = NULL",  # it explained another score; the job that explains writes it anew
 )
 EVENTS = Form(
     "events",
     "ml_events",
-    (
-        "event_id",
-        "sensor_id",
-        "event_type",
-        "event_code",
-        "title",
-        "message",
-        "recommended_action",
-        "severity",
-        "previous_severity",
-        "status",
-        "created_at",
-        "payload",
-    ),
+    columns.EVENTS,
     ("event_id",),
     sqlite_rows.INSERT_EVENT,
-    lambda rows, ids, _: sqlite_rows.event_rows(rows, ids),
+    lambda rows, ids, _: columns.event_rows(rows, ids),
     uncompared=("status",),
     void="r.status = 'superseded'",
     rewrite="status = CASE ml_events.status WHEN 'superseded' THEN excluded.status ELSE ml_events.status END",
@@ -179,34 +146,19 @@ EVENTS = Form(
 NOTIFICATIONS = Form(
     "notifications",
     "alert_notifications",
-    ("notification_id", "source_event_id", "sensor_id", "severity", "title", "message", "created_at"),
+    columns.NOTIFICATIONS,
     ("notification_id",),
     sqlite_rows.INSERT_NOTIFICATION,
-    lambda rows, ids, _: sqlite_rows.notification_rows(rows, ids),
+    lambda rows, ids, _: columns.notification_rows(rows, ids),
 )
 
 WINDOWS = Form(
     "windows",
     "sensor_windows",
-    (
-        "sensor_id",
-        "size_ms",
-        "window_start",
-        "count",
-        "mean",
-        "min",
-        "max",
-        "deviation",
-        "first",
-        "last",
-        "trend",
-        "first_offset",
-        "last_offset",
-        "kafka_partition",
-    ),
+    columns.WINDOWS,
     ("window_start", "size_ms", "sensor_id"),
     sqlite_rows.INSERT_WINDOW,
-    lambda rows, ids, _: zip(*sqlite_rows.window_columns(rows, ids), strict=True),
+    lambda rows, ids, _: zip(*columns.window_columns(rows, ids), strict=True),
     numbers=lambda rows, ids: window_numbers(
         np.array([ids[sensor] for sensor in rows.sensor], dtype=np.int64), rows.size_ms, rows.start
     ),

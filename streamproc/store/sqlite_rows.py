@@ -7,13 +7,16 @@ IGNORE, which would drop a row that breaks any rule without a word.
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
-
-import msgspec
-import numpy as np
 
 from streamproc.errors import StaleOwner
-from streamproc.records import SeverityEvent
+from streamproc.store.columns import (
+    event_rows,
+    model_row,
+    notification_rows,
+    prediction_columns,
+    reading_columns,
+    window_columns,
+)
 from streamproc.store.protocol import (
     Batch,
     EventColumns,
@@ -25,7 +28,6 @@ from streamproc.store.protocol import (
     Written,
 )
 from streamproc.store.sqlite_sensors import Sensors
-from streamproc.store.stamps import iso, iso_repeated
 
 INSERT_READING = (
     "INSERT INTO sensor_readings (sensor_id, value, device_timestamp, timestamp, dedupe_ms, reading_key,"
@@ -107,20 +109,6 @@ def write(connection: sqlite3.Connection, batch: Batch, sensors: Sensors, models
     )
 
 
-def reading_columns(rows: ReadingColumns, ids: dict[str, int]) -> tuple[list[Any], ...]:
-    """The parameters of INSERT_READING, as columns."""
-    return (
-        list(map(ids.__getitem__, rows.sensor)),
-        rows.value.tolist(),
-        iso(rows.ts),
-        iso_repeated(rows.received),
-        rows.dedupe_ms.tolist(),
-        rows.key.tolist(),
-        rows.partition.tolist(),
-        rows.offset.tolist(),
-    )
-
-
 def _readings(connection: sqlite3.Connection, rows: ReadingColumns, ids: dict[str, int]) -> int:
     if not len(rows):
         return 0
@@ -136,30 +124,6 @@ def _predictions(
         models[model] = model_id(connection, model)
     columns = prediction_columns(rows, ids, models)
     return connection.executemany(_ONCE_PREDICTION, zip(*columns, strict=True)).rowcount
-
-
-def prediction_columns(
-    rows: PredictionColumns, ids: dict[str, int], models: dict[str, int]
-) -> tuple[list[Any], ...]:
-    """The parameters of INSERT_PREDICTION, as columns."""
-    return (
-        list(map(ids.__getitem__, rows.sensor)),
-        list(map(models.__getitem__, rows.model)),
-        rows.value.tolist(),
-        rows.confidence.tolist(),
-        iso_repeated(rows.made_at),
-        iso_repeated(rows.target),
-        rows.is_anomaly.astype(np.int64).tolist(),
-        rows.anomaly_score.tolist(),
-        rows.lower.tolist(),
-        rows.upper.tolist(),
-    )
-
-
-def model_row(model: str) -> tuple[str, str]:
-    """A model's name and version in `ml_models`."""
-    name, _, version = model.partition("@")
-    return name, version or "1"
 
 
 def model_id(connection: sqlite3.Connection, model: str) -> int:
@@ -182,64 +146,10 @@ def _events(connection: sqlite3.Connection, rows: EventColumns, ids: dict[str, i
     return inserted
 
 
-def event_rows(rows: EventColumns, ids: dict[str, int]) -> list[tuple[object, ...]]:
-    """The parameters of INSERT_EVENT, row by row."""
-    stamps = iso(np.array([event.at for event in rows.event], dtype=np.int64))
-    numbers = [ids[sensor] for sensor in rows.sensor]
-    return [_event(*row) for row in zip(rows.event, numbers, stamps, strict=True)]
-
-
-def _event(event: SeverityEvent, sensor_id: int, stamp: str) -> tuple[object, ...]:
-    payload = {"cause": event.cause, "value": event.value, "lineage": event.lineage, "version": event.version}
-    return (
-        event.event_id,
-        sensor_id,
-        "severity_change",
-        event.cause,
-        f"{event.severity.name}: {event.cause.replace('_', ' ')}",
-        event.explanation,
-        event.recommended_action,
-        event.severity.name,
-        event.previous.name,
-        "active" if event.severity else "resolved",
-        stamp,
-        msgspec.json.encode(payload).decode(),
-    )
-
-
 def _notifications(connection: sqlite3.Connection, rows: NotificationColumns, ids: dict[str, int]) -> int:
     if not len(rows):
         return 0
     return connection.executemany(_ONCE_NOTIFICATION, notification_rows(rows, ids)).rowcount
-
-
-def notification_rows(rows: NotificationColumns, ids: dict[str, int]) -> list[tuple[object, ...]]:
-    """The parameters of INSERT_NOTIFICATION, row by row."""
-    stamps = iso(np.array([row.at for row in rows.notification], dtype=np.int64))
-    return [
-        (row.notification_id, row.event_id, ids[sensor], row.severity.name, row.title, row.message, stamp)
-        for row, sensor, stamp in zip(rows.notification, rows.sensor, stamps, strict=True)
-    ]
-
-
-def window_columns(rows: WindowColumns, ids: dict[str, int]) -> tuple[list[Any], ...]:
-    """The parameters of INSERT_WINDOW, as columns."""
-    return (
-        list(map(ids.__getitem__, rows.sensor)),
-        rows.size_ms.tolist(),
-        iso_repeated(rows.start),
-        rows.count.tolist(),
-        rows.mean.tolist(),
-        rows.min.tolist(),
-        rows.max.tolist(),
-        rows.deviation.tolist(),
-        rows.first.tolist(),
-        rows.last.tolist(),
-        rows.trend.tolist(),
-        rows.first_offset.tolist(),
-        rows.last_offset.tolist(),
-        rows.source_partition.tolist(),
-    )
 
 
 def _windows(connection: sqlite3.Connection, rows: WindowColumns, ids: dict[str, int]) -> int:

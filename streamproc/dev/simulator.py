@@ -77,7 +77,7 @@ async def run(settings: Settings, speed: float, stop: asyncio.Event) -> None:
 
 async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
     """Save and send the entries of sensors that have none yet; what a user has edited stays."""
-    store = connect(settings)
+    store = connect(settings, process="simulate")
     await store.open()
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all")
     try:

@@ -169,7 +169,9 @@ class Session:
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Store]:
-    store = connect(settings, migrates=False)  # to look changes nothing, and who applies is asked first
+    store = connect(
+        settings, process="replay", migrates=False
+    )  # to look changes nothing, and who applies is asked first
     try:
         await store.open()
         yield store

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStore", "connect"]
 
 
-def connect(settings: Settings, *, migrates: bool = True) -> Store:
-    """The store that the settings name, not opened yet; unless it `migrates`, a schema that is behind is an error."""
+def connect(settings: Settings, *, process: str = "sink", migrates: bool = True) -> Store:
+    """The store that the settings name, not opened yet; unless it `migrates`, a schema that is behind is an error.
+
+    A SQL Server's schema is never changed by a store: `streamproc db migrate` does that. `process` is the name by which the
+    server knows the connections. Raises StoreError where what SQL Server needs is not installed.
+    """
+    if settings.store == "sqlserver":
+        from streamproc.store.sqlserver.store import opened  # noqa: PLC0415  # only who has one needs its packages
+
+        return opened(settings, process)
     return SqliteStore(settings.database_path, auto_register=settings.auto_register, migrates=migrates)

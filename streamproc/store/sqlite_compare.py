@@ -13,9 +13,10 @@ from streamproc.core.predict import HORIZON_MS
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
-from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_numbers, window_parameters
+from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_parameters
 from streamproc.store.sqlite_sensors import PARAMETERS, Sensors
 from streamproc.store.stamps import LAST_MS, iso
+from streamproc.store.window_numbers import window_numbers
 
 #: Rows are looked up all over the file, and its pages need not be copied for that. The most that SQLite maps by default.
 _MAPPED_BYTES = 2_147_418_112

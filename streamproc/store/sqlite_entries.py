@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
-from streamproc.records import Range, SensorEntry
+from streamproc.records import SensorEntry
+from streamproc.store.entry_rows import entry_of, row_of
 from streamproc.store.sqlite_sensors import add_devices
 
 _COLUMNS = "name, unit, kind, warning_low, warning_high, critical_low, critical_high, version"
@@ -30,7 +31,7 @@ _UPDATE = (
 
 def entries(connection: sqlite3.Connection) -> list[SensorEntry]:
     """All entries, by sensor."""
-    return [_entry(row) for row in connection.execute(f"{_SELECT} ORDER BY s.uuid")]
+    return [entry_of(row) for row in connection.execute(f"{_SELECT} ORDER BY s.uuid")]
 
 
 def save(connection: sqlite3.Connection, wanted: Sequence[SensorEntry]) -> list[SensorEntry]:
@@ -57,52 +58,13 @@ def _save_one(connection: sqlite3.Connection, entry: SensorEntry) -> SensorEntry
     if entry.device:
         add_devices(connection, [entry.device])
     if found is None:
-        number = connection.execute(_INSERT, _row(entry)).lastrowid
+        number = connection.execute(_INSERT, row_of(entry)).lastrowid
         return replace(entry, sensor_id=number)
-    standing = _entry(found)
+    standing = entry_of(found)
     device = entry.device or standing.device
     changed = replace(entry, device=device, sensor_id=standing.sensor_id, version=standing.version)
-    if _row(changed) == _row(standing):
+    if row_of(changed) == row_of(standing):
         return standing
     changed = replace(changed, version=standing.version + 1)
-    connection.execute(_UPDATE, (*_row(changed), standing.sensor_id))
+    connection.execute(_UPDATE, (*row_of(changed), standing.sensor_id))
     return changed
-
-
-def _row(entry: SensorEntry) -> tuple[object, ...]:
-    warning, critical = entry.warning or Range(), entry.critical or Range()
-    return (
-        entry.sensor,
-        entry.device,
-        entry.sensor_id,
-        entry.name,
-        entry.unit,
-        entry.kind,
-        warning.low,
-        warning.high,
-        critical.low,
-        critical.high,
-        entry.version,
-    )
-
-
-def _entry(
-    row: tuple[str, str | None, int, str | None, str | None, str | None, *tuple[float | None, ...], int],
-) -> SensorEntry:
-    sensor, device, sensor_id, name, unit, kind, *bounds, version = row
-    warning_low, warning_high, critical_low, critical_high = bounds
-    return SensorEntry(
-        sensor=sensor,
-        device=device,
-        sensor_id=sensor_id,
-        name=name,
-        unit=unit,
-        kind=kind,
-        warning=_range(warning_low, warning_high),
-        critical=_range(critical_low, critical_high),
-        version=version,
-    )
-
-
-def _range(low: float | None, high: float | None) -> Range | None:
-    return None if low is None and high is None else Range(low, high)

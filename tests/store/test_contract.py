@@ -119,8 +119,9 @@ async def test_of_two_owners_one_wins(database: Database, store: Store) -> None:
 async def test_a_lock_is_told_and_passes(database: Database, store: Store) -> None:
     """While somebody else writes, the store is unavailable; afterwards the same batch is written."""
     rows = batch(readings(("a", 1.0, 1)))
-    with database.locked(), pytest.raises(StoreUnavailable, match="locked"):
+    with database.locked(), pytest.raises(StoreUnavailable) as raised:
         await store.write(rows)
+    assert raised.value.code == "locked"
     assert await store.write(rows) == Written(readings=1)
 
 
@@ -130,8 +131,9 @@ async def test_a_read_only_database_is_unavailable(database: Database, store: St
     await store.close()
     database.make_read_only()
     reader = database.store()
-    with pytest.raises(StoreUnavailable, match="readonly"):
+    with pytest.raises(StoreUnavailable) as raised:
         await reader.write(batch(readings(("a", 2.0, 2)), expected=1, following=2))
+    assert raised.value.code == "read_only"
     assert await reader.offsets(GROUP) == {PLACE: 1}
     await reader.close()
 
@@ -140,8 +142,9 @@ async def test_a_full_disk_is_told_and_passes(database: Database, store: Store) 
     """Without room nothing is written; with room the same batch is."""
     await database.fill(store)
     rows = batch(readings(*(("a", float(i), i) for i in range(5_000))), following=5_000)
-    with pytest.raises(StoreUnavailable, match="full"):
+    with pytest.raises(StoreUnavailable) as raised:
         await store.write(rows)
+    assert raised.value.code == "full"
     assert await store.offsets(GROUP) == {}
     await database.make_room(store)
     assert await store.write(rows) == Written(readings=5_000)
@@ -200,10 +203,10 @@ async def test_predictions(database: Database, store: Store) -> None:
     query = (
         "SELECT m.name, m.version, predicted_value, confidence, predicted_at, target_timestamp, is_anomaly,"
         " anomaly_score, explanation, lower, upper FROM predictions p JOIN ml_models m ON m.id = p.model_id"
-        " ORDER BY p.id LIMIT 1"
+        " ORDER BY p.id"
     )
     stamps = ("2023-11-14T22:13:20.000Z", "2023-11-14T22:13:21.000Z")
-    assert database.rows(query) == [("level", "2", 1.5, 0.75, *stamps, 1, 0.5, None, 0.5, 2.5)]
+    assert database.rows(query)[0] == ("level", "2", 1.5, 0.75, *stamps, 1, 0.5, None, 0.5, 2.5)
 
 
 async def test_events(database: Database, store: Store) -> None:
@@ -222,7 +225,7 @@ async def test_events(database: Database, store: Store) -> None:
         ("WARN", "NORMAL", "active", at),
     ]
     await store.write(Batch(GROUP, events=events(event("a", Severity.NORMAL, Severity.CRITICAL, 9))))
-    active = "SELECT s.uuid FROM ml_events e JOIN sensors s ON s.id = e.sensor_id WHERE status = 'active'"
+    active = "SELECT s.uuid FROM ml_events e JOIN sensors s ON s.id = e.sensor_id WHERE e.status = 'active'"
     assert database.rows(active) == [("b",)]
     query = "SELECT e.event_code, message, recommended_action, payload, d.uuid FROM ml_events e"
     (code, message, action, payload, device), *_ = database.rows(
@@ -240,7 +243,7 @@ async def test_an_event_that_comes_late_is_over(database: Database, store: Store
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(calm)))
     await store.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(alarm, other)))
     query = (
-        "SELECT uuid, severity, status FROM ml_events e JOIN sensors s ON s.id = e.sensor_id ORDER BY 1, 2"
+        "SELECT uuid, severity, e.status FROM ml_events e JOIN sensors s ON s.id = e.sensor_id ORDER BY 1, 2"
     )
     assert database.rows(query) == [
         ("a", "CRITICAL", "resolved"),

@@ -176,6 +176,11 @@ def translated(error: BaseException, place: str) -> StoreError:
     return RowsRefused(told) if fault.kind is Kind.REFUSED else StoreError(told)
 
 
+def is_duplicate(error: BaseException | None) -> bool:
+    """Whether a row is there already, by a unique index (2601) or constraint (2627)."""
+    return error is not None and parsed(error.args)[1] in (2601, 2627)
+
+
 def breaks(error: BaseException) -> bool:
     """Whether the connection that gave this error is of no more use."""
     return classify(*parsed(error.args)).breaks

@@ -1,0 +1,263 @@
+"""Rows made again beside those in SQL Server. Nothing is written.
+
+The rows that are there are fetched by their identities, and compared here: floats come back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from streamproc.core.predict import HORIZON_MS
+from streamproc.store.columns import model_row
+from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
+from streamproc.store.protocol import Batch, Columns, Ints, take
+from streamproc.store.sqlserver.forms import (
+    BIGINT,
+    BY_NAME,
+    EVENTS,
+    INT,
+    READINGS,
+    TIME,
+    WINDOWS,
+    Form,
+    Ids,
+    Values,
+    forms,
+    given,
+    naive,
+    text_of,
+)
+from streamproc.store.sqlserver.overwrite import window_rows
+from streamproc.store.sqlserver.rows import FIND_MODEL
+from streamproc.store.sqlserver.sensors import Sensors
+from streamproc.store.stamps import LAST_MS
+from streamproc.store.window_numbers import window_numbers
+
+#: Rows of a result fetched together: some megabytes of them.
+_PAGE = 20_000
+
+_PLACES = given({"place": INT, "first": BIGINT, "last": BIGINT})
+_ONLY = given({"sensor_id": BIGINT})
+_SENSORS = given(
+    {
+        "sensor_id": BIGINT,
+        "low": TIME,
+        "high": TIME,
+        "newest": TIME,
+        "target_low": TIME,
+        "target_high": TIME,
+        "model_id": BIGINT,
+    }
+)
+_SPANS = given({"sensor_id": BIGINT, "size_ms": INT, "low": TIME, "high": TIME})
+
+# An event of a reading belongs to the reading's record; one of a window to when the window closed.
+_EVENT_IN_SCOPE = f"""(ISJSON(e.payload) = 1 AND (
+    (JSON_VALUE(e.payload, '$.lineage.window.start') IS NOT NULL AND e.created_at > s.low AND e.created_at <= s.high)
+    OR (JSON_VALUE(e.payload, '$.lineage.window.start') IS NULL AND EXISTS (SELECT 1 FROM {_PLACES} p
+        WHERE p.place = CAST(JSON_VALUE(e.payload, '$.lineage.partition') AS INT)
+        AND CAST(JSON_VALUE(e.payload, '$.lineage.first_offset') AS BIGINT) >= p.first
+        AND CAST(JSON_VALUE(e.payload, '$.lineage.first_offset') AS BIGINT) < p.last))))"""
+
+#: Each table's rows that belong to the scopes, and the parameters of the query by name.
+_CLAIMED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "readings": (
+        f"""SELECT r.id FROM {_PLACES} p JOIN dbo.sensor_readings r
+        ON r.kafka_partition = p.place AND r.kafka_offset >= p.first AND r.kafka_offset < p.last
+        WHERE ? = 1 OR r.sensor_id IN (SELECT sensor_id FROM {_ONLY})""",
+        ("places", "all", "only"),
+    ),
+    "predictions": (
+        f"""SELECT r.id FROM {_SENSORS} s JOIN dbo.predictions r ON r.sensor_id = s.sensor_id
+        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id""",
+        ("sensors",),
+    ),
+    "windows": (
+        f"""SELECT r.sensor_id, r.size_ms, DATEDIFF(SECOND, CAST('1970-01-01' AS DATETIME2(6)), r.window_start)
+        FROM {_SPANS} s JOIN dbo.sensor_windows r ON r.sensor_id = s.sensor_id AND r.size_ms = s.size_ms
+        AND r.window_start > s.low AND r.window_start <= s.high""",
+        ("spans",),
+    ),
+    "events": (
+        f"""SELECT e.id FROM {_SENSORS} s JOIN dbo.ml_events e ON e.sensor_id = s.sensor_id
+        AND e.created_at >= s.low AND e.created_at <= s.newest
+        WHERE e.event_type = N'severity_change' AND e.status <> N'superseded' AND {_EVENT_IN_SCOPE}""",
+        ("sensors", "places"),
+    ),
+    # Of a notification whose event is not there only the time is known. One of a superseded event is history.
+    "notifications": (
+        f"""SELECT r.id FROM {_SENSORS} s JOIN dbo.alert_notifications r
+        ON s.sensor_id = r.sensor_id AND r.created_at >= s.low AND r.created_at <= s.newest
+        LEFT JOIN dbo.ml_events e ON e.event_id = r.event_id
+        WHERE r.source = N'ml_event' AND (
+            (e.id IS NULL AND r.created_at > s.low AND r.created_at <= s.high)
+            OR (e.status <> N'superseded' AND {_EVENT_IN_SCOPE}))""",
+        ("sensors", "places"),
+    ),
+}
+
+
+async def compare(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> dict[str, Compared]:
+    """How the rows of each table of the batch stand in the database."""
+    ids = await sensors.find(cursor, batch)
+    known = await _models(cursor, set(batch.predictions.model), models)
+    return {form.name: await _compare(cursor, form, rows, (ids, known)) for form, rows in forms(batch)}
+
+
+async def _models(cursor: Any, names: set[str], models: Ids) -> Ids:
+    """The ids of these models, -1 for one that is not there."""
+    for name in names - models.keys():
+        await cursor.execute(FIND_MODEL, *model_row(name))
+        (number,) = await cursor.fetchone()
+        if number is not None:
+            models[name] = number
+    return {name: models.get(name, -1) for name in names}
+
+
+async def _compare(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, Ids]) -> Compared:
+    number = np.zeros(len(rows), dtype=np.int64)
+    strangers = set(rows.sensor) - known[0].keys()
+    unknown = np.array([sensor in strangers for sensor in rows.sensor], dtype=np.bool_)
+    at = np.flatnonzero(~unknown)
+    if not len(at):
+        return Compared(number, unknown, {})
+    ours = take(rows, at) if strangers else rows
+    values = form.values(ours, *known)
+    there = await _there(cursor, form, values)
+    if not there:
+        return Compared(number, unknown, {})
+    index = np.array([row[0] for row in there], dtype=np.intp)
+    if form is WINDOWS:
+        sensor_id = np.array([known[0][sensor] for sensor in ours.sensor], dtype=np.int64)
+        number[at[index]] = window_numbers(sensor_id, rows_of(ours, "size_ms"), rows_of(ours, "start"))[index]
+    else:
+        number[at[index]] = [row[1] for row in there]
+    return Compared(
+        number, unknown, {int(at[i]): changed for i, changed in _differences(form, values, there)}
+    )
+
+
+def rows_of(rows: Columns, name: str) -> Ints:
+    """A column of numbers."""
+    column: Ints = getattr(rows, name)
+    return column
+
+
+async def _there(cursor: Any, form: Form, values: Values) -> list[Any]:
+    """Of each given row that is there: its index, its number (NULL for a window), and all of its columns."""
+    names = [f"r.[{name}]" for name in form.types]
+    number = "NULL" if form is WINDOWS else "r.id"
+    source = given({name: form.types[name] for name in form.identity}, "n")
+    query = f"SELECT g.n, {number}, {', '.join(names)} FROM {source} g JOIN {form.relation} r ON {form.same} ORDER BY g.n"
+    given_rows = ((index, *identity) for index, identity in enumerate(form.identities(values)))
+    await cursor.execute(query, text_of(given_rows))
+    found: list[Any] = await cursor.fetchall()
+    return found
+
+
+def _differences(
+    form: Form, values: Values, there: list[Any]
+) -> Iterator[tuple[int, dict[str, tuple[object, object]]]]:
+    """The columns that differ of each row that does: (the database's, ours)."""
+    names = list(form.types)
+    compared = [(names.index(name), name) for name in form.compared]
+    for index, _, *theirs in there:
+        ours = [column[index] for column in values]
+        changed = {name: (theirs[at], ours[at]) for at, name in compared if theirs[at] != ours[at]}
+        if form is READINGS and not _is_same_record(theirs, ours):
+            continue
+        if form is EVENTS and (status := theirs[names.index("status")]) == "superseded":
+            changed["status"] = (status, ours[names.index("status")])
+        if changed:
+            yield index, changed
+
+
+def _is_same_record(theirs: Sequence[Any], ours: Sequence[Any]) -> bool:
+    """Whether a reading there is of the same record; a retry is the row of the one that came first, with that one's times."""
+    return theirs[-2] is None or theirs[-2:] == ours[-2:]
+
+
+async def extras(
+    cursor: Any, name: str, scopes: Sequence[Scope], only: Sequence[str] | None, were_given: Given, limit: int
+) -> Extras:
+    """The table's rows that belong to the scopes but were not given; `only` names the sensors that count."""
+    query, parameters = _CLAIMED[name]
+    scope = await _scope(cursor, scopes, only)
+    await cursor.execute(query, *(scope[parameter] for parameter in parameters))
+    count = 0
+    found: list[int] = []
+    while page := await cursor.fetchmany(_PAGE):
+        flat = np.fromiter(chain.from_iterable(page), dtype=np.int64)
+        columns = flat.reshape(len(page), -1).T
+        numbers = (
+            columns[0] if len(columns) == 1 else window_numbers(columns[0], columns[1], columns[2] * 1000)
+        )
+        strange = numbers[~were_given(numbers)]
+        count += len(strange)
+        found += strange[: limit - len(found)].tolist()
+    return Extras(count, [extra async for extra in _described(cursor, BY_NAME[name], found)])
+
+
+async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | None) -> dict[str, object]:
+    """The scopes as parameters of the queries."""
+    await cursor.execute("SELECT uuid, id FROM dbo.sensors")
+    ids: Ids = dict(map(tuple, await cursor.fetchall()))
+    sensors: list[Any] = []
+    spans: list[Any] = []
+    for scope in scopes:
+        models = await _models(cursor, {scope.model}, {})
+        sensors += _sensor_rows(scope, ids, models[scope.model])
+        spans += _span_rows(scope, ids)
+    wanted = sorted({ids[sensor] for sensor in only or () if sensor in ids})
+    return {
+        "places": text_of((scope.partition, scope.begin, scope.end) for scope in scopes),
+        "all": int(only is None),
+        "only": text_of([number] for number in wanted),
+        "sensors": text_of(sensors),
+        "spans": text_of(spans),
+    }
+
+
+def _closed(scope: Scope, ids: Ids) -> tuple[Ints, ...]:
+    """The ids of the scope's sensors that are registered, and from and to when each closed, and its newest time."""
+    known = [(ids[sensor], *closed) for sensor, closed in scope.closed.items() if sensor in ids]
+    return tuple(np.array(known, dtype=np.int64).reshape(-1, 4).T)
+
+
+def _sensor_rows(scope: Scope, ids: Ids, model: int) -> Iterator[tuple[object, ...]]:
+    number, low, high, newest = _closed(scope, ids)
+    times = (low, high, np.maximum(high, newest), low + HORIZON_MS, high + HORIZON_MS)
+    stamps = [naive(np.clip(column, 0, LAST_MS)) for column in times]
+    yield from zip(number.tolist(), *stamps, [model] * len(number), strict=True)
+
+
+def _span_rows(scope: Scope, ids: Ids) -> Iterator[tuple[object, ...]]:
+    """For each sensor and size, between which starts the windows lie that closed in the range."""
+    number, low, high, _ = _closed(scope, ids)
+    for size in sorted(scope.sizes_ms):
+        begins, ends = (naive(np.clip(column - size, 0, LAST_MS)) for column in (low, high))
+        yield from zip(number.tolist(), [size] * len(number), begins, ends, strict=True)
+
+
+async def _described(cursor: Any, form: Form, numbers: Sequence[int]) -> Any:
+    """The rows of these numbers."""
+    if not numbers:
+        return
+    if form is WINDOWS:
+        source = given({"n": BIGINT, "sensor_id": BIGINT, "size_ms": INT, "window_start": TIME})
+        text = text_of((number, *key) for number, key in zip(numbers, window_rows(numbers), strict=True))
+        same = form.same
+    else:
+        source, text, same = given({"n": BIGINT}), text_of([number] for number in numbers), "r.id = g.n"
+    query = (
+        f"SELECT g.n, s.uuid, r.* FROM {source} g JOIN {form.relation} r ON {same}"
+        " JOIN dbo.sensors s ON s.id = r.sensor_id ORDER BY g.n"
+    )
+    await cursor.execute(query, text)
+    names = [column[0] for column in cursor.description]
+    for number, sensor, *columns in await cursor.fetchall():
+        yield Extra(number, sensor, dict(zip(names[2:], columns, strict=True)))

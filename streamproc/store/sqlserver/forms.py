@@ -1,0 +1,245 @@
+"""How each table's rows go to SQL Server: their columns and types, what tells them from one another, and the statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+
+from streamproc.errors import RowsRefused
+from streamproc.store import columns
+from streamproc.store.protocol import (
+    Batch,
+    Columns,
+    EventColumns,
+    Ints,
+    NotificationColumns,
+    PredictionColumns,
+    ReadingColumns,
+    WindowColumns,
+)
+
+#: A sensor's key to its id, a model's name to its id.
+Ids = dict[str, int]
+#: The values of rows, column by column.
+Values = tuple[list[Any], ...]
+
+#: Types as OPENJSON takes them.
+INT, BIGINT, FLOAT, TIME = "INT", "BIGINT", "FLOAT", "DATETIME2(6)"
+CODE, TEXT = "NVARCHAR(256)", "NVARCHAR(MAX)"
+
+#: SQL Server takes 2,100 parameters in a statement.
+PARAMETERS = 2_000
+#: A float is so many binary digits, and a power of two that is never less.
+_DIGITS, _LEAST_POWER = 53, -1074
+
+T = TypeVar("T")
+
+
+def naive(ms: Ints) -> list[Any]:
+    """Datetimes in UTC without a zone, of times in ms, of shape (n,)."""
+    stamps: list[Any] = ms.astype("datetime64[ms]").tolist()
+    return stamps
+
+
+NAIVE = columns.Stamps(naive, naive)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One table; `types` are those of its columns, `values` gives rows' values in their order.
+
+    `identity` tells rows apart; all other columns but `uncompared` are compared, and set, with `rewrite`, where a row is
+    written over. Rows go to the server as one JSON text, or, where they have `text` of any length, as parameters.
+    """
+
+    name: str
+    relation: str
+    types: dict[str, str]
+    identity: tuple[str, ...]
+    values: Callable[[Any, Ids, Ids], Values]
+    text: bool = False
+    uncompared: tuple[str, ...] = ()
+    rewrite: str = ""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The columns that may differ in a row of the same identity."""
+        return tuple(name for name in self.types if name not in {*self.identity, *self.uncompared})
+
+    @property
+    def update(self) -> str:
+        """The statement that has one row hold other values; `updated` gives its parameters."""
+        changes = ", ".join(
+            [*(f"{name} = ?" for name in _quoted(self.compared)), *filter(None, [self.rewrite])]
+        )
+        same = " AND ".join(f"{name} = ?" for name in _quoted(self.identity))
+        return f"UPDATE {self.relation} SET {changes} WHERE {same}"
+
+    def updated(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The parameters of `update` for a row."""
+        named = dict(zip(self.types, row, strict=True))
+        return tuple(named[name] for name in (*self.compared, *self.identity))
+
+    @property
+    def same(self) -> str:
+        """The condition that the given row and the one there are the same thing."""
+        return " AND ".join(f"r.{name} = g.{name}" for name in _quoted(self.identity))
+
+    def inserts(self, values: Values) -> Iterator[tuple[str, list[Any]]]:
+        """Statements that insert these rows, each one once, where they are not there, with their parameters.
+
+        Each gives how many it has inserted.
+        """
+        names = ", ".join(_quoted(self.types))
+        absent = f"WHERE NOT EXISTS (SELECT 1 FROM {self.relation} r WHERE {self.same}); SELECT @@ROWCOUNT"
+        if not self.text:
+            source, columns = given(self.types), ", ".join(_selected(self.types))
+            rows = list(zip(*_split(self.types, values), strict=True))
+            yield (
+                f"INSERT INTO {self.relation} ({names}) SELECT {columns} FROM {source} g {absent}",
+                [text_of(rows)],
+            )
+            return
+        row = f"({', '.join('?' * len(self.types))})"
+        for part in batched(zip(*values, strict=True), PARAMETERS // len(self.types)):
+            source = f"(VALUES {', '.join([row] * len(part))}) g ({names})"
+            yield (
+                f"INSERT INTO {self.relation} ({names}) SELECT {names} FROM {source} {absent}",
+                list(chain.from_iterable(part)),
+            )
+
+    def identities(self, values: Values) -> list[tuple[Any, ...]]:
+        """What tells each row from the others."""
+        names = list(self.types)
+        return list(zip(*(values[names.index(name)] for name in self.identity), strict=True))
+
+
+def given(types: Mapping[str, str], number: str = "") -> str:
+    """A JSON text of rows as a relation: an array of arrays, with a number before the columns if it has a name.
+
+    A float is two integers, its digits and its power of two: no server is asked to read it from decimals, and each is kept
+    bit for bit.
+    """
+    named = {number: INT} if number else {}
+    for name, kind in types.items():
+        named |= {f"{name} digits": BIGINT, f"{name} power": INT} if kind == FLOAT else {name: kind}
+    parts = (f"[{name}] {kind} '$[{index}]'" for index, (name, kind) in enumerate(named.items()))
+    return f"OPENJSON(?) WITH ({', '.join(parts)})"
+
+
+def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """So many rows at a time."""
+    left = iter(rows)
+    while part := list(islice(left, size)):
+        yield part
+
+
+def text_of(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as the JSON text that `given` reads."""
+    return orjson.dumps(list(rows)).decode()
+
+
+def _selected(types: Mapping[str, str]) -> Iterator[str]:
+    """The columns of what is given as `types` has them."""
+    for name, kind in types.items():
+        if kind == FLOAT:
+            yield f"CAST(g.[{name} digits] AS FLOAT) * POWER(CAST(2 AS FLOAT), g.[{name} power])"
+        else:
+            yield f"g.[{name}]"
+
+
+def _split(types: Mapping[str, str], values: Values) -> Iterator[list[Any]]:
+    """The values with each column of floats as two of integers; raises RowsRefused where a number is none."""
+    for (name, kind), column in zip(types.items(), values, strict=True):
+        if kind != FLOAT:
+            yield column
+            continue
+        numbers = np.array(column, dtype=np.float64)
+        if not np.isfinite(numbers).all():
+            raise RowsRefused(f"{name}: SQL Server has no NaN and no infinity")
+        power = np.maximum(np.frexp(numbers)[1] - _DIGITS, _LEAST_POWER)
+        yield np.ldexp(numbers, -power).astype(np.int64).tolist()
+        yield power.tolist()
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return [f"[{name}]" for name in names]
+
+
+def _transposed(rows: list[tuple[object, ...]]) -> Values:
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _types(names: tuple[str, ...], *kinds: str) -> dict[str, str]:
+    return dict(zip(names, kinds, strict=True))
+
+
+_NOTIFICATIONS = (
+    "source",
+    *("event_id" if name == "source_event_id" else name for name in columns.NOTIFICATIONS),
+)
+
+READINGS = Form(
+    "readings",
+    "dbo.sensor_readings",
+    _types(columns.READINGS, BIGINT, FLOAT, TIME, TIME, BIGINT, BIGINT, INT, BIGINT),
+    ("dedupe_ms", "reading_key"),
+    lambda rows, ids, _: columns.reading_columns(rows, ids, NAIVE),
+    uncompared=("kafka_partition", "kafka_offset"),
+)
+PREDICTIONS = Form(
+    "predictions",
+    "dbo.predictions",
+    _types(columns.PREDICTIONS, BIGINT, BIGINT, FLOAT, FLOAT, TIME, TIME, INT, FLOAT, FLOAT, FLOAT),
+    ("sensor_id", "target_timestamp", "model_id", "predicted_at"),
+    lambda rows, ids, models: columns.prediction_columns(rows, ids, models, NAIVE),
+    rewrite="explanation = NULL",  # it explained another score; the job that explains writes it anew
+)
+EVENTS = Form(
+    "events",
+    "dbo.ml_events",
+    _types(columns.EVENTS, CODE, BIGINT, CODE, CODE, TEXT, TEXT, TEXT, CODE, CODE, CODE, TIME, TEXT),
+    ("event_id",),
+    lambda rows, ids, _: _transposed(columns.event_rows(rows, ids, NAIVE)),
+    text=True,
+    uncompared=("status",),
+    # One that was withdrawn stands again; whether it is active, the sensor's last event tells.
+    rewrite="status = CASE status WHEN N'superseded' THEN N'resolved' ELSE status END",
+)
+NOTIFICATIONS = Form(
+    "notifications",
+    "dbo.alert_notifications",
+    # Here source_event_id is the event's number, which `rows.settle` finds by its id.
+    _types(_NOTIFICATIONS, CODE, CODE, CODE, BIGINT, CODE, TEXT, TEXT, TIME),
+    ("notification_id",),
+    lambda rows, ids, _: _transposed(
+        [("ml_event", *row) for row in columns.notification_rows(rows, ids, NAIVE)]
+    ),
+    text=True,
+)
+WINDOWS = Form(
+    "windows",
+    "dbo.sensor_windows",
+    _types(columns.WINDOWS, BIGINT, INT, TIME, BIGINT, *[FLOAT] * 7, BIGINT, BIGINT, INT),
+    ("window_start", "size_ms", "sensor_id"),
+    lambda rows, ids, _: columns.window_columns(rows, ids, NAIVE),
+)
+
+_FORMS: dict[type[Columns], Form] = {
+    ReadingColumns: READINGS,
+    PredictionColumns: PREDICTIONS,
+    EventColumns: EVENTS,
+    NotificationColumns: NOTIFICATIONS,
+    WindowColumns: WINDOWS,
+}
+BY_NAME = {form.name: form for form in _FORMS.values()}
+
+
+def forms(batch: Batch) -> list[tuple[Form, Columns]]:
+    """The tables of a batch, in its order."""
+    return [(_FORMS[type(rows)], rows) for rows in batch.tables()]

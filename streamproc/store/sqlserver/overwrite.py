@@ -1,0 +1,96 @@
+"""What a replay gives, written over what SQL Server holds; inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamproc.store.protocol import Batch, Columns
+from streamproc.store.sqlserver.forms import BIGINT, INT, TIME, Form, Ids, forms, given, naive, text_of
+from streamproc.store.sqlserver.rows import insert, model_id, refer
+from streamproc.store.sqlserver.sensors import Sensors
+from streamproc.store.window_numbers import window_keys
+
+_END = (
+    "UPDATE dbo.ml_events SET status = N'resolved' WHERE status = N'active' AND event_type = N'severity_change'"
+    f" AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+)
+# The last of the events that stand tells the state; of two at once the one of the later records.
+_ACTIVATE = (
+    "UPDATE dbo.ml_events SET status = CASE WHEN severity <> N'NORMAL' THEN N'active' ELSE N'resolved' END WHERE id IN"
+    " (SELECT id FROM (SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.sensor_id ORDER BY e.created_at DESC,"
+    " CAST(JSON_VALUE(e.payload, '$.lineage.last_offset') AS BIGINT) DESC, e.id DESC) AS place FROM dbo.ml_events e"
+    f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+    " AND e.event_type = N'severity_change' AND e.status IN (N'active', N'resolved')) standing WHERE place = 1)"
+)
+_SENSORS_OF = (
+    f"SELECT DISTINCT e.sensor_id FROM {given({'id': BIGINT})} g JOIN dbo.ml_events e ON e.id = g.id"
+)
+# A prediction that an event refers to stays: it is part of that event's history.
+_WITHDRAW = {
+    "predictions": f"DELETE FROM dbo.predictions WHERE id IN (SELECT id FROM {given({'id': BIGINT})})"
+    " AND NOT EXISTS (SELECT 1 FROM dbo.ml_events e WHERE e.prediction_id = dbo.predictions.id); SELECT @@ROWCOUNT",
+    "events": "UPDATE dbo.ml_events SET status = N'superseded' WHERE status <> N'superseded'"
+    f" AND id IN (SELECT id FROM {given({'id': BIGINT})}); SELECT @@ROWCOUNT",
+}
+_WITHDRAW_WINDOWS = (
+    "DELETE w FROM dbo.sensor_windows w JOIN"
+    f" {given({'sensor_id': BIGINT, 'size_ms': INT, 'window_start': TIME})} g"
+    " ON w.sensor_id = g.sensor_id AND w.size_ms = g.size_ms AND w.window_start = g.window_start; SELECT @@ROWCOUNT"
+)
+
+
+async def overwrite(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> None:
+    """Make the database hold these rows as they are given."""
+    ids = await sensors.resolve(cursor, batch)
+    for name in set(batch.predictions.model) - models.keys():
+        models[name] = await model_id(cursor, name)
+    for form, rows in forms(batch):
+        if len(rows):
+            await _overwrite(cursor, form, rows, (ids, models))
+    if len(batch.events):
+        await _settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
+    await refer(cursor, batch)
+
+
+async def _overwrite(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, Ids]) -> None:
+    """Insert what is not there, and have every row that was there hold what is given."""
+    values = form.values(rows, *known)
+    if await insert(cursor, form, values) < len(rows):
+        await cursor.executemany(form.update, [form.updated(row) for row in zip(*values, strict=True)])
+
+
+async def withdraw(cursor: Any, name: str, numbers: Sequence[int]) -> int:
+    """Take back rows that should not be there; how many it were. Of readings and notifications none is."""
+    if name == "windows":
+        return await _count(cursor, _WITHDRAW_WINDOWS, window_rows(numbers))
+    if name not in _WITHDRAW:
+        return 0
+    rows = [[number] for number in numbers]
+    taken = await _count(cursor, _WITHDRAW[name], rows)
+    if name == "events":
+        await cursor.execute(_SENSORS_OF, text_of(rows))
+        await _settle(cursor, [sensor for (sensor,) in await cursor.fetchall()])
+    return taken
+
+
+async def _count(cursor: Any, statement: str, rows: Sequence[Sequence[object]]) -> int:
+    await cursor.execute(statement, text_of(rows))
+    count: int
+    (count,) = await cursor.fetchone()
+    return count
+
+
+def window_rows(numbers: Sequence[int]) -> list[tuple[int, int, object]]:
+    """The sensor's id, size and start of each window, as the table has them."""
+    sensor_id, size_ms, start = window_keys(np.array(numbers, dtype=np.int64))
+    return list(zip(sensor_id.tolist(), size_ms.tolist(), naive(start), strict=True))
+
+
+async def _settle(cursor: Any, sensors: Iterable[int]) -> None:
+    """Have the last standing event of each sensor tell its state, and no other be active."""
+    text = text_of([number] for number in sorted(sensors))
+    await cursor.execute(_END, text)
+    await cursor.execute(_ACTIVATE, text)

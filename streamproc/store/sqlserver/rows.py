@@ -1,0 +1,131 @@
+"""The rows of a batch into SQL Server, inside a transaction that the caller begins and ends.
+
+Each table's rows are one statement, which passes over those that are there. Arrays of parameters (fast_executemany) are
+no quicker, and no one statement: after a fault in their midst, where XACT_ABORT has ended the transaction, what follows is
+outside of it.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+from typing import Any
+
+from streamproc.errors import StaleOwner
+from streamproc.store.columns import model_row
+from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, text_of
+from streamproc.store.sqlserver.sensors import Sensors
+
+#: The number of a model by name and version. Those of the reference's programs are each for one sensor.
+FIND_MODEL = "SELECT MIN(id) FROM dbo.ml_models WHERE model_name = ? AND version = ? AND sensor_id IS NULL"
+
+_MOVE = (
+    "UPDATE dbo.stream_offsets SET next_offset = ?"
+    " WHERE consumer_group = ? AND topic = ? AND [partition] = ? AND next_offset = ?; SELECT @@ROWCOUNT"
+)
+_BEGIN = (
+    "INSERT INTO dbo.stream_offsets (consumer_group, topic, [partition], next_offset) SELECT ?, ?, ?, ?"
+    " WHERE NOT EXISTS (SELECT 1 FROM dbo.stream_offsets WITH (UPDLOCK, HOLDLOCK)"
+    " WHERE consumer_group = ? AND topic = ? AND [partition] = ?); SELECT @@ROWCOUNT"
+)
+_DEVICES = (
+    "UPDATE dbo.ml_events SET device_id = (SELECT s.device_id FROM dbo.sensors s WHERE s.id = dbo.ml_events.sensor_id)"
+    f" WHERE device_id IS NULL AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+)
+_SOURCES = (
+    "UPDATE dbo.alert_notifications SET source_event_id ="
+    " (SELECT e.id FROM dbo.ml_events e WHERE e.event_id = dbo.alert_notifications.event_id)"
+    f" WHERE source_event_id IS NULL AND event_id IN (SELECT event_id FROM {given({'event_id': CODE})})"
+)
+# Of a sensor's events the last one that stands tells its state, by time, and by number where two have the same. Events of
+# other types are other programs': they end none of these, and are ended by none.
+_RESOLVE = (
+    "UPDATE dbo.ml_events SET status = N'resolved' WHERE id IN (SELECT e.id FROM dbo.ml_events e"
+    " JOIN dbo.ml_events n ON n.sensor_id = e.sensor_id AND n.event_type = N'severity_change' AND n.status <> N'superseded'"
+    " AND (n.created_at > e.created_at OR (n.created_at = e.created_at AND n.id > e.id))"
+    f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+    " AND e.status = N'active' AND e.event_type = N'severity_change')"
+)
+
+
+async def offsets(cursor: Any, group: str) -> dict[Place, int]:
+    """The next offset of each partition that the group has written."""
+    await cursor.execute(
+        "SELECT topic, [partition], next_offset FROM dbo.stream_offsets WHERE consumer_group = ?", group
+    )
+    return {(topic, partition): offset for topic, partition, offset in await cursor.fetchall()}
+
+
+async def advance(cursor: Any, batch: Batch) -> None:
+    """Move the offsets on; raises StaleOwner where one is not what the batch expects.
+
+    In one order for all: two sinks that have the same partitions then wait for one another, and do not block each other.
+    """
+    for (topic, partition), (expected, following) in sorted(batch.offsets.items()):
+        place = (batch.group, topic, partition)
+        if expected is None:
+            await cursor.execute(_BEGIN, *place, following, *place)
+        else:
+            await cursor.execute(_MOVE, following, *place, expected)
+        (moved,) = await cursor.fetchone()
+        if moved != 1:
+            raise StaleOwner(f"{topic}/{partition}: the database does not hold {expected} as its next offset")
+
+
+async def write(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> Written:
+    """Insert the rows that are not there yet."""
+    ids = await sensors.resolve(cursor, batch)
+    for name in set(batch.predictions.model) - models.keys():
+        models[name] = await model_id(cursor, name)
+    counts = {}
+    for form, rows in forms(batch):
+        counts[form.name] = await insert(cursor, form, form.values(rows, ids, models)) if len(rows) else 0
+    if len(batch.events):
+        await settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
+    await refer(cursor, batch)
+    return Written(**counts)
+
+
+async def insert(cursor: Any, form: Form, values: Values) -> int:
+    """Insert the rows that are not there, the first of each identity; how many they were."""
+    identities = form.identities(values)
+    if len(set(identities)) < len(identities):
+        first = {identity: number for number, identity in reversed(list(enumerate(identities)))}
+        once = [first[identity] == number for number, identity in enumerate(identities)]
+        values = tuple(list(compress(column, once)) for column in values)
+    inserted = 0
+    for statement, parameters in form.inserts(values):
+        await cursor.execute(statement, *parameters)
+        (count,) = await cursor.fetchone()
+        inserted += count
+    return inserted
+
+
+async def settle(cursor: Any, sensors: set[int]) -> None:
+    """Give the sensors' new events their device, and end those that a later one follows."""
+    text = text_of([number] for number in sorted(sensors))
+    await cursor.execute(_DEVICES, text)
+    await cursor.execute(_RESOLVE, text)
+
+
+async def refer(cursor: Any, batch: Batch) -> None:
+    """Have notifications name their event's number, whichever of the two came first."""
+    told = {row.event_id for row in batch.notifications.notification}
+    events = sorted(told | {event.event_id for event in batch.events.event})
+    if events:
+        await cursor.execute(_SOURCES, text_of([event] for event in events))
+
+
+async def model_id(cursor: Any, model: str) -> int:
+    """The model's id in `ml_models`, where it gets a row if it has none."""
+    row = model_row(model)
+    await cursor.execute(
+        "INSERT INTO dbo.ml_models (model_name, version) SELECT ?, ? WHERE NOT EXISTS"
+        " (SELECT 1 FROM dbo.ml_models WITH (UPDLOCK, HOLDLOCK) WHERE model_name = ? AND version = ? AND sensor_id IS NULL)",
+        *row,
+        *row,
+    )
+    await cursor.execute(FIND_MODEL, *row)
+    number: int
+    (number,) = await cursor.fetchone()
+    return number

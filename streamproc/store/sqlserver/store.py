@@ -1,0 +1,124 @@
+"""The SQL Server store: a few connections, each call a transaction on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from streamproc.errors import RowsRefused, StoreError
+from streamproc.records import SensorEntry
+from streamproc.settings import Settings
+from streamproc.store.comparison import Compared, Extras, Given, Scope
+from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows
+from streamproc.store.sqlserver.connections import Connections
+from streamproc.store.sqlserver.sensors import Sensors
+
+
+def opened(settings: Settings, process: str) -> SqlServerStore:
+    """The store that the settings name, not connected yet; raises StoreError where no ODBC driver can be found."""
+    text = driver.connection_string(settings, driver.find(settings.odbc_driver), process)
+    place = f"{settings.db_host}:{settings.db_port}/{settings.db_name}"
+    return SqlServerStore(Connections(text, place), auto_register=settings.auto_register)
+
+
+class SqlServerStore:
+    """A store in one database of a SQL Server; others may read it, and write to it.
+
+    With `auto_register` a sensor or device seen for the first time is registered in the transaction that writes its rows;
+    without it such rows are refused. The schema is left as it is: changing it is for who may, by `streamproc db migrate`.
+    """
+
+    def __init__(self, connections: Connections, *, auto_register: bool = False) -> None:
+        self._connections = connections
+        self._sensors = Sensors(auto_register=auto_register)
+        self._models: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Connect; raises StoreError where the schema is behind, or another."""
+        await self._connections.open()
+        async with self._connections.transaction(commits=False) as connection:
+            status = await migrations.status(connection)
+        if status.pending:
+            names = ", ".join(script.name for script in status.pending)
+            raise StoreError(f"the database's schema is behind ({names}): run `streamproc db migrate`")
+
+    async def close(self) -> None:
+        """Let go of the database; what is under way is finished first."""
+        await self._connections.close()
+
+    async def offsets(self, group: str) -> dict[Place, int]:
+        """The next offset of each partition that the group has written."""
+        async with self._cursor(commits=False) as cursor:
+            return await rows.offsets(cursor, group)
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""
+        try:
+            return await self._write(batch)
+        except RowsRefused as error:
+            if not faults.is_duplicate(error.__cause__):
+                raise
+        return await self._write(batch)  # another has written the same in this moment, and it is there now
+
+    async def _write(self, batch: Batch) -> Written:
+        async with self._cursor() as cursor:
+            await rows.advance(cursor, batch)
+            return await rows.write(cursor, batch, self._sensors, self._models)
+
+    async def probe(self, batch: Batch) -> None:
+        """Raise RowsRefused where `write` would on account of the rows; write nothing."""
+        try:
+            async with self._cursor(commits=False) as cursor:
+                await rows.write(cursor, batch, self._sensors, self._models)
+        finally:
+            self._forget()  # ids given out in it are void
+
+    async def compare(self, batch: Batch) -> dict[str, Compared]:
+        """How the batch's rows stand in the database, by table; nothing is written."""
+        async with self._cursor(commits=False) as cursor:
+            return await compare.compare(cursor, batch, self._sensors, self._models)
+
+    async def extras(
+        self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
+    ) -> Extras:
+        """Rows of a table that belong to the scopes but were not given: how many, and at most `limit` of them."""
+        async with self._cursor(commits=False) as cursor:
+            return await compare.extras(cursor, table, scopes, only, given, limit)
+
+    async def overwrite(self, batch: Batch) -> None:
+        """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
+        async with self._cursor() as cursor:
+            await overwrite.overwrite(cursor, batch, self._sensors, self._models)
+
+    async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
+        """Take back rows that should not be there; how many of them it were."""
+        async with self._cursor() as cursor:
+            return await overwrite.withdraw(cursor, table, numbers)
+
+    async def save_entries(self, wanted: Sequence[SensorEntry]) -> list[SensorEntry]:
+        """Make the registry hold these entries, and return them as they stand."""
+        async with self._cursor() as cursor:
+            return await entries.save(cursor, wanted)
+
+    async def entries(self) -> list[SensorEntry]:
+        """All entries of the registry, by sensor."""
+        async with self._cursor(commits=False) as cursor:
+            return await entries.entries(cursor)
+
+    @asynccontextmanager
+    async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:
+        """A cursor in a transaction; where that is undone, what was remembered of ids is void."""
+        try:
+            async with self._connections.transaction(commits=commits) as connection:
+                cursor = await connection.cursor()
+                yield cursor
+                await cursor.close()
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._sensors.forget()
+        self._models.clear()

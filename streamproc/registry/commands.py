@@ -70,7 +70,7 @@ async def _entries(chosen: Settings) -> list[SensorEntry]:
 
 @asynccontextmanager
 async def _store(chosen: Settings) -> AsyncIterator[Store]:
-    store = connect(chosen)
+    store = connect(chosen, process="registry")
     try:
         await store.open()
         yield store

@@ -12,6 +12,37 @@ SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
 GO
 
+-- A module that was made with QUOTED_IDENTIFIER OFF cannot write to a table with a filtered index (error 1934): better to
+-- stop here, with nothing changed, than to break another program's procedure. The remedy is in the message.
+DECLARE @modules NVARCHAR(MAX);
+SELECT @modules = STRING_AGG(
+    CAST(QUOTENAME(OBJECT_SCHEMA_NAME(m.object_id)) + N'.' + QUOTENAME(OBJECT_NAME(m.object_id)) AS NVARCHAR(MAX)), N', '
+)
+FROM sys.sql_modules AS m
+WHERE m.uses_quoted_identifier = 0
+    AND (m.[definition] LIKE N'%sensor_readings%' OR m.[definition] LIKE N'%predictions%' OR m.[definition] LIKE N'%alerts%')
+    AND (
+        m.[definition] LIKE N'%INSERT%' OR m.[definition] LIKE N'%UPDATE%'
+        OR m.[definition] LIKE N'%DELETE%' OR m.[definition] LIKE N'%MERGE%'
+    )
+    AND OBJECT_NAME(m.object_id) NOT IN (
+        N'sp_insert_reading_and_check_threshold', N'sp_insert_readings_bulk_json_and_check_threshold'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM sys.triggers AS t
+        WHERE t.object_id = m.object_id AND t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
+            AND m.[definition] LIKE N'%alert%'
+    );
+IF @modules IS NOT NULL
+BEGIN
+    DECLARE @told NVARCHAR(2048) = LEFT(
+        N'these were made with QUOTED_IDENTIFIER OFF and could no longer write to their tables; run the text of each'
+        + N' again after SET QUOTED_IDENTIFIER ON, then migrate again: ' + @modules, 2048
+    );
+    THROW 50010, @told, 1;
+END;
+GO
+
 -- uuid is the device's key on the topics: its device_uuid in lower case, or stream_key where the key is no GUID. It is
 -- computed, so that a device that another program registers has it, too.
 IF OBJECT_ID(N'dbo.devices', N'U') IS NULL

@@ -32,7 +32,9 @@ ALTER TABLE dbo.sensors ADD version INT NOT NULL CONSTRAINT DF_sensors_version D
 IF COL_LENGTH(N'dbo.sensors', N'created_at') IS NULL
 ALTER TABLE dbo.sensors
 ADD created_at DATETIME2(6) NOT NULL CONSTRAINT DF_sensors_created_at DEFAULT SYSUTCDATETIME();
-IF COL_LENGTH(N'dbo.sensors', N'updated_at') IS NULL ALTER TABLE dbo.sensors ADD updated_at DATETIME2(6) NULL;
+IF COL_LENGTH(N'dbo.sensors', N'updated_at') IS NULL
+ALTER TABLE dbo.sensors
+ADD updated_at DATETIME2(6) NULL CONSTRAINT DF_sensors_updated_at DEFAULT SYSUTCDATETIME();
 GO
 
 -- Columns that may be empty and have no default for rows that are there: these cost the same on a table of any size.
@@ -98,10 +100,12 @@ ALTER TABLE dbo.alert_notifications ADD event_type NVARCHAR(50) NULL;
 GO
 
 -- Columns that streamproc has nothing to write to: they get a default where they have none and may not be empty.
-DECLARE @defaults NVARCHAR(MAX) = N'';
-SELECT @defaults = @defaults + N'ALTER TABLE dbo.' + QUOTENAME(w.table_name) + N' ADD CONSTRAINT '
-    + QUOTENAME(N'DF_streamproc_' + w.table_name + N'_' + w.column_name) + N' DEFAULT ' + w.value
-    + N' FOR ' + QUOTENAME(w.column_name) + N'; '
+DECLARE @defaults NVARCHAR(MAX);
+SELECT @defaults = STRING_AGG(
+    CAST(N'ALTER TABLE dbo.' + QUOTENAME(w.table_name) + N' ADD CONSTRAINT '
+        + QUOTENAME(N'DF_streamproc_' + w.table_name + N'_' + w.column_name) + N' DEFAULT ' + w.value
+        + N' FOR ' + QUOTENAME(w.column_name) AS NVARCHAR(MAX)), N'; '
+)
 FROM (VALUES
     (N'devices', N'device_uuid', N'NEWID()'),
     (N'devices', N'name', N'N'''''),
@@ -128,14 +132,16 @@ FROM (VALUES
 JOIN INFORMATION_SCHEMA.COLUMNS AS c
     ON c.TABLE_SCHEMA = N'dbo' AND c.TABLE_NAME = w.table_name AND c.COLUMN_NAME = w.column_name
 WHERE c.IS_NULLABLE = N'NO' AND c.COLUMN_DEFAULT IS NULL;
-EXEC sys.sp_executesql @defaults;
+IF @defaults IS NOT NULL EXEC sys.sp_executesql @defaults;
 GO
 
 -- References that streamproc cannot always give: a sensor whose device is not known yet, a model for all sensors, a
 -- notification whose event is not there. That a column may be empty is a change of the catalogue alone.
-DECLARE @relaxed NVARCHAR(MAX) = N'';
-SELECT @relaxed = @relaxed + N'ALTER TABLE dbo.' + QUOTENAME(w.table_name) + N' ALTER COLUMN '
-    + QUOTENAME(w.column_name) + N' ' + c.DATA_TYPE + N' NULL; '
+DECLARE @relaxed NVARCHAR(MAX);
+SELECT @relaxed = STRING_AGG(
+    CAST(N'ALTER TABLE dbo.' + QUOTENAME(w.table_name) + N' ALTER COLUMN '
+        + QUOTENAME(w.column_name) + N' ' + c.DATA_TYPE + N' NULL' AS NVARCHAR(MAX)), N'; '
+)
 FROM (VALUES
     (N'sensors', N'device_id'),
     (N'ml_models', N'sensor_id'),
@@ -148,14 +154,16 @@ FROM (VALUES
 JOIN INFORMATION_SCHEMA.COLUMNS AS c
     ON c.TABLE_SCHEMA = N'dbo' AND c.TABLE_NAME = w.table_name AND c.COLUMN_NAME = w.column_name
 WHERE c.IS_NULLABLE = N'NO' AND c.DATA_TYPE IN (N'int', N'bigint');
-EXEC sys.sp_executesql @relaxed;
+IF @relaxed IS NOT NULL EXEC sys.sp_executesql @relaxed;
 GO
 
 -- Checks that other programs put on what kind and how grave an event or notification is know nothing of streamproc's own
 -- words (severity_change, NORMAL, WARN): they are switched off, not dropped.
-DECLARE @unchecked NVARCHAR(MAX) = N'';
-SELECT @unchecked = @unchecked + N'ALTER TABLE dbo.' + QUOTENAME(OBJECT_NAME(k.parent_object_id))
-    + N' NOCHECK CONSTRAINT ' + QUOTENAME(k.name) + N'; '
+DECLARE @unchecked NVARCHAR(MAX);
+SELECT @unchecked = STRING_AGG(
+    CAST(N'ALTER TABLE dbo.' + QUOTENAME(OBJECT_NAME(k.parent_object_id))
+        + N' NOCHECK CONSTRAINT ' + QUOTENAME(k.name) AS NVARCHAR(MAX)), N'; '
+)
 FROM sys.check_constraints AS k
 WHERE k.is_disabled = 0
     AND k.name NOT IN (N'CK_ml_events_severity', N'CK_ml_events_previous_severity')
@@ -165,7 +173,7 @@ WHERE k.is_disabled = 0
         OR k.parent_object_id = OBJECT_ID(N'dbo.alert_notifications')
         AND (k.[definition] LIKE N'%severity%' OR k.[definition] LIKE N'%source%' OR k.[definition] LIKE N'%event_type%')
     );
-EXEC sys.sp_executesql @unchecked;
+IF @unchecked IS NOT NULL EXEC sys.sp_executesql @unchecked;
 GO
 
 -- The ranges that people set in alert_thresholds become the registry's, once: an entry that was edited since has a higher

@@ -5,15 +5,17 @@ GO
 
 -- The trigger of the reference system would raise the same alerts again: what is on the readings and speaks of alerts is
 -- switched off, not dropped. One whose text is encrypted cannot be asked, and is taken for such.
-DECLARE @disabled NVARCHAR(MAX) = N'';
-SELECT @disabled = @disabled + N'ALTER TABLE dbo.sensor_readings DISABLE TRIGGER ' + QUOTENAME(t.name) + N'; '
+DECLARE @disabled NVARCHAR(MAX);
+SELECT @disabled = STRING_AGG(
+    CAST(N'ALTER TABLE dbo.sensor_readings DISABLE TRIGGER ' + QUOTENAME(t.name) AS NVARCHAR(MAX)), N'; '
+)
 FROM sys.triggers AS t
 LEFT JOIN sys.sql_modules AS m ON m.object_id = t.object_id
 WHERE t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
     AND t.is_disabled = 0
     AND t.name <> N'trg_sensor_readings_judge'
     AND (m.[definition] IS NULL OR m.[definition] LIKE N'%alert%');
-EXEC sys.sp_executesql @disabled;
+IF @disabled IS NOT NULL EXEC sys.sp_executesql @disabled;
 GO
 
 IF OBJECT_ID(N'dbo.sensor_limits', N'V') IS NOT NULL DROP VIEW dbo.sensor_limits;

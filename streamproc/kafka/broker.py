@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import secrets
 import signal
@@ -300,16 +301,18 @@ def _choose_port(port: int) -> int:
     """The port, or for 0 a free one; raises BrokerError where it is taken.
 
     The free ones are below those that systems give to outgoing connections (Linux: from 32768), so that none
-    is taken in the 2 s until the broker binds it.
+    is taken in the 2 s until the broker binds it. Each process looks in a hundred of its own: of several that start brokers
+    at once, such as tests, no two take the same.
     """
     if port:
         if not _is_free(port):
             raise BrokerError(f"port {port} is in use by another program")
         return port
-    for candidate in random.sample(range(20_000, 32_000), 100):
+    begin = 20_000 + os.getpid() * 100 % 12_000
+    for candidate in random.sample(range(begin, begin + 100), 100):
         if _is_free(candidate):
             return candidate
-    raise BrokerError("no port between 20000 and 32000 is free")
+    raise BrokerError(f"no port between {begin} and {begin + 99} is free")
 
 
 def _is_free(port: int) -> bool:

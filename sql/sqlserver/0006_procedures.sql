@@ -61,37 +61,26 @@ ALTER PROCEDURE dbo.streamproc_set_latest
 AS
 BEGIN
     SET NOCOUNT ON;
-    DECLARE @newest TABLE (
-        sensor_id BIGINT NOT NULL PRIMARY KEY,
-        value FLOAT(53) NOT NULL,
-        at DATETIME2(6) NOT NULL,
-        is_first BIT NOT NULL DEFAULT 0
-    );
-    INSERT INTO @newest (sensor_id, value, at)
-    SELECT r.sensor_id, r.value, r.at
+    UPDATE l
+    SET latest_value = n.value, latest_timestamp = n.at
+    FROM dbo.sensor_readings_latest AS l
+    JOIN OPENJSON(@p_latest_json) WITH (
+        sensor_id BIGINT '$[0]',
+        value FLOAT(53) '$[1]',
+        at DATETIME2(6) '$[2]'
+    ) AS n ON n.sensor_id = l.sensor_id
+    WHERE l.latest_timestamp IS NULL OR l.latest_timestamp <= n.at;
+
+    INSERT INTO dbo.sensor_readings_latest (sensor_id, latest_value, latest_timestamp)
+    SELECT n.sensor_id, n.value, n.at
     FROM OPENJSON(@p_latest_json) WITH (
         sensor_id BIGINT '$[0]',
         value FLOAT(53) '$[1]',
         at DATETIME2(6) '$[2]'
-    ) AS r;
-
-    UPDATE l
-    SET latest_value = n.value, latest_timestamp = n.at
-    FROM dbo.sensor_readings_latest AS l
-    JOIN @newest AS n ON n.sensor_id = l.sensor_id
-    WHERE l.latest_timestamp IS NULL OR l.latest_timestamp <= n.at;
-
-    UPDATE n
-    SET is_first = 1
-    FROM @newest AS n
+    ) AS n
     WHERE NOT EXISTS (
         SELECT 1 FROM dbo.sensor_readings_latest AS l WITH (UPDLOCK, HOLDLOCK) WHERE l.sensor_id = n.sensor_id
     );
-
-    INSERT INTO dbo.sensor_readings_latest (sensor_id, latest_value, latest_timestamp)
-    SELECT n.sensor_id, n.value, n.at
-    FROM @newest AS n
-    WHERE n.is_first = 1;
 END;
 GO
 

@@ -13,7 +13,7 @@ import pytest
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite import SqliteStore
 from tests.store.sqlserver import SqlServer
-from tests.store.tsql import on_a_server
+from tests.store.tsql_database import made, on_a_server
 
 
 class Database(Protocol):
@@ -97,22 +97,14 @@ class Sqlite:
         await store._run(lambda: store._connected().execute("PRAGMA max_page_count = 1000000").fetchall())
 
 
-@pytest.fixture(scope="session")
-def sqlserver() -> Iterator[SqlServer]:
-    """A database on the T-SQL server that there is, for all tests one after the other."""
-    made = SqlServer()
-    yield made
-    made.drop()
-
-
 @pytest.fixture(params=["sqlite", pytest.param("sqlserver", marks=on_a_server)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        return Sqlite(tmp_path / "folder" / "streamproc.db")
-    made: SqlServer = request.getfixturevalue("sqlserver")
-    made.empty()
-    return made
+        yield Sqlite(tmp_path / "folder" / "streamproc.db")
+        return
+    with made() as server:
+        yield SqlServer(server)
 
 
 @pytest.fixture

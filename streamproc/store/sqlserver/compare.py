@@ -37,6 +37,15 @@ from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.stamps import LAST_MS
 from streamproc.store.window_numbers import window_numbers
 
+#: Where a reading's partition and offset are among its columns.
+_PLACE = slice(6, 8)
+#: Rows of landmarks that are looked at before a range: those of 4,096 records where each has a reading.
+_LANDMARKS = 64
+_BEFORE = (
+    f"SELECT MIN(id), MAX(id) FROM (SELECT TOP ({_LANDMARKS}) id FROM dbo.sensor_readings"
+    " WHERE kafka_partition = ? AND kafka_landmark < ? ORDER BY kafka_landmark DESC) l"
+)
+_INSIDE = "SELECT MIN(id) FROM dbo.sensor_readings WHERE kafka_partition = ? AND kafka_landmark >= ? AND kafka_landmark < ?"
 #: Rows of a result fetched together: some megabytes of them.
 _PAGE = 20_000
 
@@ -68,8 +77,8 @@ _CLAIMED: dict[str, tuple[str, tuple[str, ...]]] = {
     "readings": (
         f"""SELECT r.id FROM {_PLACES} p JOIN dbo.sensor_readings r
         ON r.kafka_partition = p.place AND r.kafka_offset >= p.first AND r.kafka_offset < p.last
-        WHERE ? = 1 OR r.sensor_id IN (SELECT sensor_id FROM {_ONLY})""",
-        ("places", "all", "only"),
+        WHERE r.id >= ? AND (? = 1 OR r.sensor_id IN (SELECT sensor_id FROM {_ONLY}))""",
+        ("places", "first_row", "all", "only"),
     ),
     "predictions": (
         f"""SELECT r.id FROM {_SENSORS} s JOIN dbo.predictions r ON r.sensor_id = s.sensor_id
@@ -178,7 +187,8 @@ def _differences(
 
 def _is_same_record(theirs: Sequence[Any], ours: Sequence[Any]) -> bool:
     """Whether a reading there is of the same record; a retry is the row of the one that came first, with that one's times."""
-    return theirs[-2] is None or theirs[-2:] == ours[-2:]
+    there, given_place = (row[_PLACE] for row in (theirs, ours))
+    return there[0] is None or there == given_place
 
 
 async def extras(
@@ -214,12 +224,31 @@ async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | Non
         spans += _span_rows(scope, ids)
     wanted = sorted({ids[sensor] for sensor in only or () if sensor in ids})
     return {
+        "first_row": await _first_row(cursor, scopes),
         "places": text_of((scope.partition, scope.begin, scope.end) for scope in scopes),
         "all": int(only is None),
         "only": text_of([number] for number in wanted),
         "sensors": text_of(sensors),
         "spans": text_of(spans),
     }
+
+
+async def _first_row(cursor: Any, scopes: Sequence[Scope]) -> int:
+    """A row number that no reading of the scopes is below; 0 where that cannot be told.
+
+    A new row's number is above all others, and a partition's records are written in their order: rows of earlier records have
+    lower numbers, unless they were lost and written again.
+    """
+    lowest = []
+    for scope in scopes:
+        await cursor.execute(_BEFORE, scope.partition, scope.begin)
+        first, last = await cursor.fetchone()
+        await cursor.execute(_INSIDE, scope.partition, scope.begin, scope.end)
+        (inside,) = await cursor.fetchone()
+        if first is None or (inside is not None and last > inside):
+            return 0  # the table may be no older than the scope, or the rows are not in order
+        lowest.append(first)
+    return min(lowest, default=0)
 
 
 def _closed(scope: Scope, ids: Ids) -> tuple[Ints, ...]:

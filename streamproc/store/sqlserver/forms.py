@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -96,20 +96,21 @@ class Form:
         Each gives how many it has inserted.
         """
         names = ", ".join(_quoted(self.types))
-        absent = f"WHERE NOT EXISTS (SELECT 1 FROM {self.relation} r WHERE {self.same}); SELECT @@ROWCOUNT"
+        absent = f"WHERE NOT EXISTS (SELECT 1 FROM {self.relation} r WHERE {self.same})"
         if not self.text:
             source, columns = given(self.types), ", ".join(_selected(self.types))
             rows = list(zip(*_split(self.types, values), strict=True))
             yield (
-                f"INSERT INTO {self.relation} ({names}) SELECT {columns} FROM {source} g {absent}",
+                f"INSERT INTO {self.relation} ({names}) SELECT {columns} FROM {source} g {absent}; SELECT @@ROWCOUNT",
                 [text_of(rows)],
             )
             return
-        row = f"({', '.join('?' * len(self.types))})"
-        for part in batched(zip(*values, strict=True), PARAMETERS // len(self.types)):
-            source = f"(VALUES {', '.join([row] * len(part))}) g ({names})"
+        # In their order, for their numbers tell which of two at the same time came first.
+        row = f"({', '.join('?' * (1 + len(self.types)))})"
+        for part in batched(zip(count(), *values), PARAMETERS // (1 + len(self.types))):
+            source = f"(VALUES {', '.join([row] * len(part))}) g (n, {names})"
             yield (
-                f"INSERT INTO {self.relation} ({names}) SELECT {names} FROM {source} {absent}",
+                f"INSERT INTO {self.relation} ({names}) SELECT {names} FROM {source} {absent} ORDER BY n; SELECT @@ROWCOUNT",
                 list(chain.from_iterable(part)),
             )
 
@@ -167,6 +168,11 @@ def _split(types: Mapping[str, str], values: Values) -> Iterator[list[Any]]:
         yield power.tolist()
 
 
+def _landmarks(offset: Ints) -> list[int | None]:
+    """Every 64th offset, by which a replay finds where its range's rows begin; there is no index on all of them."""
+    return [number if number % 64 == 0 else None for number in offset.tolist()]
+
+
 def _quoted(names: Iterable[str]) -> list[str]:
     return [f"[{name}]" for name in names]
 
@@ -187,10 +193,12 @@ _NOTIFICATIONS = (
 READINGS = Form(
     "readings",
     "dbo.sensor_readings",
-    _types(columns.READINGS, BIGINT, FLOAT, TIME, TIME, BIGINT, BIGINT, INT, BIGINT),
+    _types(
+        (*columns.READINGS, "kafka_landmark"), BIGINT, FLOAT, TIME, TIME, BIGINT, BIGINT, INT, BIGINT, BIGINT
+    ),
     ("dedupe_ms", "reading_key"),
-    lambda rows, ids, _: columns.reading_columns(rows, ids, NAIVE),
-    uncompared=("kafka_partition", "kafka_offset"),
+    lambda rows, ids, _: (*columns.reading_columns(rows, ids, NAIVE), _landmarks(rows.offset)),
+    uncompared=("kafka_partition", "kafka_offset", "kafka_landmark"),
 )
 PREDICTIONS = Form(
     "predictions",

@@ -10,15 +10,19 @@ from __future__ import annotations
 from itertools import compress
 from typing import Any
 
+import numpy as np
+
 from streamproc.errors import StaleOwner
 from streamproc.store.columns import model_row
-from streamproc.store.protocol import Batch, Place, Written
-from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, text_of
+from streamproc.store.protocol import Batch, Place, ReadingColumns, Written
+from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, naive, text_of
 from streamproc.store.sqlserver.sensors import Sensors
 
 #: The number of a model by name and version. Those of the reference's programs are each for one sensor.
 FIND_MODEL = "SELECT MIN(id) FROM dbo.ml_models WHERE model_name = ? AND version = ? AND sensor_id IS NULL"
 
+#: For programs that look into `sensor_readings_latest`.
+_LATEST = "EXEC dbo.streamproc_set_latest @p_latest_json = ?"
 _MOVE = (
     "UPDATE dbo.stream_offsets SET next_offset = ?"
     " WHERE consumer_group = ? AND topic = ? AND [partition] = ? AND next_offset = ?; SELECT @@ROWCOUNT"
@@ -80,10 +84,21 @@ async def write(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> Wri
     counts = {}
     for form, rows in forms(batch):
         counts[form.name] = await insert(cursor, form, form.values(rows, ids, models)) if len(rows) else 0
+    if len(batch.readings):
+        await cursor.execute(_LATEST, latest(batch.readings, ids))
     if len(batch.events):
         await settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
     await refer(cursor, batch)
     return Written(**counts)
+
+
+def latest(rows: ReadingColumns, ids: Ids) -> str:
+    """The newest reading of each sensor as the procedure takes it."""
+    newest = {rows.sensor[index]: index for index in np.argsort(rows.ts, kind="stable").tolist()}
+    at = np.array(list(newest.values()), dtype=np.intp)
+    return text_of(
+        zip([ids[sensor] for sensor in newest], rows.value[at].tolist(), naive(rows.ts[at]), strict=True)
+    )
 
 
 async def insert(cursor: Any, form: Form, values: Values) -> int:

@@ -27,7 +27,7 @@ _START_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
+class Load:
     """What is written, as chunks of the topic, each a batch, and the table that its rows are in."""
 
     topic: str
@@ -45,7 +45,7 @@ async def run(rows: int, sensors: int = 1_000, batch_rows: int = 20_000, rounds:
     indexes, pragmas and file system, one transaction a batch. The best of some rounds counts, each with
     fresh files.
     """
-    for load in (_readings(rows, sensors, batch_rows), _windows(rows, sensors, batch_rows)):
+    for load in (reading_load(rows, sensors, batch_rows), window_load(rows, sensors, batch_rows)):
         with tempfile.TemporaryDirectory() as folder:
             writer, bare = [], []
             for number in range(rounds):
@@ -65,7 +65,7 @@ def _chunk(topic: str, first: int, values: list[bytes]) -> Chunk:
     return Chunk(topic, 0, at, _START_MS + at, values)
 
 
-def _readings(rows: int, sensors: int, batch_rows: int) -> _Load:
+def reading_load(rows: int, sensors: int, batch_rows: int) -> Load:
     """Single readings as direct producers write them, sensor by sensor in turn."""
     values = np.random.default_rng(1).normal(20, 5, rows).round(2).tolist()
     messages = [
@@ -76,10 +76,10 @@ def _readings(rows: int, sensors: int, batch_rows: int) -> _Load:
         _chunk("readings", begin, messages[begin : begin + batch_rows])
         for begin in range(0, rows, batch_rows)
     ]
-    return _Load("readings", "sensor_readings", chunks, rows, batch_rows, sensors)
+    return Load("readings", "sensor_readings", chunks, rows, batch_rows, sensors)
 
 
-def _windows(rows: int, sensors: int, batch_rows: int) -> _Load:
+def window_load(rows: int, sensors: int, batch_rows: int) -> Load:
     """Windows as the engine writes them for sensors that each send a reading a second: a message a second and size."""
     chunks: list[Chunk] = []
     messages: list[bytes] = []
@@ -93,7 +93,7 @@ def _windows(rows: int, sensors: int, batch_rows: int) -> _Load:
             messages = []
         if made >= rows:
             break
-    return _Load("windows", "sensor_windows", chunks, made, batch_rows, sensors)
+    return Load("windows", "sensor_windows", chunks, made, batch_rows, sensors)
 
 
 def _window_messages(sensors: int) -> Iterator[bytes]:
@@ -138,11 +138,11 @@ async def _prepared(path: Path, sensors: int) -> None:
     opened.close()
 
 
-async def _writer(path: Path, load: _Load) -> float:
+async def _writer(path: Path, load: Load) -> float:
     """CPU-seconds, of all threads, that the writer takes."""
     await _prepared(path, load.sensors)
     store = SqliteStore(path)
-    writer = Writer(store, Settings.model_validate({"sink_batch_rows": load.batch_rows}), _no_letters)
+    writer = Writer(store, Settings.model_validate({"sink_batch_rows": load.batch_rows}), no_letters)
     await writer.positions([(load.topic, 0)])
     started = process_time()
     for chunk in load.chunks:
@@ -153,11 +153,12 @@ async def _writer(path: Path, load: _Load) -> float:
     return seconds
 
 
-async def _no_letters(letters: list[DeadLetter]) -> None:
+async def no_letters(letters: list[DeadLetter]) -> None:
+    """Fail: the rows are all good."""
     raise AssertionError(f"the benchmark's rows are all good, yet {letters[0].reason}")
 
 
-async def _bare(path: Path, load: _Load) -> float:
+async def _bare(path: Path, load: Load) -> float:
     """CPU-seconds of one plain `executemany` a batch, its parameters made ready beforehand."""
     await _prepared(path, load.sensors)
     opened = connection(path)
@@ -182,7 +183,7 @@ def _statement(rows: Columns, ids: dict[str, int]) -> tuple[str, list[tuple[Any,
     return INSERT_READING, list(zip(*reading_columns(rows, ids), strict=True))
 
 
-def _check(path: Path, load: _Load) -> None:
+def _check(path: Path, load: Load) -> None:
     opened = connection(path)
     (count,) = opened.execute(f"SELECT count(*) FROM {load.table}").fetchone()  # noqa: S608  # a name from above
     opened.close()

@@ -255,9 +255,20 @@ def bench_latency(
 
 
 @bench.command("sink")
-def bench_sink(rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000) -> None:
-    """Rows per CPU-second against a bare executemany of the same rows."""
-    _settings()
+def bench_sink(
+    rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,
+    store: Annotated[
+        Literal["sqlite", "sqlserver"],
+        typer.Option(help="sqlserver: in a database made for it on the server of DB_HOST."),
+    ] = "sqlite",
+) -> None:
+    """Rows of the sink against a bare driver's: per CPU-second with SQLite, per second with SQL Server."""
+    settings = _settings()
+    if store == "sqlserver":
+        from streamproc.bench import sqlserver
+
+        asyncio.run(sqlserver.run(settings, rows))
+        return
     from streamproc.bench.sink import run
 
     asyncio.run(run(rows))

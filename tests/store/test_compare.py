@@ -25,7 +25,7 @@ from tests.store.builders import (
     readings,
     windows,
 )
-from tests.store.conftest import Database
+from tests.store.conftest import Database, Sqlite
 
 
 def whole() -> Batch:
@@ -239,6 +239,10 @@ async def test_of_a_refused_batch_nothing_is_written_over(database: Database, st
 
 async def test_a_writer_keeps_no_reader_out(database: Database, store: Store) -> None:
     """While somebody else writes, rows can be compared; to write over them is for later."""
+    if not isinstance(database, Sqlite):
+        pytest.skip(
+            "whether SQL Server's readers wait for writers is a setting of the database (READ_COMMITTED_SNAPSHOT)"
+        )
     await store.write(whole())
     with database.locked():
         assert not (await store.compare(whole()))["readings"].wrong.any()

@@ -248,6 +248,11 @@ _FORMS: dict[type[Columns], Form] = {
 BY_NAME = {form.name: form for form in _FORMS.values()}
 
 
+def form_of(rows: Columns) -> Form:
+    """The table of these rows."""
+    return _FORMS[type(rows)]
+
+
 def forms(batch: Batch) -> list[tuple[Form, Columns]]:
     """The tables of a batch, in its order."""
     return [(_FORMS[type(rows)], rows) for rows in batch.tables()]

@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections, Limits
-from tests.store.tsql import Wire, dsn, on_a_server, wired
+from tests.store.tsql import Wire, dsn, made_login, on_a_server, wired
 
 pytestmark = on_a_server
 
@@ -30,8 +29,10 @@ async def connections(limits: Limits = PATIENT) -> AsyncIterator[tuple[Connectio
     async with wired() as (wire, text):
         opened = Connections(text, "there", limits)
         await opened.open()
-        yield opened, wire
-        await opened.close()
+        try:
+            yield opened, wire
+        finally:
+            await opened.close()
 
 
 async def asked(opened: Connections, query: str) -> Any:
@@ -176,16 +177,12 @@ async def test_no_error_of_a_login_tells_the_password() -> None:
 async def test_a_password_of_any_characters_gets_through() -> None:
     """What a connection string has its own use for, spaces at the ends, and letters of all kinds."""
     secret = " ;{a}=}};b'\"ñ\u00e9 Aa1!"  # noqa: S105  # of a login made here
-    login = f"streamproc_test_{uuid4().hex[:12]}"
-    quoted = secret.replace("'", "''")
-    async with connections() as (opened, _):
-        await done(opened, f"CREATE LOGIN {login} WITH PASSWORD = N'{quoted}'")
-        other = Connections(dsn(UID=login, PWD=secret), "there", PATIENT)
+    async with made_login(secret) as login:
+        opened = Connections(dsn(UID=login, PWD=secret), "there", PATIENT)
         try:
-            assert await asked(other, "SELECT SUSER_NAME()") == login
+            assert await asked(opened, "SELECT SUSER_NAME()") == login
         finally:
-            await other.close()
-            await done(opened, f"DROP LOGIN {login}")
+            await opened.close()
 
 
 def test_the_driver_managers_own_pool_is_off() -> None:

@@ -58,21 +58,38 @@ async def login(text: str) -> Link:
 async def made_database() -> AsyncIterator[str]:
     """The name of an empty database, dropped at the end."""
     name = f"streamproc_test_{uuid4().hex[:12]}"
+    async with _made("DATABASE", name):
+        yield name
+
+
+@asynccontextmanager
+async def made_login(password: str) -> AsyncIterator[str]:
+    """The name of a login with this password, dropped at the end."""
+    name = f"streamproc_test_{uuid4().hex[:12]}"
+    quoted = password.replace("'", "''")
+    async with _made("LOGIN", name, f" WITH PASSWORD = N'{quoted}'"):
+        yield name
+
+
+@asynccontextmanager
+async def _made(kind: str, name: str, how: str = "") -> AsyncIterator[None]:
     link = await login(dsn())
     try:
-        await (await link.connection.execute(f"CREATE DATABASE {name}")).close()
-        yield name
-        await until(lambda: _dropped(link, name))
+        await (await link.connection.execute(f"CREATE {kind} {name}{how}")).close()
+        try:
+            yield
+        finally:
+            await until(lambda: _dropped(link, kind, name))
     finally:
         await link.close()
 
 
-async def _dropped(link: Link, name: str) -> bool:
-    """Drop the database, unless the server has not yet heard that its last connection is closed."""
+async def _dropped(link: Link, kind: str, name: str) -> bool:
+    """Drop it, unless the server has not yet heard that the last connection to it is closed."""
     try:
-        await (await link.connection.execute(f"DROP DATABASE {name}")).close()
+        await (await link.connection.execute(f"DROP {kind} {name}")).close()
     except driver.pyodbc().Error as error:
-        if "in use" not in str(error):
+        if not any(words in str(error) for words in ("currently in use", "currently logged in")):
             raise
         return False
     return True

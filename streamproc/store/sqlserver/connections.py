@@ -60,9 +60,13 @@ class Link:
 
     async def close(self) -> None:
         """Let go of both; an open transaction is rolled back."""
-        with suppress(driver.pyodbc().Error):  # the connection may be the reason why it is closed
-            await self.connection.close()
-        self.thread.shutdown(wait=False)
+        try:
+            with suppress(driver.pyodbc().Error):  # the connection may be the reason why it is closed
+                await self.connection.close()
+        finally:
+            # Where that failed, aioodbc takes it for open, and would complain of it later, in whichever task runs then.
+            self.connection._conn = None  # noqa: SLF001
+            self.thread.shutdown(wait=False)
 
 
 async def connect(text: str, place: str, limits: Limits, *, autocommit: bool = False) -> Link:

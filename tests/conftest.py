@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # How long an example takes is the machine's affair: with others' work beside it, any takes seconds now and then.
 settings.register_profile("streamproc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("streamproc")
+
+
+def pytest_report_header() -> str:
+    """Which databases the tests of stores run on."""
+    server = os.environ.get("SQLSERVER_TEST_DSN")
+    return f"stores: SQLite{' and a T-SQL server' if server else ' alone, for SQLSERVER_TEST_DSN names no T-SQL server'}"

@@ -8,6 +8,7 @@ That is plain POSIX, on Linux and macOS alike.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -298,21 +299,31 @@ def _cluster_id() -> str:
 
 
 def _choose_port(port: int) -> int:
-    """The port, or for 0 a free one; raises BrokerError where it is taken.
+    """The port, or for 0 a free one; raises BrokerError where it is taken."""
+    if not port:
+        return free_port()
+    if not _is_free(port):
+        raise BrokerError(f"port {port} is in use by another program")
+    return port
 
-    The free ones are below those that systems give to outgoing connections (Linux: from 32768), so that none
-    is taken in the 2 s until the broker binds it. Each process looks in a hundred of its own: of several that start brokers
-    at once, such as tests, no two take the same.
+
+def free_port() -> int:
+    """A port that nobody listens on, another each time; raises BrokerError where there is none.
+
+    It is below those that systems give to outgoing connections (Linux: from 32768), so that none is taken in the 2 s
+    until a broker binds it. Each process has a hundred of its own: of several that start brokers at once, such as tests,
+    no two take the same.
     """
-    if port:
-        if not _is_free(port):
-            raise BrokerError(f"port {port} is in use by another program")
-        return port
     begin = 20_000 + os.getpid() * 100 % 12_000
-    for candidate in random.sample(range(begin, begin + 100), 100):
+    for _ in range(100):
+        candidate = begin + next(_turn) % 100
         if _is_free(candidate):
             return candidate
     raise BrokerError(f"no port between {begin} and {begin + 99} is free")
+
+
+#: Which of its hundred ports this process tries next.
+_turn = itertools.count(random.randrange(100))  # noqa: S311  # no secret
 
 
 def _is_free(port: int) -> bool:

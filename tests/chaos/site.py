@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,10 +15,9 @@ from typing import Any
 import msgspec
 
 from streamproc import topics
-from streamproc.dev.place import claim_port
 from streamproc.dev.process import Process
-from streamproc.errors import BrokerError, SettingsError
-from streamproc.kafka.broker import HOST, Broker, Installation
+from streamproc.errors import BrokerError
+from streamproc.kafka.broker import HOST, Broker, Installation, free_port
 from tests.chaos.plan import Plan
 
 #: A supervisor's pause before it starts a process again; doubled while the process ends at once, up to the longest.
@@ -232,17 +230,3 @@ class Site:
         if self.broker is not None:
             self.broker.kill()
             await self.broker.wait()
-
-
-def free_port() -> int:
-    """A port that no outgoing connection is given (Linux: below 32768), so that it stays free while its owner is down.
-
-    Of the same hundred as this process's brokers, which no other test's process looks in.
-    """
-    begin = 20_000 + os.getpid() * 100 % 12_000
-    for port in random.sample(range(begin, begin + 100), 100):
-        try:
-            return claim_port(HOST, port, "GATEWAY_PORT")
-        except SettingsError:
-            continue
-    raise SettingsError(f"no port between {begin} and {begin + 99} is free")

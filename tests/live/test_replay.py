@@ -49,12 +49,16 @@ async def feed(
         await asyncio.gather(*sent)
 
 
-async def until_written(site: Site, reader: Reader) -> None:
-    """Wait until the sink has written all that is on its topics, and the worker has nothing more to say.
+async def until_written(
+    site: Site, reader: Reader, rejected: frozenset[str] = frozenset(), *, working: bool = True
+) -> None:
+    """Wait until the sink has written all that is on its topics, and the worker, if it runs, has nothing more to say.
 
-    It has more before the longest window of each sensor's last reading is closed: ticks may be long in coming.
+    It has more before the longest window of each sensor's last reading is closed: ticks may be long in coming. Sensors of
+    which all was `rejected` have no windows.
     """
-    await eventually(lambda: _closed(reader))
+    if working:
+        await eventually(lambda: _closed(reader, rejected))
     last: list[dict[tuple[str, int], int]] = [{}]
 
     async def caught_up() -> bool:
@@ -69,7 +73,7 @@ async def until_written(site: Site, reader: Reader) -> None:
     await eventually(caught_up, 180)
 
 
-async def _closed(reader: Reader) -> bool:
+async def _closed(reader: Reader, rejected: frozenset[str]) -> bool:
     last: dict[str, int] = {}
     for record in (record for held in (await reader.read("readings")).values() for record in held):
         if not record.headers:  # no tick
@@ -84,7 +88,9 @@ async def _closed(reader: Reader) -> bool:
         if (rows := msgspec.json.decode(value, type=WindowRows)).size_ms == longest
         for sensor, start in zip(rows.sensor, rows.start, strict=True)
     }
-    return all((sensor, ts // longest * longest) in closed for sensor, ts in last.items())
+    return all(
+        (sensor, ts // longest * longest) in closed for sensor, ts in last.items() if sensor not in rejected
+    )
 
 
 async def _next_look() -> None:

@@ -13,7 +13,8 @@ import pytest
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite import SqliteStore
 from tests.store.sqlserver import SqlServer
-from tests.store.tsql_database import made, on_a_server
+from tests.store.tsql import on_a_server
+from tests.store.tsql_database import made
 
 
 class Database(Protocol):

@@ -9,7 +9,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from tests.store.tsql_database import Database, insisting, made, on_a_server
+from tests.store.tsql import on_a_server
+from tests.store.tsql_database import Database, insisting, made
 
 pytestmark = on_a_server
 

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.store.tsql_database import Database, dropped, made, on_a_server, reference_text
+from tests.store.tsql import on_a_server
+from tests.store.tsql_database import Database, dropped, made, reference_text
 from tests.store.tsql_scripts import tables
 
 pytestmark = on_a_server

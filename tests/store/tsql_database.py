@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from streamproc.dev.readiness import until
+from tests.store.tsql import DSN
 from tests.store.tsql_scripts import SCRIPTS, batches
-
-DSN = os.environ.get("SQLSERVER_TEST_DSN", "")
-on_a_server = pytest.mark.skipif(not DSN, reason="no T-SQL server: SQLSERVER_TEST_DSN is not set")
 
 REFERENCE = Path(__file__).with_name("reference_database.sql")
 #: What a writer that lost a race gets: a deadlock, or an alert that another has just raised. It tries again.

@@ -10,15 +10,16 @@ from pathlib import Path
 from sqlfluff.core import FluffConfig, Linter
 from sqlfluff.core.parser import BaseSegment
 
+from streamproc.store.sqlserver import migrations
+
 SCRIPTS = sorted((Path(__file__).parents[2] / "sql" / "sqlserver").glob("*.sql"))
 
-_GO = re.compile(r"^[ \t]*GO[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 
 
 def batches(text: str) -> list[str]:
     """What a script sends at once, in order."""
-    return [batch.strip() for batch in _GO.split(text) if batch.strip()]
+    return [batch.text for batch in migrations.batches(text)]
 
 
 def statements(text: str) -> list[str]:

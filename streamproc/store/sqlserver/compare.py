@@ -14,7 +14,7 @@ import numpy as np
 from streamproc.core.predict import HORIZON_MS
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
-from streamproc.store.protocol import Batch, Columns, Ints, take
+from streamproc.store.protocol import Batch, Columns, Ints, WindowColumns, take
 from streamproc.store.sqlserver.forms import (
     BIGINT,
     BY_NAME,
@@ -140,20 +140,14 @@ async def _compare(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, Ids
     if not there:
         return Compared(number, unknown, {})
     index = np.array([row[0] for row in there], dtype=np.intp)
-    if form is WINDOWS:
-        sensor_id = np.array([known[0][sensor] for sensor in ours.sensor], dtype=np.int64)
-        number[at[index]] = window_numbers(sensor_id, rows_of(ours, "size_ms"), rows_of(ours, "start"))[index]
+    if isinstance(ours, WindowColumns):
+        sensor_id = np.array(values[0], dtype=np.int64)
+        number[at[index]] = window_numbers(sensor_id, ours.size_ms, ours.start)[index]
     else:
         number[at[index]] = [row[1] for row in there]
     return Compared(
         number, unknown, {int(at[i]): changed for i, changed in _differences(form, values, there)}
     )
-
-
-def rows_of(rows: Columns, name: str) -> Ints:
-    """A column of numbers."""
-    column: Ints = getattr(rows, name)
-    return column
 
 
 async def _there(cursor: Any, form: Form, values: Values) -> list[Any]:

@@ -222,7 +222,7 @@ EVENTS = Form(
 NOTIFICATIONS = Form(
     "notifications",
     "dbo.alert_notifications",
-    # Here source_event_id is the event's number, which `rows.settle` finds by its id.
+    # Here source_event_id is the event's number, which `rows.refer` finds by its id.
     _types(_NOTIFICATIONS, CODE, CODE, CODE, BIGINT, CODE, TEXT, TEXT, TIME),
     ("notification_id",),
     lambda rows, ids, _: _transposed(
@@ -255,4 +255,4 @@ def form_of(rows: Columns) -> Form:
 
 def forms(batch: Batch) -> list[tuple[Form, Columns]]:
     """The tables of a batch, in its order."""
-    return [(_FORMS[type(rows)], rows) for rows in batch.tables()]
+    return [(form_of(rows), rows) for rows in batch.tables()]

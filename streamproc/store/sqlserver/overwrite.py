@@ -9,7 +9,7 @@ import numpy as np
 
 from streamproc.store.protocol import Batch, Columns
 from streamproc.store.sqlserver.forms import BIGINT, INT, TIME, Form, Ids, forms, given, naive, text_of
-from streamproc.store.sqlserver.rows import insert, model_id, refer
+from streamproc.store.sqlserver.rows import add_models, insert, refer
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.window_numbers import window_keys
 
@@ -45,8 +45,7 @@ _WITHDRAW_WINDOWS = (
 async def overwrite(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> None:
     """Make the database hold these rows as they are given."""
     ids = await sensors.resolve(cursor, batch)
-    for name in set(batch.predictions.model) - models.keys():
-        models[name] = await model_id(cursor, name)
+    await add_models(cursor, batch, models)
     for form, rows in forms(batch):
         if len(rows):
             await _overwrite(cursor, form, rows, (ids, models))

@@ -79,8 +79,7 @@ async def advance(cursor: Any, batch: Batch) -> None:
 async def write(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> Written:
     """Insert the rows that are not there yet."""
     ids = await sensors.resolve(cursor, batch)
-    for name in set(batch.predictions.model) - models.keys():
-        models[name] = await model_id(cursor, name)
+    await add_models(cursor, batch, models)
     counts = {}
     for form, rows in forms(batch):
         counts[form.name] = await insert(cursor, form, form.values(rows, ids, models)) if len(rows) else 0
@@ -131,8 +130,13 @@ async def refer(cursor: Any, batch: Batch) -> None:
         await cursor.execute(_SOURCES, text_of([event] for event in events))
 
 
-async def model_id(cursor: Any, model: str) -> int:
-    """The model's id in `ml_models`, where it gets a row if it has none."""
+async def add_models(cursor: Any, batch: Batch, models: Ids) -> None:
+    """Put the ids of the models that the batch names into `models`; one that is new gets its row in `ml_models`."""
+    for name in set(batch.predictions.model) - models.keys():
+        models[name] = await _model_id(cursor, name)
+
+
+async def _model_id(cursor: Any, model: str) -> int:
     row = model_row(model)
     await cursor.execute(
         "INSERT INTO dbo.ml_models (model_name, version) SELECT ?, ? WHERE NOT EXISTS"

@@ -11,6 +11,8 @@ import pytest
 
 from tests.docker.files import ROOT
 
+pytestmark = pytest.mark.live  # most of it is other processes
+
 #: Where the wheel's package is, its topics, and its migrations, read by its own code.
 TOLD = """
 import json, streamproc, streamproc.topics

@@ -19,6 +19,8 @@ from streamproc.settings import PREFIX, Settings
 from streamproc.store.migrations import scripts
 from tests.store.tsql import DSN, made_database, on_a_server, read
 
+pytestmark = pytest.mark.live  # most of it is other processes
+
 ALL = len(scripts("sqlite"))
 
 

@@ -44,6 +44,8 @@ from streamproc.bench.programs import (
 )
 from streamproc.errors import StreamprocError
 
+pytestmark = pytest.mark.live  # most of it is other processes
+
 #: Ends what would hang; nothing here takes a tenth of it.
 SOON_S = 20.0
 

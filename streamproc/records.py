@@ -28,11 +28,73 @@ Cause = Literal[
 ]
 
 
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The values that a user calls acceptable: `low <= value <= high`; an absent bound does not bind."""
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The values that a user calls acceptable: `low <= value <= high`; an absent bound does not bind.
+
+    After a breach values count as calm again from `clear_low` up and `clear_high` down, which lie within the bounds. Where a
+    clear level is absent, it is a small part of the range's width inside its bound.
+    """
 
     low: float | None = None
     high: float | None = None
+    clear_low: float | None = None
+    clear_high: float | None = None
+
+
+class DeltaSpike(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag="delta_spike",
+    tag_field="rule",
+):
+    """A rule: a reading that differs from the sensor's one before by more than the sensor may jump.
+
+    `absolute` is in the sensor's unit, `percent` of the value before; where both are given, both must be passed. Readings
+    that lie more than `within_seconds` apart are no pair.
+    """
+
+    absolute: float | None = None
+    percent: float | None = None
+    within_seconds: float | None = None
+    severity: Severity = Severity.WARN
+
+
+#: What a user can have a sensor judged by, besides its ranges; told apart by `rule`.
+Rule = DeltaSpike
+
+
+class DeviceKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A key that a device writes with: only its SHA-256 (64 hexadecimal digits) is kept; times in ms.
+
+    `key_id` names it to people. From `expires_at` on it is taken no more.
+    """
+
+    key_id: str
+    sha256: str
+    created_at: int
+    expires_at: int | None = None
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One device as the topic `registry` carries it, keyed by DEVICE_PREFIX and `device`.
+
+    `keys` are those that live, two at most; nothing is taken from a device that is not `enabled`. `version` counts the
+    entry's edits.
+    """
+
+    device: str
+    name: str | None = None
+    site: str | None = None
+    tenant: str | None = None
+    enabled: bool = True
+    keys: tuple[DeviceKey, ...] = ()
+    version: int = 1
+
+
+#: Before a device's name as a key on the topic `registry`; no sensor in the registry may have a name that begins with it.
+DEVICE_PREFIX = "device/"
 
 
 class SensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,8 +109,11 @@ class SensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     name: str | None = None
     unit: str | None = None
     kind: str | None = None
+    site: str | None = None
+    tenant: str | None = None
     warning: Range | None = None
     critical: Range | None = None
+    rules: tuple[Rule, ...] = ()
     version: int = 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import structlog
@@ -15,9 +15,12 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
-from streamproc.records import SensorEntry
+from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
 
 OnChange = Callable[[str, SensorEntry | None], None]
+OnDevice = Callable[[str, DeviceEntry | None], None]
+Devices = dict[str, DeviceEntry | None]
+Entry = TypeVar("Entry", SensorEntry, DeviceEntry)
 
 #: How often it is checked that nothing is left to read; bounds how wrong `age_seconds` is. Also how often it is told what is
 #: waited for.
@@ -31,20 +34,30 @@ FOLLOWING = Manner(wait_ms=POLL_MS, request_ms=5_000)
 _NEXT_S = 0.002
 
 _decode = msgspec.json.Decoder(SensorEntry).decode
+_decode_device = msgspec.json.Decoder(DeviceEntry).decode
 _log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """The topic's edits as `log`, and the newest entry of each sensor; `on_change` is told each that comes, changes or goes.
+    """The topic's edits as `log`, and the newest entry of each sensor and device.
+
+    `on_change` is told each sensor that comes, changes or goes, `on_device` each device.
 
     Outlives the broker's absence: the entries stay as they were, and `age_seconds` tells since when. After it, the topic is
     read anew; `log` is then another one.
     """
 
-    def __init__(self, bootstrap: str, topic: str = "registry", on_change: OnChange | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str = "registry",
+        on_change: OnChange | None = None,
+        on_device: OnDevice | None = None,
+    ) -> None:
         self.entries: dict[str, SensorEntry] = {}
+        self.devices: dict[str, DeviceEntry] = {}
         self.log = RegistryLog()
-        self._bootstrap, self._on_change = bootstrap, on_change
+        self._bootstrap, self._on_change, self._on_device = bootstrap, on_change, on_device
         # One partition: an order of all edits is what places in it are made of.
         self._place = TopicPartition(topic, 0)
         self._fresh_at = monotonic()
@@ -142,9 +155,10 @@ class Registry:
         end = (await consumer.end_offsets([self._place]))[self._place]
         log = RegistryLog()
         log.advance(await consumer.position(self._place))
+        devices: Devices = {}
         while log.position < end:
-            await self._read(consumer, log)
-        self._replace(log)
+            devices |= await self._read(consumer, log)
+        self._replace(log, devices)
         self._consumer, self._fresh_at = consumer, monotonic()
         read.set()
         try:
@@ -155,9 +169,9 @@ class Registry:
 
     async def _go_on(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> None:
         before = log.position
-        await self._read(consumer, log)
+        devices = await self._read(consumer, log)
         if log.position > before:
-            self._tell({edit.sensor: edit.entry for edit in log.between(before, log.position)})
+            self._tell({edit.sensor: edit.entry for edit in log.between(before, log.position)}, devices)
         if self.age_seconds() >= CHECK_SECONDS:
             await self._check(consumer)
 
@@ -184,40 +198,67 @@ class Registry:
         if self.log.position >= ends[self._place]:
             self._fresh_at = now
 
-    async def _read(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> None:
-        """Add the next records to the log, if any come soon; raises LookupError where they are another topic's."""
+    async def _read(self, consumer: AIOKafkaConsumer, log: RegistryLog) -> Devices:
+        """Add the next records to the log, if any come soon; raises LookupError where they are another topic's.
+
+        Gives the devices that have come, changed or gone.
+        """
+        devices: Devices = {}
         for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
             if records and records[0].offset < log.position:
                 raise LookupError(f"topic {self._place.topic} was made anew, it is read from its beginning")
-            take_in(log, records)
+            devices |= take_in(log, records)
         log.advance(await consumer.position(self._place))
+        return devices
 
-    def _replace(self, log: RegistryLog) -> None:
+    def _replace(self, log: RegistryLog, devices: Devices) -> None:
         """Go on with a log that was read from the beginning: what is not in it, is gone."""
         self.log = log
-        self._tell({**dict.fromkeys(self.entries), **log.as_of(log.position)})
+        entries = {**dict.fromkeys(self.entries), **log.as_of(log.position)}
+        self._tell(entries, {**dict.fromkeys(self.devices), **devices})
 
-    def _tell(self, changes: dict[str, SensorEntry | None]) -> None:
+    def _tell(self, entries: dict[str, SensorEntry | None], devices: Devices) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
-        for sensor, entry in changes.items():
-            if entry == self.entries.get(sensor):
-                continue
-            if entry is None:
-                del self.entries[sensor]
-            else:
-                self.entries[sensor] = entry
-            if self._on_change is not None:
-                self._on_change(sensor, entry)
+        _put(self.entries, entries, self._on_change)
+        _put(self.devices, devices, self._on_device)
 
 
-def take_in(log: RegistryLog, records: Iterable[Any]) -> None:
-    """Add records of the topic, as aiokafka gives them, to a log; one that is no entry changes nothing but the position."""
+def _put(
+    known: dict[str, Entry],
+    changes: dict[str, Entry | None],
+    tell: Callable[[str, Entry | None], None] | None,
+) -> None:
+    """Make the changes to what is known, and tell those that are some."""
+    for name, entry in changes.items():
+        if entry == known.get(name):
+            continue
+        if entry is None:
+            del known[name]
+        else:
+            known[name] = entry
+        if tell is not None:
+            tell(name, entry)
+
+
+def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
+    """Add records of the topic, as aiokafka gives them, to a log; gives the devices that come, change or go with them.
+
+    Devices have no part in how readings are judged, so a log has none. A record that is no entry changes nothing but the
+    position.
+    """
+    devices: Devices = {}
     for record in records:
         try:
             key = (record.key or b"").decode()
+            if key.startswith(DEVICE_PREFIX):
+                device = None if record.value is None else _decode_device(record.value)
+                devices[key.removeprefix(DEVICE_PREFIX)] = device
+                log.advance(record.offset + 1)
+                continue
             entry = None if record.value is None else _decode(record.value)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             _log.warning("registry record not understood", offset=record.offset, reason=str(error))
             key, entry = "", None
         log.append(record.offset, record.timestamp, key, entry)
+    return devices

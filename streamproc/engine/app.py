@@ -258,6 +258,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001  # whatever ended the worker may have taken the consumer with it
             self.app.cut_short = True
             _log.warning("no last checkpoint: the next start goes on from the one before", reason=repr(error))
+        for partition in self.partitions.values():
+            partition.outbox.close()
         if self.producer is not None:
             await self.registry.stop()
             await self.producer.stop()

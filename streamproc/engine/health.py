@@ -11,7 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from streamproc.core.engine import PartitionState
 from streamproc.core.windows import NEVER
-from streamproc.engine.partition import UNCONFIRMED_BYTES, Partition
+from streamproc.engine.outbox import UNCONFIRMED_BYTES
+from streamproc.engine.partition import Partition
 from streamproc.engine.snapshots import Snapshots, Timer
 from streamproc.engine.watchdog import Watchdog
 from streamproc.kafka import health
@@ -113,7 +114,7 @@ _TOLD = {
 
 def _values(partition: Partition) -> dict[str, float]:
     state = partition.state
-    messages, size = partition.unconfirmed
+    messages, size = partition.outbox.unconfirmed
     behind = state.next_offset - partition.kept
     median, greatest = watermark_delay(state, round(time() * 1000))
     return {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic, perf_counter, process_time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -16,6 +15,7 @@ from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
+from streamproc.engine.outbox import Outbox, Word
 from streamproc.engine.outputs import Message, messages
 from streamproc.errors import CheckpointError, RegistryError
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from streamproc.engine.checkpoints import Checkpoints
 
-#: Bytes of messages that may wait for Kafka's word; beyond it no further chunk is taken in. A second's worth of windows, so
-#: that the engine seldom waits, and bounded, as it can make them faster than a broker on the same machine takes them.
-UNCONFIRMED_BYTES = 16_000_000
 #: A checkpoint may take this part of the worker's CPU time: large states are written less often.
 CHECKPOINT_SHARE = 0.02
 #: A position of the registry that a partition has read and not taken is written again, not sooner than this: as often as an
@@ -59,25 +56,22 @@ class Partition:
         registry: Followed,
         topic: Callable[[str], str],
     ) -> None:
-        self.state, self.checkpoints, self.producer, self.topic = state, checkpoints, producer, topic
-        self.registry = registry
+        self.state, self.checkpoints, self.registry = state, checkpoints, registry
         #: The registry's position as last written into the partition, when, and Kafka's word on it.
         self._announced, self._announced_at = -1, 0.0
-        self._announcement: asyncio.Future[Any] | None = None
+        self._announcement: Word | None = None
         self.number = state.options.partition
         self.label = str(self.number)
+        self.outbox = Outbox(producer, topic, self.label)
         #: Everything before this offset is in a checkpoint that Kafka has confirmed.
         self.marked = -1
         #: The same, or where the state was restored at: a restart begins there.
         self.kept = state.next_offset
         self.progressed = self.checkpointed = monotonic()
-        #: Messages with the producer, oldest first: Kafka's word on each, and its bytes. None is left out before that word.
-        self._unconfirmed: deque[tuple[asyncio.Future[Any], int]] = deque()
-        self._unconfirmed_bytes = 0
         self.checkpoint_cpu_s = 0.0
-        #: Whether all messages of all steps are with the producer; a checkpoint stands for them.
+        #: Whether all messages of all steps are in the outbox; a checkpoint stands for them.
         self._whole = True
-        #: Held from a step until all of its messages are with the producer: a checkpoint covers whole chunks.
+        #: Held from a step until all of its messages are in the outbox: a checkpoint covers whole chunks.
         self._stepping = asyncio.Lock()
         self._writing = asyncio.Lock()
 
@@ -94,11 +88,11 @@ class Partition:
             self._whole = False
             for part, out in _timed(run(self.state, fresh, self.registry.log)):
                 for message in messages(self.state, part, out):
-                    await self.send(message)
+                    self.outbox.put(message)
                 self._count(part, out)
                 readings += out.readings
             self._whole = True
-            await self._settle()
+            await self.outbox.settle()
         self._tell_ignored(fresh)
         return readings
 
@@ -131,38 +125,6 @@ class Partition:
                 registry=self.registry.log.position,
             )
 
-    async def send(self, message: Message) -> asyncio.Future[Any]:
-        """Hand a message to the producer; gives Kafka's word on it, for which a checkpoint waits."""
-        sent: asyncio.Future[Any] = await self.producer.send(
-            self.topic(message.topic),
-            message.value,
-            message.key,
-            partition=message.partition,
-            headers=list(message.headers),  # aiokafka takes no tuple
-        )
-        size = len(message.value or b"")
-        self._unconfirmed.append((sent, size))
-        self._unconfirmed_bytes += size
-        return sent
-
-    async def _settle(self) -> None:
-        """Let go of what Kafka has, and wait while it lacks too much; raises KafkaError if it will not take a message."""
-        while self._unconfirmed:
-            sent, size = self._unconfirmed[0]
-            if not sent.done():
-                if self._unconfirmed_bytes <= UNCONFIRMED_BYTES:
-                    break
-                metrics.WAITS.labels(self.label).inc()
-                await asyncio.wait([sent])  # unlike awaiting it, this leaves it alone when the worker stops
-            sent.result()
-            self._unconfirmed.popleft()
-            self._unconfirmed_bytes -= size
-
-    @property
-    def unconfirmed(self) -> tuple[int, int]:
-        """Messages that Kafka has not confirmed yet, and their bytes; UNCONFIRMED_BYTES of these may wait."""
-        return len(self._unconfirmed), self._unconfirmed_bytes
-
     def due(self, interval_s: float) -> bool:
         """Whether there is something to checkpoint and it is time to."""
         pause = max(interval_s, self.checkpoint_cpu_s / CHECKPOINT_SHARE)
@@ -190,7 +152,7 @@ class Partition:
             if not self._whole:
                 raise CheckpointError("a chunk was taken in whose outputs were not all sent")
             frozen = freeze(self.state)
-            waiting = [sent for sent, _ in self._unconfirmed]
+            waiting = self.outbox.waiting()
         if waiting:
             await asyncio.wait(waiting)
         for sent in waiting:
@@ -214,7 +176,7 @@ class Partition:
         if not silent or not has_open_windows(self.state):
             return
         self.progressed = monotonic()
-        await self.send(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
+        self.outbox.put(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
         metrics.TICKS.labels(self.label).inc()
 
     async def announce(self) -> None:
@@ -233,7 +195,7 @@ class Partition:
             return
         self._announced, self._announced_at = position, monotonic()
         header = (EDIT, str(position).encode())
-        self._announcement = await self.send(
+        self._announcement = self.outbox.put(
             Message("readings", b"registry", None, state.options.partition, (header,))
         )
         metrics.EDITS.labels(self.label).inc()

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import KafkaError
-
 from streamproc.engine import metrics
 from streamproc.engine.outputs import Message
 
@@ -39,6 +37,8 @@ class Outbox:
         self._unconfirmed: deque[tuple[Word, int]] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
+        #: Why a message was not taken; from then on none is, so that none overtakes it.
+        self._fault: Exception | None = None
 
     @property
     def unconfirmed(self) -> tuple[int, int]:
@@ -49,15 +49,18 @@ class Outbox:
         """Add a message; gives Kafka's word on it, for which a checkpoint waits."""
         word: Word = asyncio.get_running_loop().create_future()
         size = len(message.value or b"")
-        self._unsent.append((message, word))
         self._unconfirmed.append((word, size))
         self._bytes += size
+        if self._fault is not None:
+            word.set_exception(self._fault)
+            return word
+        self._unsent.append((message, word))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._send(), name=f"outbox-{self._label}")
         return word
 
     async def settle(self) -> None:
-        """Let go of what Kafka has, and wait while it lacks too much; raises KafkaError if it will not take a message."""
+        """Let go of what Kafka has, and wait while it lacks too much; raises what the producer raised on a message."""
         while self._unconfirmed:
             word, size = self._unconfirmed[0]
             if not word.done():
@@ -90,10 +93,10 @@ class Outbox:
                     partition=message.partition,
                     headers=list(message.headers),  # aiokafka takes no tuple
                 )
-            except KafkaError as error:
-                word.set_exception(error)
-                for _, later in self._unsent:
-                    later.set_exception(error)
+            except Exception as error:  # noqa: BLE001  # the task's edge: whoever settles, or takes a checkpoint, gets it
+                self._fault = error
+                for waiting in (word, *(later for _, later in self._unsent)):
+                    waiting.set_exception(error)
                 self._unsent.clear()
                 return
             sent.add_done_callback(partial(_pass_on, word))

@@ -59,12 +59,33 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
         str,
     )
     bad = Chunk("readings", 0, np.arange(3), np.full(3, 1_700_000_000_000), [b"no", b"JSON", b"here"])
+    further = Chunk("readings", 0, np.arange(3, 4), np.full(1, 1_700_000_000_000), [b"no JSON"])
+    await partition.process(bad)
     with pytest.raises(ConnectionError):
-        await partition.process(bad)
+        await partition.checkpoint()
     producer.room = 100
-    with pytest.raises(CheckpointError):
+    with pytest.raises(ConnectionError):
+        await partition.process(further)
+    with pytest.raises(ConnectionError):
         await partition.checkpoint()
     assert producer.topics == ["dead-letter"]
+
+
+async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> None:
+    """What ends the worker in the midst of a chunk leaves a state that stands for no place in the stream."""
+    producer = Refusing(room=100)
+    partition = Partition(
+        PartitionState(Options("readings", 0, 1)),
+        Checkpoints(producer, "checkpoints", 0),
+        producer,
+        Read(),
+        str,
+    )
+    values: list[Any] = [b"no JSON", 3]
+    with pytest.raises(TypeError):
+        await partition.process(Chunk("readings", 0, np.arange(2), np.full(2, 1_700_000_000_000), values))
+    with pytest.raises(CheckpointError):
+        await partition.checkpoint()
 
 
 async def test_what_comes_again_is_passed_over_and_counted() -> None:

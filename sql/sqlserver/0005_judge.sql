@@ -199,18 +199,23 @@ BEGIN
         DECLARE @spikes TABLE (
             sensor_id BIGINT NOT NULL PRIMARY KEY,
             value FLOAT(53) NOT NULL,
-            at DATETIME2(6) NOT NULL,
-            previous FLOAT(53) NOT NULL,
-            seconds FLOAT(53) NOT NULL,
             severity NVARCHAR(50) NOT NULL,
             device_id BIGINT NULL,
-            sensor_name NVARCHAR(255) NOT NULL,
-            unit NVARCHAR(50) NOT NULL,
+            title NVARCHAR(255) NOT NULL,
+            message NVARCHAR(2000) NOT NULL,
+            payload NVARCHAR(400) NOT NULL,
             is_new BIT NOT NULL DEFAULT 0,
             event_id BIGINT NULL
         );
-        INSERT INTO @spikes (sensor_id, value, at, previous, seconds, severity, device_id, sensor_name, unit)
-        SELECT c.sensor_id, c.value, c.at, c.previous, c.seconds, c.severity, c.device_id, c.sensor_name, c.unit
+        INSERT INTO @spikes (sensor_id, value, severity, device_id, title, message, payload)
+        SELECT
+            c.sensor_id,
+            c.value,
+            c.severity,
+            c.device_id,
+            LEFT(CONCAT(N'Sudden change of ', c.sensor_name), 255),
+            CONCAT(N'The value went from ', c.previous, N' to ', c.value, N' ', c.unit, N' in ', c.seconds, N' s.'),
+            CONCAT(N'{"value":', c.value, N',"last_value":', c.previous, N',"dt_seconds":', c.seconds, N'}')
         FROM (
             SELECT
                 p.sensor_id,
@@ -291,10 +296,8 @@ BEGIN
         UPDATE e
         SET
             event_type = k.severity,
-            message = CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
-            payload = CONCAT(
-                N'{"value":', k.value, N',"last_value":', k.previous, N',"dt_seconds":', k.seconds, N'}'
-            ),
+            message = k.message,
+            payload = k.payload,
             created_at = @now
         FROM dbo.ml_events AS e
         JOIN @spikes AS k ON k.sensor_id = e.sensor_id
@@ -308,11 +311,11 @@ BEGIN
             k.sensor_id,
             k.severity,
             N'DELTA_SPIKE',
-            LEFT(CONCAT(N'Sudden change of ', k.sensor_name), 255),
-            CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
+            k.title,
+            k.message,
             N'active',
             @now,
-            CONCAT(N'{"value":', k.value, N',"last_value":', k.previous, N',"dt_seconds":', k.seconds, N'}')
+            k.payload
         FROM @spikes AS k
         WHERE k.is_new = 1;
 
@@ -334,8 +337,8 @@ BEGIN
             k.sensor_id,
             k.device_id,
             k.severity,
-            LEFT(CONCAT(N'Sudden change of ', k.sensor_name), 255),
-            CONCAT(N'The value went from ', k.previous, N' to ', k.value, N' ', k.unit, N' in ', k.seconds, N' s.'),
+            k.title,
+            k.message,
             0,
             @now,
             k.value,

@@ -64,6 +64,15 @@ class Chunk:
         """The offset after the chunk's last record."""
         return int(self.offsets[-1]) + 1
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the records' values.
+
+        >>> Chunk("t", 0, np.arange(2), np.arange(2), [b"one", None]).size_bytes
+        3
+        """
+        return sum(len(value) for value in self.values if value)
+
     def cut(self, begin: int, end: int) -> Chunk:
         """Records begin..end-1."""
         return Chunk(

@@ -23,6 +23,15 @@ class SinkSettings(BaseSettings):
         alias="STREAMPROC_SINK_BATCH_ROWS",
         description="Most rows that the sink writes in one transaction.",
     )
+    # Twice what 20,000 windows are: rows are what bounds numbers, and this bounds texts. A transaction holds several times as
+    # much of them: decoded, in the statement, and in UTF-16 in the driver.
+    sink_batch_bytes: int = Field(
+        8_388_608,
+        ge=1,
+        le=268_435_456,
+        alias="STREAMPROC_SINK_BATCH_BYTES",
+        description="Most bytes of records that the sink writes in one transaction; a larger record goes alone.",
+    )
     sink_linger_ms: int = Field(
         100,
         ge=0,

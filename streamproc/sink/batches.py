@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,6 +28,31 @@ from streamproc.store.protocol import (
 
 #: Reasons and fields named in one dead letter; a record of thousands of rows may have as many.
 _TOLD = 5
+
+
+class Bounds(NamedTuple):
+    """What a transaction holds at most: rows, and bytes of the records that they come from.
+
+    Rows bound the work of a database, bytes what long texts take there, in statements and in memory.
+    """
+
+    rows: int
+    size_bytes: int
+
+
+def cut(chunk: Chunk, limit: int) -> Iterator[Chunk]:
+    """The chunk in parts of at most so many bytes; a record that has more by itself is a part alone."""
+    if chunk.size_bytes <= limit:
+        yield chunk
+        return
+    begin = held = 0
+    for index, value in enumerate(chunk.values):
+        size = len(value or b"")
+        if index > begin and held + size > limit:
+            yield chunk.cut(begin, index)
+            begin, held = index, 0
+        held += size
+    yield chunk.cut(begin, len(chunk))
 
 
 def split(piece: Piece, limit: int) -> Iterator[Piece]:
@@ -57,16 +82,18 @@ def _part(piece: Piece, begin: int, end: int) -> Piece:
     return Piece(chunk, take(piece.rows, np.arange(begin, end)), inside)
 
 
-def group(pieces: Iterable[Piece], limit: int) -> Iterator[list[Piece]]:
-    """Pieces in order, as many together as have no more rows than the limit (one that has is alone)."""
+def group(pieces: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:
+    """Pieces in order, as many together as the bounds allow (one that is beyond them is alone)."""
     waiting: list[Piece] = []
-    rows = 0
+    rows = held = 0
     for piece in pieces:
-        if waiting and rows + len(piece.rows) > limit:
+        size = piece.chunk.size_bytes
+        if waiting and (rows + len(piece.rows) > bounds.rows or held + size > bounds.size_bytes):
             yield waiting
-            waiting, rows = [], 0
+            waiting, rows, held = [], 0, 0
         waiting.append(piece)
         rows += len(piece.rows)
+        held += size
     if waiting:
         yield waiting
 

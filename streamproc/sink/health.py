@@ -69,6 +69,10 @@ def gauges(sink: Sink) -> Iterable[Metric]:
         "Whether the database answered when it was last asked.",
         float(sink.writer.standing.check().ok),
     )
+    bounds = sink.writer.bounds
+    yield GaugeMetricFamily("streamproc_sink_batch_rows_bound", "Most rows in one transaction.", bounds.rows)
     yield GaugeMetricFamily(
-        "streamproc_sink_batch_rows_bound", "Most rows in one transaction.", sink.writer.limit
+        "streamproc_sink_batch_bytes_bound",
+        "Most bytes of records in one transaction.",
+        bounds.size_bytes,
     )

@@ -18,7 +18,7 @@ from streamproc.errors import RowsRefused, StaleOwner, StoreError, StoreUnavaila
 from streamproc.records import DeadLetter
 from streamproc.settings import Settings
 from streamproc.sink import metrics
-from streamproc.sink.batches import Refusals, batch, group, letters, split, without
+from streamproc.sink.batches import Bounds, Refusals, batch, cut, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
 from streamproc.sink.standing import Standing
 from streamproc.store.protocol import Batch, Place, Store, Written
@@ -49,7 +49,7 @@ class Writer:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._dead_letters, self._pause = store, dead_letters, pause
-        self.limit = settings.sink_batch_rows
+        self.bounds = Bounds(settings.sink_batch_rows, settings.sink_batch_bytes)
         self._group = settings.group("sink")
         self._decoder = Decoder(
             settings.allowed_skew_ms, settings.topic_prefix, settings.sink_window_sizes_ms
@@ -86,7 +86,7 @@ class Writer:
             try:
                 if not places <= self._known.keys():
                     await self._positions(places)
-                for pieces in group(self._pieces(chunks), self.limit):
+                for pieces in group(self._pieces(chunks), self.bounds):
                     await self._write(pieces)
             except BaseException:  # cancelled, say, and yet the transaction may succeed: ask again
                 for place in places:
@@ -101,9 +101,11 @@ class Writer:
             metrics.PASSED_OVER.inc(len(chunk) - len(fresh))
             if len(fresh):
                 following[place] = fresh.next_offset
-                piece = self._decoder.piece(fresh)
-                metrics.SKIPPED.inc(piece.skipped)
-                yield from split(piece, self.limit)
+                # Before they are decoded: rows of one part are held at a time, whatever was fetched at once.
+                for part in cut(fresh, self.bounds.size_bytes):
+                    piece = self._decoder.piece(part)
+                    metrics.SKIPPED.inc(piece.skipped)
+                    yield from split(piece, self.bounds.rows)
 
     async def _write(self, pieces: list[Piece]) -> None:
         """One transaction; dead letters go out before it, so that no offset passes a record not kept."""
@@ -120,9 +122,7 @@ class Writer:
                 await self._announce(letters(pieces, rows, refused))
                 rows = without(rows, refused)
         self._known.update((place, following) for place, (_, following) in rows.offsets.items())
-        metrics.BATCH_BYTES.observe(
-            sum(len(value or b"") for piece in pieces for value in piece.chunk.values)
-        )
+        metrics.BATCH_BYTES.observe(sum(piece.chunk.size_bytes for piece in pieces))
         _count(rows, written, monotonic() - started)
 
     async def _commit(self, rows: Batch) -> Written:

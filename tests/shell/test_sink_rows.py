@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from streamproc.core.codec import decode
 from streamproc.core.identity import reading_keys, seed
 from streamproc.core.letters import PAYLOAD_LIMIT, letter
 from streamproc.records import PredictionRows, Severity, WindowRows
-from streamproc.sink.batches import Refusals, batch, group, letters, split, without
+from streamproc.sink.batches import Bounds, Refusals, batch, cut, group, letters, split, without
 from streamproc.sink.rows import Decoder, Piece
 from streamproc.store.protocol import (
     Columns,
@@ -88,13 +89,57 @@ def test_split_pieces_hold_all_rows_and_records_in_order(given_chunk: Chunk, lim
         assert set(part.rows.offset.tolist()) <= set(part.chunk.offsets.tolist())
 
 
-@given(st.lists(chunks, max_size=6), st.integers(1, 20))
-def test_groups_hold_all_pieces_in_order(many: list[Chunk], limit: int) -> None:
-    """As many together as the limit allows."""
+bounds = st.builds(Bounds, st.integers(1, 20), st.integers(1, 1_000))
+
+
+@given(st.lists(chunks, max_size=6), bounds)
+def test_groups_hold_all_pieces_in_order(many: list[Chunk], most: Bounds) -> None:
+    """As many together as both bounds allow."""
     pieces = [Decoder(SKEW_MS).piece(one) for one in many]
-    groups = list(group(pieces, limit))
+    groups = list(group(pieces, most))
     assert [piece for pieces in groups for piece in pieces] == pieces
-    assert all(sum(len(p.rows) for p in pieces) <= limit or len(pieces) == 1 for pieces in groups)
+    assert all(fits(pieces, most) or len(pieces) == 1 for pieces in groups)
+    for before, after in pairwise(groups):
+        assert not fits([*before, after[0]], most)
+
+
+def fits(pieces: list[Piece], most: Bounds) -> bool:
+    """Whether these are within the bounds together."""
+    rows, held = sum(len(p.rows) for p in pieces), sum(p.chunk.size_bytes for p in pieces)
+    return rows <= most.rows and held <= most.size_bytes
+
+
+@given(chunks, st.integers(1, 600))
+def test_a_chunk_is_cut_between_records(given_chunk: Chunk, limit: int) -> None:
+    """Into as few parts as hold no more bytes than the limit; a record that has more is alone; headers stay with theirs."""
+    marked = replace(given_chunk, headers={index: ((str(index), b""),) for index in range(len(given_chunk))})
+    parts = list(cut(marked, limit))
+    assert [value for part in parts for value in part.values] == list(marked.values)
+    assert np.concatenate([part.offsets for part in parts]).tolist() == marked.offsets.tolist()
+    assert [part.headers[at][0][0] for part in parts for at in range(len(part))] == [
+        str(index) for index in range(len(marked))
+    ]
+    for part in parts:
+        assert part.size_bytes <= limit or sum(bool(value) for value in part.values) == 1
+    for before, after in pairwise(parts):
+        assert before.size_bytes + len(after.values[0] or b"") > limit
+
+
+@given(st.lists(chunks, min_size=1, max_size=4), bounds)
+def test_the_bounds_change_no_row(many: list[Chunk], most: Bounds) -> None:
+    """Cut, split and grouped, records give the rows and letters that they give at once; no transaction is beyond the bounds."""
+    decoder = Decoder(SKEW_MS)
+    parts = [
+        part for one in many for cutting in cut(one, most.size_bytes) for part in [decoder.piece(cutting)]
+    ]
+    groups = list(group((piece for part in parts for piece in split(part, most.rows)), most))
+    pieces = [piece for pieces in groups for piece in pieces]
+    whole = [decoder.piece(one) for one in many]
+    assert same(join([piece.rows for piece in pieces]), join([piece.rows for piece in whole]))
+    assert [told for p in pieces for told in p.letters] == [told for p in whole for told in p.letters]
+    for together in groups:
+        records = sum(bool(value) for piece in together for value in piece.chunk.values)
+        assert fits(together, most) or records == 1
 
 
 @given(chunks, st.integers(-5, 40))

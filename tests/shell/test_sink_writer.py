@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from streamproc.core.chunk import MOVED, Chunk
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
@@ -36,9 +37,9 @@ class Bench:
         self.offsets: list[int | None] = []
         self.pauses: list[float] = []
 
-    def writer(self, batch_rows: int = 1_000) -> Writer:
+    def writer(self, batch_rows: int = 1_000, batch_bytes: int = 1_000_000) -> Writer:
         """A writer that has not asked for its positions yet."""
-        settings = Settings.model_validate({"sink_batch_rows": batch_rows})
+        settings = Settings.model_validate({"sink_batch_rows": batch_rows, "sink_batch_bytes": batch_bytes})
         return Writer(self.store, settings, self._keep, self._pause)
 
     async def _keep(self, letters: list[DeadLetter]) -> None:
@@ -232,6 +233,26 @@ async def test_no_transaction_has_more_rows_than_set(bench: Bench) -> None:
     # The offset moves first in each transaction: counted are the rows of those before.
     assert bench.rows("SELECT rows FROM log") == [(1,), (11,), (21,), (25,), (50,)]
     assert bench.rows(COUNT) == [(53,)]
+
+
+async def test_no_transaction_has_more_bytes_than_set(bench: Bench) -> None:
+    """But for one record that is larger by itself, which goes alone, as all do that are cut from what was fetched with it."""
+    bench.rows("CREATE TABLE log (rows INTEGER)")
+    bench.rows(
+        "CREATE TRIGGER log AFTER UPDATE ON stream_offsets"
+        " BEGIN INSERT INTO log SELECT count(*) FROM ml_events; END"
+    )
+    long = [msgspec.json.encode(event("a", Severity.WARN, Severity.NORMAL, ms)) for ms in range(12)]
+    longest = msgspec.json.encode(
+        replace(event("a", Severity.WARN, Severity.NORMAL, 99), explanation="é" * 5_000)
+    )
+    writer = bench.writer(batch_bytes=4 * len(long[-1]))
+    await writer.write([chunk([b"?"], topic="events")])
+    await writer.write([chunk([*long[:6], longest, *long[6:]], first_offset=1, topic="events")])
+    # The offset moves first in each transaction: counted are the rows of those before.
+    assert bench.rows("SELECT rows FROM log") == [(0,), (4,), (6,), (7,), (11,)]
+    assert bench.rows("SELECT count(*), max(length(message)) FROM ml_events") == [(13, 5_000)]
+    assert await bench.store.offsets(GROUP) == {("events", 0): 14}
 
 
 async def test_while_the_database_is_locked_nothing_is_lost(bench: Bench) -> None:

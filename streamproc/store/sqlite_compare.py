@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from streamproc.core.predict import HORIZON_MS
+from streamproc.store import landmarks
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
@@ -55,8 +56,6 @@ _CLAIMED = {
         ELSE e.status <> 'superseded' AND {_EVENT_IN_SCOPE} END""",  # noqa: S608  # as above
 }
 
-#: Rows of landmarks that are looked at before a range: those of 4,096 records where each has a reading.
-_LANDMARKS = 64
 # The condition is that of the index sensor_readings_landmarks.
 _BEFORE = """SELECT min(id), max(id) FROM (SELECT id FROM sensor_readings
     WHERE kafka_offset % 64 = 0 AND kafka_partition = ? AND kafka_offset < ? ORDER BY kafka_offset DESC LIMIT ?)"""
@@ -159,19 +158,13 @@ def extras(
 
 
 def first_row(connection: sqlite3.Connection, scopes: Sequence[Scope]) -> int:
-    """A row number that no reading of the scopes is below; 0 where that cannot be told.
-
-    A new row's number is above all others, and a partition's records are written in their order: rows of earlier records have
-    lower numbers, unless they were lost and written again.
-    """
-    lowest = []
+    """A row number that no reading of the scopes is below; 0 where that cannot be told."""
+    ranges = []
     for scope in scopes:
-        first, last = connection.execute(_BEFORE, (scope.partition, scope.begin, _LANDMARKS)).fetchone()
-        (inside,) = connection.execute(INSIDE, (scope.partition, scope.begin, scope.end)).fetchone()
-        if first is None or (inside is not None and last > inside):
-            return 0  # the table may be no older than the scope, or the rows are not in order
-        lowest.append(first)
-    return min(lowest, default=0)
+        before = connection.execute(_BEFORE, (scope.partition, scope.begin, landmarks.BEFORE)).fetchone()
+        inside = connection.execute(INSIDE, (scope.partition, scope.begin, scope.end)).fetchone()
+        ranges.append(landmarks.Landmarks(*before, *inside))
+    return landmarks.first_row(ranges)
 
 
 def _scope(connection: sqlite3.Connection, scopes: Sequence[Scope], only: Sequence[str] | None) -> None:

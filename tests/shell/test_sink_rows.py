@@ -127,7 +127,7 @@ def test_a_chunk_is_cut_between_records(given_chunk: Chunk, limit: int) -> None:
 
 @given(st.lists(chunks, min_size=1, max_size=4), bounds)
 def test_the_bounds_change_no_row(many: list[Chunk], most: Bounds) -> None:
-    """Cut, split and grouped, records give the rows and letters that they give at once; no transaction is beyond the bounds."""
+    """Cut, split and grouped, records give the rows and letters that they give at once, within the bounds."""
     decoder = Decoder(SKEW_MS)
     parts = [
         part for one in many for cutting in cut(one, most.size_bytes) for part in [decoder.piece(cutting)]

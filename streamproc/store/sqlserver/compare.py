@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.core.predict import HORIZON_MS
+from streamproc.store import landmarks
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, Ints, WindowColumns, take
@@ -39,10 +40,8 @@ from streamproc.store.window_numbers import window_numbers
 
 #: Where a reading's partition and offset are among its columns.
 _PLACE = slice(6, 8)
-#: Rows of landmarks that are looked at before a range: those of 4,096 records where each has a reading.
-_LANDMARKS = 64
 _BEFORE = (
-    f"SELECT MIN(id), MAX(id) FROM (SELECT TOP ({_LANDMARKS}) id FROM dbo.sensor_readings"
+    f"SELECT MIN(id), MAX(id) FROM (SELECT TOP ({landmarks.BEFORE}) id FROM dbo.sensor_readings"
     " WHERE kafka_partition = ? AND kafka_landmark < ? ORDER BY kafka_landmark DESC) l"
 )
 _INSIDE = "SELECT MIN(id) FROM dbo.sensor_readings WHERE kafka_partition = ? AND kafka_landmark >= ? AND kafka_landmark < ?"
@@ -228,21 +227,14 @@ async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | Non
 
 
 async def _first_row(cursor: Any, scopes: Sequence[Scope]) -> int:
-    """A row number that no reading of the scopes is below; 0 where that cannot be told.
-
-    A new row's number is above all others, and a partition's records are written in their order: rows of earlier records have
-    lower numbers, unless they were lost and written again.
-    """
-    lowest = []
+    """A row number that no reading of the scopes is below; 0 where that cannot be told."""
+    ranges = []
     for scope in scopes:
         await cursor.execute(_BEFORE, scope.partition, scope.begin)
-        first, last = await cursor.fetchone()
+        before = await cursor.fetchone()
         await cursor.execute(_INSIDE, scope.partition, scope.begin, scope.end)
-        (inside,) = await cursor.fetchone()
-        if first is None or (inside is not None and last > inside):
-            return 0  # the table may be no older than the scope, or the rows are not in order
-        lowest.append(first)
-    return min(lowest, default=0)
+        ranges.append(landmarks.Landmarks(*before, *await cursor.fetchone()))
+    return landmarks.first_row(ranges)
 
 
 def _closed(scope: Scope, ids: Ids) -> tuple[Ints, ...]:

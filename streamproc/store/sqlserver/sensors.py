@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streamproc.errors import RowsRefused
+from streamproc.store.known_sensors import KnownSensors, devices, numbers, unknown
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver.forms import BIGINT, CODE, given, text_of
-
-#: Names told in an error.
-_TOLD = 5
-#: A key of more digits is beyond a 64-bit integer, and no `sensors.id`.
-_DIGITS = 18
 
 #: Keys are told apart letter by letter, whatever the database's own collation is.
 EXACT = "COLLATE Latin1_General_100_BIN2"
@@ -49,85 +44,61 @@ class Sensors:
 
     def __init__(self, *, auto_register: bool) -> None:
         self._auto_register = auto_register
-        self._ids: dict[str, int] = {}
-        self._homeless: set[str] = set()
+        self._known = KnownSensors()
 
     def forget(self) -> None:
         """Ask the database again."""
-        self._ids.clear()
-        self._homeless.clear()
+        self._known.forget()
 
     async def resolve(self, cursor: Any, batch: Batch) -> dict[str, int]:
         """The id of each sensor of the batch (and others); raises RowsRefused that names the unknown ones."""
-        missing = self._missing(batch)
+        missing = self._known.missing(batch)
         if missing:
             missing -= await self._load(cursor, missing)
         if missing and self._auto_register:
-            await self._register(cursor, batch, missing)
+            await self._register(cursor, batch, sorted(missing))
         elif missing:
             missing -= await self._by_number(cursor, missing)
             if missing:
-                some = ", ".join(sorted(missing)[:_TOLD])
-                raise RowsRefused(f"{len(missing)} unknown sensors: {some}", frozenset(missing))
-        if self._homeless and self._auto_register:
+                raise unknown(missing)
+        if self._known.homeless and self._auto_register:
             await self._settle(cursor, batch)
-        return self._ids
+        return self._known.ids
 
     async def find(self, cursor: Any, batch: Batch) -> dict[str, int]:
         """The id of each sensor of the batch (and others) that `resolve` would find; none is registered."""
-        missing = self._missing(batch)
+        missing = self._known.missing(batch)
         if missing:
             missing -= await self._load(cursor, missing)
         if missing and not self._auto_register:
             await self._by_number(cursor, missing)
-        return self._ids
-
-    def _missing(self, batch: Batch) -> set[str]:
-        known = self._ids.keys()
-        return {sensor for table in batch.tables() for sensor in set(table.sensor) - known}
+        return self._known.ids
 
     async def _load(self, cursor: Any, keys: Iterable[str]) -> set[str]:
         await cursor.execute(_LOAD, text_of([key] for key in sorted(keys)))
-        found = set()
-        for key, number, device in await cursor.fetchall():
-            found.add(key)
-            self._ids[key] = number
-            if device is None:
-                self._homeless.add(key)
-        return found
+        return self._known.learn(await cursor.fetchall())
 
     async def _by_number(self, cursor: Any, keys: set[str]) -> set[str]:
-        """Old producers know a sensor by its `sensors.id`: where all must be registered, a number is that."""
-        numbers = {int(key): key for key in keys if key.isascii() and key.isdigit() and len(key) <= _DIGITS}
-        if not numbers:
+        """Where all must be registered, a number is a sensor's id."""
+        asked = numbers(keys)
+        if not asked:
             return set()
-        await cursor.execute(_BY_NUMBER, text_of([number] for number in numbers))
-        found = set()
-        for (number,) in await cursor.fetchall():
-            self._ids[numbers[number]] = number
-            found.add(numbers[number])
-        return found
+        await cursor.execute(_BY_NUMBER, text_of([number] for number in asked))
+        return self._known.learn_numbers(asked, (number for (number,) in await cursor.fetchall()))
 
-    async def _register(self, cursor: Any, batch: Batch, keys: set[str]) -> None:
-        devices = _devices(batch)
-        await add_devices(cursor, [device for key in sorted(keys) if (device := devices.get(key))])
-        await cursor.execute(_REGISTER, text_of([*key_of(key), devices.get(key)] for key in sorted(keys)))
+    async def _register(self, cursor: Any, batch: Batch, keys: Sequence[str]) -> None:
+        homes = devices(batch)
+        await add_devices(cursor, [device for key in keys if (device := homes.get(key))])
+        await cursor.execute(_REGISTER, text_of([*key_of(key), homes.get(key)] for key in keys))
         await self._load(cursor, keys)
 
     async def _settle(self, cursor: Any, batch: Batch) -> None:
         """Give a device to sensors that were registered without: by a prediction, or a reading by itself."""
-        devices = _devices(batch)
-        homes = [[key, devices[key]] for key in sorted(self._homeless & devices.keys())]
+        homes = self._known.homes(batch)
         if homes:
-            await add_devices(cursor, [device for _, device in homes])
-            await cursor.execute(_SETTLE, text_of(homes), text_of([key] for key, _ in homes))
-            self._homeless -= devices.keys()
-
-
-def _devices(batch: Batch) -> dict[str, str]:
-    """The device of each sensor that a reading names one for."""
-    pairs = zip(batch.readings.sensor, batch.readings.device, strict=True)
-    return {sensor: device for sensor, device in pairs if device}
+            await add_devices(cursor, homes.values())
+            await cursor.execute(_SETTLE, text_of(homes.items()), text_of([key] for key in homes))
+            self._known.homeless -= homes.keys()
 
 
 async def add_devices(cursor: Any, uuids: Iterable[str]) -> None:

@@ -27,6 +27,12 @@ from tests.store.builders import (
 from tests.store.conftest import Database
 
 COUNT = "SELECT count(*) FROM sensor_readings"
+#: Of any sign and power: bits by chance, without those that are no number.
+ANY_FLOATS = [
+    number
+    for number in np.random.default_rng(1).integers(-(2**63), 2**63, 300).view(np.float64).tolist()
+    if np.isfinite(number)
+]
 
 
 async def test_rows_and_offsets_are_written_together(database: Database, store: Store) -> None:
@@ -287,11 +293,13 @@ async def test_a_window_that_comes_again_makes_no_second_row(database: Database,
 
 
 async def test_numbers_of_windows_are_kept_bit_for_bit(database: Database, store: Store) -> None:
-    """The least, the greatest, and those that no decimal of 15 digits tells; a zero may lose its sign, and stays equal."""
+    """The least, the greatest, those that no decimal of 15 digits tells, and any; a zero may lose its sign, and stays equal."""
     numbers = [
         5e-324,
         -5e-324,
+        2.225073858507201e-308,
         2.2250738585072014e-308,
+        1.7976931348623157e308,
         1e100,
         -1e100,
         0.1 + 0.2,
@@ -299,6 +307,7 @@ async def test_numbers_of_windows_are_kept_bit_for_bit(database: Database, store
         2.0**53 + 2,
         3.0,
         -0.0,
+        *ANY_FLOATS,
     ]
     rows = windows(*((f"s-{i}", number, i) for i, number in enumerate(numbers)))
     rows = replace_columns(rows, min=rows.mean, last=rows.mean)

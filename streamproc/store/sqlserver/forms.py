@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from streamproc.store.protocol import (
     Batch,
     Columns,
     EventColumns,
+    Floats,
     Ints,
     NotificationColumns,
     PredictionColumns,
@@ -34,8 +35,8 @@ CODE, TEXT = "NVARCHAR(256)", "NVARCHAR(MAX)"
 
 #: SQL Server takes 2,100 parameters in a statement.
 PARAMETERS = 2_000
-#: A float is so many binary digits, and a power of two that is never less.
-_DIGITS, _LEAST_POWER = 53, -1074
+#: In a float's 64 bits its power stands above 52 digits, less one that is always there, but for the least numbers.
+_POWERS, _LEAST_POWER = f"CAST({2**52} AS BIGINT)", -1074
 
 T = TypeVar("T")
 
@@ -54,7 +55,8 @@ class Form:
     """One table; `types` are those of its columns, `values` gives rows' values in their order.
 
     `identity` tells rows apart; all other columns but `uncompared` are compared, and set, with `rewrite`, where a row is
-    written over. Rows go to the server as one JSON text, or, where they have `text` of any length, as parameters.
+    written over. Rows go to the server as one JSON text, without the columns that are `derived` from the others by an
+    expression, or, where they have `text` of any length, as parameters.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Form:
     text: bool = False
     uncompared: tuple[str, ...] = ()
     rewrite: str = ""
+    derived: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -98,10 +101,13 @@ class Form:
         names = ", ".join(_quoted(self.types))
         absent = f"WHERE NOT EXISTS (SELECT 1 FROM {self.relation} r WHERE {self.same})"
         if not self.text:
-            source, columns = given(self.types), ", ".join(_selected(self.types))
-            rows = list(zip(*_split(self.types, values), strict=True))
+            sent = {name: kind for name, kind in self.types.items() if name not in self.derived}
+            columns = ", ".join(
+                self.derived.get(name) or _selected(name, kind) for name, kind in self.types.items()
+            )
+            rows = zip(*self._encoded(sent, values), strict=True)
             yield (
-                f"INSERT INTO {self.relation} ({names}) SELECT {columns} FROM {source} g {absent}; SELECT @@ROWCOUNT",
+                f"INSERT INTO {self.relation} ({names}) SELECT {columns} FROM {given(sent)} g {absent}; SELECT @@ROWCOUNT",
                 [text_of(rows)],
             )
             return
@@ -114,6 +120,18 @@ class Form:
                 list(chain.from_iterable(part)),
             )
 
+    def _encoded(self, sent: Mapping[str, str], values: Values) -> Iterator[list[Any]]:
+        """These columns with floats as their bits; raises RowsRefused where a number is none."""
+        named = dict(zip(self.types, values, strict=True))
+        for name, kind in sent.items():
+            if kind != FLOAT:
+                yield named[name]
+                continue
+            numbers = np.array(named[name], dtype=np.float64)
+            if not np.isfinite(numbers).all():
+                raise RowsRefused(f"{name}: SQL Server has no NaN and no infinity")
+            yield bits_of(numbers).tolist()
+
     def identities(self, values: Values) -> list[tuple[Any, ...]]:
         """What tells each row from the others."""
         names = list(self.types)
@@ -123,13 +141,14 @@ class Form:
 def given(types: Mapping[str, str], number: str = "") -> str:
     """A JSON text of rows as a relation: an array of arrays, with a number before the columns if it has a name.
 
-    A float is two integers, its digits and its power of two: no server is asked to read it from decimals, and each is kept
-    bit for bit.
+    A float is the integer that its bits are, which `float_of` makes a number again: no server is asked to read it from
+    decimals, and each is kept bit for bit.
     """
-    named = {number: INT} if number else {}
-    for name, kind in types.items():
-        named |= {f"{name} digits": BIGINT, f"{name} power": INT} if kind == FLOAT else {name: kind}
-    parts = (f"[{name}] {kind} '$[{index}]'" for index, (name, kind) in enumerate(named.items()))
+    named = ({number: INT} if number else {}) | dict(types)
+    parts = (
+        f"[{name}] {BIGINT if kind == FLOAT else kind} '$[{index}]'"
+        for index, (name, kind) in enumerate(named.items())
+    )
     return f"OPENJSON(?) WITH ({', '.join(parts)})"
 
 
@@ -145,27 +164,29 @@ def text_of(rows: Iterable[Sequence[Any]]) -> str:
     return orjson.dumps(list(rows)).decode()
 
 
-def _selected(types: Mapping[str, str]) -> Iterator[str]:
-    """The columns of what is given as `types` has them."""
-    for name, kind in types.items():
-        if kind == FLOAT:
-            yield f"CAST(g.[{name} digits] AS FLOAT) * POWER(CAST(2 AS FLOAT), g.[{name} power])"
-        else:
-            yield f"g.[{name}]"
+def float_of(bits: str) -> str:
+    """The expression for the number whose bits, as `bits_of` gives them, an expression is.
+
+    Whole digits, of which a float holds each, times a power of two, which is exact.
+    """
+    power = f"({bits} / {_POWERS})"
+    digits = f"{bits} % {_POWERS} + SIGN({power}) * {_POWERS}"
+    return f"CAST({digits} AS FLOAT) * POWER(CAST(2 AS FLOAT), ABS({power}) - ABS(SIGN({power})) - {-_LEAST_POWER})"
 
 
-def _split(types: Mapping[str, str], values: Values) -> Iterator[list[Any]]:
-    """The values with each column of floats as two of integers; raises RowsRefused where a number is none."""
-    for (name, kind), column in zip(types.items(), values, strict=True):
-        if kind != FLOAT:
-            yield column
-            continue
-        numbers = np.array(column, dtype=np.float64)
-        if not np.isfinite(numbers).all():
-            raise RowsRefused(f"{name}: SQL Server has no NaN and no infinity")
-        power = np.maximum(np.frexp(numbers)[1] - _DIGITS, _LEAST_POWER)
-        yield np.ldexp(numbers, -power).astype(np.int64).tolist()
-        yield power.tolist()
+def bits_of(numbers: Floats) -> Ints:
+    """The bits of numbers (n,) as integers, less than zero for those that are: -0.0 is 0.
+
+    >>> bits_of(np.array([1.0, -1.0, 5e-324])).tolist()
+    [4607182418800017408, -4607182418800017408, 1]
+    """
+    bits = np.abs(numbers).view(np.int64)
+    return np.where(numbers < 0, -bits, bits)
+
+
+def _selected(name: str, kind: str) -> str:
+    """The expression for a column of what is given."""
+    return float_of(f"g.[{name}]") if kind == FLOAT else f"g.[{name}]"
 
 
 def _landmarks(offset: Ints) -> list[int | None]:
@@ -199,6 +220,7 @@ READINGS = Form(
     ("dedupe_ms", "reading_key"),
     lambda rows, ids, _: (*columns.reading_columns(rows, ids, NAIVE), _landmarks(rows.offset)),
     uncompared=("kafka_partition", "kafka_offset", "kafka_landmark"),
+    derived={"kafka_landmark": "CASE WHEN g.[kafka_offset] % 64 = 0 THEN g.[kafka_offset] END"},
 )
 PREDICTIONS = Form(
     "predictions",

@@ -293,7 +293,7 @@ async def test_a_window_that_comes_again_makes_no_second_row(database: Database,
 
 
 async def test_numbers_of_windows_are_kept_bit_for_bit(database: Database, store: Store) -> None:
-    """The least, the greatest, those that no decimal of 15 digits tells, and any; a zero may lose its sign, and stays equal."""
+    """The least, the greatest, those that no decimal of 15 digits tells, and any; a zero may lose its sign."""
     numbers = [
         5e-324,
         -5e-324,

@@ -126,6 +126,12 @@ def _window_messages(sensors: int) -> Iterator[bytes]:
             )
 
 
+def batches_of(load: Load) -> Settings:
+    """The settings with which each chunk of the load is a batch, as it is for the bare ways."""
+    most = max(chunk.size_bytes for chunk in load.chunks)
+    return Settings.model_validate({"sink_batch_rows": load.batch_rows, "sink_batch_bytes": most})
+
+
 async def _prepared(path: Path, sensors: int) -> None:
     """A database that has the schema, and knows the sensors."""
     store = SqliteStore(path)
@@ -142,7 +148,7 @@ async def _writer(path: Path, load: Load) -> float:
     """CPU-seconds, of all threads, that the writer takes."""
     await _prepared(path, load.sensors)
     store = SqliteStore(path)
-    writer = Writer(store, Settings.model_validate({"sink_batch_rows": load.batch_rows}), no_letters)
+    writer = Writer(store, batches_of(load), no_letters)
     await writer.positions([(load.topic, 0)])
     started = process_time()
     for chunk in load.chunks:

@@ -9,7 +9,7 @@ from time import perf_counter, process_time
 from typing import Any
 from uuid import uuid4
 
-from streamproc.bench.sink import Load, no_letters, reading_load, window_load
+from streamproc.bench.sink import Load, batches_of, no_letters, reading_load, window_load
 from streamproc.errors import StoreError
 from streamproc.settings import Settings
 from streamproc.sink.rows import Decoder
@@ -110,7 +110,7 @@ async def _writer(text: str, load: Load) -> tuple[float, float]:
     """Seconds, and CPU-seconds of all threads, that the writer takes."""
     store = SqlServerStore(Connections(text, "the benchmark's database", _LIMITS))
     await store.open()
-    writer = Writer(store, Settings.model_validate({"sink_batch_rows": load.batch_rows}), no_letters)
+    writer = Writer(store, batches_of(load), no_letters)
     await writer.positions([(load.topic, 0)])
     began, cpu = perf_counter(), process_time()
     for chunk in load.chunks:

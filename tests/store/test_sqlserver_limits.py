@@ -234,17 +234,19 @@ def test_a_sudden_change_makes_one_event(database: Database) -> None:
     database.run(
         "INSERT INTO dbo.delta_thresholds (sensor_id, abs_delta, severity) VALUES (?, 5, N'critical')", sensor
     )
-    query = "SELECT event_type, event_code, status, message FROM dbo.ml_events WHERE sensor_id = ?"
+    query = "SELECT event_type, event_code, status, message, payload FROM dbo.ml_events WHERE sensor_id = ?"
     for value in (50, 54, 50.5):
         database.run(SINGLE, sensor, value)
     assert database.rows(query, sensor) == []
     database.run(SINGLE, sensor, 60)
-    ((*told, message),) = database.rows(query, sensor)
+    ((*told, message, payload),) = database.rows(query, sensor)
     assert told == ["critical", "DELTA_SPIKE", "active"]
     assert "from 50.5 to 60" in message
+    assert (json.loads(payload)["last_value"], json.loads(payload)["value"]) == (50.5, 60)
     database.run(SINGLE, sensor, 70)
-    ((*told, message),) = database.rows(query, sensor)
+    ((*told, message, payload),) = database.rows(query, sensor)
     assert "from 60 to 70" in message
+    assert (json.loads(payload)["last_value"], json.loads(payload)["value"]) == (60, 70)
     assert database.told(sensor) == ["critical"]
 
 

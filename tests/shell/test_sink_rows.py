@@ -138,8 +138,10 @@ def test_the_bounds_change_no_row(many: list[Chunk], most: Bounds) -> None:
     assert same(join([piece.rows for piece in pieces]), join([piece.rows for piece in whole]))
     assert [told for p in pieces for told in p.letters] == [told for p in whole for told in p.letters]
     for together in groups:
-        records = sum(bool(value) for piece in together for value in piece.chunk.values)
-        assert fits(together, most) or records == 1
+        held = [len(value) for piece in together for value in piece.chunk.values if value]
+        assert sum(held) <= most.size_bytes or len(held) == 1
+        giving = [offset for piece in together for offset in piece.rows.offset.tolist()]
+        assert len(giving) <= most.rows or (len(together) == 1 and len(set(giving)) == 1)
 
 
 @given(chunks, st.integers(-5, 40))

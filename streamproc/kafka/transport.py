@@ -39,6 +39,8 @@ from streamproc.kafka.process import PlainWorker, Worker
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
+#: How long a broker may take to answer; aiokafka's own, and more than a rebalance takes.
+REQUEST_MS = 40_000
 #: Chunks that are taken from the fetched records at once: as many as there are partitions on a small worker.
 CHUNKS_AT_ONCE = 8
 #: Bytes of one partition in one fetch. Larger ones make no faster chunks, only longer ones.
@@ -77,7 +79,7 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            request_timeout_ms=REQUEST_MS,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -344,13 +346,17 @@ class ChunkedApp(faust.App):
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
 
 
+#: Faust gives up for good, and without a word, if whoever knows where to read on takes longer than this. A database that is
+#: away takes as long as it takes. After 7 days Kafka has deleted what waits.
+SEEK_S = 7 * 24 * 3_600.0
+
 #: The session bounds how long a killed worker's partitions wait: results are to come again within 10 s, of which a start and
 #: a restore need 3. It is the least that Kafka's brokers allow by default; Faust's 60 s would be a minute without results.
 DEFAULTS: dict[str, Any] = {
     "broker_session_timeout": 6.0,
     "broker_heartbeat_interval": 1.5,
     "broker_rebalance_timeout": 30.0,
-    "broker_request_timeout": 40.0,
+    "broker_request_timeout": SEEK_S,
     "broker_commit_interval": 1.0,
     "stream_buffer_maxsize": BUFFERED_CHUNKS,
     "stream_wait_empty": False,

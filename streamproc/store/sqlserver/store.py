@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from streamproc.errors import RowsRefused, StoreError
+from streamproc.errors import RowsRefused, StaleOwner, StoreError
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
@@ -34,15 +34,13 @@ class SqlServerStore:
         self._connections = connections
         self._sensors = Sensors(auto_register=auto_register)
         self._models: dict[str, int] = {}
+        self._is_known = False
 
     async def open(self) -> None:
-        """Connect; raises StoreError where the schema is behind, or another."""
+        """Connect; raises StoreError where the schema is behind, or another. So does each other call, the first time."""
         await self._connections.open()
-        async with self._connections.transaction(commits=False) as connection:
-            status = await migrations.status(connection)
-        if status.pending:
-            names = ", ".join(script.name for script in status.pending)
-            raise StoreError(f"the database's schema is behind ({names}): run `streamproc db migrate`")
+        async with self._cursor(commits=False):
+            pass
 
     async def close(self) -> None:
         """Let go of the database; what is under way is finished first."""
@@ -109,16 +107,31 @@ class SqlServerStore:
 
     @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:
-        """A cursor in a transaction; where that is undone, what was remembered of ids is void."""
+        """A cursor in a transaction; where that is undone, what was remembered of ids is void.
+
+        The schema is looked at before the first, and again after a fault: a server that was away may come back with another.
+        """
         try:
             async with self._connections.transaction(commits=commits) as connection:
+                if not self._is_known:
+                    await _know(connection)
+                    self._is_known = True
                 cursor = await connection.cursor()
                 yield cursor
                 await cursor.close()
-        except BaseException:
+        except BaseException as error:
+            self._is_known &= isinstance(error, RowsRefused | StaleOwner)  # those are no faults of the server
             self._forget()
             raise
 
     def _forget(self) -> None:
         self._sensors.forget()
         self._models.clear()
+
+
+async def _know(connection: Any) -> None:
+    """Raise StoreError unless the schema is this program's."""
+    status = await migrations.status(connection)
+    if status.pending:
+        names = ", ".join(script.name for script in status.pending)
+        raise StoreError(f"the database's schema is behind ({names}): run `streamproc db migrate`")

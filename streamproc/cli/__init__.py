@@ -57,12 +57,12 @@ def _refuse(text: str) -> int:
     return 2
 
 
-def _settings() -> Settings:
-    """Load the settings and have logs written as they say."""
+def _settings(**overrides: object) -> Settings:
+    """Load the settings, but for those given, and have logs written as they say."""
     from streamproc.cli.logs import configure
     from streamproc.settings import load
 
-    settings = load()
+    settings = load(**overrides)
     configure(settings.log_level)
     return settings
 
@@ -263,7 +263,7 @@ def bench_sink(
     ] = "sqlite",
 ) -> None:
     """Rows of the sink against a bare driver's: per CPU-second with SQLite, per second with SQL Server."""
-    settings = _settings()
+    settings = _settings(store=store)
     if store == "sqlserver":
         from streamproc.bench import sqlserver
 

@@ -17,7 +17,8 @@ import pytest
 from streamproc.cli.doctor import State, disk, listening
 from streamproc.settings import PREFIX, Settings
 from streamproc.store.migrations import scripts
-from tests.store.tsql import DSN, made_database, on_a_server, read
+from tests.store.tsql import made_database, on_a_server
+from tests.store.tsql import variables as to_database
 
 pytestmark = pytest.mark.live  # most of it is other processes
 
@@ -67,23 +68,14 @@ def test_sqlites_schema_is_told_and_brought_up_to_date(tmp_path: Path) -> None:
 @on_a_server
 async def test_sql_servers_schema_is_told_and_brought_up_to_date() -> None:
     """By the settings that its users have."""
-    server = read(DSN)
-    host, _, port = server["server"].partition(",")
     async with made_database() as name:
-        variables = {
-            "DB_HOST": host,
-            "DB_PORT": port or "1433",
-            "DB_USER": server["uid"],
-            "DB_PASSWORD": server["pwd"],
-            "DB_NAME": name,
-            "ODBC_DRIVER": server["driver"],
-            "DB_ENCRYPT": server.get("encrypt", "yes"),
-            "DB_TRUST_SERVER_CERTIFICATE": server.get("trustservercertificate", "no"),
-        }
+        variables = to_database(name)
         through_its_life(variables, len(scripts("sqlserver")))
         examined = run("doctor", **variables).stdout
-        assert f"ok    database   {host}:{port or '1433'}/{name}: up to date" in examined
-        assert server["pwd"] not in examined
+        assert (
+            f"ok    database   {variables['DB_HOST']}:{variables['DB_PORT']}/{name}: up to date" in examined
+        )
+        assert variables["DB_PASSWORD"] not in examined
 
 
 def test_a_schema_that_is_not_ours_is_told_and_left_alone(tmp_path: Path) -> None:

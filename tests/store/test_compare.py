@@ -25,7 +25,7 @@ from tests.store.builders import (
     readings,
     windows,
 )
-from tests.store.conftest import Database, Sqlite
+from tests.store.databases import Database, Sqlite
 
 
 def whole() -> Batch:

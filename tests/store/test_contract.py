@@ -24,7 +24,7 @@ from tests.store.builders import (
     readings,
     windows,
 )
-from tests.store.conftest import Database
+from tests.store.databases import Database
 
 COUNT = "SELECT count(*) FROM sensor_readings"
 #: Of any sign and power: bits by chance, without those that are no number.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamproc.records import Severity, SeverityEvent
 from streamproc.store.protocol import Batch, Store
 from tests.store.builders import GROUP, event, events
-from tests.store.conftest import Database
+from tests.store.databases import Database
 
 #: What the sink (write) or a replay (overwrite, withdraw) does, and with which of the events.
 Act = tuple[Literal["write", "overwrite", "withdraw"], Sequence[int]]

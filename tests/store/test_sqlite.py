@@ -24,7 +24,7 @@ from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_compare import INSIDE, first_row
 from streamproc.store.stamps import LAST_MS, iso
 from tests.store.builders import GROUP, PLACE, batch, readings, windows
-from tests.store.conftest import Sqlite
+from tests.store.databases import Sqlite
 
 
 def memory() -> sqlite3.Connection:

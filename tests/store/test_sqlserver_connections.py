@@ -13,7 +13,8 @@ import pytest
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections, Limits
-from tests.store.tsql import Wire, dsn, made_login, on_a_server, wired
+from tests.store.tsql import dsn, made_login, on_a_server
+from tests.store.wire import Wire, wired
 
 pytestmark = on_a_server
 
@@ -26,7 +27,7 @@ PATIENT = Limits(login_s=60, query_s=60, size=2)
 @asynccontextmanager
 async def connections(limits: Limits = PATIENT) -> AsyncIterator[tuple[Connections, Wire]]:
     """Connections over a wire that can be cut."""
-    async with wired() as (wire, text):
+    with wired() as (wire, text):
         opened = Connections(text, "there", limits)
         await opened.open()
         try:
@@ -100,11 +101,11 @@ async def test_a_server_that_was_restarted_is_met_again() -> None:
     """While it is away the error says so; afterwards idle connections are not handed out, and no call fails."""
     async with connections() as (opened, wire):
         await asyncio.gather(*(asked(opened, "SELECT 1") for _ in range(2)))
-        await wire.cut()
+        wire.cut()
         with pytest.raises(StoreUnavailable) as caught:
             await asked(opened, "SELECT 1")
         assert caught.value.code in ("connection_lost", "cannot_open")
-        await wire.mend()
+        wire.mend()
         assert await asked(opened, "SELECT 1") == 1
 
 
@@ -112,8 +113,8 @@ async def test_idle_connections_are_asked_whether_they_are_there() -> None:
     """All were lost while nothing was asked: the next call succeeds all the same."""
     async with connections(Limits(login_s=60, query_s=60, size=2, idle_s=0)) as (opened, wire):
         await asyncio.gather(*(asked(opened, "SELECT 1") for _ in range(2)))
-        await wire.cut()
-        await wire.mend()
+        wire.cut()
+        wire.mend()
         assert await asyncio.gather(*(asked(opened, f"SELECT {number}") for number in range(2))) == [0, 1]
 
 
@@ -123,8 +124,8 @@ async def test_a_network_that_is_silent_is_given_up() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await done(opened, "SELECT 1", before_commit=wire.hold)
         assert caught.value.code in ("timeout", "connection_lost")
-        await wire.cut()
-        await wire.mend()
+        wire.cut()
+        wire.mend()
         assert await asked(opened, "SELECT 1") == 1
 
 
@@ -146,8 +147,8 @@ async def test_a_cancelled_call_costs_its_connection_alone() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert monotonic() - asked_at < QUICK.query_s
-        await wire.cut()
-        await wire.mend()
+        wire.cut()
+        wire.mend()
         assert await asked(opened, "SELECT 1") == 1
 
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.store.tsql import on_a_server
-from tests.store.tsql_database import Database, dropped, made, reference_text
+from tests.store.tsql import login_made, on_a_server
+from tests.store.tsql_database import Database, made, reference_text
 from tests.store.tsql_scripts import tables
 
 pytestmark = on_a_server
@@ -207,16 +207,15 @@ def test_readings_of_the_stream_are_unique_and_others_need_no_identity(empty: Da
 @pytest.fixture
 def writer(empty: Database) -> Iterator[Any]:
     """A connection of a member of streamproc_writer."""
-    login, password = f"w_{uuid4().hex[:12]}", f"Pw-{uuid4().hex}"
-    empty.run(f"CREATE LOGIN {login} WITH PASSWORD = '{password}'")
-    empty.run(f"CREATE USER {login} FOR LOGIN {login}")
-    empty.run(f"ALTER ROLE streamproc_writer ADD MEMBER {login}")
-    connection = empty.connect(UID=login, PWD=password)
-    yield connection
-    connection.close()
-    empty.run(f"ALTER ROLE streamproc_writer DROP MEMBER {login}")
-    empty.run(f"DROP USER {login}")
-    dropped(empty.connection, f"DROP LOGIN {login}")
+    password = f"Pw-{uuid4().hex}"
+    with login_made(password) as login:
+        empty.run(f"CREATE USER {login} FOR LOGIN {login}")
+        empty.run(f"ALTER ROLE streamproc_writer ADD MEMBER {login}")
+        connection = empty.connect(UID=login, PWD=password)
+        yield connection
+        connection.close()
+        empty.run(f"ALTER ROLE streamproc_writer DROP MEMBER {login}")
+        empty.run(f"DROP USER {login}")
 
 
 def test_a_writer_may_write_and_no_more(empty: Database, writer: Any) -> None:

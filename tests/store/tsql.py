@@ -1,12 +1,12 @@
-"""A real server that speaks T-SQL, where SQLSERVER_TEST_DSN names one, and a connection to it that can be cut."""
+"""A real server that speaks T-SQL, where SQLSERVER_TEST_DSN names one: the way to it, and what is made on it and dropped."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from uuid import uuid4
 
 import pytest
@@ -49,37 +49,90 @@ def dsn(**changes: str) -> str:
     return driver.written(read(DSN) | {name.lower(): value for name, value in changes.items()})
 
 
-async def login(text: str) -> Link:
-    """A connection that commits each statement."""
-    return await connect(text, "the test server", Limits(login_s=30), autocommit=True)
+def variables(database: str) -> dict[str, str]:
+    """The settings that lead a process of streamproc to a database on the server."""
+    host, port = address()
+    server = read(DSN)
+    return {
+        "DB_HOST": host,
+        "DB_PORT": str(port),
+        "DB_USER": server["uid"],
+        "DB_PASSWORD": server["pwd"],
+        "DB_NAME": database,
+        "ODBC_DRIVER": server["driver"],
+        "DB_ENCRYPT": server.get("encrypt", "yes"),
+        "DB_TRUST_SERVER_CERTIFICATE": server.get("trustservercertificate", "no"),
+    }
+
+
+def address() -> tuple[str, int]:
+    """The server's host and port."""
+    host, _, port = read(DSN)["server"].removeprefix("tcp:").partition(",")
+    return host, int(port or read(DSN).get("port", "1433"))
 
 
 @asynccontextmanager
 async def made_database() -> AsyncIterator[str]:
     """The name of an empty database, dropped at the end."""
-    name = f"streamproc_test_{uuid4().hex[:12]}"
-    async with _made("DATABASE", name):
+    name = await _make("DATABASE")
+    try:
         yield name
+    finally:
+        await _drop("DATABASE", name)
 
 
 @asynccontextmanager
 async def made_login(password: str) -> AsyncIterator[str]:
     """The name of a login with this password, dropped at the end."""
-    name = f"streamproc_test_{uuid4().hex[:12]}"
-    quoted = password.replace("'", "''")
-    async with _made("LOGIN", name, f" WITH PASSWORD = N'{quoted}'"):
+    name = await _make("LOGIN", _with(password))
+    try:
         yield name
+    finally:
+        await _drop("LOGIN", name)
+
+
+@contextmanager
+def database_made() -> Iterator[str]:
+    """As `made_database`, for tests that have no event loop."""
+    name = asyncio.run(_make("DATABASE"))
+    try:
+        yield name
+    finally:
+        asyncio.run(_drop("DATABASE", name))
+
+
+@contextmanager
+def login_made(password: str) -> Iterator[str]:
+    """As `made_login`, for tests that have no event loop."""
+    name = asyncio.run(_make("LOGIN", _with(password)))
+    try:
+        yield name
+    finally:
+        asyncio.run(_drop("LOGIN", name))
+
+
+def _with(password: str) -> str:
+    quoted = password.replace("'", "''")
+    return f" WITH PASSWORD = N'{quoted}'"
+
+
+async def _make(kind: str, how: str = "") -> str:
+    name = f"streamproc_test_{uuid4().hex[:12]}"
+    async with _logged_in() as link:
+        await (await link.connection.execute(f"CREATE {kind} {name}{how}")).close()
+    return name
+
+
+async def _drop(kind: str, name: str) -> None:
+    async with _logged_in() as link:
+        await until(lambda: _dropped(link, kind, name))
 
 
 @asynccontextmanager
-async def _made(kind: str, name: str, how: str = "") -> AsyncIterator[None]:
-    link = await login(dsn())
+async def _logged_in() -> AsyncIterator[Link]:
+    link = await connect(dsn(), "the test server", Limits(login_s=30), autocommit=True)
     try:
-        await (await link.connection.execute(f"CREATE {kind} {name}{how}")).close()
-        try:
-            yield
-        finally:
-            await until(lambda: _dropped(link, kind, name))
+        yield link
     finally:
         await link.close()
 
@@ -93,67 +146,3 @@ async def _dropped(link: Link, kind: str, name: str) -> bool:
             raise
         return False
     return True
-
-
-class Wire:
-    """A port on this machine that passes everything on to the server, until it is cut or holds it back."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._passes = asyncio.Event()
-        self._passes.set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
-        self.logins = 0
-
-    async def mend(self) -> None:
-        """Listen; the second time, on the same port."""
-        self._passes.set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Close all connections, and take no more: the server has gone down."""
-        assert self._server is not None
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def hold(self) -> None:
-        """Pass nothing on, and say nothing: the network has gone."""
-        self._passes.clear()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.logins += 1
-        theirs, ours = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, ours}
-        for one, other in ((reader, ours), (theirs, writer)):
-            task = asyncio.create_task(self._pump(one, other))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                await self._passes.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-
-
-@asynccontextmanager
-async def wired() -> AsyncIterator[tuple[Wire, str]]:
-    """A wire to the server, and the connection string that goes over it."""
-    host, _, port = read(DSN)["server"].removeprefix("tcp:").partition(",")
-    wire = Wire(host, int(port or read(DSN).get("port", "1433")))
-    await wire.mend()
-    try:
-        yield wire, dsn(Server=f"127.0.0.1,{wire.port}")
-    finally:
-        await wire.cut()

@@ -1,17 +1,15 @@
-"""Databases on a T-SQL server with the schema in them, for the tests of what the scripts make."""
+"""A database on the T-SQL server as its own people see it: statements and rows, and the reference system's tables."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from streamproc.dev.readiness import until
-from tests.store.tsql import DSN
+from streamproc.store.sqlserver import driver
+from tests.store.tsql import database_made, dsn
 from tests.store.tsql_scripts import SCRIPTS, batches
 
 REFERENCE = Path(__file__).with_name("reference_database.sql")
@@ -28,10 +26,7 @@ class Database:
 
     def connect(self, **login: str) -> Any:
         """Another connection; some servers need a session to have had a temporary table before it uses a trigger's."""
-        changes = {"Database": self.name, **login}
-        # Of a keyword that is there twice the first counts.
-        text = ";".join([*(f"{key}={value}" for key, value in changes.items()), DSN])
-        connection = importlib.import_module("pyodbc").connect(text, autocommit=True)
+        connection = driver.pyodbc().connect(dsn(Database=self.name, **login), autocommit=True)
         connection.execute("CREATE TABLE #first (a INT)")
         connection.execute("DROP TABLE #first")
         return connection
@@ -84,31 +79,12 @@ class Database:
 @contextmanager
 def made() -> Iterator[Database]:
     """A new database, dropped at the end."""
-    name = f"streamproc_test_{uuid4().hex[:12]}"
-    with_server = importlib.import_module("pyodbc").connect(DSN, autocommit=True)
-    with_server.execute(f"CREATE DATABASE {name}")
-    try:
+    with database_made() as name:
         database = Database(name)
-        yield database
-        database.close()
-    finally:
-        dropped(with_server, f"DROP DATABASE {name}")
-        with_server.close()
-
-
-def dropped(connection: Any, statement: str) -> None:
-    """Drop what has been in use, once the server has heard that those who used it are gone."""
-
-    async def gone() -> bool:
         try:
-            connection.execute(statement)
-        except importlib.import_module("pyodbc").Error as error:
-            if not any(words in str(error) for words in ("in use", "logged in", "3702", "15434")):
-                raise
-            return False
-        return True
-
-    asyncio.run(until(gone))
+            yield database
+        finally:
+            database.close()
 
 
 def reference_text(database: Database) -> list[str]:
@@ -117,7 +93,7 @@ def reference_text(database: Database) -> list[str]:
     null = "NOT NULL"
     try:
         database.run("ALTER TABLE dbo.probe ALTER COLUMN a BIGINT NULL")
-    except importlib.import_module("pyodbc").Error as error:
+    except driver.pyodbc().Error as error:
         if "not currently supported" not in str(error):
             raise
         null = "NULL"
@@ -130,7 +106,7 @@ def insisting(connection: Any, statement: str, *values: object) -> None:
     while True:
         try:
             connection.execute(statement, *values)
-        except importlib.import_module("pyodbc").Error as error:
+        except driver.pyodbc().Error as error:
             if not any(number in str(error) for number in _RACES):
                 raise
         else:

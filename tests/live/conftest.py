@@ -14,8 +14,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from streamproc import settings
 from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.topics import apply, load, plan, prefixed
+from tests.live.databases import Disturbed, made
 from tests.live.feed import producing
 from tests.live.processes import Site, running
+from tests.store.tsql import on_a_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,6 +91,13 @@ async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Sit
     """Processes on this test's own topics, with a database of their own."""
     async with running(bootstrap, topics, tmp_path) as site:
         yield site
+
+
+@pytest.fixture(params=["sqlite", pytest.param("sqlserver", marks=on_a_server)])
+async def held(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Disturbed]:
+    """A database of each kind, for tests of sinks that must do the same with all."""
+    async with made(request.param, tmp_path) as database:
+        yield database
 
 
 @pytest.fixture

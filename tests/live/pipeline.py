@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -24,6 +24,7 @@ from tests.live.conftest import delete_topics
 from tests.live.feed import producing, send
 from tests.live.oracle import OUTPUTS, PARTITIONS, Reader, Results, found, reading, settled
 from tests.live.processes import QUICK, Site, eventually, running
+from tests.store.databases import Database
 
 #: A reading as a test writes it: sensor, value, seconds since the epoch.
 Sent = tuple[str, float, float]
@@ -65,8 +66,7 @@ class Pipeline:
         }
 
         async def caught_up() -> bool:
-            query = f"SELECT partition, next_offset FROM stream_offsets WHERE topic = '{self.topic}'"  # noqa: S608  # the test's own
-            reached = dict(select(self.site, query))
+            reached = {place: offset for topic, place, offset in offsets(self.site) if topic == self.topic}
             return all(reached.get(partition, 0) >= end for partition, end in ends.items())
 
         await eventually(caught_up)
@@ -126,11 +126,18 @@ class Pipeline:
         return {(letter.partition, letter.offset): letter for letter in told}
 
 
-@asynccontextmanager
-async def running_pipeline(
+def running_pipeline(
     bootstrap: str, directory: Path, *stages: str, **variables: str
-) -> AsyncIterator[Pipeline]:
+) -> AbstractAsyncContextManager[Pipeline]:
     """Topics, the stages named (worker and sink, without), and all of it gone after the block."""
+    return pipeline_on(None, bootstrap, directory, *stages, **variables)
+
+
+@asynccontextmanager
+async def pipeline_on(
+    held: Database | None, bootstrap: str, directory: Path, *stages: str, **variables: str
+) -> AsyncIterator[Pipeline]:
+    """The same with another database than a file in the directory."""
     prefix = f"test-{uuid4().hex[:8]}-"
     await apply(bootstrap, await plan(bootstrap, prefixed(load(), prefix)))
     try:
@@ -140,6 +147,7 @@ async def running_pipeline(
             reading(bootstrap, prefix, "readings", "registry", *OUTPUTS) as reader,
         ):
             site.variables |= variables
+            site.held = held or site.held
             started = [await site.start(name) for name in stages or ("worker", "sink")]
             for stage in started:
                 await stage.until_assigned()
@@ -151,13 +159,15 @@ async def running_pipeline(
 
 def select(site: Site, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query, sorted; none where there is no such table yet."""
-    if not site.database.exists():
+    try:
+        return sorted(site.held.rows(query))
+    except sqlite3.OperationalError:
         return []
-    with closing(sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)) as opened:
-        try:
-            return sorted(opened.execute(query).fetchall())
-        except sqlite3.OperationalError:
-            return []
+
+
+def offsets(site: Site) -> list[tuple[str, int, int]]:
+    """How far the database is: topic, partition, next offset."""
+    return select(site, 'SELECT topic, "partition", next_offset FROM stream_offsets')
 
 
 def rows(site: Site) -> list[tuple[str, float, int]]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from streamproc.dev.process import Process, tail
 from streamproc.kafka.broker import Broker
+from tests.store.databases import Database, Sqlite
 
 T = TypeVar("T")
 
@@ -150,7 +151,10 @@ class Stage:
 
 @dataclass
 class Site:
-    """Where stages run: a broker, a prefix for topics and groups of their own, a database of their own."""
+    """Where stages run: a broker, a prefix for topics and groups of their own, a database of their own.
+
+    That is a SQLite file in the directory, unless `held` is made another.
+    """
 
     bootstrap: str
     prefix: str
@@ -158,10 +162,16 @@ class Site:
     stages: list[Stage] = field(default_factory=list)
     #: Settings of all stages that are started from now on.
     variables: dict[str, str] = field(default_factory=dict)
+    #: What the site's sinks write to.
+    held: Database = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The file, at first."""
+        self.held = Sqlite(self.database)
 
     @property
     def database(self) -> Path:
-        """The SQLite file of the site's sinks."""
+        """The SQLite file of the site's sinks, unless they have another database."""
         return self.directory / "streamproc.db"
 
     def environment(self, **variables: str) -> dict[str, str]:
@@ -172,9 +182,9 @@ class Site:
             | {
                 "KAFKA_BOOTSTRAP": self.bootstrap,
                 "STREAMPROC_TOPIC_PREFIX": self.prefix,
-                "STREAMPROC_DATABASE": str(self.database),
                 "STREAMPROC_AUTO_REGISTER": "true",
             }
+            | self.held.variables
             | self.variables
             | variables
         )

@@ -1,13 +1,14 @@
-"""The sink as a real process: whatever happens to it, each row is in the database once, and the offsets with it."""
+"""The sink as a real process: whatever happens to it, each row is in the database once, and the offsets with it.
+
+On SQLite's file, and on a server that speaks T-SQL where there is one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from datetime import datetime
 from time import time
 from typing import Any
@@ -25,15 +26,16 @@ from streamproc.kafka.columns import gather
 from streamproc.records import WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
-from tests.live.pipeline import select
+from tests.live.pipeline import offsets, select
 from tests.live.processes import Site, eventually
 from tests.slowness import in_time
+from tests.store.databases import Database
 
 TOPICS = ("readings", "windows", "predictions", "events", "notifications")
 TABLES = {
     "readings": "SELECT uuid, value, device_timestamp FROM sensor_readings JOIN sensors s ON s.id = sensor_id",
     "windows": (
-        "SELECT uuid, size_ms, unixepoch(window_start) * 1000, count, mean, min, max,"
+        "SELECT uuid, size_ms, window_start, count, mean, min, max,"
         " deviation, first, last, trend, first_offset, last_offset"
         " FROM sensor_windows JOIN sensors s ON s.id = sensor_id"
     ),
@@ -49,6 +51,13 @@ AHEAD = 5_000
 LEAST = 150 * 120
 
 Rows = dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def site(site: Site, held: Database) -> Site:
+    """Processes whose sinks write to a database of each kind."""
+    site.held = held
+    return site
 
 
 @pytest.fixture
@@ -126,11 +135,16 @@ async def wanted(reader: Reader) -> Rows:
 def stored(site: Site) -> Rows:
     """The rows that the database has, sorted."""
     rows = {name: select(site, query) for name, query in TABLES.items()}
-    rows["readings"] = [
-        (sensor, value, round(datetime.fromisoformat(stamp).timestamp() * 1000))
-        for sensor, value, stamp in rows["readings"]
-    ]
+    rows["readings"] = [(sensor, value, ms(stamp)) for sensor, value, stamp in rows["readings"]]
+    rows["windows"] = sorted(
+        (sensor, size, ms(start), *more) for sensor, size, start, *more in rows["windows"]
+    )
     return rows
+
+
+def ms(stamp: str) -> int:
+    """A time in the database as milliseconds since the epoch."""
+    return round(datetime.fromisoformat(stamp).timestamp() * 1000)
 
 
 def count(site: Site) -> int:
@@ -150,12 +164,10 @@ async def until_rows(site: Site, more: int = 1) -> None:
 
 async def until_stored(site: Site, reader: Reader) -> Rows:
     """Wait until the offsets in the database are the topics' ends; the rows are then what was produced, each once."""
-    query = "SELECT topic, partition, next_offset FROM stream_offsets"
 
     async def caught_up() -> bool:
         reached = {
-            (topic.removeprefix(site.prefix), partition): offset
-            for topic, partition, offset in select(site, query)
+            (topic.removeprefix(site.prefix), partition): offset for topic, partition, offset in offsets(site)
         }
         return bool(reached == await ends(reader))
 
@@ -209,11 +221,9 @@ async def test_two_sinks_and_a_locked_database(
     await second.until_assigned(len(TOPICS) * PARTITIONS // 2)
     feed = Feed(site, producer)
     await until_rows(site, 500)
-    with closing(sqlite3.connect(site.database, timeout=30, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with site.held.locked():
         await feed_results(site, producer, reader)  # so that each has some of it, whichever has the readings
         await asyncio.gather(*(sink.until_told("database away, trying again") for sink in (first, second)))
-        other.execute("ROLLBACK")
     await until_rows(site)
     first.pause()
     await second.until_assigned(len(TOPICS) * PARTITIONS)
@@ -242,8 +252,7 @@ async def test_sink_goes_on_behind_another(site: Site, producer: AIOKafkaProduce
         await eventually(caught_up)
 
     def move(next_offset: int) -> None:
-        with closing(sqlite3.connect(site.database)) as other, other:
-            other.execute("UPDATE stream_offsets SET next_offset = ?", (next_offset,))
+        site.held.execute(f"UPDATE stream_offsets SET next_offset = {next_offset}")  # noqa: S608  # a number
 
     sink = await site.sink()
     await written(3, records=3)
@@ -294,8 +303,9 @@ async def test_record_sent_on_is_one_row(site: Site, producer: AIOKafkaProducer,
     last = await ends(reader)
 
     async def caught_up() -> bool:
-        query = f"SELECT partition, next_offset FROM stream_offsets WHERE topic = '{site.prefix}readings'"  # noqa: S608  # the test's own
-        reached = dict(select(site, query))
+        reached = {
+            partition: offset for topic, partition, offset in offsets(site) if topic.endswith("readings")
+        }
         return all(reached.get(place[1], 0) >= end for place, end in last.items() if place[0] == "readings")
 
     await eventually(caught_up)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import orjson
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.windows import SIZES_MS
 from tests.live.oracle import PARTITIONS
 from tests.live.pipeline import select
 from tests.live.processes import Site, Stage, eventually
+from tests.store.databases import Database
 
 #: As many as a message of the engine has, which makes 600 KB of it.
 ROWS = 4_000
@@ -21,8 +21,8 @@ ROWS = 4_000
 MESSAGES = 120
 #: The program has 90 MB, SQLite's cache 32, and what was fetched can be all of the messages.
 MEMORY_MB = 300
-#: It takes six seconds where nothing else runs.
-CATCH_UP_S = 120.0
+#: It takes six seconds where nothing else runs; a T-SQL server beside it on two cores takes a minute.
+CATCH_UP_S = 300.0
 _START_MS = 1_700_000_000_000
 
 
@@ -77,22 +77,24 @@ def peak_mb(stage: Stage) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
-async def test_a_backlog_of_columns_is_not_held_at_once(site: Site, producer: AIOKafkaProducer) -> None:
+@pytest.mark.timeout(900)
+async def test_a_backlog_of_columns_is_not_held_at_once(
+    site: Site, held: Database, producer: AIOKafkaProducer
+) -> None:
     """Megabytes of messages wait, the database is locked meanwhile: they go through a bounded memory, each row once."""
+    site.held = held
     await put_before_sink(site, producer)
     sink = await site.sink()
 
     async def begun() -> bool:
-        return bool(select(site, "SELECT 1 FROM sensor_windows LIMIT 1"))
+        return select(site, "SELECT count(*) FROM sensor_windows") > [(0,)]
 
     async def caught_up() -> bool:
         return select(site, "SELECT sum(next_offset) FROM stream_offsets") == [(MESSAGES,)]
 
     await eventually(begun)
-    with closing(sqlite3.connect(site.database, isolation_level=None, timeout=30)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with held.locked():
         await sink.until_told("database away, trying again")
-        other.execute("ROLLBACK")
     await eventually(caught_up, CATCH_UP_S)
     for table in ("sensor_windows", "predictions"):
         assert select(site, f"SELECT count(*) FROM {table}") == [(MESSAGES // 2 * ROWS,)]  # noqa: S608  # names above

@@ -1,29 +1,29 @@
-"""The writer in a process that is killed, on a real SQLite file."""
+"""The writer in a process that is killed, on a real database."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import SOON_S
-from tests.shell.test_sink_writer import Bench
 from tests.store.builders import GROUP, PLACE
+from tests.store.databases import Database
 
 _FOR_EVER = """
-import asyncio, sys
-from pathlib import Path
-from streamproc.settings import Settings
+import asyncio
+from streamproc.settings import load
 from streamproc.sink.writer import Writer
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store import connect
 from tests.shell.test_sink_writer import singles
 from tests.store.builders import PLACE
 
 async def main():
-    writer = Writer(SqliteStore(Path(sys.argv[1]), auto_register=True), Settings(), None)
+    settings = load(auto_register=True)
+    writer = Writer(connect(settings), settings, None)
     following = (await writer.positions([PLACE])).get(PLACE, 0)
     while True:
         await writer.write([singles(following, 50)])
@@ -35,21 +35,32 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("kills", [3])
-async def test_killed_at_any_time_each_row_is_there_once(tmp_path: Path, kills: int) -> None:
+async def test_killed_at_any_time_each_row_is_there_once(held: Database, kills: int) -> None:
     """However often it is killed, its rows are those before the database's offset, each once."""
-    bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
     told = 0
     for _ in range(kills):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _FOR_EVER, str(bench.path), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", _FOR_EVER, stdout=asyncio.subprocess.PIPE, env=os.environ | held.variables
         )
         assert process.stdout is not None
         for _ in range(20):
             told = int(await asyncio.wait_for(process.stdout.readline(), SOON_S))
         process.kill()
         await asyncio.wait_for(process.communicate(), SOON_S)
-    following = (await bench.store.offsets(GROUP))[PLACE]
+    following, stored = await seen(held)
     assert following >= told > 0
     expected = [(float(i), i) for i in range(following)]
-    assert bench.rows("SELECT value, kafka_offset FROM sensor_readings ORDER BY value") == expected
-    await bench.store.close()
+    assert stored == expected
+
+
+async def seen(held: Database) -> tuple[int, list[tuple[Any, ...]]]:
+    """The offset and the rows of one moment: a server may still be at what the process asked of it last."""
+    store = held.store()
+    try:
+        while True:
+            before = await store.offsets(GROUP)
+            rows = held.rows("SELECT value, kafka_offset FROM sensor_readings ORDER BY value")
+            if await store.offsets(GROUP) == before:
+                return before[PLACE], rows
+    finally:
+        await store.close()

@@ -13,7 +13,16 @@ from streamproc.store.stamps import iso
 
 Kind = Literal["missing", "different", "extra", "refused"]
 #: Columns of an extra row that its numbers in the database, or the lineage, tell already.
-_LEFT_OUT = {"id", "sensor_id", "payload", "kafka_partition", "kafka_offset", "reading_key", "dedupe_ms"}
+_LEFT_OUT = {
+    "id",
+    "sensor_id",
+    "payload",
+    "kafka_partition",
+    "kafka_offset",
+    "kafka_landmark",
+    "reading_key",
+    "dedupe_ms",
+}
 #: Columns that hold times in ms.
 _TIMES = {"ts", "received", "made_at", "target", "start"}
 #: Columns of given rows that say nothing of the row itself, or are told by the lineage.

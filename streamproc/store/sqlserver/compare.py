@@ -1,6 +1,7 @@
 """Rows made again beside those in SQL Server. Nothing is written.
 
-The rows that are there are fetched by their identities, and compared here: floats come back bit for bit.
+The rows that are there are fetched by their identities, and compared here: floats come back bit for bit, and what a column
+of another type cannot hold is no difference.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from streamproc.store.sqlserver.forms import (
     text_of,
 )
 from streamproc.store.sqlserver.overwrite import window_rows
+from streamproc.store.sqlserver.precision import Alike, alike, plain
 from streamproc.store.sqlserver.rows import FIND_MODEL
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.stamps import LAST_MS
@@ -45,6 +47,8 @@ _BEFORE = (
     " WHERE kafka_partition = ? AND kafka_landmark < ? ORDER BY kafka_landmark DESC) l"
 )
 _INSIDE = "SELECT MIN(id) FROM dbo.sensor_readings WHERE kafka_partition = ? AND kafka_landmark >= ? AND kafka_landmark < ?"
+#: A column that is compared: its place, its name, and when values that are not equal are the same all the same.
+_Column = tuple[int, str, Alike | None]
 #: Rows of a result fetched together: some megabytes of them.
 _PAGE = 20_000
 
@@ -135,7 +139,7 @@ async def _compare(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, Ids
         return Compared(number, unknown, {})
     ours = take(rows, at) if strangers else rows
     values = form.values(ours, *known)
-    there = await _there(cursor, form, values)
+    there, compared = await _there(cursor, form, values)
     if not there:
         return Compared(number, unknown, {})
     index = np.array([row[0] for row in there], dtype=np.intp)
@@ -145,31 +149,35 @@ async def _compare(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, Ids
     else:
         number[at[index]] = [row[1] for row in there]
     return Compared(
-        number, unknown, {int(at[i]): changed for i, changed in _differences(form, values, there)}
+        number, unknown, {int(at[i]): changed for i, changed in _differences(form, values, there, compared)}
     )
 
 
-async def _there(cursor: Any, form: Form, values: Values) -> list[Any]:
-    """Of each given row that is there: its index, its number (NULL for a window), and all of its columns."""
+async def _there(cursor: Any, form: Form, values: Values) -> tuple[list[Any], list[_Column]]:
+    """Of each given row that is there: its index, its number (NULL for a window), and its columns; and those to compare."""
     names = [f"r.[{name}]" for name in form.types]
     number = "NULL" if form is WINDOWS else "r.id"
     source = given({name: form.types[name] for name in form.identity}, "n")
     query = f"SELECT g.n, {number}, {', '.join(names)} FROM {source} g JOIN {form.relation} r ON {form.same} ORDER BY g.n"
     given_rows = ((index, *identity) for index, identity in enumerate(form.identities(values)))
     await cursor.execute(query, text_of(given_rows))
-    found: list[Any] = await cursor.fetchall()
-    return found
+    columns = dict(zip(form.types, cursor.description[2:], strict=True))
+    compared = [(at, name, alike(columns[name])) for at, name in enumerate(columns) if name in form.compared]
+    return list(await cursor.fetchall()), compared
 
 
 def _differences(
-    form: Form, values: Values, there: list[Any]
+    form: Form, values: Values, there: list[Any], compared: list[_Column]
 ) -> Iterator[tuple[int, dict[str, tuple[object, object]]]]:
     """The columns that differ of each row that does: (the database's, ours)."""
     names = list(form.types)
-    compared = [(names.index(name), name) for name in form.compared]
     for index, _, *theirs in there:
         ours = [column[index] for column in values]
-        changed = {name: (theirs[at], ours[at]) for at, name in compared if theirs[at] != ours[at]}
+        changed = {
+            name: (plain(theirs[at]), plain(ours[at]))
+            for at, name, same in compared
+            if theirs[at] != ours[at] and not (same and same(theirs[at], ours[at]))
+        }
         if form is READINGS and not _is_same_record(theirs, ours):
             continue
         if form is EVENTS and (status := theirs[names.index("status")]) == "superseded":
@@ -275,4 +283,4 @@ async def _described(cursor: Any, form: Form, numbers: Sequence[int]) -> Any:
     await cursor.execute(query, text)
     names = [column[0] for column in cursor.description]
     for number, sensor, *columns in await cursor.fetchall():
-        yield Extra(number, sensor, dict(zip(names[2:], columns, strict=True)))
+        yield Extra(number, sensor, dict(zip(names[2:], map(plain, columns), strict=True)))

@@ -1,0 +1,115 @@
+"""The store on a database of the reference system, whose columns hold less than a new one's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from streamproc.records import Severity
+from streamproc.store.protocol import Batch
+from streamproc.store.sqlserver.store import SqlServerStore
+from tests.store.builders import (
+    GROUP,
+    PLACE,
+    event,
+    events,
+    notification,
+    notifications,
+    predictions,
+    readings,
+    windows,
+)
+from tests.store.sqlserver import SqlServer
+from tests.store.test_compare import nothing, scope
+from tests.store.tsql import on_a_server
+from tests.store.tsql_database import made, reference_text
+
+pytestmark = on_a_server
+
+#: What has no five decimal places: such values are rounded there.
+LONG, NEGATIVE, SMALL = 20.123456789, -1234567.8901234, 4e-6
+
+
+@pytest.fixture
+def existing() -> Iterator[SqlServer]:
+    """The reference's database, migrated."""
+    with made() as database:
+        for text in reference_text(database):
+            database.run(text)
+        yield SqlServer(database)
+
+
+@pytest.fixture
+async def store(existing: SqlServer) -> AsyncIterator[SqlServerStore]:
+    """An open store that registers what it does not know."""
+    opened = existing.store()
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def whole() -> Batch:
+    """Rows of every table, with values that are longer than the columns there."""
+    raised = event("a", Severity.CRITICAL, Severity.NORMAL)
+    made = predictions(("a", LONG, 1_000), ("b", NEGATIVE, 1_000))
+    made.confidence[:] = 0.123456
+    return Batch(
+        GROUP,
+        {PLACE: (None, 9)},
+        readings(("a", LONG, 1), ("b", NEGATIVE, 2), ("a", SMALL, 3)),
+        made,
+        events(raised),
+        notifications(notification("a", raised.event_id)),
+        windows(("a", LONG, 0)),
+    )
+
+
+async def test_what_a_column_rounds_is_no_difference(store: SqlServerStore) -> None:
+    """Rows as they were written are as they should be, whatever the columns have made of them."""
+    await store.write(whole())
+    compared = await store.compare(whole())
+    assert {name: rows.differs for name, rows in compared.items()} == dict.fromkeys(compared, {})
+    assert not any(rows.missing.any() for rows in compared.values())
+
+
+async def test_the_last_place_that_a_column_has_counts(existing: SqlServer, store: SqlServerStore) -> None:
+    """A value that somebody has changed by it is told, as a number, and mended once."""
+    await store.write(whole())
+    existing.execute(
+        "UPDATE sensor_readings SET value = value + 0.00001 WHERE dedupe_ms IS NOT NULL AND value > 20"
+    )
+    existing.execute("UPDATE predictions SET confidence = 0.1236 WHERE confidence = 0.1235")
+    compared = await store.compare(whole())
+    assert compared["readings"].differs == {0: {"value": (20.12347, LONG)}}
+    assert compared["predictions"].differs == {
+        index: {"confidence": (0.1236, 0.123456)} for index in range(2)
+    }
+    await store.overwrite(whole())
+    assert not any(rows.wrong.any() for rows in (await store.compare(whole())).values())
+    query = "SELECT value FROM sensor_readings WHERE dedupe_ms IS NOT NULL ORDER BY id"
+    assert [float(value) for (value,) in existing.rows(query)] == [20.12346, -1234567.89012, 0.0]
+
+
+async def test_rows_of_other_programs_are_not_extra(existing: SqlServer, store: SqlServerStore) -> None:
+    """Those that were there before, and those that the procedure inserts, belong to no replay."""
+    await store.write(whole())
+    existing.execute("EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = 1, @p_value = 31")
+    scopes = [scope(a=(-1, 1_000, 1_000), b=(-1, 1_000, 1_000))]
+    found = {
+        table: (await store.extras(table, scopes, None, nothing, 10)).rows
+        for table in ("readings", "predictions", "events", "notifications", "windows")
+    }
+    assert {extra.sensor for rows in found.values() for extra in rows} == {"a", "b"}
+    assert [extra.row["value"] for extra in found["readings"]] == [20.12346, -1234567.89012, 0.0]
+
+
+async def test_a_column_that_was_widened_holds_every_bit(existing: SqlServer, store: SqlServerStore) -> None:
+    """A replay then finds what was rounded before, and mends it once."""
+    await store.write(whole())
+    existing.execute("ALTER TABLE dbo.sensor_readings ALTER COLUMN value FLOAT(53) NOT NULL")
+    assert set((await store.compare(whole()))["readings"].differs) == {0, 1, 2}
+    await store.overwrite(whole())
+    assert not (await store.compare(whole()))["readings"].wrong.any()
+    query = "SELECT value FROM sensor_readings WHERE dedupe_ms IS NOT NULL ORDER BY id"
+    assert [value for (value,) in existing.rows(query)] == [LONG, NEGATIVE, SMALL]

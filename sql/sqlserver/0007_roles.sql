@@ -24,6 +24,7 @@ GRANT SELECT, INSERT, UPDATE ON dbo.alert_notifications TO streamproc_writer;
 GRANT SELECT, INSERT, UPDATE ON dbo.stream_offsets TO streamproc_writer;
 GRANT SELECT ON dbo.sensor_readings_latest TO streamproc_writer;
 GRANT SELECT ON dbo.sensor_limits TO streamproc_writer;
+GRANT SELECT ON dbo.alert_thresholds TO streamproc_writer;
 GRANT EXECUTE ON dbo.sp_insert_reading_and_check_threshold TO streamproc_writer;
 GRANT EXECUTE ON dbo.sp_insert_readings_bulk_json_and_check_threshold TO streamproc_writer;
 GRANT EXECUTE ON dbo.streamproc_set_latest TO streamproc_writer;

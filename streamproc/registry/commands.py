@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 from streamproc import settings
 from streamproc.errors import RegistryError
 from streamproc.records import SensorEntry
-from streamproc.registry import files, put
+from streamproc.registry import Registry, files, put
+from streamproc.registry.thresholds import taken_over
 from streamproc.settings import Settings
 from streamproc.store import connect
 from streamproc.store.protocol import Store
@@ -24,11 +25,35 @@ commands = typer.Typer(no_args_is_help=True, help="Sensors, their devices and ra
 
 
 @commands.command("import")
-def import_(file: Annotated[Path, typer.Argument(help="A .yaml, .json or .csv file of sensors.")]) -> None:
-    """Save the sensors of a file, and send them to gateways and workers; others stay as they are."""
+def import_(
+    file: Annotated[Path | None, typer.Argument(help="A .yaml, .json or .csv file of sensors.")] = None,
+    from_thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--from-thresholds",
+            help="Instead of a file: the ranges that other programs have set in alert_thresholds (SQL Server).",
+        ),
+    ] = False,
+) -> None:
+    """Save the sensors of a file, and send them to gateways and workers; others stay as they are.
+
+    With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges; what has not changed is
+    not sent again. Run it after `db migrate`, and as often as people set limits there.
+    """
+    if from_thresholds == (file is not None):
+        raise typer.BadParameter("give either a file or --from-thresholds")
+    if file is None:
+        _tell(*asyncio.run(_take_over(settings.load())))
+        return
     entries = files.import_file(file)
     saved = asyncio.run(_import(settings.load(), entries))
     typer.echo(f"{len(saved)} sensors saved and sent")
+
+
+def _tell(saved: list[SensorEntry], notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"{len(saved)} sensors saved and sent" if saved else "nothing to do: all ranges are as set")
 
 
 @commands.command()
@@ -61,6 +86,22 @@ def show(sensor: Annotated[str, typer.Argument(help="The sensor's uuid, or its i
 async def _import(chosen: Settings, entries: list[SensorEntry]) -> list[SensorEntry]:
     async with _producer(chosen) as producer, _store(chosen) as store:
         return await put(store, producer, entries, chosen.topic("registry"))
+
+
+async def _take_over(chosen: Settings) -> tuple[list[SensorEntry], list[str]]:
+    """Put the limits of `alert_thresholds` where the database or the topic has others; what was put, and what was not."""
+    if chosen.store != "sqlserver":
+        raise RegistryError(
+            "alert_thresholds is a table of SQL Server's databases, and this is SQLite: set DB_HOST"
+        )
+    topic = chosen.topic("registry")
+    async with _producer(chosen) as producer, _store(chosen) as store:
+        wanted, notes = taken_over(await store.entries(), await store.thresholds())
+        told = await Registry(chosen.bootstrap, topic).start()
+        await told.stop()
+        # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
+        changed = [entry for entry in wanted if entry != told.entries.get(entry.sensor)]
+        return await put(store, producer, changed, topic), notes
 
 
 async def _entries(chosen: Settings) -> list[SensorEntry]:

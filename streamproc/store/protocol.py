@@ -13,6 +13,7 @@ from streamproc.records import Notification, SensorEntry, SeverityEvent
 
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
+    from streamproc.store.thresholds import Threshold
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -248,3 +249,6 @@ class Store(Protocol):
 
     async def entries(self) -> list[SensorEntry]:
         """All entries of the registry, by sensor."""
+
+    async def thresholds(self) -> list[Threshold]:
+        """The limits of sensors that other programs keep there, the oldest first; none where they have no table."""

@@ -17,6 +17,7 @@ from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlite_sensors import Sensors
+from streamproc.store.thresholds import Threshold
 
 T = TypeVar("T")
 
@@ -137,6 +138,10 @@ class SqliteStore:
     async def entries(self) -> list[SensorEntry]:
         """All entries of the registry, by sensor."""
         return await self._run(lambda: sqlite_entries.entries(self._connected()))
+
+    async def thresholds(self) -> list[Threshold]:
+        """None: no other program's tables are in the file."""
+        return []
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well

@@ -11,6 +11,7 @@ from streamproc.errors import RegistryError
 from streamproc.records import SensorEntry
 from streamproc.store.entry_rows import entry_of, row_of
 from streamproc.store.sqlserver.sensors import EXACT, add_devices, key_of
+from streamproc.store.thresholds import Threshold
 
 _SELECT = (
     "SELECT s.uuid, d.uuid, s.id, NULLIF(s.name, N''), NULLIF(s.unit, N''), NULLIF(s.sensor_type, N''),"
@@ -37,6 +38,20 @@ _UPDATE = (
     " sensor_type = COALESCE(?, N''), warning_low = ?, warning_high = ?, critical_low = ?, critical_high = ?,"
     " version = ?, updated_at = SYSUTCDATETIME() WHERE id = ?"
 )
+_THRESHOLDS = (
+    "SELECT s.uuid, t.condition_type, CAST(t.threshold_value_min AS FLOAT(53)),"
+    " CAST(t.threshold_value_max AS FLOAT(53)), t.severity, t.is_active"
+    " FROM dbo.alert_thresholds t JOIN dbo.sensors s ON s.id = t.sensor_id ORDER BY t.id"
+)
+
+
+async def thresholds(cursor: Any) -> list[Threshold]:
+    """All limits in `alert_thresholds`, the oldest first."""
+    await cursor.execute(_THRESHOLDS)
+    return [
+        Threshold(sensor, condition.lower(), low, high, severity.lower(), bool(is_active))
+        for sensor, condition, low, high, severity, is_active in await cursor.fetchall()
+    ]
 
 
 async def entries(cursor: Any) -> list[SensorEntry]:

@@ -14,6 +14,7 @@ from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
+from streamproc.store.thresholds import Threshold
 
 
 def opened(settings: Settings, process: str) -> SqlServerStore:
@@ -104,6 +105,11 @@ class SqlServerStore:
         """All entries of the registry, by sensor."""
         async with self._cursor(commits=False) as cursor:
             return await entries.entries(cursor)
+
+    async def thresholds(self) -> list[Threshold]:
+        """The limits of registered sensors that other programs keep there, the oldest first."""
+        async with self._cursor(commits=False) as cursor:
+            return await entries.thresholds(cursor)
 
     @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:

@@ -1,7 +1,8 @@
 """How long a reading takes from POST to its severity event on the topic, and to its rows in the database.
 
 `streamproc dev --no-simulate` runs as it does for anybody, in a directory of its own. Beside a steady load,
-probe sensors breach a critical range, each one once. All times are by this process's own clock.
+probe sensors breach a critical range, each one once. All times are by this process's own clock. The database is the one that
+the settings name: a file in that directory, or one that is made on the SQL Server of DB_HOST, and dropped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -81,13 +83,8 @@ class Probes:
             )
 
 
-#: The rows after the last one seen, with their sensors.
-QUERIES = {
-    "ml_events": "SELECT e.id, s.uuid FROM ml_events e JOIN sensors s ON s.id = e.sensor_id WHERE e.id > ?",
-    "sensor_readings": (
-        "SELECT r.id, s.uuid FROM sensor_readings r JOIN sensors s ON s.id = r.sensor_id WHERE r.id > ?"
-    ),
-}
+#: The rows after the last one seen, with their sensors; SQL Server's tables are in the schema `dbo`.
+QUERY = "SELECT r.id, s.uuid FROM {0}{1} r JOIN {0}sensors s ON s.id = r.sensor_id WHERE r.id > ?"
 LABELS = {
     "answered": "202",
     "event": "event on its topic",
@@ -101,15 +98,32 @@ async def run(seconds: float, rate: int) -> None:
     names = [f"probe-{number:05d}" for number in range(int(seconds * PROBES_PER_S))]
     with tempfile.TemporaryDirectory(prefix="streamproc-latency-") as directory:
         settings = load(
-            data_dir=Path(directory), gateway_port=_free_port(), kafka_port=_free_port(), kafka_bootstrap=""
+            data_dir=Path(directory),
+            database=Path(directory, "streamproc.db"),
+            gateway_port=_free_port(),
+            kafka_port=_free_port(),
+            kafka_bootstrap="",
         )
-        async with _dev(settings):
-            await _register(settings, names)
-            probes, packets = await _measure(settings, names, rate)
+        async with _stored(settings) as chosen, _dev(chosen):
+            await _register(chosen, names)
+            probes, packets = await _measure(chosen, names, rate)
     reached = packets * PACKET_READINGS / (seconds + WARM_UP_S)
+    print(f"database: {'SQL Server' if settings.store == 'sqlserver' else 'SQLite'}")
     print(f"{reached:,.0f} readings/s for {seconds:g} s, {rate:,} wanted")
     for line in probes.report():
         print(line)
+
+
+@asynccontextmanager
+async def _stored(settings: Settings) -> AsyncIterator[Settings]:
+    """The settings with a database of the measurement's own, which goes with the block."""
+    if settings.store != "sqlserver":
+        yield settings  # a file in the directory, which `dev` makes
+        return
+    from streamproc.bench.database import made  # noqa: PLC0415  # only who has one needs its packages
+
+    async with made(settings) as chosen:
+        yield chosen
 
 
 @asynccontextmanager
@@ -143,9 +157,11 @@ async def _dev(settings: Settings) -> AsyncIterator[None]:
 
 def _environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"} | {
+        "DB_NAME": settings.db_name,
         "GATEWAY_PORT": str(settings.gateway_port),
         "KAFKA_PORT": str(settings.kafka_port),
         "STREAMPROC_DATA_DIR": str(settings.data_dir),
+        "STREAMPROC_DATABASE": str(settings.database_path),
     }
 
 
@@ -185,7 +201,7 @@ async def _measure(settings: Settings, names: list[str], rate: int) -> tuple[Pro
     await consumer.start()
     await consumer.seek_to_end()
     events = asyncio.create_task(_watch_events(consumer, probes))
-    rows = asyncio.create_task(asyncio.to_thread(_watch_rows, settings.database_path, probes, done))
+    rows = asyncio.create_task(asyncio.to_thread(_watch_rows, settings, probes, done))
     try:
         accepted = await _send(f"http://127.0.0.1:{settings.gateway_port}", names, rate, probes)
         deadline = time.monotonic() + PATIENCE_S
@@ -208,18 +224,29 @@ async def _watch_events(consumer: AIOKafkaConsumer, probes: Probes) -> None:
             probes.event.setdefault(sensor, time.monotonic())
 
 
-def _watch_rows(database: Path, probes: Probes, done: threading.Event) -> None:
+def _watch_rows(settings: Settings, probes: Probes, done: threading.Event) -> None:
     """Note, in a thread, when each probe's rows can be read; only new rows are looked at."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    connection, dbo = _reader(settings)
+    with closing(connection):
         watched = [("ml_events", probes.event_row, 0), ("sensor_readings", probes.reading_row, 0)]
         while not done.wait(LOOK_S):
             for index, (table, seen, last) in enumerate(watched):
-                rows = connection.execute(QUERIES[table], (last,)).fetchall()
+                rows = connection.execute(QUERY.format(dbo, table), (last,)).fetchall()
                 now = time.monotonic()
                 for _, sensor in rows:
                     if sensor in probes.sent:
                         seen.setdefault(sensor, now)
                 watched[index] = (table, seen, max((row for row, _ in rows), default=last))
+
+
+def _reader(settings: Settings) -> tuple[Any, str]:
+    """A connection that only reads, and what the names of its tables begin with."""
+    if settings.store != "sqlserver":
+        return sqlite3.connect(f"file:{settings.database_path}?mode=ro", uri=True), ""
+    from streamproc.bench.database import connection_string  # noqa: PLC0415  # as above
+    from streamproc.store.sqlserver import driver  # noqa: PLC0415
+
+    return driver.pyodbc().connect(connection_string(settings), autocommit=True), "dbo."
 
 
 async def _send(url: str, names: list[str], rate: int, probes: Probes) -> int:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter, process_time
 from typing import Any
-from uuid import uuid4
 
+from streamproc.bench.database import LIMITS, connection_string, made
 from streamproc.bench.sink import Load, batches_of, no_letters, reading_load, window_load
 from streamproc.settings import Settings
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Columns
-from streamproc.store.sqlserver import driver
-from streamproc.store.sqlserver.connections import Connections, Limits, Link, connect
+from streamproc.store.sqlserver.connections import Connections, connect
 from streamproc.store.sqlserver.forms import Form, Values, form_of
-from streamproc.store.sqlserver.migrations import LIMITS, migrate
 from streamproc.store.sqlserver.store import SqlServerStore
 
-#: A batch may take longer on a server that is small or busy than a sink would wait.
-_LIMITS = Limits(query_s=600, lock_ms=30_000)
 #: Gives the rows of one batch to the server, in a transaction that is committed by the caller.
 Bare = Callable[[Any, Form, Values], Awaitable[None]]
 
@@ -60,52 +55,23 @@ def _tell(load: Load, best: dict[str, tuple[float, float]], rounds: int) -> None
 @asynccontextmanager
 async def made_database(settings: Settings, load: Load) -> AsyncIterator[str]:
     """The connection string for a database with the schema and the load's sensors, which goes with the block."""
-    name = f"streamproc_bench_{uuid4().hex[:12]}"
-    found = driver.find(settings.odbc_driver)
-
-    def text(database: str) -> str:
-        return driver.connection_string(settings.model_copy(update={"db_name": database}), found, "bench")
-
-    master = await connect(text("master"), "the server", _LIMITS, autocommit=True)
-    try:
-        await (await master.connection.execute(f"CREATE DATABASE {name}")).close()
+    async with made(settings) as chosen:
+        text = connection_string(chosen)
+        link = await connect(text, "the benchmark's database", LIMITS)
         try:
-            await _prepare(text(name), load)
-            yield text(name)
+            cursor = await link.connection.cursor()
+            for number in range(load.sensors):
+                await cursor.execute("INSERT INTO dbo.sensors (stream_key) VALUES (?)", f"sensor-{number}")
+            await cursor.close()
+            await link.connection.commit()
         finally:
-            while not await _dropped(master, name):  # noqa: ASYNC110  # the server tells nobody
-                await asyncio.sleep(0.1)
-    finally:
-        await master.close()
-
-
-async def _dropped(master: Link, name: str) -> bool:
-    """Drop the database, unless the server has not yet heard that its last connection is closed."""
-    try:
-        await (await master.connection.execute(f"DROP DATABASE {name}")).close()
-    except driver.pyodbc().Error as error:
-        if "in use" not in str(error):
-            raise
-        return False
-    return True
-
-
-async def _prepare(text: str, load: Load) -> None:
-    link = await connect(text, "the benchmark's database", LIMITS)
-    try:
-        await migrate(link.connection)
-        cursor = await link.connection.cursor()
-        for number in range(load.sensors):
-            await cursor.execute("INSERT INTO dbo.sensors (stream_key) VALUES (?)", f"sensor-{number}")
-        await cursor.close()
-        await link.connection.commit()
-    finally:
-        await link.close()
+            await link.close()
+        yield text
 
 
 async def _writer(text: str, load: Load) -> tuple[float, float]:
     """Seconds, and CPU-seconds of all threads, that the writer takes."""
-    store = SqlServerStore(Connections(text, "the benchmark's database", _LIMITS))
+    store = SqlServerStore(Connections(text, "the benchmark's database", LIMITS))
     await store.open()
     writer = Writer(store, batches_of(load), no_letters)
     await writer.positions([(load.topic, 0)])
@@ -121,7 +87,7 @@ def _bare(insert: Bare) -> Callable[[str, Load], Awaitable[tuple[float, float]]]
     """The same for a bare way, its values made ready beforehand."""
 
     async def way(text: str, load: Load) -> tuple[float, float]:
-        link = await connect(text, "the benchmark's database", _LIMITS)
+        link = await connect(text, "the benchmark's database", LIMITS)
         try:
             cursor = await link.connection.cursor()
             await cursor.execute("SELECT uuid, id FROM dbo.sensors")

@@ -1,7 +1,11 @@
 -- Run as sa by sqlcmd, which puts the environment's DB_NAME, DB_USER and DB_PASSWORD in. It can be run again: what is there
 -- stays, but for the login's password, which becomes that of the environment.
+-- Readers of a new database see what was committed last and wait for no writer.
 IF DB_ID(N'$(DB_NAME)') IS NULL
+BEGIN
     CREATE DATABASE [$(DB_NAME)];
+    ALTER DATABASE [$(DB_NAME)] SET READ_COMMITTED_SNAPSHOT ON;
+END;
 GO
 IF SUSER_ID(N'$(DB_USER)') IS NULL
     CREATE LOGIN [$(DB_USER)] WITH PASSWORD = N'$(DB_PASSWORD)';

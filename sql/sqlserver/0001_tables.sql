@@ -13,17 +13,24 @@ SET ANSI_NULLS ON;
 GO
 
 -- A module that was made with QUOTED_IDENTIFIER OFF cannot write to a table with a filtered index (error 1934): better to
--- stop here, with nothing changed, than to break another program's procedure. The remedy is in the message.
+-- stop here, with nothing changed, than to break another program's procedure. The remedy is in the message. The database's
+-- own collation may tell INSERT and insert apart, hence the other one.
 DECLARE @modules NVARCHAR(MAX);
 SELECT @modules = STRING_AGG(
     CAST(QUOTENAME(OBJECT_SCHEMA_NAME(m.object_id)) + N'.' + QUOTENAME(OBJECT_NAME(m.object_id)) AS NVARCHAR(MAX)), N', '
 )
 FROM sys.sql_modules AS m
 WHERE m.uses_quoted_identifier = 0
-    AND (m.[definition] LIKE N'%sensor_readings%' OR m.[definition] LIKE N'%predictions%' OR m.[definition] LIKE N'%alerts%')
     AND (
-        m.[definition] LIKE N'%INSERT%' OR m.[definition] LIKE N'%UPDATE%'
-        OR m.[definition] LIKE N'%DELETE%' OR m.[definition] LIKE N'%MERGE%'
+        m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%sensor_readings%'
+        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%predictions%'
+        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alerts%'
+    )
+    AND (
+        m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%INSERT%'
+        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%UPDATE%'
+        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%DELETE%'
+        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%MERGE%'
     )
     AND OBJECT_NAME(m.object_id) NOT IN (
         N'sp_insert_reading_and_check_threshold', N'sp_insert_readings_bulk_json_and_check_threshold'
@@ -31,7 +38,7 @@ WHERE m.uses_quoted_identifier = 0
     AND NOT EXISTS (
         SELECT 1 FROM sys.triggers AS t
         WHERE t.object_id = m.object_id AND t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
-            AND m.[definition] LIKE N'%alert%'
+            AND m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alert%'
     );
 IF @modules IS NOT NULL
 BEGIN

@@ -1,5 +1,5 @@
 -- Indexes, each where there is none of its name (or of that and more: some servers append to names). On a large table of a
--- reference system's database these take the most time of all, and keep writers out of one table at a time.
+-- reference system's database these take the most time of all, and keep writers out of each table until the script is done.
 SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
 GO
@@ -120,6 +120,14 @@ IF NOT EXISTS (
     WHERE object_id = OBJECT_ID(N'dbo.alert_notifications') AND name LIKE N'IX[_]alert[_]notifications[_]unread%'
 )
 CREATE NONCLUSTERED INDEX IX_alert_notifications_unread ON dbo.alert_notifications (is_read, created_at);
+GO
+
+-- The notifications of an event, which the sink has name its number, whichever of the two comes first.
+IF NOT EXISTS (
+    SELECT 1 FROM sys.indexes
+    WHERE object_id = OBJECT_ID(N'dbo.alert_notifications') AND name LIKE N'IX[_]alert[_]notifications[_]event%'
+)
+CREATE NONCLUSTERED INDEX IX_alert_notifications_event ON dbo.alert_notifications (event_id);
 GO
 
 IF NOT EXISTS (

@@ -4,7 +4,8 @@ SET ANSI_NULLS ON;
 GO
 
 -- The trigger of the reference system would raise the same alerts again: what is on the readings and speaks of alerts is
--- switched off, not dropped. One whose text is encrypted cannot be asked, and is taken for such.
+-- switched off, not dropped. One whose text is encrypted cannot be asked, and is taken for such. The database's own collation
+-- may tell Alert and alert apart, hence the other one.
 DECLARE @disabled NVARCHAR(MAX);
 SELECT @disabled = STRING_AGG(
     CAST(N'ALTER TABLE dbo.sensor_readings DISABLE TRIGGER ' + QUOTENAME(t.name) AS NVARCHAR(MAX)), N'; '
@@ -14,7 +15,7 @@ LEFT JOIN sys.sql_modules AS m ON m.object_id = t.object_id
 WHERE t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
     AND t.is_disabled = 0
     AND t.name <> N'trg_sensor_readings_judge'
-    AND (m.[definition] IS NULL OR m.[definition] LIKE N'%alert%');
+    AND (m.[definition] IS NULL OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alert%');
 IF @disabled IS NOT NULL EXEC sys.sp_executesql @disabled;
 GO
 

@@ -26,8 +26,9 @@ def taken_over(
     away, unless that has been set otherwise since; what there is no limit of stays.
 
     >>> limits = [Threshold("a", "greater_than", 90.0, None, "critical")]
-    >>> taken_over([SensorEntry("a", unit="C"), SensorEntry("b")], limits)
-    ([SensorEntry(sensor='a', ..., unit='C', ..., critical=Range(low=None, high=90.0), version=1)], [])
+    >>> (entry,), notes = taken_over([SensorEntry("a", unit="C"), SensorEntry("b")], limits)
+    >>> entry.sensor, entry.unit, entry.critical == Range(high=90.0), notes
+    ('a', 'C', True, [])
     """
     limits: dict[str, list[Threshold]] = {}
     others: Counter[str] = Counter()
@@ -50,17 +51,23 @@ def taken_over(
 
 
 def _range(entry: SensorEntry, limits: Sequence[Threshold], severity: str, notes: list[str]) -> Range | None:
-    """The range of one severity as the limits would have it."""
+    """The range of one severity as the limits would have it; one of the same bounds stays as it is."""
     standing: Range | None = getattr(entry, severity)
     ours = [limit for limit in limits if limit.severity == severity]
     active = [limit for limit in ours if limit.is_active]
     if not active:
-        return None if standing == _combined(ours) else standing
+        return None if _bounds(standing) == _bounds(_combined(ours)) else standing
     found = _combined(active)
+    if _bounds(found) == _bounds(standing):
+        return standing
     if found and found.low is not None and found.high is not None and found.low > found.high:
         notes.append(_CONTRADICTION.format(entry.sensor, severity, found.low, found.high))
         return standing
     return found
+
+
+def _bounds(span: Range | None) -> tuple[float | None, float | None]:
+    return (None, None) if span is None else (span.low, span.high)
 
 
 def _combined(limits: Sequence[Threshold]) -> Range | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from streamproc.records import Severity
+from streamproc.records import Range, Severity
+from streamproc.registry.thresholds import taken_over
 from streamproc.store.protocol import Batch
+from streamproc.store.sqlserver.connections import connect
+from streamproc.store.sqlserver.migrations import LIMITS, migrate
 from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store.builders import (
     GROUP,
@@ -20,10 +25,10 @@ from tests.store.builders import (
     readings,
     windows,
 )
-from tests.store.sqlserver import SqlServer
+from tests.store.databases import SqlServer
 from tests.store.test_compare import nothing, scope
-from tests.store.tsql import on_a_server
-from tests.store.tsql_database import made, reference_text
+from tests.store.tsql import dsn, made_database, on_a_server
+from tests.store.tsql_database import Database, reference_text
 
 pytestmark = on_a_server
 
@@ -32,12 +37,19 @@ LONG, NEGATIVE, SMALL = 20.123456789, -1234567.8901234, 4e-6
 
 
 @pytest.fixture
-def existing() -> Iterator[SqlServer]:
+async def existing() -> AsyncIterator[SqlServer]:
     """The reference's database, migrated."""
-    with made() as database:
-        for text in reference_text(database):
-            database.run(text)
-        yield SqlServer(database)
+    async with made_database() as name:
+        with closing(Database(name)) as before:
+            for text in reference_text(before):
+                before.run(text)
+        link = await connect(dsn(database=name), "the test's database", LIMITS)
+        try:
+            await migrate(link.connection)
+        finally:
+            await link.close()
+        with closing(SqlServer(name)) as database:
+            yield database
 
 
 @pytest.fixture
@@ -107,9 +119,52 @@ async def test_rows_of_other_programs_are_not_extra(existing: SqlServer, store: 
 async def test_a_column_that_was_widened_holds_every_bit(existing: SqlServer, store: SqlServerStore) -> None:
     """A replay then finds what was rounded before, and mends it once."""
     await store.write(whole())
-    existing.execute("ALTER TABLE dbo.sensor_readings ALTER COLUMN value FLOAT(53) NOT NULL")
+    existing.execute("ALTER TABLE dbo.sensor_readings ALTER COLUMN value FLOAT(53)")  # each server takes this much
     assert set((await store.compare(whole()))["readings"].differs) == {0, 1, 2}
     await store.overwrite(whole())
     assert not (await store.compare(whole()))["readings"].wrong.any()
     query = "SELECT value FROM sensor_readings WHERE dedupe_ms IS NOT NULL ORDER BY id"
     assert [value for (value,) in existing.rows(query)] == [LONG, NEGATIVE, SMALL]
+
+
+async def test_limits_are_taken_over_as_they_stand(existing: SqlServer, store: SqlServerStore) -> None:
+    """What programs set after the migration: changed, switched off, of another condition, in the words that they write."""
+    rows, _ = taken_over(await store.entries(), await store.thresholds())
+    first, second = await store.save_entries(rows)
+    assert (first.warning, first.critical, first.version) == (Range(10.0, 20.0), Range(0.0, 30.5), 1)
+    assert (second.warning, second.critical, second.version) == (None, Range(high=90.0), 2)
+    existing.execute("UPDATE dbo.alert_thresholds SET is_active = 0 WHERE name = 'usual'")
+    existing.execute("UPDATE dbo.alert_thresholds SET threshold_value_max = 40.25 WHERE name = 'burst'")
+    existing.execute(
+        "INSERT INTO dbo.alert_thresholds (sensor_id, name, condition_type, threshold_value_min, severity)"
+        " VALUES (2, 'cold', 'less_than', -5, 'warning')"
+    )
+    rows, notes = taken_over(await store.entries(), await store.thresholds())
+    first, second = await store.save_entries(rows)
+    assert (first.warning, first.critical, first.version) == (None, Range(0.0, 40.25), 2)
+    assert (second.warning, second.critical, second.version) == (Range(low=-5.0), Range(high=90.0), 3)
+    assert notes == []
+    assert await store.save_entries(taken_over(await store.entries(), await store.thresholds())[0]) == [
+        first,
+        second,
+    ]
+
+
+async def test_what_is_written_again_refers_to_what_it_did(
+    existing: SqlServer, store: SqlServerStore
+) -> None:
+    """An event that was lost has its device again, and its notification the new number, as other programs follow them."""
+    rows = replace(
+        whole(), readings=readings(("a", LONG, 1), ("b", NEGATIVE, 2), ("a", SMALL, 3), device="d")
+    )
+    await store.write(rows)
+    query = (
+        "SELECT d.uuid FROM dbo.alert_notifications n JOIN dbo.ml_events e ON e.id = n.source_event_id"
+        " JOIN dbo.devices d ON d.id = e.device_id WHERE n.sensor_id = e.sensor_id"
+    )
+    with closing(Database(existing.name)) as others:
+        assert others.rows(query) == [("d",)]
+        others.run("DELETE FROM dbo.ml_events WHERE severity IS NOT NULL")
+        assert others.rows(query) == []
+        await store.overwrite(rows)
+        assert others.rows(query) == [("d",)]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from streamproc.store.protocol import Batch, Columns
-from streamproc.store.sqlserver.forms import BIGINT, INT, TIME, Form, Ids, forms, given, naive, text_of
-from streamproc.store.sqlserver.rows import add_models, insert, refer
+from streamproc.store.sqlserver.forms import BIGINT, CODE, INT, TIME, Form, Ids, forms, given, naive, text_of
+from streamproc.store.sqlserver.rows import add_models, insert, refer, settle
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.window_numbers import window_keys
 
@@ -24,6 +24,11 @@ _ACTIVATE = (
     " CAST(JSON_VALUE(e.payload, '$.lineage.last_offset') AS BIGINT) DESC, e.id DESC) AS place FROM dbo.ml_events e"
     f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
     " AND e.event_type = N'severity_change' AND e.status IN (N'active', N'resolved')) standing WHERE place = 1)"
+)
+# An event that is written again has another number: its notifications are to name that one.
+_UNREFER = (
+    "UPDATE dbo.alert_notifications SET source_event_id = NULL WHERE source = N'ml_event'"
+    f" AND event_id IN (SELECT event_id FROM {given({'event_id': CODE})})"
 )
 _SENSORS_OF = (
     f"SELECT DISTINCT e.sensor_id FROM {given({'id': BIGINT})} g JOIN dbo.ml_events e ON e.id = g.id"
@@ -50,7 +55,10 @@ async def overwrite(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) ->
         if len(rows):
             await _overwrite(cursor, form, rows, (ids, models))
     if len(batch.events):
-        await _settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
+        changed = {ids[sensor] for sensor in batch.events.sensor}
+        await settle(cursor, changed)
+        await _settle(cursor, changed)
+        await cursor.execute(_UNREFER, text_of([event.event_id] for event in batch.events.event))
     await refer(cursor, batch)
 
 

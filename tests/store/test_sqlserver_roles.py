@@ -1,0 +1,240 @@
+"""What the login of each role may do: all that its programs do, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from streamproc.core.predict import HORIZON_MS
+from streamproc.errors import RowsRefused, StoreError
+from streamproc.records import Range, SensorEntry, Severity
+from streamproc.store.protocol import Batch
+from streamproc.store.sqlserver import driver
+from streamproc.store.sqlserver.connections import Connections, Limits
+from streamproc.store.sqlserver.store import SqlServerStore
+from tests.store.builders import (
+    GROUP,
+    PLACE,
+    event,
+    events,
+    notification,
+    notifications,
+    predictions,
+    readings,
+    windows,
+)
+from tests.store.databases import SqlServer, sql_server
+from tests.store.test_compare import nothing, scope
+from tests.store.tsql import dsn, made_login, on_a_server
+
+pytestmark = on_a_server
+
+#: Tables that a writer writes to by the trigger and the procedures alone.
+CHAINED = ("sensor_readings_latest", "alerts")
+#: What the console asks.
+READ = (
+    "devices",
+    "sensors",
+    "sensor_readings",
+    "sensor_readings_latest",
+    "sensor_windows",
+    "ml_models",
+    "predictions",
+    "ml_events",
+    "alert_notifications",
+    "alerts",
+    "alert_thresholds",
+    "delta_thresholds",
+    "sensor_limits",
+    "stream_offsets",
+    "schema_migrations",
+)
+
+#: What was accepted is deleted by nobody who writes, and the schema and others' limits are not theirs.
+NOT_A_WRITERS = (
+    "DELETE FROM dbo.sensor_readings",
+    "DELETE FROM dbo.ml_events",
+    "DELETE FROM dbo.alert_notifications",
+    "DELETE FROM dbo.sensors",
+    "DELETE FROM dbo.devices",
+    "DELETE FROM dbo.stream_offsets",
+    "DELETE FROM dbo.schema_migrations",
+    "UPDATE dbo.schema_migrations SET checksum = 'x'",
+    "UPDATE dbo.alert_thresholds SET is_active = 0",
+    "UPDATE dbo.ml_models SET is_active = 0",
+    "DELETE FROM dbo.alerts",
+    "ALTER TABLE dbo.sensor_readings ADD mine INT",
+    "CREATE TABLE dbo.mine (a INT)",
+    "EXEC dbo.streamproc_delete_old",
+)
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[SqlServer]:
+    """A migrated database."""
+    async with sql_server() as database:
+        yield database
+
+
+async def member(database: SqlServer, role: str) -> AsyncIterator[str]:
+    """The connection string of a login that is a member of a role and of nothing else."""
+    password = f"Pw-{uuid4().hex}"
+    async with made_login(password) as name:
+        database.execute(f"CREATE USER {name} FOR LOGIN {name}")
+        database.execute(f"ALTER ROLE {role} ADD MEMBER {name}")
+        yield dsn(database=database.name, uid=name, pwd=password)
+        database.execute(f"ALTER ROLE {role} DROP MEMBER {name}")
+        database.execute(f"DROP USER {name}")
+
+
+@pytest.fixture
+async def writer(database: SqlServer) -> AsyncIterator[str]:
+    """One of streamproc_writer."""
+    async for text in member(database, "streamproc_writer"):
+        _chain(database, text)
+        yield text
+
+
+@pytest.fixture
+async def reader(database: SqlServer) -> AsyncIterator[str]:
+    """One of streamproc_reader."""
+    async for text in member(database, "streamproc_reader"):
+        yield text
+
+
+@pytest.fixture
+async def store(writer: str) -> AsyncIterator[SqlServerStore]:
+    """A writer's store."""
+    opened = SqlServerStore(
+        Connections(writer, "the test's database", Limits(lock_ms=200)), auto_register=True
+    )
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def _chain(database: SqlServer, writer: str) -> None:
+    """On a server that knows no chains of ownership, grant what a chain gives."""
+    database.execute("CREATE TABLE dbo.probe (a INT)")
+    database.execute("CREATE PROCEDURE dbo.probing AS INSERT INTO dbo.probe (a) VALUES (1)")
+    database.execute("GRANT EXECUTE ON dbo.probing TO streamproc_writer")
+    if refused(writer, "EXEC dbo.probing"):
+        for table in CHAINED:
+            database.execute(f"GRANT SELECT, INSERT, UPDATE ON dbo.{table} TO streamproc_writer")
+    database.execute("DROP PROCEDURE dbo.probing")
+    database.execute("DROP TABLE dbo.probe")
+
+
+def refused(text: str, statement: str) -> bool:
+    """Whether this login may not run a statement."""
+    with closing(driver.pyodbc().connect(text, autocommit=True)) as connection:
+        try:
+            connection.execute(statement)
+        except driver.pyodbc().Error as error:
+            if not any(words in str(error) for words in ("denied", "permission", "must be owner")):
+                raise
+            return True
+        return False
+
+
+def whole() -> Batch:
+    """Rows of every table."""
+    raised = event("a", Severity.CRITICAL, Severity.NORMAL)
+    made = predictions(("a", 20.0, 1_000), ("b", 21.0, 1_000))
+    made.target[:] = made.made_at + HORIZON_MS
+    return Batch(
+        GROUP,
+        {PLACE: (None, 9)},
+        readings(("a", 1.5, 1), ("b", 2.5, 2), device="d"),
+        made,
+        events(raised),
+        notifications(notification("a", raised.event_id)),
+        windows(("a", 20.0, 0), ("b", 21.0, 0)),
+    )
+
+
+async def test_a_writer_may_do_what_sink_and_replay_do(database: SqlServer, store: SqlServerStore) -> None:
+    """Write, probe, compare, find extra rows, write over what somebody has changed, and take rows back."""
+    written = await store.write(whole())
+    assert (written.readings, written.windows, written.events) == (2, 2, 1)
+    await store.write(Batch(GROUP, {PLACE: (9, 10)}, readings(("a", 3.5, 3))))
+    await store.probe(Batch(GROUP, readings=readings(("c", 3.5, 3))))
+    assert await store.offsets(GROUP) == {PLACE: 10}
+    database.execute("UPDATE dbo.sensor_readings SET value = 9 WHERE value = 1.5")
+    database.execute("UPDATE dbo.ml_events SET message = N'all is well'")
+    database.execute("DELETE FROM dbo.alert_notifications")
+    database.execute("UPDATE dbo.sensor_windows SET mean = 0")
+    database.execute("UPDATE dbo.predictions SET predicted_value = 0")
+    await store.overwrite(whole())
+    compared = await store.compare(whole())
+    assert not any(rows.wrong.any() for rows in compared.values())
+    scopes = [scope(a=(-1, 2_000, 2_000), b=(-1, 2_000, 2_000))]
+    taken = {"readings": 0, "notifications": 0, "events": 1, "predictions": 2, "windows": 2}
+    for table, count in taken.items():
+        found = await store.extras(table, scopes, None, nothing, 10)
+        assert found.count > 0, table
+        assert await store.withdraw(table, [row.number for row in found.rows]) == count, table
+
+
+async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store: SqlServerStore) -> None:
+    """Add sensors and devices, change them, and read the limits of other programs; not number sensors by itself."""
+    (saved,) = await store.save_entries([SensorEntry("a", device="d", warning=Range(1.0, 2.0))])
+    (changed,) = await store.save_entries([replace(saved, critical=Range(high=9.0))])
+    assert changed.version == 2
+    assert [entry.sensor for entry in await store.entries()] == ["a"]
+    database.execute(
+        "INSERT INTO dbo.alert_thresholds (sensor_id, condition_type, threshold_value_min)"
+        " SELECT id, N'greater_than', 5 FROM dbo.sensors"
+    )
+    assert [limit.low for limit in await store.thresholds()] == [5.0]
+
+
+async def test_a_row_that_is_refused_is_no_fault_of_the_role(
+    database: SqlServer, store: SqlServerStore
+) -> None:
+    """A rule is told as one, and not as a lack of rights."""
+    database.refuse(13.0)
+    with pytest.raises(RowsRefused):
+        await store.write(Batch(GROUP, {PLACE: (None, 1)}, readings(("a", 13.0, 1))))
+    await store.write(Batch(GROUP, {PLACE: (None, 1)}, readings(("a", 14.0, 1))))
+
+
+async def test_a_writer_may_do_no_more(writer: str) -> None:
+    """Neither delete what was accepted, nor change the schema or what other programs set."""
+    assert [statement for statement in NOT_A_WRITERS if not refused(writer, statement)] == []
+
+
+async def test_a_reader_reads_and_writes_nothing(database: SqlServer, reader: str) -> None:
+    """Every table that console and reports ask, and no change of any."""
+    database.execute("INSERT INTO dbo.sensors (stream_key) VALUES (N'a')")
+    for table in READ:
+        assert not refused(reader, f"SELECT COUNT(*) FROM dbo.{table}"), table  # noqa: S608  # the names above
+    for statement in (
+        "INSERT INTO dbo.sensors (stream_key) VALUES (N'b')",
+        "UPDATE dbo.sensors SET name = N'x'",
+        "DELETE FROM dbo.sensors",
+        "EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = 1, @p_value = 1",
+        "EXEC dbo.streamproc_set_latest @p_latest_json = N'[]'",
+        "EXEC dbo.streamproc_delete_old",
+    ):
+        assert refused(reader, statement), statement
+
+
+async def test_a_login_without_a_role_is_told_what_it_lacks(database: SqlServer) -> None:
+    """The error names the page that lists the rights."""
+    password = f"Pw-{uuid4().hex}"
+    async with made_login(password) as name:
+        database.execute(f"CREATE USER {name} FOR LOGIN {name}")
+        text = dsn(database=database.name, uid=name, pwd=password)
+        opened = SqlServerStore(Connections(text, "the test's database"))
+        try:
+            with pytest.raises(StoreError) as told:
+                await opened.open()
+        finally:
+            await opened.close()
+        database.execute(f"DROP USER {name}")
+    assert "docs/sqlserver.md" in str(told.value) or "db migrate" in str(told.value)

@@ -24,13 +24,22 @@ from streamproc.core.windows import SIZES_MS
 from streamproc.records import WindowRows
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
-from tests.live.pipeline import select
+from tests.live.pipeline import offsets, select
 from tests.live.processes import Site, Stage, eventually
+from tests.live.tampering import DIFFERENCES, content, copied_reading, run, tamper, unnumbered
 from tests.live.test_sink import TOPICS, ends
+from tests.store.databases import Database
 
 #: Each starts several replays, a second each, and waits for windows to close; others' work can make that minutes.
 pytestmark = pytest.mark.timeout(600)
 LONG_AGO = "2020-01-01"
+
+
+@pytest.fixture
+def site_of_each(site: Site, held: Database) -> Site:
+    """Processes over a database of each kind."""
+    site.held = held
+    return site
 
 
 @pytest.fixture
@@ -62,8 +71,7 @@ async def until_written(
     last: list[dict[tuple[str, int], int]] = [{}]
 
     async def caught_up() -> bool:
-        query = "SELECT topic, partition, next_offset FROM stream_offsets"
-        reached = {(t.removeprefix(site.prefix), p): offset for t, p, offset in select(site, query)}
+        reached = {(t.removeprefix(site.prefix), p): offset for t, p, offset in offsets(site)}
         before, last[0] = last[0], await ends(reader)
         if reached != last[0] or before != last[0]:
             await _next_look()
@@ -120,26 +128,6 @@ async def replay(site: Site, *arguments: str, **variables: str) -> tuple[int, li
     return code, [json.loads(line) for line in lines], stage.log.read_text()
 
 
-def run(site: Site, *statements: str) -> None:
-    """Run and commit statements on the site's database, as somebody else would."""
-    with closing(sqlite3.connect(site.database, timeout=30)) as other, other:
-        for statement in statements:
-            assert other.execute(statement).rowcount == 1, statement
-
-
-def content(site: Site) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of the tables that a replay writes."""
-    tables = (
-        "sensor_readings",
-        "predictions",
-        "ml_events",
-        "alert_notifications",
-        "sensor_windows",
-        "stream_offsets",
-    )
-    return {table: select(site, f"SELECT * FROM {table}") for table in tables}  # noqa: S608  # names above
-
-
 def kinds(found: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
     """How many differences there are of each kind, by table."""
     return Counter((line["table"], line["kind"]) for line in found)
@@ -165,35 +153,11 @@ async def fill(site: Site, readings: int) -> None:
     await eventually(written)
 
 
-_COPIED_EVENT = (
-    "INSERT INTO ml_events (event_id, sensor_id, event_type, event_code, title, message, severity, status, created_at,"
-    " payload) SELECT 'added', sensor_id, event_type, event_code, title, message, severity, 'resolved', created_at,"
-    " payload FROM ml_events WHERE id = 2"
-)
-_COPIED_PREDICTION = (
-    "INSERT INTO predictions (model_id, sensor_id, predicted_value, confidence, predicted_at, target_timestamp)"
-    " SELECT model_id, sensor_id, 1.5, 1, predicted_at, strftime('%Y-%m-%dT%H:%M:%fZ', target_timestamp, '-0.5 seconds')"
-    " FROM predictions WHERE id = 20"
-)
-_ONE_WINDOW = (
-    "{} WHERE (sensor_id, size_ms, window_start) IN"
-    " (SELECT sensor_id, size_ms, window_start FROM sensor_windows WHERE size_ms = 5000 LIMIT 1 OFFSET {})"
-)
-_COPIED_WINDOW = (
-    "INSERT INTO sensor_windows SELECT sensor_id, 5000, strftime('%Y-%m-%dT%H:%M:%fZ', window_start, '+1 seconds'), count,"
-    " mean, min, max, deviation, first, last, trend, first_offset, last_offset, kafka_partition"
-    " FROM sensor_windows WHERE size_ms = 5000 LIMIT 1 OFFSET 3"
-)
-_COPIED_READING = (
-    "INSERT INTO sensor_readings (sensor_id, value, dedupe_ms, reading_key, kafka_partition, kafka_offset)"
-    " SELECT sensor_id, 1.5, dedupe_ms, 4711, kafka_partition, kafka_offset FROM sensor_readings WHERE id = 30"
-)
-
-
 async def test_a_replay_finds_what_was_tampered_with_and_mends_it(
-    site: Site, producer: AIOKafkaProducer, reader: Reader
+    site_of_each: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """Nothing differs at first; what is deleted, changed or added is found with its lineage, and mended once."""
+    site = site_of_each
     await site.worker()
     await site.sink()
     await feed(site, producer)
@@ -202,38 +166,10 @@ async def test_a_replay_finds_what_was_tampered_with_and_mends_it(
     assert (code, found) == (0, []), text
     before = content(site)
     assert len(before["ml_events"]) > 1
-    (place,) = select(site, "SELECT kafka_partition, kafka_offset FROM sensor_readings WHERE id = 10")
-    run(
-        site,
-        "DELETE FROM sensor_readings WHERE id = 10",
-        "UPDATE sensor_readings SET value = value + 1 WHERE id = 11",
-        "DELETE FROM predictions WHERE id = 5",
-        "UPDATE predictions SET anomaly_score = 0.123 WHERE id = 6",
-        _COPIED_PREDICTION,
-        "UPDATE ml_events SET message = 'all is well' WHERE id = 1",
-        _COPIED_EVENT,
-        "DELETE FROM ml_events WHERE id = 2",
-        "DELETE FROM alert_notifications WHERE id = 1",
-        _ONE_WINDOW.format("DELETE FROM sensor_windows", 1),
-        _ONE_WINDOW.format("UPDATE sensor_windows SET mean = mean + 1", 2),
-        _COPIED_WINDOW,
-    )
+    place = tamper(site)
     code, found, text = await replay(site, "--verify")
     assert code == 1, text
-    assert kinds(found) == {
-        ("readings", "missing"): 1,
-        ("readings", "different"): 1,
-        ("predictions", "missing"): 1,
-        ("predictions", "different"): 1,
-        ("predictions", "extra"): 1,
-        ("events", "missing"): 1,
-        ("events", "different"): 1,
-        ("events", "extra"): 1,
-        ("notifications", "missing"): 1,
-        ("windows", "missing"): 1,
-        ("windows", "different"): 1,
-        ("windows", "extra"): 1,
-    }
+    assert kinds(found) == DIFFERENCES
     by = {(line["table"], line["kind"]): line for line in found}
     lost = by["readings", "missing"]["lineage"]
     assert (lost["partition"], lost["first_offset"]) == place
@@ -250,8 +186,8 @@ async def test_a_replay_finds_what_was_tampered_with_and_mends_it(
     assert select(site, "SELECT status FROM ml_events WHERE event_id = 'added'") == [("superseded",)]
     run(site, "DELETE FROM ml_events WHERE event_id = 'added'")
     for table, rows in before.items():
-        assert sorted(row[1:] for row in content(site)[table]) == sorted(row[1:] for row in rows), table
-    run(site, _COPIED_READING)  # what was accepted is never taken back, not even this
+        assert unnumbered(content(site)[table]) == unnumbered(rows), table
+    run(site, copied_reading(site))  # what was accepted is never taken back, not even this
     kept = content(site)
     code, found, _ = await replay(site, "--apply", "--yes")
     assert (code, kinds(found)) == (1, {("readings", "extra"): 1})
@@ -310,9 +246,10 @@ async def test_ctrl_c_ends_a_replay_that_can_be_gone_on_with(site: Site) -> None
 
 
 async def test_other_ranges_show_what_would_differ(
-    site: Site, producer: AIOKafkaProducer, reader: Reader
+    site_of_each: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """Judged by ranges that a file gives, other events come out; nothing is written."""
+    site = site_of_each
     await site.worker()
     await site.sink()
     await feed(site, producer, seconds=60)
@@ -358,9 +295,10 @@ async def _snapshots(worker: Stage, partitions: set[int]) -> bool:
 
 
 async def test_a_replay_disturbs_nobody(
-    site: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: str
+    site_of_each: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: str
 ) -> None:
     """While readings flow, a replay compares what is written by now, and takes nobody's place; at the end all is there."""
+    site = site_of_each
     await site.worker()
     await site.sink()
     await feed(site, producer, seconds=20)

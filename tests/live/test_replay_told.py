@@ -20,8 +20,9 @@ from tests.live.feed import packet, send
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
+from tests.live.tampering import content, run
 from tests.live.terminal import on_terminal
-from tests.live.test_replay import LONG_AGO, content, feed, fill, kinds, limit, replay, run, until_written
+from tests.live.test_replay import LONG_AGO, feed, fill, kinds, limit, replay, until_written
 from tests.live.test_sink import TOPICS
 
 #: As in test_replay.py.

@@ -22,15 +22,15 @@ SELECT @modules = STRING_AGG(
 FROM sys.sql_modules AS m
 WHERE m.uses_quoted_identifier = 0
     AND (
-        m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%sensor_readings%'
-        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%predictions%'
-        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alerts%'
+        m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%sensor_readings%'
+        OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%predictions%'
+        OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%alerts%'
     )
     AND (
-        m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%INSERT%'
-        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%UPDATE%'
-        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%DELETE%'
-        OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%MERGE%'
+        m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%INSERT%'
+        OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%UPDATE%'
+        OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%DELETE%'
+        OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%MERGE%'
     )
     AND OBJECT_NAME(m.object_id) NOT IN (
         N'sp_insert_reading_and_check_threshold', N'sp_insert_readings_bulk_json_and_check_threshold'
@@ -38,7 +38,7 @@ WHERE m.uses_quoted_identifier = 0
     AND NOT EXISTS (
         SELECT 1 FROM sys.triggers AS t
         WHERE t.object_id = m.object_id AND t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
-            AND m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alert%'
+            AND m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%alert%'
     );
 IF @modules IS NOT NULL
 BEGIN

@@ -15,7 +15,7 @@ LEFT JOIN sys.sql_modules AS m ON m.object_id = t.object_id
 WHERE t.parent_id = OBJECT_ID(N'dbo.sensor_readings')
     AND t.is_disabled = 0
     AND t.name <> N'trg_sensor_readings_judge'
-    AND (m.[definition] IS NULL OR m.[definition] COLLATE Latin1_General_100_CI_AS LIKE N'%alert%');
+    AND (m.[definition] IS NULL OR m.[definition] COLLATE Latin1_General_CI_AS LIKE N'%alert%');
 IF @disabled IS NOT NULL EXEC sys.sp_executesql @disabled;
 GO
 

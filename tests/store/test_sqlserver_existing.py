@@ -119,7 +119,9 @@ async def test_rows_of_other_programs_are_not_extra(existing: SqlServer, store: 
 async def test_a_column_that_was_widened_holds_every_bit(existing: SqlServer, store: SqlServerStore) -> None:
     """A replay then finds what was rounded before, and mends it once."""
     await store.write(whole())
-    existing.execute("ALTER TABLE dbo.sensor_readings ALTER COLUMN value FLOAT(53)")  # each server takes this much
+    existing.execute(
+        "ALTER TABLE dbo.sensor_readings ALTER COLUMN value FLOAT(53)"
+    )  # each server takes this much
     assert set((await store.compare(whole()))["readings"].differs) == {0, 1, 2}
     await store.overwrite(whole())
     assert not (await store.compare(whole()))["readings"].wrong.any()

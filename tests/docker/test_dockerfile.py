@@ -145,7 +145,7 @@ def test_what_is_installed_is_locked() -> None:
 def _name(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found, requirement
-    return found[0].lower().replace("_", "-")
+    return re.sub(r"[-_.]+", "-", found[0].lower())  # as PEP 503 has it
 
 
 def test_it_stops_as_the_stages_expect() -> None:

@@ -6,6 +6,7 @@
     ├── BrokerError            the embedded broker could not be set up or started
     ├── GatewayError           the gateway cannot listen on its address
     ├── KafkaUnavailable       Kafka did not take or acknowledge records in time    (retriable)
+    │   └── KafkaRefused       it is there, but does not let this client in
     ├── CheckpointError        a checkpoint cannot be read: damaged, or of another version
     ├── StoreError             the database refused or failed
     │   ├── StoreUnavailable   away, locked or full: try again later       (retriable)
@@ -50,6 +51,12 @@ class KafkaUnavailable(StreamprocError):  # noqa: N818  # named for what it is
     """Kafka did not take or acknowledge records in time; they may be stored none the less."""
 
     retriable = True
+
+
+class KafkaRefused(KafkaUnavailable):
+    """Kafka is there, but not for this client: its login, certificate, protocol or rights are wrong."""
+
+    retriable = False
 
 
 class CheckpointError(StreamprocError):

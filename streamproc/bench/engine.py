@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from streamproc import settings, topics
 from streamproc.core.chunk import Chunk
 from streamproc.core.routing import home
 from streamproc.engine.app import Engine
 from streamproc.errors import StreamprocError
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, install
+from streamproc.settings.connection import Connection
 
 #: Event time of the first reading: that of the peers' data.
 EPOCH_S = 1.7e9
@@ -55,13 +56,11 @@ def packets(load: Load) -> Iterator[tuple[int, bytes]]:
         yield sensor, b'{"sensor_id": "%b", "value": %a, "ts": %a}' % value
 
 
-async def fill(bootstrap: str, topic: str, partitions: int, load: Load) -> None:
+async def fill(kafka: Connection, topic: str, partitions: int, load: Load) -> None:
     """Put the load on the topic, each sensor in its own partition."""
     homes = [home(f"s{sensor}", partitions) for sensor in range(load.sensors)]
     keys = [f"s{sensor}".encode() for sensor in range(load.sensors)]
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES, acks=1
-    )
+    producer = clients.producer(kafka, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES, acks=1)
     await producer.start()
     try:
         batches = [producer.create_batch() for _ in range(partitions)]
@@ -115,22 +114,22 @@ def child(readings: int) -> None:
     MeteredEngine(settings.load(), readings).app.serve()
 
 
-async def prepare(bootstrap: str, load: Load) -> str:
+async def prepare(kafka: Connection, load: Load) -> str:
     """Make topics of their own and fill that of the readings; gives the topics' prefix."""
     prefix = f"bench-{os.getpid()}-{time.monotonic_ns()}-"
     specs = topics.prefixed(topics.load(), prefix)
-    await topics.apply(bootstrap, await topics.plan(bootstrap, specs))
+    await topics.apply(kafka, await topics.plan(kafka, specs))
     partitions = next(spec.partitions for spec in specs if spec.name == f"{prefix}readings")
     began = time.monotonic()
-    await fill(bootstrap, f"{prefix}readings", partitions, load)
+    await fill(kafka, f"{prefix}readings", partitions, load)
     _log.info("filled", readings=load.readings, seconds=round(time.monotonic() - began, 1))
     return prefix
 
 
-async def measure(bootstrap: str, prefix: str, readings: int) -> dict[str, Any]:
+async def measure(kafka: Connection, prefix: str, readings: int) -> dict[str, Any]:
     """Run the engine over the prepared topics; gives the child's report, or raises StreamprocError."""
     command = [sys.executable, "-c", f"from streamproc.bench.engine import child; child({readings})"]
-    variables = {**os.environ, "KAFKA_BOOTSTRAP": bootstrap, "STREAMPROC_TOPIC_PREFIX": prefix}
+    variables = {**os.environ, **kafka.variables(), "STREAMPROC_TOPIC_PREFIX": prefix}
     process = await asyncio.create_subprocess_exec(*command, env=variables, stdout=subprocess.PIPE)
     try:
         output, _ = await process.communicate()
@@ -148,23 +147,24 @@ async def measure(bootstrap: str, prefix: str, readings: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def broker() -> AsyncIterator[str]:
+async def broker() -> AsyncIterator[Connection]:
     """KAFKA_BOOTSTRAP, or a broker of its own for as long as the block takes."""
-    if bootstrap := settings.load().kafka_bootstrap:
-        yield bootstrap
+    loaded = settings.load()
+    if loaded.kafka_bootstrap:
+        yield loaded.kafka
         return
     with tempfile.TemporaryDirectory(prefix="streamproc-bench-") as folder:
         own = await Broker.start(await install(_log.info), Path(folder))
         try:
-            yield own.bootstrap
+            yield own.connection
         finally:
             await own.stop()
 
 
 async def run(load: Load) -> None:
     """Measure on KAFKA_BOOTSTRAP, or on a broker of its own, and print the figures."""
-    async with broker() as bootstrap:
-        told = await measure(bootstrap, await prepare(bootstrap, load), load.readings)
+    async with broker() as kafka:
+        told = await measure(kafka, await prepare(kafka, load), load.readings)
     rate, per_cpu = told["readings"] / told["wall_s"], told["readings"] / told["cpu_s"]
     print(
         f"streamproc: {told['readings']} readings, {told['sensors']} sensors: {rate:.0f}/s wall, "

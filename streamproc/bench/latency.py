@@ -30,7 +30,9 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 
 from streamproc.errors import StreamprocError
+from streamproc.kafka import clients
 from streamproc.settings import Settings, load
+from streamproc.settings.connection import Connection
 
 PACKET_READINGS = 10
 DEVICES = 100
@@ -195,8 +197,8 @@ async def _measure(settings: Settings, names: list[str], rate: int) -> tuple[Pro
     """Send load and probes; gives what was seen of the probes, and how many packets of load were accepted."""
     probes = Probes()
     done = threading.Event()
-    consumer = AIOKafkaConsumer(
-        settings.topic("events"), bootstrap_servers=_bootstrap(settings), enable_auto_commit=False
+    consumer = clients.consumer(
+        Connection(_bootstrap(settings)), settings.topic("events"), enable_auto_commit=False
     )
     await consumer.start()
     await consumer.seek_to_end()

@@ -20,13 +20,14 @@ from typing import Annotated
 
 import structlog
 import typer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc import settings
 from streamproc.bench.engine import Load, broker, measure, prepare
 from streamproc.bench.programs import PEERS, Absent, Peer, Place, execute, why
 from streamproc.errors import StreamprocError
+from streamproc.kafka import clients
 from streamproc.kafka.installation import VERSION, try_lock
+from streamproc.settings.connection import Connection
 
 OURS = "streamproc"
 #: Half of what our engine must reach (`docs/benchmarks.md`), for its time-out.
@@ -107,14 +108,14 @@ def timeout_s(readings: int, slowest: int) -> float:
 
 
 async def measure_peer(
-    peer: Peer, command: Sequence[str], bootstrap: str, topic: str, readings: int
+    peer: Peer, command: Sequence[str], kafka: Connection, topic: str, readings: int
 ) -> Result:
     """Run a peer over the first `readings` of the topic, with a directory of its own for its state."""
     _log.info("running", peer=peer.name, readings=readings)
     with tempfile.TemporaryDirectory(prefix="streamproc-peer-") as folder:
         # Java asks for its own property, not for TMPDIR.
         variables = {
-            "KAFKA_BOOTSTRAP": bootstrap,
+            "KAFKA_BOOTSTRAP": kafka.bootstrap,
             "TMPDIR": folder,
             "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={folder}",
         }
@@ -124,11 +125,11 @@ async def measure_peer(
     return figures if code in (0, None) and figures else Absent(why(peer.source, code, output))
 
 
-async def _measure_ours(bootstrap: str, prefix: str, readings: int) -> Result:
+async def _measure_ours(kafka: Connection, prefix: str, readings: int) -> Result:
     _log.info("running", peer=OURS, readings=readings)
     try:
         async with asyncio.timeout(timeout_s(readings, OURS_SLOWEST)):
-            told = await measure(bootstrap, prefix, readings)
+            told = await measure(kafka, prefix, readings)
     except TimeoutError:
         return Absent("was ended at its time-out")
     except StreamprocError as error:
@@ -157,23 +158,23 @@ async def run(race: Race, place: Place) -> dict[str, Result]:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     ready = {peer.name: await peer.ready(place) for peer in race.peers}
     results: dict[str, Result] = {}
-    async with broker() as bootstrap, cleaned(bootstrap):
-        prefix = await prepare(bootstrap, race.load)
+    async with broker() as kafka, cleaned(kafka):
+        prefix = await prepare(kafka, race.load)
         for peer in race.peers:
             command = ready[peer.name]
             results[peer.name] = (
                 command
                 if isinstance(command, Absent)
-                else await measure_peer(peer, command, bootstrap, f"{prefix}readings", race.share(peer))
+                else await measure_peer(peer, command, kafka, f"{prefix}readings", race.share(peer))
             )
-        results[OURS] = await _measure_ours(bootstrap, prefix, race.load.readings)
+        results[OURS] = await _measure_ours(kafka, prefix, race.load.readings)
     return results
 
 
 @asynccontextmanager
-async def cleaned(bootstrap: str) -> AsyncIterator[None]:
+async def cleaned(kafka: Connection) -> AsyncIterator[None]:
     """Afterwards, delete the topics that were made meanwhile: ours, and the peers' own by their names."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(kafka)
     await admin.start()
     try:
         before = set(await admin.list_topics())

@@ -154,7 +154,7 @@ async def kafka(settings: Settings) -> Finding:
     try:
         specs = spec.prefixed(spec.load(None), settings.topic_prefix)
         async with asyncio.timeout(ANSWER_S):
-            differences = await admin.check(settings.bootstrap, specs)
+            differences = await admin.check(settings.kafka, specs)
     except (TopicsError, TimeoutError) as error:
         if own:
             return Finding(State.OK, "kafka", "KAFKA_BOOTSTRAP names none: `streamproc dev` starts its own")

@@ -21,6 +21,7 @@ from streamproc.dev.simulator import gateway_url
 from streamproc.dev.stack import Stack
 from streamproc.dev.supervisor import Supervisor
 from streamproc.settings import Settings
+from streamproc.settings.connection import Connection
 
 #: All of it is gone within 5 s of Ctrl-C; the rest is for this process's own end.
 STOP_S = 4.4
@@ -102,20 +103,20 @@ def _signals(work: asyncio.Task[None], supervisor: Supervisor, screen: Screen) -
 
 
 async def _work(stack: Stack, options: Options, screen: Screen) -> None:
-    bootstrap = await stack.broker()
-    await stack.topics(bootstrap)
-    changes = Changes(bootstrap, stack.settings.topic("events"))
+    kafka = await stack.broker()
+    await stack.topics(kafka)
+    changes = Changes(kafka, stack.settings.topic("events"))
     await changes.start()
     try:
-        await stack.stages(bootstrap)
+        await stack.stages(kafka)
         if options.simulate:
-            await stack.command("simulator", ("simulate", "--speed", f"{options.speed:g}"), bootstrap)
-        screen.ready(_addresses(stack, bootstrap))
+            await stack.command("simulator", ("simulate", "--speed", f"{options.speed:g}"), kafka)
+        screen.ready(_addresses(stack, kafka))
         await changes.follow(screen.event)
     finally:
         await changes.stop()
 
 
-def _addresses(stack: Stack, bootstrap: str) -> str:
+def _addresses(stack: Stack, kafka: Connection) -> str:
     gateway = gateway_url(stack.settings)
-    return f"gateway {gateway}  kafka {bootstrap}  database {stack.settings.database_place}"
+    return f"gateway {gateway}  kafka {kafka}  database {stack.settings.database_place}"

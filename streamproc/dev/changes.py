@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from streamproc.core.chunk import REDRIVEN
+from streamproc.kafka import clients
 from streamproc.records import SeverityEvent
+from streamproc.settings.connection import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +24,9 @@ _decode = msgspec.json.Decoder(SeverityEvent).decode
 class Changes:
     """The severity changes that are sent after `start`."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, kafka: Connection, topic: str) -> None:
         self._topic = topic
-        self._consumer = AIOKafkaConsumer(
-            topic, bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="latest"
-        )
+        self._consumer = clients.consumer(kafka, topic, enable_auto_commit=False, auto_offset_reset="latest")
 
     async def start(self) -> None:
         """Connect and note the end of the topic; raises KafkaError."""

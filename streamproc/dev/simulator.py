@@ -11,9 +11,9 @@ from http import HTTPStatus
 import aiohttp
 import orjson
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from streamproc.dev.fleet import Device, made_devices, series_device, water_flow
+from streamproc.kafka import clients
 from streamproc.records import SensorEntry
 from streamproc.registry import put
 from streamproc.settings import Settings
@@ -79,7 +79,7 @@ async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
     """Save and send the entries of sensors that have none yet; what a user has edited stays."""
     store = connect(settings, process="simulate")
     await store.open()
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all")
+    producer = clients.producer(settings.kafka, acks="all")
     try:
         written = {entry.sensor for entry in await store.entries() if entry.name is not None}
         await producer.start()

@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc import topics
 from streamproc.dev.process import Process
 from streamproc.dev.readiness import answers, consuming, until
 from streamproc.dev.simulator import gateway_url
 from streamproc.dev.supervisor import Child, Running, Supervisor
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation, install
 from streamproc.settings import Settings
+from streamproc.settings.connection import Connection
 
 Progress = Callable[[str], None]
 
@@ -31,31 +32,31 @@ class Stack:
     supervisor: Supervisor
     progress: Progress
 
-    async def broker(self) -> str:
-        """Start the embedded broker unless the settings name another one; gives the bootstrap address."""
+    async def broker(self) -> Connection:
+        """Start the embedded broker unless the settings name another one; gives how it is reached."""
         if self.settings.kafka_bootstrap:
-            return self.settings.kafka_bootstrap
+            return self.settings.kafka
         installation = await install(self.progress)
         self.progress("Kafka is starting")
         data_dir = self.settings.data_dir.absolute() / "kafka"
         start = partial(_start_broker, installation, data_dir, self.settings.kafka_port)
         await self.supervisor.add(Child("kafka", start, data_dir / "broker.log"))
-        return f"127.0.0.1:{self.settings.kafka_port}"
+        return self.settings.kafka
 
-    async def topics(self, bootstrap: str) -> None:
+    async def topics(self, kafka: Connection) -> None:
         """Create or change the topics that topics.yaml declares; raises TopicsError."""
         self.progress("topics are being compared with topics.yaml")
         specs = topics.prefixed(topics.load(), self.settings.topic_prefix)
-        await topics.apply(bootstrap, await topics.plan(bootstrap, specs))
+        await topics.apply(kafka, await topics.plan(kafka, specs))
 
-    async def stages(self, bootstrap: str) -> None:
+    async def stages(self, kafka: Connection) -> None:
         """Start sink, worker and gateway; returns once each of them works."""
         self.progress("sink, worker and gateway are starting")
         for name in ("sink", "worker", "gateway"):
-            await self.command(name, (name,), bootstrap)
+            await self.command(name, (name,), kafka)
         async with aiohttp.ClientSession() as session:
             await until(partial(answers, session, f"{gateway_url(self.settings)}/ready"))
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        admin = clients.admin(kafka)
         await admin.start()
         try:
             for stage in ("worker", "sink"):
@@ -64,11 +65,11 @@ class Stack:
         finally:
             await admin.close()
 
-    async def command(self, name: str, arguments: tuple[str, ...], bootstrap: str) -> None:
+    async def command(self, name: str, arguments: tuple[str, ...], kafka: Connection) -> None:
         """Keep `streamproc ARGUMENTS` running as child `name`."""
         command = (sys.executable, "-m", "streamproc", *arguments)
         log = self.settings.data_dir / "logs" / f"{name}.log"
-        start = partial(_start_command, command, environment(self.settings, bootstrap, name), log)
+        start = partial(_start_command, command, environment(self.settings, kafka, name), log)
         await self.supervisor.add(Child(name, start, log))
 
 
@@ -80,19 +81,22 @@ async def _start_command(command: tuple[str, ...], variables: dict[str, str], lo
     return await Process.start(command, variables, log)
 
 
-def environment(settings: Settings, bootstrap: str, name: str) -> dict[str, str]:
+def environment(settings: Settings, kafka: Connection, name: str) -> dict[str, str]:
     """The environment of child `name`: this process's own, and what `dev` has decided.
 
     Static membership, so that a stage that is restarted gets its partitions back without a rebalance.
     """
     instance = settings.group_instance_id or "dev"
-    return os.environ | {
-        "KAFKA_BOOTSTRAP": bootstrap,
-        "GATEWAY_HOST": settings.gateway_host,
-        "GATEWAY_PORT": str(settings.gateway_port),
-        "STREAMPROC_DATA_DIR": str(settings.data_dir.absolute()),
-        "STREAMPROC_DATABASE": str(settings.database_path.absolute()),
-        "STREAMPROC_AUTO_REGISTER": "true",
-        "STREAMPROC_GROUP_INSTANCE_ID": f"{instance}-{name}",
-        "PYTHONUNBUFFERED": "1",
-    }
+    return (
+        os.environ
+        | kafka.variables()
+        | {
+            "GATEWAY_HOST": settings.gateway_host,
+            "GATEWAY_PORT": str(settings.gateway_port),
+            "STREAMPROC_DATA_DIR": str(settings.data_dir.absolute()),
+            "STREAMPROC_DATABASE": str(settings.database_path.absolute()),
+            "STREAMPROC_AUTO_REGISTER": "true",
+            "STREAMPROC_GROUP_INSTANCE_ID": f"{instance}-{name}",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )

@@ -186,7 +186,7 @@ async def _send(chosen: Settings, index: Index, ends: dict[int, int]) -> Result:
         if waiting > sending.BATCH and sys.stderr.isatty():
             typer.echo(f"\r{done} of {waiting}", err=True, nl=done >= waiting)
 
-    async with _source(chosen) as source, sending.producing(chosen.bootstrap) as producer:
+    async with _source(chosen) as source, sending.producing(chosen.kafka) as producer:
         await source.catch_up(index, ends)
         return await sending.redrive(source, index, producer, progress=progress)
 
@@ -221,8 +221,8 @@ async def _original(source: Source, found: Found) -> bytes | None:
 @asynccontextmanager
 async def _source(chosen: Settings) -> AsyncIterator[Source]:
     async with AsyncExitStack() as stack:
-        letters = await stack.enter_async_context(reading(chosen.bootstrap))
-        originals = await stack.enter_async_context(reading(chosen.bootstrap))
+        letters = await stack.enter_async_context(reading(chosen.kafka))
+        originals = await stack.enter_async_context(reading(chosen.kafka))
         yield Source(letters, originals, chosen.topic("dead-letter"), chosen.topic_prefix)
 
 

@@ -12,6 +12,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from streamproc.dlq.found import Place
 from streamproc.errors import DeadLetterError
 from streamproc.kafka.reading import Manner, bounds, consuming, partitions, records
+from streamproc.settings.connection import Connection
 
 #: People wait: the broker has 10 s for an answer. A record that is gone is told of, not taken for another.
 FOR_PEOPLE = Manner(request_ms=10_000, gone="none")
@@ -91,7 +92,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(bootstrap: str) -> AsyncIterator[Reader]:
+async def reading(kafka: Connection) -> AsyncIterator[Reader]:
     """A reader of the broker's topics; raises KafkaUnavailable where Kafka cannot be reached or fails."""
-    async with consuming(bootstrap, FOR_PEOPLE) as consumer:
+    async with consuming(kafka, FOR_PEOPLE) as consumer:
         yield Reader(consumer)

@@ -26,7 +26,10 @@ from streamproc.dlq.index import Index
 from streamproc.dlq.reader import Reader
 from streamproc.dlq.resend import Resend, resend
 from streamproc.errors import DeadLetterError, KafkaUnavailable
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.records import RedriveMark
+from streamproc.settings.connection import Connection
 
 #: Letters whose records are sent before their marks are: what a kill can have sent twice.
 BATCH = 500
@@ -206,10 +209,10 @@ def on_topic(producer: AIOKafkaProducer, topic: str) -> Marker:
 
 
 @asynccontextmanager
-async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producing(kafka: Connection) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that waits for all replicas; raises KafkaUnavailable where Kafka cannot be reached or fails."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+    producer = clients.producer(
+        kafka,
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
@@ -221,7 +224,7 @@ async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         yield producer
     except KafkaError as error:
         raise KafkaUnavailable(
-            f"Kafka at {bootstrap}: {error}; what was sent is marked or harmless, so redrive again"
+            f"{await failure(kafka, error)}; what was sent is marked or harmless, so redrive again"
         ) from error
     finally:
         await producer.stop()

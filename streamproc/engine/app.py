@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
 from streamproc.core.chunk import Chunk
@@ -20,6 +19,7 @@ from streamproc.engine.restoring import Committed, Restoring, tell_lost
 from streamproc.engine.snapshots import Timer
 from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import BrokerError
+from streamproc.kafka import clients
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
 from streamproc.registry.view import Registry
@@ -53,14 +53,14 @@ class Engine:
     """The partitions that this worker has, and how they are taken over and handed on."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.bootstrap = settings, settings.bootstrap
+        self.settings, self.kafka = settings, settings.kafka
         self.readings = settings.topic("readings")
         self.partitions: dict[int, Partition] = {}
         self.producer: AIOKafkaProducer | None = None
-        self.registry = Registry(self.bootstrap, settings.topic("registry"))
+        self.registry = Registry(self.kafka, settings.topic("registry"))
         self.app = ChunkedApp(
             settings.group("worker"),
-            self.bootstrap,
+            self.kafka,
             self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
@@ -215,7 +215,7 @@ class Engine:
 
     async def _committed(self, numbers: set[int]) -> dict[int, Committed]:
         """What Kafka has as done of these partitions, where it has anything."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = clients.admin(self.kafka)
         await admin.start()
         try:
             places = [TopicPartition(self.readings, number) for number in numbers]
@@ -230,8 +230,8 @@ class Engine:
 
     async def _started_producer(self) -> AIOKafkaProducer:
         if self.producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self.bootstrap,
+            producer = clients.producer(
+                self.kafka,
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=LINGER_MS,

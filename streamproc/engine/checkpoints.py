@@ -16,6 +16,7 @@ from streamproc.core.checkpoint import Snapshot, encode, restore
 from streamproc.core.engine import Options, PartitionState
 from streamproc.errors import CheckpointError
 from streamproc.kafka.reading import Manner, bounds, consuming, records
+from streamproc.settings.connection import Connection
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -79,12 +80,12 @@ class Checkpoints:
 
 
 async def read(
-    bootstrap: str, topic: str, starts: Mapping[int, int]
+    kafka: Connection, topic: str, starts: Mapping[int, int]
 ) -> dict[int, dict[bytes, list[tuple[int, bytes]]]]:
     """All records of these partitions of the checkpoints' topic from these offsets on: partition → key → (offset, value)."""
     found: dict[int, dict[bytes, list[tuple[int, bytes]]]] = {partition: {} for partition in starts}
     places = [TopicPartition(topic, partition) for partition in starts]
-    async with consuming(bootstrap, IN_BULK) as consumer:
+    async with consuming(kafka, IN_BULK) as consumer:
         spans = {
             place: (max(starts[place.partition], begin), end)
             for place, (begin, end) in (await bounds(consumer, places)).items()

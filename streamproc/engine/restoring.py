@@ -45,7 +45,7 @@ class Restoring:
     """Restores the partitions of a worker."""
 
     def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
-        self._bootstrap, self._topic, self._producer = settings.bootstrap, settings.topic, producer
+        self._kafka, self._topic, self._producer = settings.kafka, settings.topic, producer
 
     async def restore(
         self, options: Mapping[int, Options], committed: Mapping[int, Committed]
@@ -55,7 +55,7 @@ class Restoring:
         Raises CheckpointError where a checkpoint reaches beyond the records that there are.
         """
         starts = {number: committed.get(number, Committed()).low for number in options}
-        found = await read(self._bootstrap, self._topic("checkpoints"), starts)
+        found = await read(self._kafka, self._topic("checkpoints"), starts)
         restored, refused = dict[int, Restored](), dict[int, Options]()
         for number, its in options.items():
             try:
@@ -65,7 +65,7 @@ class Restoring:
                 _log.error("checkpoint cannot be used", partition=number, reason=str(error))
                 refused[number] = its
         # Only now: whoever had the partitions may have gone on until the checkpoints were read.
-        async with consuming(self._bootstrap, LOOK) as consumer:
+        async with consuming(self._kafka, LOOK) as consumer:
             places = {number: TopicPartition(self._topic("readings"), number) for number in options}
             limits = await bounds(consumer, places.values())
             if refused:
@@ -92,7 +92,7 @@ class Restoring:
 
     async def _anew(self, refused: Mapping[int, Options], ends: Mapping[int, int]) -> dict[int, Restored]:
         """The states from the newest snapshots: all that was made before them is with Kafka."""
-        snapshots = await find(self._bootstrap, self._topic("snapshots"), ends)
+        snapshots = await find(self._kafka, self._topic("snapshots"), ends)
         restored = {}
         for number, options in refused.items():
             snapshot = snapshots.get(number)

@@ -22,6 +22,7 @@ from streamproc.engine import metrics
 from streamproc.errors import CheckpointError, KafkaUnavailable, TopicsError
 from streamproc.kafka.reading import Manner, at, bounds, consuming, records
 from streamproc.settings import Settings
+from streamproc.settings.connection import Connection
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -73,13 +74,13 @@ class Snapshots:
         #: The offset that the last one reached, and when (monotonic) the next one is due. Of no record none is taken.
         self._reached, self._due_at = 0, 0.0
 
-    async def look_back(self, bootstrap: str, readings: str, interval_s: float) -> None:
+    async def look_back(self, kafka: Connection, readings: str, interval_s: float) -> None:
         """Find out when the last one was taken, by whichever owner.
 
         Without one, the time counts from the first record of the partition: replays of so little start there.
         Raises TopicsError where the topic is missing.
         """
-        async with consuming(bootstrap, PIECEMEAL) as consumer:
+        async with consuming(kafka, PIECEMEAL) as consumer:
             if self.topic not in await consumer.topics():
                 raise TopicsError(f"topic {self.topic} does not exist: `streamproc topics apply` makes it")
             place = TopicPartition(self.topic, self.partition)
@@ -127,7 +128,7 @@ class Timer:
     """Takes the snapshots of a worker's partitions as they are due, one at a time; results do not depend on any."""
 
     def __init__(self, settings: Settings) -> None:
-        self._bootstrap, self._interval_s = settings.bootstrap, settings.snapshot_interval_seconds
+        self._kafka, self._interval_s = settings.kafka, settings.snapshot_interval_seconds
         self._topic, self._readings = settings.topic("snapshots"), settings.topic("readings")
         self._held: dict[int, Snapshots] = {}
 
@@ -144,7 +145,7 @@ class Timer:
         for number, partition in list(partitions.items()):
             held = self._held.setdefault(number, Snapshots(producer, self._topic, number))
             if not held.looked_back and held.due(partition.state.next_offset):
-                await self._guarded(held, held.look_back(self._bootstrap, self._readings, self._interval_s))
+                await self._guarded(held, held.look_back(self._kafka, self._readings, self._interval_s))
             if held.looked_back and held.due(partition.state.next_offset):
                 await self._take(held, partition)
 
@@ -172,13 +173,13 @@ class Timer:
         return True
 
 
-async def find(bootstrap: str, topic: str, offsets: Mapping[int, int]) -> dict[int, Snapshot]:
+async def find(kafka: Connection, topic: str, offsets: Mapping[int, int]) -> dict[int, Snapshot]:
     """By partition, the newest whole snapshot that reaches no further than this offset of `readings`, if there is one.
 
     `core.checkpoint.resume` makes a state of it. Raises CheckpointError if the topic cannot be read in time.
     """
     found: dict[int, Snapshot] = {}
-    async with consuming(bootstrap, PIECEMEAL) as consumer:
+    async with consuming(kafka, PIECEMEAL) as consumer:
         if topic not in await consumer.topics():
             _log.warning("no such topic: `streamproc topics apply` makes it", topic=topic)
             return found

@@ -68,9 +68,7 @@ async def serve(
     """
     if settings.kafka_bootstrap is None:
         raise SettingsError("KAFKA_BOOTSTRAP: the gateway needs a broker")
-    publisher = KafkaPublisher(
-        settings.kafka_bootstrap, settings.topic("readings"), settings.ack_timeout_seconds
-    )
+    publisher = KafkaPublisher(settings.kafka, settings.topic("readings"), settings.ack_timeout_seconds)
     runner = _runner(build(settings, publisher))
     await runner.setup()
     try:

@@ -12,11 +12,14 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamproc.core.routing import home
 from streamproc.errors import KafkaUnavailable, SettingsError
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamproc.gateway.intake import Message
+    from streamproc.settings.connection import Connection
 
 log = structlog.get_logger()
 
@@ -82,9 +85,9 @@ class KafkaPublisher:
     at most `ack_timeout_seconds` in all.
     """
 
-    def __init__(self, bootstrap: str, topic: str, ack_timeout_seconds: float) -> None:
+    def __init__(self, kafka: Connection, topic: str, ack_timeout_seconds: float) -> None:
         self.topic = topic
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._ack_timeout = ack_timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -94,6 +97,8 @@ class KafkaPublisher:
         self._idle = asyncio.Event()
         self._closing = False
         self._failed_at: float | None = None
+        #: Why there was no connection the last time that one was tried.
+        self._unreachable = ""
         self._probe: asyncio.Task[str | None] | None = None
         self._probed_at = 0.0
 
@@ -212,7 +217,8 @@ class KafkaPublisher:
         while True:
             self._producer = await self._connect()
             self._connected.set()
-            log.info("kafka_connected", bootstrap=self._bootstrap)
+            self._unreachable = ""
+            log.info("kafka_connected", bootstrap=str(self._kafka))
             await self._broken.wait()
             self._broken.clear()
             log.warning("kafka_producer_replaced")
@@ -227,14 +233,18 @@ class KafkaPublisher:
                 async with asyncio.timeout(_START_SECONDS):
                     await producer.start()
             except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-                if attempt == 0:
-                    log.warning("kafka_unreachable", bootstrap=self._bootstrap, reason=str(error))
                 await _stop(producer)
+                reason = str(await failure(self._kafka, error))
+                if reason != self._unreachable:
+                    log.warning("kafka_unreachable", bootstrap=str(self._kafka), reason=reason)
+                self._unreachable = reason
                 await asyncio.sleep(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])
                 attempt += 1
             except (ValueError, OverflowError) as error:
                 await _stop(producer)
-                raise SettingsError(f"KAFKA_BOOTSTRAP: {self._bootstrap!r} names no host:port") from error
+                raise SettingsError(
+                    f"KAFKA_BOOTSTRAP: {self._kafka.bootstrap!r} names no host:port"
+                ) from error
             except asyncio.CancelledError:
                 await _stop(producer)
                 raise
@@ -243,8 +253,8 @@ class KafkaPublisher:
                 return producer
 
     def _make(self) -> AIOKafkaProducer:
-        return AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+        return clients.producer(
+            self._kafka,
             client_id="streamproc-gateway",
             acks="all",
             enable_idempotence=True,
@@ -265,7 +275,9 @@ class KafkaPublisher:
     async def _ask(self) -> str | None:
         producer = self._producer
         if self._closing or producer is None:
-            return "the gateway is stopping" if self._closing else "no connection to Kafka"
+            return (
+                "the gateway is stopping" if self._closing else self._unreachable or "no connection to Kafka"
+            )
         client = producer.client
         try:
             async with asyncio.timeout(_PROBE_SECONDS):

@@ -18,11 +18,14 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from streamproc.errors import BrokerError
 from streamproc.kafka.installation import Installation, install, try_lock
+from streamproc.settings.connection import Connection
 
 __all__ = ["Broker", "Installation", "install"]
 
@@ -61,10 +64,11 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners={listeners},CONTROLLER://{host}:{controller_port}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,\
+  SASL_SSL:SASL_SSL
 log.dirs={log_dir}
 # Topics come from topics.yaml; a misspelt name is an error and not a new topic.
 auto.create.topics.enable=false
@@ -88,6 +92,7 @@ broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
+{more}
 """
 
 _LOGGING = """\
@@ -111,6 +116,18 @@ logger.server.level=info
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a broker has beside its plain listener: for tests of how clients come to a guarded one."""
+
+    #: The port of each further listener, by its protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
+    ports: Mapping[str, int]
+    #: Kafka's own properties: certificates, ways to log in, who may do what.
+    properties: Mapping[str, str]
+    #: Users with their passwords, for SCRAM; they are made when the storage is.
+    users: Mapping[str, str] = field(default_factory=dict)
+
+
 class Broker:
     """A running broker, made by `start`. It is bound to no event loop: one may start, another stop it."""
 
@@ -124,14 +141,19 @@ class Broker:
 
     @classmethod
     async def start(
-        cls, installation: Installation, data_dir: Path, port: int = 0, ready_timeout_s: float = 60.0
+        cls,
+        installation: Installation,
+        data_dir: Path,
+        port: int = 0,
+        ready_timeout_s: float = 60.0,
+        guard: Guard | None = None,
     ) -> Self:
-        """Start it on `data_dir`, with the topics that are there, and wait until it answers..
+        """Start it on `data_dir`, with the topics that are there, and wait until it answers.
 
         Port 0 is any free one. An idle machine needs 2 s, 3 with an empty `data_dir`, 5 after a SIGKILL.
         Raises BrokerError, with what the broker said, when it does not come up.
         """
-        home = _Home(data_dir, _choose_port(port))
+        home = _Home(data_dir, _choose_port(port), guard or Guard({}, {}))
         with home.lock.open("w") as lock:
             await _lock(lock.fileno(), home)
             await asyncio.to_thread(home.prepare, installation)
@@ -144,6 +166,11 @@ class Broker:
             await broker.stop(0)
             raise
         return broker
+
+    @property
+    def connection(self) -> Connection:
+        """How this machine reaches it: without TLS or a login."""
+        return Connection(self.bootstrap)
 
     @property
     def pid(self) -> int:
@@ -195,7 +222,7 @@ class Broker:
 class _Home:
     """The broker's directory: settings, logs and `log/`, where the topics are."""
 
-    def __init__(self, path: Path, port: int) -> None:
+    def __init__(self, path: Path, port: int, guard: Guard) -> None:
         path = path.resolve()
         if "," in str(path):
             raise BrokerError(
@@ -203,7 +230,7 @@ class _Home:
             )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.port = port
+        self.port, self._guard = port, guard
         self.properties = path / "server.properties"
         self.logging = path / "log4j2.properties"
         self.log = path / "broker.log"
@@ -215,8 +242,13 @@ class _Home:
     def prepare(self, installation: Installation) -> None:
         """Write the settings, and format the storage where that was not done; raises BrokerError."""
         controller_port = _choose_port(0)
+        ports = {"PLAINTEXT": self.port, **self._guard.ports}
         text = _PROPERTIES.format(
-            host=HOST, port=self.port, controller_port=controller_port, log_dir=_property(self.topics)
+            host=HOST,
+            listeners=",".join(f"{protocol}://{HOST}:{port}" for protocol, port in ports.items()),
+            controller_port=controller_port,
+            log_dir=_property(self.topics),
+            more="\n".join(f"{name}={value}" for name, value in self._guard.properties.items()),
         )
         self.properties.write_text(text, encoding="utf-8")
         self.logging.write_text(_LOGGING.format(path=_property(self.log)), encoding="utf-8")
@@ -226,8 +258,10 @@ class _Home:
 
     def _format(self, installation: Installation) -> None:
         tool = "kafka.tools.StorageTool"
-        arguments = (tool, "format", "-t", _cluster_id(), "-c", str(self.properties), "--ignore-formatted")
-        if _java(installation, self, FORMAT_OPTIONS, arguments).wait():
+        arguments = [tool, "format", "-t", _cluster_id(), "-c", str(self.properties), "--ignore-formatted"]
+        for name, password in self._guard.users.items():
+            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+        if _java(installation, self, FORMAT_OPTIONS, tuple(arguments)).wait():
             raise BrokerError(f"Kafka's storage cannot be formatted{self.tail()}")
 
     def tail(self) -> str:

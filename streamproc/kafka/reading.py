@@ -18,6 +18,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import KafkaUnavailable
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
+from streamproc.settings.connection import Connection
 
 T = TypeVar("T")
 
@@ -48,14 +51,14 @@ class Manner:
 
 @asynccontextmanager
 async def consuming(
-    bootstrap: str, manner: Manner, group: str | None = None
+    kafka: Connection, manner: Manner, group: str | None = None
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer that is told its partitions, and commits nothing; raises KafkaUnavailable for each fault of Kafka's.
 
     `group` is a name for the broker's logs and quotas alone.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = clients.consumer(
+        kafka,
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset=manner.gone,
@@ -68,7 +71,7 @@ async def consuming(
         await consumer.start()
         yield consumer
     except KafkaError as error:
-        raise KafkaUnavailable(f"Kafka at {bootstrap}: {error!r}") from error
+        raise await failure(kafka, error) from error
     finally:
         await consumer.stop()
 

@@ -33,9 +33,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
-from streamproc.errors import BrokerError
+from streamproc.errors import BrokerError, KafkaRefused
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import cause
 from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
 from streamproc.kafka.process import PlainWorker, Worker
+from streamproc.settings.connection import Connection
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
@@ -64,14 +67,14 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
 
     mundane_level = "debug"  # of its starts and stops
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002  # Faust's signature
         conf = self.app.conf
         self._assignor = StickyPartitionAssignor
-        consumer = AIOKafkaConsumer(
+        consumer = clients.consumer(
+            self.app.kafka,
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -261,10 +264,18 @@ class ChunkedConsumer(driver.Consumer):
         return end - max(position - done, 0)
 
 
+class ChunkedProducer(driver.Producer):
+    """Faust's own producer, which it starts with each app; nothing is sent with it."""
+
+    def _settings_auth(self) -> Mapping[str, Any]:
+        return clients.security(self.app.kafka)
+
+
 class ChunkedTransport(driver.Transport):
     """The transport: `chunked://host:port`, or by `ChunkedApp`."""
 
     Consumer: ClassVar[type[ChunkedConsumer]] = ChunkedConsumer
+    Producer: ClassVar[type[ChunkedProducer]] = ChunkedProducer
 
 
 class ChunkedApp(faust.App):
@@ -276,9 +287,9 @@ class ChunkedApp(faust.App):
     mundane_level = "debug"  # of its starts and stops
     positions: Positions
 
-    def __init__(self, group: str, bootstrap: str, positions: Positions, **options: Any) -> None:
-        """`group` is the consumer group, `bootstrap` the brokers as `host:port,…`; `options` are Faust's settings."""
-        self.positions = positions
+    def __init__(self, group: str, kafka: Connection, positions: Positions, **options: Any) -> None:
+        """`group` is the consumer group, `kafka` how the brokers are reached; `options` are Faust's settings."""
+        self.kafka, self.positions = kafka, positions
         #: What is done of each partition: everything before this offset. Committed with the next commit.
         self.marks: dict[TP, int] = {}
         self.mark_metadata: dict[TP, str] = {}
@@ -286,14 +297,22 @@ class ChunkedApp(faust.App):
         self.cut_short = False
         #: Entered before the consumer starts, left after everything has stopped.
         self.around: list[AbstractAsyncContextManager[object]] = []
-        brokers = [f"kafka://{address}" for address in bootstrap.split(",")]
+        brokers = [f"kafka://{address}" for address in kafka.bootstrap.split(",")]
         super().__init__(group, broker=brokers, **(DEFAULTS | options))
 
     def _new_transport(self) -> ChunkedTransport:
         return ChunkedTransport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
+        """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none.
+
+        Raises KafkaRefused where Kafka does not let this process in: Faust would try for as long as nobody looks.
+        """
+        reason = await cause(self.kafka)
+        if reason is not None:
+            _log.error("no connection with Kafka", reason=str(reason))
+        if isinstance(reason, KafkaRefused):
+            raise reason
         for context in self.around:
             await self.add_async_context(context)
 

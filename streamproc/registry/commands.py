@@ -14,6 +14,8 @@ from aiokafka.errors import KafkaError
 
 from streamproc import settings
 from streamproc.errors import RegistryError
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.records import SensorEntry
 from streamproc.registry import Registry, files, put
 from streamproc.registry.thresholds import taken_over
@@ -97,7 +99,7 @@ async def _take_over(chosen: Settings) -> tuple[list[SensorEntry], list[str]]:
     topic = chosen.topic("registry")
     async with _producer(chosen) as producer, _store(chosen) as store:
         wanted, notes = taken_over(await store.entries(), await store.thresholds())
-        told = await Registry(chosen.bootstrap, topic).start()
+        told = await Registry(chosen.kafka, topic).start()
         await told.stop()
         # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
         changed = [entry for entry in wanted if entry != told.entries.get(entry.sensor)]
@@ -122,12 +124,12 @@ async def _store(chosen: Settings) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def _producer(chosen: Settings) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that waits for every in-sync replica."""
-    producer = AIOKafkaProducer(bootstrap_servers=chosen.bootstrap, acks="all")
+    producer = clients.producer(chosen.kafka, acks="all")
     try:
         await producer.start()
     except KafkaError as error:
         await producer.stop()
-        raise RegistryError(f"no Kafka at {chosen.bootstrap}, so nothing was changed: {error}") from error
+        raise RegistryError(f"nothing was changed: {await failure(chosen.kafka, error)}") from error
     try:
         yield producer
     finally:

@@ -16,6 +16,7 @@ from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
 from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
+from streamproc.settings.connection import Connection
 
 OnChange = Callable[[str, SensorEntry | None], None]
 OnDevice = Callable[[str, DeviceEntry | None], None]
@@ -49,7 +50,7 @@ class Registry:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Connection,
         topic: str = "registry",
         on_change: OnChange | None = None,
         on_device: OnDevice | None = None,
@@ -57,7 +58,7 @@ class Registry:
         self.entries: dict[str, SensorEntry] = {}
         self.devices: dict[str, DeviceEntry] = {}
         self.log = RegistryLog()
-        self._bootstrap, self._on_change, self._on_device = bootstrap, on_change, on_device
+        self._kafka, self._on_change, self._on_device = kafka, on_change, on_device
         # One partition: an order of all edits is what places in it are made of.
         self._place = TopicPartition(topic, 0)
         self._fresh_at = monotonic()
@@ -144,7 +145,7 @@ class Registry:
     async def _follow(self, read: asyncio.Event) -> None:
         while True:
             try:
-                async with consuming(self._bootstrap, FOLLOWING) as consumer:
+                async with consuming(self._kafka, FOLLOWING) as consumer:
                     await self._follow_with(consumer, read)
             except (KafkaUnavailable, OSError, LookupError) as error:
                 _log.warning("registry not reachable, trying again", reason=str(error) or repr(error))

@@ -87,7 +87,7 @@ class Refused:
         rows.execute("PRAGMA journal_mode = OFF")
         rows.execute(_SCHEMA)
         topic = self._settings.topic("dead-letter")
-        async with reading(self._settings.bootstrap) as reader:
+        async with reading(self._settings.kafka) as reader:
             if topic not in await reader.topics():
                 return rows
             async for records in reader.records(topic, await reader.bounds(topic)):

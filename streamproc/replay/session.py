@@ -63,7 +63,7 @@ class Session:
         try:
             async with _opened(self._settings) as store:
                 group = self._settings.group(f"replay-{folder.name}")
-                async with consuming(self._settings.bootstrap, AS_A_WORKER, group) as consumer:
+                async with consuming(self._settings.kafka, AS_A_WORKER, group) as consumer:
                     outcome = await self._run(journal, store, consumer)
         except BaseException:
             journal.close()
@@ -121,7 +121,7 @@ class Session:
 
     async def _registry(self) -> RegistryLog:
         """What sensors are judged by: the registry at each record's place, and the request's ranges before it."""
-        registry = Registry(self._settings.bootstrap, self._settings.topic("registry"))
+        registry = Registry(self._settings.kafka, self._settings.topic("registry"))
         await registry.start()
         await registry.stop()
         return Overlaid(registry.log, self._request.ranges) if self._request.ranges else registry.log

@@ -8,12 +8,13 @@ from time import monotonic
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streamproc.core.checkpoint import Snapshot
 from streamproc.engine.snapshots import find
-from streamproc.errors import KafkaUnavailable, ReplayError
+from streamproc.errors import ReplayError
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.kafka.reading import partitions
 from streamproc.replay.engine import OUTPUTS
 from streamproc.replay.request import Request
@@ -96,7 +97,7 @@ async def spans(
 
 async def snapshot_before(settings: Settings, partition: int, offset: int) -> Snapshot | None:
     """The newest state of the partition that was kept at or before an offset."""
-    return (await find(settings.bootstrap, settings.topic("snapshots"), {partition: offset})).get(partition)
+    return (await find(settings.kafka, settings.topic("snapshots"), {partition: offset})).get(partition)
 
 
 async def _places(settings: Settings, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
@@ -163,13 +164,13 @@ async def _ends(consumer: AIOKafkaConsumer, settings: Settings, partition: int) 
 
 async def _committed(settings: Settings, ranges: dict[int, int]) -> dict[int, int]:
     """What the worker's group has committed of these partitions, 0 where nothing was."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin = clients.admin(settings.kafka)
     try:
         await admin.start()
         places = [TopicPartition(settings.topic("readings"), number) for number in ranges]
         told = await admin.list_consumer_group_offsets(settings.group("worker"), partitions=places)
     except KafkaError as error:
-        raise KafkaUnavailable(f"Kafka at {settings.bootstrap}: {error!r}") from error
+        raise await failure(settings.kafka, error) from error
     finally:
         await admin.close()
     return {place.partition: max(at.offset, 0) for place, at in told.items()}

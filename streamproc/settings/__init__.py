@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from streamproc.errors import SettingsError
+from streamproc.settings import connection
 from streamproc.settings.database import STORE, DatabaseSettings
 from streamproc.settings.engine import EngineSettings
 from streamproc.settings.gateway import GatewaySettings
@@ -69,7 +70,7 @@ def load(**overrides: object) -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         faults += [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    faults += _missing(values)
+    faults += [*_missing(values), *connection.faults(values)]
     if faults:
         raise SettingsError("\n".join(faults))
     return settings

@@ -12,6 +12,7 @@ from faust.types import TP
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import StaleOwner
+from streamproc.kafka import clients
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
 from streamproc.records import DeadLetter
@@ -46,7 +47,7 @@ class Sink:
         self.producer: AIOKafkaProducer | None = None
         self.app = ChunkedApp(
             settings.group("sink"),
-            settings.bootstrap,
+            settings.kafka,
             self.positions,
             consumer_group_instance_id=settings.group_instance_id,
         )
@@ -123,8 +124,8 @@ class Sink:
 
     async def _started_producer(self) -> AIOKafkaProducer:
         if self.producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self.settings.bootstrap,
+            producer = clients.producer(
+                self.settings.kafka,
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=MESSAGE_BYTES,

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from streamproc.errors import TopicsError
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
+from streamproc.settings.connection import Connection
 from streamproc.topics.changes import Plan, TopicState, compare
 from streamproc.topics.protocol import SetTopicConfigs
 from streamproc.topics.spec import TopicSpec
@@ -23,24 +26,26 @@ _SETTLE_POLL_S = 0.02
 _SETTLE_S = 15.0
 
 
-async def plan(bootstrap: str, specs: Sequence[TopicSpec], *, allow_partition_growth: bool = False) -> Plan:
+async def plan(
+    kafka: Connection, specs: Sequence[TopicSpec], *, allow_partition_growth: bool = False
+) -> Plan:
     """What has to change on the broker; raises TopicsError if it cannot be asked."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(kafka) as admin:
         return compare(specs, await _state(admin, specs), allow_partition_growth=allow_partition_growth)
 
 
-async def check(bootstrap: str, specs: Sequence[TopicSpec]) -> list[str]:
+async def check(kafka: Connection, specs: Sequence[TopicSpec]) -> list[str]:
     """How the broker differs from the declared topics, a line each; empty: it does not. Raises as `plan`."""
-    found = await plan(bootstrap, specs)
+    found = await plan(kafka, specs)
     return [*found.changes, *found.refused]
 
 
-async def apply(bootstrap: str, plan: Plan) -> None:
+async def apply(kafka: Connection, plan: Plan) -> None:
     """Do what the plan says and nothing else, and return when the broker shows it; raises TopicsError.
 
     If something came in between, such as a topic that exists by now, the error tells it; what was done stays.
     """
-    async with _admin(bootstrap) as admin:
+    async with _admin(kafka) as admin:
         if plan.create:
             response = await admin.create_topics([_new_topic(spec) for spec in plan.create])
             _raise((topic, code, message) for topic, code, message, *_ in response.topic_errors)
@@ -53,13 +58,13 @@ async def apply(bootstrap: str, plan: Plan) -> None:
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[Any]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def _admin(kafka: Connection) -> AsyncIterator[Any]:
+    admin = clients.admin(kafka)
     try:
         await admin.start()
         yield admin
     except KafkaError as error:
-        raise TopicsError(f"Kafka at {bootstrap}: {error}") from error
+        raise TopicsError(str(await failure(kafka, error))) from error
     finally:
         await admin.close()
 

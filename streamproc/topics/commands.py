@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,6 +12,7 @@ import typer
 
 from streamproc import settings
 from streamproc.errors import StreamprocError
+from streamproc.settings.connection import Connection
 from streamproc.topics import admin
 from streamproc.topics.changes import Plan
 from streamproc.topics.spec import TopicSpec, load, prefixed
@@ -64,13 +66,13 @@ def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
     typer.echo(f"{len(specs)} topics are as declared")
 
 
-def _given(bootstrap: str | None, file: Path | None) -> tuple[str, list[TopicSpec]]:
+def _given(bootstrap: str | None, file: Path | None) -> tuple[Connection, list[TopicSpec]]:
     try:
         found = settings.load()
         specs = prefixed(load(file), found.topic_prefix)
     except StreamprocError as error:
         raise _failure(error) from error
-    return bootstrap or found.kafka_bootstrap or f"127.0.0.1:{found.kafka_port}", specs
+    return replace(found.kafka, bootstrap=bootstrap) if bootstrap else found.kafka, specs
 
 
 def _run(work: Coroutine[None, None, T]) -> T:
@@ -85,7 +87,7 @@ def _failure(error: StreamprocError) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _tell(found: Plan, specs: list[TopicSpec], address: str) -> None:
+def _tell(found: Plan, specs: list[TopicSpec], address: Connection) -> None:
     for line in found.changes:
         typer.echo(line)
     for line in found.refused:

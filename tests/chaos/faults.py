@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from streamproc.core.checkpoint import Head, _seal
 from streamproc.engine.checkpoints import read
+from streamproc.kafka import clients
 from tests.chaos.moments import Moments, Sign, Span, now_ms
 from tests.chaos.plan import PARTITIONS, Fault
 from tests.chaos.site import Kept, Site
@@ -203,7 +203,7 @@ class Faults:
             (key, value[:-1] + bytes([value[-1] ^ 1])),
             (b"head", _other_version(latest[b"head"]) if b"head" in latest else b""),
         )
-        producer = AIOKafkaProducer(bootstrap_servers=self.site.bootstrap, max_request_size=12_000_000)
+        producer = clients.producer(self.site.bootstrap, max_request_size=12_000_000)
         await producer.start()
         try:
             name, bad = variants[fault.target // 8 % len(variants)]

@@ -15,6 +15,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamproc.core.routing import home
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.chaos.journal import Journal
 from tests.chaos.moments import now_ms
 from tests.chaos.packets import Post, edit, poison, post
@@ -39,7 +41,7 @@ BEAT_S = 0.05
 class Load:
     """The producers of a site; `journal` has what they were told."""
 
-    def __init__(self, plan: Plan, bootstrap: str, prefix: str, gateway: str) -> None:
+    def __init__(self, plan: Plan, bootstrap: Connection, prefix: str, gateway: str) -> None:
         self.plan, self.journal = plan, Journal()
         #: When (ms) each request that the gateway took was begun, and when it was told so.
         self.taken: list[tuple[int, int]] = []
@@ -196,8 +198,8 @@ class Load:
         await self._direct_producer.stop()
 
     async def _producer(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+        producer = clients.producer(
+            self._bootstrap,
             acks="all",
             enable_idempotence=True,
             linger_ms=5,

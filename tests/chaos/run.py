@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Installation
 from streamproc.sink.rows import Decoder
 from tests.chaos import compare
@@ -70,7 +70,7 @@ async def run(plan: Plan, installation: Installation, directory: Path, tell: Tel
 
 async def _register(site: Site) -> None:
     """Put the ranges on the topic `registry` before a worker looks."""
-    producer = AIOKafkaProducer(bootstrap_servers=site.bootstrap, acks="all")
+    producer = clients.producer(site.bootstrap, acks="all")
     await producer.start()
     try:
         for entry in entries(site.plan):

@@ -18,6 +18,7 @@ from streamproc import topics
 from streamproc.dev.process import Process
 from streamproc.errors import BrokerError
 from streamproc.kafka.broker import HOST, Broker, Installation, free_port
+from streamproc.settings.connection import Connection
 from tests.chaos.plan import Plan
 
 #: A supervisor's pause before it starts a process again; doubled while the process ends at once, up to the longest.
@@ -152,9 +153,9 @@ class Site:
     guests: list[Kept] = field(default_factory=list)
 
     @property
-    def bootstrap(self) -> str:
+    def bootstrap(self) -> Connection:
         """The broker's address, the same whenever it is started."""
-        return f"{HOST}:{self.port}"
+        return Connection(f"{HOST}:{self.port}")
 
     @property
     def gateway(self) -> str:
@@ -211,7 +212,7 @@ class Site:
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
-            "KAFKA_BOOTSTRAP": self.bootstrap,
+            **self.bootstrap.variables(),
             "GATEWAY_HOST": HOST,
             "GATEWAY_PORT": str(self.gateway_port),
             "STREAMPROC_TOPIC_PREFIX": self.prefix,

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc import settings
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation, install
+from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.databases import Disturbed, made
 from tests.live.feed import producing
@@ -54,9 +55,9 @@ def broker(
 
 
 @pytest.fixture(scope="session")
-def bootstrap(broker: Broker | None) -> str:
-    """`host:port` of the broker that the tests use."""
-    return broker.bootstrap if broker else settings.load().kafka_bootstrap or ""
+def bootstrap(broker: Broker | None) -> Connection:
+    """How to reach the broker that the tests use."""
+    return broker.connection if broker else settings.load().kafka
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
-async def topics(bootstrap: str, topic_prefix: str) -> AsyncIterator[str]:
+async def topics(bootstrap: Connection, topic_prefix: str) -> AsyncIterator[str]:
     """The topics of topics.yaml under the test's prefix, which it gives; gone after the test."""
     specs = prefixed(load(), topic_prefix)
     await apply(bootstrap, await plan(bootstrap, specs))
@@ -74,9 +75,9 @@ async def topics(bootstrap: str, topic_prefix: str) -> AsyncIterator[str]:
     await delete_topics(bootstrap, topic_prefix)
 
 
-async def delete_topics(bootstrap: str, prefix: str) -> None:
+async def delete_topics(bootstrap: Connection, prefix: str) -> None:
     """Delete every topic whose name begins with `prefix`."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         names = [name for name in await admin.list_topics() if name.startswith(prefix)]
@@ -87,7 +88,7 @@ async def delete_topics(bootstrap: str, prefix: str) -> None:
 
 
 @pytest.fixture
-async def site(bootstrap: str, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(bootstrap: Connection, topics: str, tmp_path: Path) -> AsyncIterator[Site]:
     """Processes on this test's own topics, with a database of their own."""
     async with running(bootstrap, topics, tmp_path) as site:
         yield site
@@ -101,7 +102,7 @@ async def held(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 @pytest.fixture
-async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(bootstrap: Connection) -> AsyncIterator[AIOKafkaProducer]:
     """A direct producer."""
     async with producing(bootstrap) as producer:
         yield producer

@@ -12,13 +12,15 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.routing import home
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.live.oracle import PARTITIONS
 
 
 @asynccontextmanager
-async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producing(bootstrap: Connection) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that waits for all replicas."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
+    producer = clients.producer(bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
     await producer.start()
     try:
         yield producer

@@ -10,15 +10,16 @@ from typing import Any
 import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from faust.types import TP
 
 from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import Message, messages
+from streamproc.kafka import clients
 from streamproc.kafka.columns import gather
 from streamproc.records import DeadLetter, LateReading, PredictionRows, SeverityEvent, WindowRows
 from streamproc.registry.view import take_in
+from streamproc.settings.connection import Connection
 
 #: Those of topics.yaml.
 PARTITIONS = 4
@@ -57,10 +58,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(bootstrap: str, prefix: str, *topics: str) -> AsyncIterator[Reader]:
+async def reading(bootstrap: Connection, prefix: str, *topics: str) -> AsyncIterator[Reader]:
     """A reader of these topics, from their beginning."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = clients.consumer(
+        bootstrap,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         isolation_level="read_committed",
@@ -81,9 +82,9 @@ async def reading(bootstrap: str, prefix: str, *topics: str) -> AsyncIterator[Re
         await consumer.stop()
 
 
-async def committed(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, str]]:
+async def committed(bootstrap: Connection, group: str, topic: str) -> dict[int, tuple[int, str]]:
     """What Kafka has as done: partition to offset and metadata."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]

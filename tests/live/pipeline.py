@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from streamproc.core.routing import home
 from streamproc.records import DeadLetter, LateReading, SensorEntry
+from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.conftest import delete_topics
 from tests.live.feed import producing, send
@@ -127,7 +128,7 @@ class Pipeline:
 
 
 def running_pipeline(
-    bootstrap: str, directory: Path, *stages: str, **variables: str
+    bootstrap: Connection, directory: Path, *stages: str, **variables: str
 ) -> AbstractAsyncContextManager[Pipeline]:
     """Topics, the stages named (worker and sink, without), and all of it gone after the block."""
     return pipeline_on(None, bootstrap, directory, *stages, **variables)
@@ -135,7 +136,7 @@ def running_pipeline(
 
 @asynccontextmanager
 async def pipeline_on(
-    held: Database | None, bootstrap: str, directory: Path, *stages: str, **variables: str
+    held: Database | None, bootstrap: Connection, directory: Path, *stages: str, **variables: str
 ) -> AsyncIterator[Pipeline]:
     """The same with another database than a file in the directory."""
     prefix = f"test-{uuid4().hex[:8]}-"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from streamproc.dev.process import Process, tail
 from streamproc.kafka.broker import Broker
+from streamproc.settings.connection import Connection
 from tests.store.databases import Database, Sqlite
 
 T = TypeVar("T")
@@ -156,7 +157,7 @@ class Site:
     That is a SQLite file in the directory, unless `held` is made another.
     """
 
-    bootstrap: str
+    bootstrap: Connection
     prefix: str
     directory: Path
     stages: list[Stage] = field(default_factory=list)
@@ -180,7 +181,7 @@ class Site:
             os.environ
             | QUICK
             | {
-                "KAFKA_BOOTSTRAP": self.bootstrap,
+                **self.bootstrap.variables(),
                 "STREAMPROC_TOPIC_PREFIX": self.prefix,
                 "STREAMPROC_AUTO_REGISTER": "true",
             }
@@ -212,7 +213,7 @@ class Site:
 
 
 @asynccontextmanager
-async def running(bootstrap: str, prefix: str, directory: Path) -> AsyncIterator[Site]:
+async def running(bootstrap: Connection, prefix: str, directory: Path) -> AsyncIterator[Site]:
     """A site whose stages end with the block."""
     site = Site(bootstrap, prefix, directory)
     try:

@@ -13,10 +13,11 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streamproc.errors import BrokerError
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation, install
+from streamproc.settings.connection import Connection
 from streamproc.topics import TopicSpec, apply, plan
 
 #: Several times what a start takes while other tests load the machine.
@@ -40,17 +41,15 @@ asyncio.run(main())
 """
 
 
-async def produce(bootstrap: str, topic: str, value: bytes) -> None:
+async def produce(bootstrap: Connection, topic: str, value: bytes) -> None:
     """Write one record, with the key that a compacted topic wants, acknowledged by all."""
-    async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", max_request_size=4_000_000
-    ) as producer:
+    async with clients.producer(bootstrap, acks="all", max_request_size=4_000_000) as producer:
         await producer.send_and_wait(topic, value, key=b"k")
 
 
-async def consume(bootstrap: str, topic: str) -> bytes:
+async def consume(bootstrap: Connection, topic: str) -> bytes:
     """The topic's first record."""
-    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+    async with clients.consumer(bootstrap, topic, auto_offset_reset="earliest") as consumer:
         record = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
         return bytes(record.value)
 
@@ -64,7 +63,7 @@ async def ended(descriptor: int) -> None:
         os.close(descriptor)
 
 
-async def test_a_record_goes_in_and_comes_out(bootstrap: str, topics: str) -> None:
+async def test_a_record_goes_in_and_comes_out(bootstrap: Connection, topics: str) -> None:
     """A block as large as a checkpoint's is acknowledged and read back."""
     block = os.urandom(300_000)
     await produce(bootstrap, f"{topics}checkpoints", block)
@@ -76,7 +75,7 @@ async def test_a_misspelt_topic_is_not_made(broker: Broker | None, topic_prefix:
     if broker is None:
         pytest.skip("how the broker given is set up is not ours to say")
     name = f"{topic_prefix}raedings"
-    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+    async with clients.producer(broker.connection) as producer:
         until = monotonic() + 0.5  # a broker that makes topics has made it by then
         while monotonic() < until:
             await producer.client.add_topic(name)
@@ -88,8 +87,8 @@ async def test_a_misspelt_topic_is_not_made(broker: Broker | None, topic_prefix:
 async def test_a_restart_keeps_records(installation: Installation, tmp_path: Path, end: str) -> None:
     """On the same directory and port the topics and records are there again, however it ended."""
     broker = await Broker.start(installation, tmp_path)
-    await apply(broker.bootstrap, await plan(broker.bootstrap, [TOPIC]))
-    await produce(broker.bootstrap, TOPIC.name, b"1")
+    await apply(broker.connection, await plan(broker.connection, [TOPIC]))
+    await produce(broker.connection, TOPIC.name, b"1")
     if end == "kill":
         broker.kill()
         assert await broker.wait() == -signal.SIGKILL
@@ -100,7 +99,7 @@ async def test_a_restart_keeps_records(installation: Installation, tmp_path: Pat
     again = await Broker.start(installation, tmp_path, port)
     try:
         assert again.bootstrap == broker.bootstrap
-        assert await consume(again.bootstrap, TOPIC.name) == b"1"
+        assert await consume(again.connection, TOPIC.name) == b"1"
     finally:
         await again.stop()
     assert "Kafka Server started" in again.log_path.read_text()
@@ -148,7 +147,7 @@ async def test_two_brokers_do_not_share_a_directory(installation: Installation, 
     try:
         with pytest.raises(BrokerError, match="another broker is running in"):
             await Broker.start(installation, tmp_path)
-        await apply(broker.bootstrap, await plan(broker.bootstrap, [TOPIC]))
+        await apply(broker.connection, await plan(broker.connection, [TOPIC]))
     finally:
         await broker.stop()
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from streamproc.dev.place import claim_port
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.slowness import in_time
 
 pytestmark = [
@@ -153,7 +154,7 @@ def test_a_posted_reading_is_a_row_within_a_second(dev: Dev) -> None:
 
 async def test_a_produced_reading_is_a_row_within_a_second(dev: Dev) -> None:
     """The same JSON written straight to the topic, by a producer that knows no key, gets the same result."""
-    producer = AIOKafkaProducer(bootstrap_servers=f"127.0.0.1:{dev.kafka_port}", acks="all")
+    producer = clients.producer(Connection(f"127.0.0.1:{dev.kafka_port}"), acks="all")
     await producer.start()
     took = []
     try:

@@ -17,13 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
 from streamproc.core.chunk import REDRIVEN
 from streamproc.dev.changes import Changes
 from streamproc.dlq.found import Filter, read
 from streamproc.dlq.index import Index, Line
 from streamproc.dlq.redrive import producing
+from streamproc.kafka import clients
 from streamproc.records import SeverityEvent, WindowRows
 from tests.live.feed import packet, send
 from tests.live.oracle import Reader, reading
@@ -50,7 +51,7 @@ async def kill(marks):
 async def main():
     chosen = settings.load()
     index = Index(Filter(prefix=chosen.topic_prefix))
-    async with _source(chosen) as source, producing(chosen.bootstrap) as producer:
+    async with _source(chosen) as source, producing(chosen.kafka) as producer:
         await source.scan(index)
         await redrive(source, index, producer, marker=kill)
 
@@ -70,7 +71,7 @@ async def reader(site: Site) -> AsyncIterator[Reader]:
 async def run(site: Site, *arguments: str) -> tuple[int, str, str]:
     """Run `python ARGUMENTS` at the site to its end; its exit code, standard output and standard error."""
     environment = os.environ | {
-        "KAFKA_BOOTSTRAP": site.bootstrap,
+        **site.bootstrap.variables(),
         "STREAMPROC_TOPIC_PREFIX": site.prefix,
         "STREAMPROC_DATABASE": str(site.database),
     }
@@ -266,7 +267,7 @@ async def test_a_record_too_large_for_its_letter_is_fetched_while_it_is_there(
     await until_sunk(site, reader)
     assert rows(site, "SELECT count(*), count(DISTINCT value) FROM sensor_readings") == [(28_000, 28_000)]
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.bootstrap)
+    admin = clients.admin(site.bootstrap)
     await admin.start()
     try:
         gone = RecordsToDelete(before_offset=place.offset + 1)

@@ -50,7 +50,7 @@ class Plant:
     @property
     def site(self) -> Site:
         """Where the stages run."""
-        return Site(self.broker.bootstrap, "", self.directory)
+        return Site(self.broker.connection, "", self.directory)
 
     async def keep(self, name: str, **variables: str) -> None:
         """Have a stage run from now on."""
@@ -82,7 +82,7 @@ async def plant(installation: Installation, directory: Path) -> AsyncIterator[Pl
     broker = await Broker.start(installation, directory / "kafka")
     built = Plant(installation, directory, broker, Supervisor(notices.append), notices)
     try:
-        await apply(broker.bootstrap, await plan(broker.bootstrap, prefixed(load(), "")))
+        await apply(broker.connection, await plan(broker.connection, prefixed(load(), "")))
         yield built
     finally:
         built.supervisor.kill()
@@ -152,9 +152,9 @@ async def test_broker_away_under_load(installation: Installation, tmp_path: Path
         load.wanted = False
         await loading
         async with (
-            running(built.broker.bootstrap, "", tmp_path) as site,
-            producing(built.broker.bootstrap) as producer,
-            reading(built.broker.bootstrap, "", "readings", "registry", *OUTPUTS) as reader,
+            running(built.broker.connection, "", tmp_path) as site,
+            producing(built.broker.connection) as producer,
+            reading(built.broker.connection, "", "readings", "registry", *OUTPUTS) as reader,
         ):
             line = Pipeline(site, producer, reader, LATENESS_MS)
             closing = load.begin + LATENESS_MS / 1000 + 600
@@ -182,7 +182,7 @@ async def _stored(line: Pipeline, count: int) -> bool:
 
 async def test_a_stuck_partition_ends_the_worker(installation: Installation, tmp_path: Path) -> None:
     """A broker that hangs amid a backlog: the watchdog ends the worker with an error, and a restart does the rest."""
-    async with plant(installation, tmp_path) as built, running(built.broker.bootstrap, "", tmp_path) as site:
+    async with plant(installation, tmp_path) as built, running(built.broker.connection, "", tmp_path) as site:
         begin = hour_ago()
         async with producing(site.bootstrap) as producer, reading(site.bootstrap, "", "windows") as reader:
             for number in range(BACKLOG):

@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from streamproc.core.checkpoint import FORMAT
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS
 from tests.live.pipeline import Pipeline, running_pipeline
@@ -92,7 +94,7 @@ DAMAGES: list[tuple[str, Callable[[Parts, Bomb], Parts]]] = [
 async def newest(line: Pipeline, partition: int) -> Parts:
     """The last version of each part of the partition's checkpoint."""
     place = TopicPartition(f"{line.site.prefix}checkpoints", partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=line.site.bootstrap, auto_offset_reset="earliest")
+    consumer = clients.consumer(line.site.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     parts: Parts = {}
     try:
@@ -115,7 +117,7 @@ async def feed(line: Pipeline, made: Iterator[list[tuple[str, bytes]]], seconds:
 
 
 @pytest.mark.timeout(400)
-async def test_damaged_checkpoints_are_told_and_built_anew(bootstrap: str, tmp_path: Path) -> None:
+async def test_damaged_checkpoints_are_told_and_built_anew(bootstrap: Connection, tmp_path: Path) -> None:
     """Whatever is wrong with it, an error line says what, the state is built from the topic, and no result changes.
 
     Each time another damage in each of the partitions.

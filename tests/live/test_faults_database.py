@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from streamproc.settings.connection import Connection
 from tests.live.databases import HALT, Disturbed, Server
 from tests.live.flood import AWAY, PACKET, flood, stored, until_stored, until_waiting
 from tests.live.pipeline import Pipeline, hour_ago, pipeline_on, rows
@@ -20,7 +21,7 @@ from tests.live.processes import eventually
 
 
 @pytest.fixture
-async def line(bootstrap: str, held: Disturbed, tmp_path: Path) -> AsyncIterator[Pipeline]:
+async def line(bootstrap: Connection, held: Disturbed, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """A sink alone: what the worker makes is no concern here. By its name the next one takes its partitions at once."""
     one = {"STREAMPROC_GROUP_INSTANCE_ID": "s"}
     async with pipeline_on(held, bootstrap, tmp_path, "sink", **one) as line:

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record._crc32c import crc as crc32c
@@ -19,6 +19,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from streamproc.core.chunk import EDIT, MOVED, TICK
 from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.live.oracle import PARTITIONS, Results
 from tests.live.pipeline import Pipeline, device_in, hour_ago, rows, running_pipeline, select
 from tests.live.processes import eventually
@@ -96,7 +98,7 @@ FORGED: list[bytes | None] = [
 ]
 
 
-async def test_poison_costs_nothing_but_itself(bootstrap: str, tmp_path: Path) -> None:
+async def test_poison_costs_nothing_but_itself(bootstrap: Connection, tmp_path: Path) -> None:
     """Good readings amid all kinds of bad records: their rows and windows are all there, and each bad one is told once."""
     begin = hour_ago()
     letters: dict[tuple[int, int], str] = {}
@@ -169,7 +171,7 @@ def assert_whole(results: Results, rows: list[tuple[str, float, int]], sensor: s
     assert windows.items() >= (of_seconds | longer | {(10_000, begin * 1000): (10, 4.5, 0.0, 9.0)}).items()
 
 
-async def test_a_record_beyond_the_limit(bootstrap: str, tmp_path: Path) -> None:
+async def test_a_record_beyond_the_limit(bootstrap: Connection, tmp_path: Path) -> None:
     """The broker refuses it to a direct producer; the gateway answers 413; what comes after is taken by both."""
     port, begin = claim_port("127.0.0.1", 0, "GATEWAY_PORT"), hour_ago()
     wide = {
@@ -180,7 +182,7 @@ async def test_a_record_beyond_the_limit(bootstrap: str, tmp_path: Path) -> None
     async with (
         running_pipeline(bootstrap, tmp_path) as line,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
-        AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=4_000_000) as direct,
+        clients.producer(bootstrap, max_request_size=4_000_000) as direct,
     ):
         await line.site.start("gateway", GATEWAY_PORT=str(port))
         with pytest.raises(MessageSizeTooLargeError):
@@ -236,7 +238,7 @@ async def put_batch(line: Pipeline, partition: int, batch: bytes) -> None:
     assert response.topics[0][1][0][1] == 0  # the error code
 
 
-async def test_compressed_records(bootstrap: str, tmp_path: Path) -> None:
+async def test_compressed_records(bootstrap: Connection, tmp_path: Path) -> None:
     """Producers compress as they like: the broker has what is on the topic in a form that every reader knows."""
     begin = hour_ago()
     async with running_pipeline(bootstrap, tmp_path) as line:
@@ -256,7 +258,7 @@ def misnamed(values: list[bytes], wrong: set[int]) -> bytes:
     return batch[:17] + struct.pack(">I", crc32c(batch[21:])) + batch[21:]
 
 
-async def test_header_names_that_are_no_text(bootstrap: str, tmp_path: Path) -> None:
+async def test_header_names_that_are_no_text(bootstrap: Connection, tmp_path: Path) -> None:
     """The records count like others, first, amid and last in their batches, and so does what is around them.
 
     A compressed batch comes with names that Kafka has mended: it is unpacked there.

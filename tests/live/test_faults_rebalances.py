@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from streamproc.records import Range, SensorEntry
+from streamproc.settings.connection import Connection
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS
 from tests.live.pipeline import Pipeline, running_pipeline
@@ -39,7 +40,7 @@ async def until_shared(*workers: Stage) -> None:
 
 
 @pytest.mark.timeout(400)
-async def test_three_workers(bootstrap: str, tmp_path: Path) -> None:
+async def test_three_workers(bootstrap: Connection, tmp_path: Path) -> None:
     """Readings flow before and after each change of owners, a worker paused beyond its session among them."""
     made = signal(12, 10_000)
     async with running_pipeline(bootstrap, tmp_path, "worker") as line:

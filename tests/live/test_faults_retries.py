@@ -14,6 +14,7 @@ import pytest
 
 from streamproc.dev.place import claim_port
 from streamproc.records import Range, SensorEntry
+from streamproc.settings.connection import Connection
 from tests.live.feed import send
 from tests.live.oracle import Results
 from tests.live.pipeline import Pipeline, hour_ago, running_pipeline, select
@@ -50,7 +51,7 @@ def events(line: Pipeline) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("kill", [True, False])
-async def test_retries_across_a_restart(bootstrap: str, tmp_path: Path, kill: bool) -> None:
+async def test_retries_across_a_restart(bootstrap: Connection, tmp_path: Path, kill: bool) -> None:
     """Sent again after worker and sink were killed, or stopped, while they are away and later: one row, count and event.
 
     By `packet_id` alone, at another time of arrival; and by device and `ts`.
@@ -117,7 +118,7 @@ class Client:
         await eventually(accepted)
 
 
-async def test_a_gateway_killed_amid_requests(bootstrap: str, tmp_path: Path) -> None:
+async def test_a_gateway_killed_amid_requests(bootstrap: Connection, tmp_path: Path) -> None:
     """What it has answered 202 is on the topic; what clients send again is one row, one count, one event."""
     port, begin = claim_port("127.0.0.1", 0, "GATEWAY_PORT"), hour_ago()
     clients = [Client(f"d-{number}", f"http://127.0.0.1:{port}") for number in range(16)]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from streamproc.settings.connection import Connection
 from tests.live.flood import AWAY, flood, stored, until_stored, until_waiting
 from tests.live.pipeline import Pipeline, hour_ago, running_pipeline
 from tests.live.processes import Stage
 
 
 @pytest.fixture
-async def line(bootstrap: str, tmp_path: Path) -> AsyncIterator[Pipeline]:
+async def line(bootstrap: Connection, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """A sink alone: what the worker makes is no concern here."""
     async with running_pipeline(bootstrap, tmp_path, "sink") as line:
         yield line

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from streamproc.kafka.process import CUT_SHORT
+from streamproc.settings.connection import Connection
 from streamproc.store.sqlserver import driver
 from tests.live.databases import Server, server
 from tests.live.flood import AWAY, flood, stored, until_stored, until_waiting
@@ -35,7 +36,7 @@ async def held() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def line(bootstrap: str, held: Server, tmp_path: Path) -> AsyncIterator[Pipeline]:
+async def line(bootstrap: Connection, held: Server, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """A sink alone: what the worker makes is no concern here. By its name the next one takes its partitions at once."""
     one = {"STREAMPROC_GROUP_INSTANCE_ID": "s"}
     async with pipeline_on(held, bootstrap, tmp_path, "sink", **one) as line:

@@ -12,6 +12,7 @@ from time import time
 import pytest
 import pytest_asyncio
 
+from streamproc.settings.connection import Connection
 from tests.live.oracle import found
 from tests.live.pipeline import Pipeline, device_in, hour_ago, running_pipeline
 from tests.live.processes import eventually
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def line(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
+async def line(bootstrap: Connection, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
     """One worker and one sink for all tests here."""
     async with running_pipeline(bootstrap, tmp_path_factory.mktemp("time")) as line:
         yield line

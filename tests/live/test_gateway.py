@@ -14,25 +14,32 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientSession, ClientTimeout
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 
 from streamproc.core.codec import Packet, parse
 from streamproc.core.routing import home
 from streamproc.errors import GatewayError, SettingsError
 from streamproc.gateway.app import serve
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
+from streamproc.settings.connection import Connection
 from tests.live.processes import SOON_S, hang
 from tests.slowness import in_time
 
 PARTITIONS = 4
 
 
+def reached(bootstrap: Connection) -> dict[str, Any]:
+    """The settings by which a gateway connects so."""
+    return {name: value for name, value in bootstrap.variables().items() if value}
+
+
 @asynccontextmanager
-async def gateway(bootstrap: str, prefix: str = "", **more: Any) -> AsyncIterator[ClientSession]:
+async def gateway(bootstrap: Connection, prefix: str = "", **more: Any) -> AsyncIterator[ClientSession]:
     """Serve a gateway on a free port and give a client of it; stopping takes less than 3 s."""
-    given = {"kafka_bootstrap": bootstrap, "topic_prefix": prefix, "gateway_port": 0, **more}
+    given = {**reached(bootstrap), "topic_prefix": prefix, "gateway_port": 0, **more}
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(Settings.model_validate(given), stop, listening))
     url = await asyncio.wait_for(listening, SOON_S)
@@ -47,15 +54,15 @@ async def gateway(bootstrap: str, prefix: str = "", **more: Any) -> AsyncIterato
 
 
 @pytest.fixture
-async def readings(bootstrap: str, topic_prefix: str) -> str:
+async def readings(bootstrap: Connection, topic_prefix: str) -> str:
     """Give a new topic for readings."""
     await create(bootstrap, topic_prefix + "readings")
     return topic_prefix + "readings"
 
 
-async def create(bootstrap: str, topic: str, **config: str) -> None:
+async def create(bootstrap: Connection, topic: str, **config: str) -> None:
     """Make the topic."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=config)])
@@ -63,10 +70,10 @@ async def create(bootstrap: str, topic: str, **config: str) -> None:
         await admin.close()
 
 
-async def records(bootstrap: str, topic: str) -> list[Any]:
+async def records(bootstrap: Connection, topic: str) -> list[Any]:
     """Read the whole topic."""
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    consumer = clients.consumer(bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign(places)
@@ -99,7 +106,7 @@ async def post_until_accepted(client: ClientSession, body: bytes) -> None:
                 assert "Retry-After" in response.headers
 
 
-async def test_accepted_is_on_the_topic(bootstrap: str, topic_prefix: str, readings: str) -> None:
+async def test_accepted_is_on_the_topic(bootstrap: Connection, topic_prefix: str, readings: str) -> None:
     """Each packet answered 202 is at the place told, in its key's partition, at the gateway's time."""
     before_ms = time.time_ns() // 1_000_000
     async with gateway(bootstrap, topic_prefix) as client:
@@ -126,7 +133,7 @@ async def test_accepted_is_on_the_topic(bootstrap: str, topic_prefix: str, readi
         assert parsed.device_uuid.lower() == key
 
 
-async def test_bulk_is_on_the_topic(bootstrap: str, topic_prefix: str, readings: str) -> None:
+async def test_bulk_is_on_the_topic(bootstrap: Connection, topic_prefix: str, readings: str) -> None:
     """A bulk of the legacy kind has each reading in its own sensor's partition."""
     rows = [{"sensor_id": number, "value": number} for number in range(1_000)]
     bulk = "/ingest/readings/bulk"
@@ -142,7 +149,7 @@ async def test_bulk_is_on_the_topic(bootstrap: str, topic_prefix: str, readings:
     assert all(record.partition == home(record.key.decode(), PARTITIONS) for record in found)
 
 
-async def test_missing_topic(bootstrap: str, topic_prefix: str) -> None:
+async def test_missing_topic(bootstrap: Connection, topic_prefix: str) -> None:
     """Without its topic the gateway is not ready and takes nothing; once it is there, it does."""
     async with gateway(bootstrap, topic_prefix, ack_timeout_seconds=2) as client:
         async with client.post("/ingest/packets", data=packet("d", 1)) as response:
@@ -157,7 +164,7 @@ async def test_missing_topic(bootstrap: str, topic_prefix: str) -> None:
                 pass
 
 
-async def test_producer_beyond_repair_is_replaced(bootstrap: str, topic_prefix: str) -> None:
+async def test_producer_beyond_repair_is_replaced(bootstrap: Connection, topic_prefix: str) -> None:
     """A record that the broker refuses leaves a gap in the producer's sequence: a new one takes its place."""
     topic = topic_prefix + "readings"
     await create(bootstrap, topic, **{"max.message.bytes": "1000"})
@@ -172,11 +179,11 @@ async def test_producer_beyond_repair_is_replaced(bootstrap: str, topic_prefix: 
     assert [p.readings[0].value for p in values if isinstance(p, Packet)] == [1.0, 2.0]
 
 
-async def test_port_taken(bootstrap: str) -> None:
+async def test_port_taken(bootstrap: Connection) -> None:
     """An address in use is an error that names it, and ends the gateway."""
     async with gateway(bootstrap) as client:
         port = client._base_url.port if client._base_url else None
-        settings = Settings.model_validate({"kafka_bootstrap": bootstrap, "gateway_port": port})
+        settings = Settings.model_validate({**reached(bootstrap), "gateway_port": port})
         with pytest.raises(GatewayError, match=f"127.0.0.1:{port} is taken"):
             await asyncio.wait_for(serve(settings, asyncio.Event()), SOON_S)
 
@@ -195,11 +202,11 @@ async def test_kafka_comes_and_goes(installation: Installation, tmp_path: Path, 
     """
     broker = await Broker.start(installation, tmp_path)
     port = int(broker.bootstrap.rpartition(":")[2])
-    await create(broker.bootstrap, topic_prefix + "readings")
+    await create(broker.connection, topic_prefix + "readings")
     await broker.stop()
     accepted = []
     try:
-        async with gateway(broker.bootstrap, topic_prefix, ack_timeout_seconds=1) as client:
+        async with gateway(broker.connection, topic_prefix, ack_timeout_seconds=1) as client:
             await refused(client, packet("never", 0))
             broker = await Broker.start(installation, tmp_path, port)
             await post_until_accepted(client, packet("d", 1))
@@ -213,7 +220,7 @@ async def test_kafka_comes_and_goes(installation: Installation, tmp_path: Path, 
             broker = await Broker.start(installation, tmp_path, port)
             await post_until_accepted(client, packet("d", 3))
             accepted = [1.0, 2.0, 3.0]
-        found = await records(broker.bootstrap, topic_prefix + "readings")
+        found = await records(broker.connection, topic_prefix + "readings")
     finally:
         await broker.stop()
     assert_there_once(found, accepted)
@@ -246,9 +253,9 @@ async def test_stops_in_time_while_kafka_hangs(
     """A request that waits for a hung broker gets its 503 when the gateway is told to stop, within 3 s."""
     broker = await Broker.start(installation, tmp_path)
     try:
-        await create(broker.bootstrap, topic_prefix + "readings")
+        await create(broker.connection, topic_prefix + "readings")
         async with ClientSession(timeout=ClientTimeout(SOON_S)) as outside:
-            async with gateway(broker.bootstrap, topic_prefix, ack_timeout_seconds=60) as client:
+            async with gateway(broker.connection, topic_prefix, ack_timeout_seconds=60) as client:
                 await post_until_accepted(client, packet("d", 1))
                 await hang(broker)
                 url = f"{client._base_url}/ingest/packets"

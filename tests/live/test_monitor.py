@@ -90,9 +90,9 @@ async def own_broker(installation: Installation, tmp_path: Path) -> AsyncIterato
     """A broker of the test's own, with all topics, and a site on it; it ends whether it hangs or not."""
     broker = await Broker.start(installation, tmp_path / "kafka")
     try:
-        await apply(broker.bootstrap, await plan(broker.bootstrap, load()))
+        await apply(broker.connection, await plan(broker.connection, load()))
         (tmp_path / "site").mkdir()
-        async with running(broker.bootstrap, "", tmp_path / "site") as site:
+        async with running(broker.connection, "", tmp_path / "site") as site:
             yield broker, site
     finally:
         with suppress(ProcessLookupError):

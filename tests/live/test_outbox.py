@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from streamproc.engine.outbox import UNCONFIRMED_BYTES, Outbox
 from streamproc.engine.outputs import Message
+from streamproc.settings.connection import Connection
 from tests.live.oracle import reading
 
 TIMEOUT_S = 60.0
@@ -27,7 +28,7 @@ def waits(label: str) -> float:
 
 
 async def test_all_are_sent_in_order_without_a_wait(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """More messages than a batch holds are taken at once, and are on the topic in their order."""
     outbox = Outbox(producer, lambda name: topics + name, "order")

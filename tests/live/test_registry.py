@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.errors import TopicAlreadyExistsError
 from msgspec.structs import replace
 
 from streamproc.errors import KafkaUnavailable
+from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.records import Range, SensorEntry
 from streamproc.registry import Registry, put
+from streamproc.settings.connection import Connection
 from streamproc.store.sqlite import SqliteStore
 from tests.live.conftest import delete_topics
 from tests.live.processes import eventually
@@ -49,9 +51,9 @@ class Seen:
             await self._changed.wait_for(lambda: len(self.changes) >= count)
 
 
-async def create(bootstrap: str, topic: str, cleanup: str = "compact") -> None:
+async def create(bootstrap: Connection, topic: str, cleanup: str = "compact") -> None:
     """Make a topic, compacted as topics.yaml has it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         configs = {"cleanup.policy": cleanup}
@@ -61,9 +63,9 @@ async def create(bootstrap: str, topic: str, cleanup: str = "compact") -> None:
 
 
 @pytest.fixture
-async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(bootstrap: Connection) -> AsyncIterator[AIOKafkaProducer]:
     """One that waits for all replicas."""
-    started = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    started = clients.producer(bootstrap, acks="all")
     await started.start()
     yield started
     await started.stop()
@@ -78,7 +80,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def test_an_edit_reaches_those_who_follow(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """What was there before the start is there after it; what comes later, comes; what goes, goes."""
     topic = f"{topic_prefix}registry"
@@ -102,7 +104,7 @@ async def test_an_edit_reaches_those_who_follow(
 
 
 async def test_positions_are_waited_for(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """One that is there is reached, one beyond the end is not; what is no entry has a position as well."""
     topic = f"{topic_prefix}registry"
@@ -124,7 +126,7 @@ async def test_positions_are_waited_for(
 
 
 async def test_a_topic_made_anew_is_read_anew(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """Its positions begin again: a log that went on with the old ones would have edits at places that are not theirs."""
     topic = f"{topic_prefix}registry"
@@ -151,7 +153,7 @@ async def test_a_topic_made_anew_is_read_anew(
 
 
 async def test_it_waits_for_its_topic(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """A view started before the topic exists does not make it, and begins once it is there."""
     topic = f"{topic_prefix}registry"
@@ -166,7 +168,7 @@ async def test_it_waits_for_its_topic(
     await view.stop()
 
 
-async def test_a_start_can_be_given_up(bootstrap: str, topic_prefix: str) -> None:
+async def test_a_start_can_be_given_up(bootstrap: Connection, topic_prefix: str) -> None:
     """Cancelled while it waits, it leaves no task behind."""
     starting = asyncio.create_task(Registry(bootstrap, f"{topic_prefix}none").start())
     with pytest.raises(TimeoutError):
@@ -175,7 +177,7 @@ async def test_a_start_can_be_given_up(bootstrap: str, topic_prefix: str) -> Non
 
 
 async def test_a_callback_that_fails_is_told(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """Whoever starts the view learns of it, in place of a view that stands still."""
     topic = f"{topic_prefix}registry"
@@ -190,7 +192,7 @@ async def test_a_callback_that_fails_is_told(
 
 
 async def test_what_is_gone_when_it_reads_again_goes(
-    bootstrap: str, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
+    bootstrap: Connection, topic_prefix: str, store: SqliteStore, producer: AIOKafkaProducer
 ) -> None:
     """A view that was cut off may miss that an entry was taken away; reading from the start tells it."""
     topic = f"{topic_prefix}registry"
@@ -207,9 +209,9 @@ async def test_what_is_gone_when_it_reads_again_goes(
     await view.stop()
 
 
-async def forget_first(bootstrap: str, topic: str) -> None:
+async def forget_first(bootstrap: Connection, topic: str) -> None:
     """Delete the topic's first record, as compaction does in its time."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=1)})
@@ -221,9 +223,9 @@ async def test_it_outlives_its_broker(installation: Installation, tmp_path: Path
     """While the broker is away the entries stay; when it is back, edits come again."""
     broker = await Broker.start(installation, tmp_path / "kafka")
     seen = Seen()
-    await create(broker.bootstrap, "registry")
+    await create(broker.connection, "registry")
     (first,) = await _put(broker, store, SensorEntry("a"))
-    view = await Registry(broker.bootstrap, "registry", seen).start()
+    view = await Registry(broker.connection, "registry", seen).start()
     port = int(broker.bootstrap.rpartition(":")[2])
     await broker.stop()
     assert view.entries == {"a": first}
@@ -237,7 +239,7 @@ async def test_it_outlives_its_broker(installation: Installation, tmp_path: Path
 
 async def _put(broker: Broker, store: SqliteStore, entry: SensorEntry) -> list[SensorEntry]:
     """Put an entry by a producer of its own, for the broker comes and goes."""
-    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all")
+    producer = clients.producer(broker.connection, acks="all")
     await producer.start()
     saved = await put(store, producer, [entry])
     await producer.stop()

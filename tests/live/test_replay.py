@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc.bench.engine import Load
 from streamproc.bench.engine import fill as produce
 from streamproc.core.routing import home
 from streamproc.core.windows import SIZES_MS
+from streamproc.kafka import clients
 from streamproc.records import WindowRows
+from streamproc.settings.connection import Connection
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import offsets, select
@@ -295,7 +296,7 @@ async def _snapshots(worker: Stage, partitions: set[int]) -> bool:
 
 
 async def test_a_replay_disturbs_nobody(
-    site_of_each: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: str
+    site_of_each: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: Connection
 ) -> None:
     """While readings flow, a replay compares what is written by now, and takes nobody's place; at the end all is there."""
     site = site_of_each
@@ -317,8 +318,8 @@ async def test_a_replay_disturbs_nobody(
     assert groups == {f"{site.prefix}streamproc-worker", f"{site.prefix}streamproc-sink"}
 
 
-async def _groups(bootstrap: str, prefix: str) -> AsyncIterator[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def _groups(bootstrap: Connection, prefix: str) -> AsyncIterator[str]:
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         for name, *_ in await admin.list_consumer_groups():

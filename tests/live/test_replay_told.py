@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.live.feed import packet, send
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import select
@@ -233,7 +234,7 @@ async def test_on_a_terminal_it_shows_a_bar_and_asks(site: Site) -> None:
 
 
 async def test_a_cold_start_is_told(
-    site: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: str
+    site: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: Connection
 ) -> None:
     """Where the topic's beginning has gone and no snapshot was taken, it says where the learners start; readings compare."""
     await site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="0")
@@ -259,9 +260,9 @@ async def test_a_cold_start_is_told(
     assert code in {0, 1}
 
 
-async def cut(bootstrap: str, topic: str, begins: dict[int, int]) -> None:
+async def cut(bootstrap: Connection, topic: str, begins: dict[int, int]) -> None:
     """Have Kafka delete what is before these offsets, as its retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         wanted = {TopicPartition(topic, number): RecordsToDelete(begin) for number, begin in begins.items()}
@@ -306,7 +307,7 @@ async def test_what_cannot_be_compared_yet_is_no_success(
 async def _processed(site: Site) -> bool:
     """Whether the worker has committed all that the topic has."""
     topic, group = f"{site.prefix}readings", f"{site.prefix}streamproc-worker"
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.bootstrap)
+    admin = clients.admin(site.bootstrap)
     await admin.start()
     try:
         places = [TopicPartition(topic, number) for number in range(PARTITIONS)]

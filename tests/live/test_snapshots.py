@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from faust.types import TP
 
 from streamproc.core.checkpoint import Snapshot, resume, snapshot
@@ -15,7 +15,9 @@ from streamproc.core.engine import Options, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import messages
 from streamproc.engine.snapshots import Snapshots, find
+from streamproc.kafka import clients
 from streamproc.kafka.columns import gather
+from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.core.oracle import HERE, NOW, Reading, Record, feed, new_state
 from tests.live.feed import signal
@@ -63,7 +65,7 @@ def taken_at(*offsets: int) -> list[Snapshot]:
 
 
 async def test_the_newest_that_reaches_no_further_is_found(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """For each offset, at, before and after those of snapshots; none where all are beyond; others' partitions are theirs."""
     offsets = [300, 700, 1_100, 1_500, 1_900]
@@ -78,7 +80,7 @@ async def test_the_newest_that_reaches_no_further_is_found(
 
 
 async def test_what_is_not_whole_or_sound_is_passed_over(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """Without a head, without a block, damaged, of another offset, and what is no snapshot at all: the one before counts."""
     good, *others = taken_at(300, 700, 800, 900, 1_000, 1_100, 1_200)
@@ -107,7 +109,7 @@ async def test_what_is_not_whole_or_sound_is_passed_over(
 
 
 async def test_a_stale_owners_snapshots_are_right_too(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """Older ones after newer ones, and parts of two owners among each other: what is found is whole, and not beyond."""
     taken = {each.next_offset: each for each in taken_at(300, 400, 700, 1_100, 1_500)}
@@ -122,7 +124,7 @@ async def test_a_stale_owners_snapshots_are_right_too(
         assert got is None or (got.next_offset in allowed and got == taken[got.next_offset])
 
 
-async def test_without_the_topic_there_is_none(bootstrap: str, topic_prefix: str) -> None:
+async def test_without_the_topic_there_is_none(bootstrap: Connection, topic_prefix: str) -> None:
     """An installation whose topics were not brought up to date: told, and no error."""
     assert await find(bootstrap, f"{topic_prefix}snapshots", {0: 100}) == {}
 
@@ -357,7 +359,7 @@ async def spoil(site: Site, producer: AIOKafkaProducer, partitions: Mapping[int,
 
 async def delete_before(site: Site, offsets: Mapping[int, int]) -> None:
     """Have Kafka delete the records of `readings` before these offsets, as its retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.bootstrap)
+    admin = clients.admin(site.bootstrap)
     await admin.start()
     try:
         await admin.delete_records(
@@ -372,7 +374,7 @@ async def delete_before(site: Site, offsets: Mapping[int, int]) -> None:
 
 async def make_anew(site: Site, *names: str) -> None:
     """Delete these topics, and make them again as they are declared."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.bootstrap)
+    admin = clients.admin(site.bootstrap)
     await admin.start()
     topics = [site.prefix + name for name in names]
     try:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from typer.testing import CliRunner
 
 from streamproc.errors import TopicsError
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from streamproc.topics import TopicSpec, apply, check, load, plan, prefixed
 from streamproc.topics.commands import commands
 from streamproc.topics.protocol import SetTopicConfigs
@@ -18,7 +19,7 @@ from tests.live.conftest import delete_topics
 
 
 @pytest.fixture
-async def specs(bootstrap: str, topic_prefix: str) -> AsyncIterator[list[TopicSpec]]:
+async def specs(bootstrap: Connection, topic_prefix: str) -> AsyncIterator[list[TopicSpec]]:
     """A keyed, an unkeyed and a co-partitioned topic that are not there yet."""
     keyed = TopicSpec("keyed", "d", "k", 2, {"cleanup.policy": "delete", "retention.ms": "60000"})
     unkeyed = TopicSpec("unkeyed", "d", None, 1, {"cleanup.policy": "compact"})
@@ -27,14 +28,14 @@ async def specs(bootstrap: str, topic_prefix: str) -> AsyncIterator[list[TopicSp
     await delete_topics(bootstrap, topic_prefix)
 
 
-async def make(bootstrap: str, specs: Sequence[TopicSpec]) -> None:
+async def make(bootstrap: Connection, specs: Sequence[TopicSpec]) -> None:
     """Plan and apply."""
     await apply(bootstrap, await plan(bootstrap, specs))
 
 
-async def partitions(bootstrap: str, prefix: str) -> dict[str, int]:
+async def partitions(bootstrap: Connection, prefix: str) -> dict[str, int]:
     """How many partitions each topic with the prefix has on the broker."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         described = await admin.describe_topics()
@@ -43,7 +44,7 @@ async def partitions(bootstrap: str, prefix: str) -> dict[str, int]:
     return {t["topic"]: len(t["partitions"]) for t in described if t["topic"].startswith(prefix)}
 
 
-async def test_declared_topics_come_up_as_declared(bootstrap: str, topics: str) -> None:
+async def test_declared_topics_come_up_as_declared(bootstrap: Connection, topics: str) -> None:
     """After the fixture's plan and apply, the broker has all of topics.yaml, and a second plan is empty."""
     specs = prefixed(load(), topics)
     assert await check(bootstrap, specs) == []
@@ -54,7 +55,7 @@ async def test_declared_topics_come_up_as_declared(bootstrap: str, topics: str) 
 
 
 async def test_only_the_prefixed_names_are_made(
-    bootstrap: str, specs: list[TopicSpec], topic_prefix: str
+    bootstrap: Connection, specs: list[TopicSpec], topic_prefix: str
 ) -> None:
     """What a plan creates is what it names, and a plan alone creates nothing."""
     found = await plan(bootstrap, specs)
@@ -67,7 +68,7 @@ async def test_only_the_prefixed_names_are_made(
 
 
 async def test_topics_of_others_are_left_alone(
-    bootstrap: str, specs: list[TopicSpec], topic_prefix: str
+    bootstrap: Connection, specs: list[TopicSpec], topic_prefix: str
 ) -> None:
     """A topic that the file does not name is neither in the plan nor touched."""
     await make(bootstrap, specs)
@@ -77,13 +78,13 @@ async def test_topics_of_others_are_left_alone(
 
 
 async def test_a_changed_config_is_altered_and_foreign_ones_stay(
-    bootstrap: str, specs: list[TopicSpec]
+    bootstrap: Connection, specs: list[TopicSpec]
 ) -> None:
     """A config that somebody else has set survives an alteration of another one."""
     await make(bootstrap, specs)
     name = specs[0].name
     foreign = {"max.message.bytes": "123456"}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = clients.admin(bootstrap)
     await admin.start()
     try:
         await admin._send_to_controller(SetTopicConfigs({name: foreign}))
@@ -97,7 +98,7 @@ async def test_a_changed_config_is_altered_and_foreign_ones_stay(
 
 
 async def test_growth_moves_keys_and_is_refused_unless_allowed(
-    bootstrap: str, specs: list[TopicSpec], topic_prefix: str
+    bootstrap: Connection, specs: list[TopicSpec], topic_prefix: str
 ) -> None:
     """More partitions are added at once only where no key lives in one."""
     await make(bootstrap, specs)
@@ -116,7 +117,7 @@ async def test_growth_moves_keys_and_is_refused_unless_allowed(
     assert await check(bootstrap, more) == []
 
 
-async def test_fewer_partitions_are_refused(bootstrap: str, specs: list[TopicSpec]) -> None:
+async def test_fewer_partitions_are_refused(bootstrap: Connection, specs: list[TopicSpec]) -> None:
     """Kafka cannot take partitions away, whatever is allowed; check still calls it a difference."""
     await make(bootstrap, specs)
     fewer = [replace(specs[0], partitions=1)]
@@ -127,7 +128,7 @@ async def test_fewer_partitions_are_refused(bootstrap: str, specs: list[TopicSpe
     assert await check(bootstrap, fewer) == list(found.refused)
 
 
-async def test_a_plan_that_is_out_of_date_is_told(bootstrap: str, specs: list[TopicSpec]) -> None:
+async def test_a_plan_that_is_out_of_date_is_told(bootstrap: Connection, specs: list[TopicSpec]) -> None:
     """Where somebody else made the topic in between, apply says so."""
     found = await plan(bootstrap, specs)
     await apply(bootstrap, found)
@@ -136,7 +137,9 @@ async def test_a_plan_that_is_out_of_date_is_told(bootstrap: str, specs: list[To
 
 
 @pytest.mark.usefixtures("specs")
-async def test_what_the_broker_refuses_is_told_with_its_reason(bootstrap: str, topic_prefix: str) -> None:
+async def test_what_the_broker_refuses_is_told_with_its_reason(
+    bootstrap: Connection, topic_prefix: str
+) -> None:
     """A config that Kafka does not know fails with its name, at creation and at alteration."""
     good = TopicSpec(f"{topic_prefix}odd", "d", None, 1, {"cleanup.policy": "delete"})
     bad = replace(good, configs={"retention.msec": "1"})
@@ -150,16 +153,16 @@ async def test_what_the_broker_refuses_is_told_with_its_reason(bootstrap: str, t
 async def test_no_broker_is_told() -> None:
     """Where nothing answers, the error names the address."""
     with pytest.raises(TopicsError, match=r"127\.0\.0\.1:1\b"):
-        await plan("127.0.0.1:1", load())
+        await plan(Connection("127.0.0.1:1"), load())
 
 
-def test_commands(bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
+def test_commands(bootstrap: Connection, topic_prefix: str, tmp_path: Path) -> None:
     """Check differs, plan tells, apply does, check agrees: with the exit codes that scripts rely on."""
     file = tmp_path / "topics.yaml"
     file.write_text(
         "topics:\n  - {name: one, description: d, key: null, partitions: 1, cleanup: delete, retention: 1h}\n"
     )
-    options = ["--bootstrap", bootstrap, "--file", str(file)]
+    options = ["--bootstrap", str(bootstrap), "--file", str(file)]
 
     def run(command: str) -> tuple[int, str]:
         result = CliRunner().invoke(

@@ -10,6 +10,8 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.routing import home
+from streamproc.kafka import clients
+from streamproc.settings.connection import Connection
 from tests.live.oracle import PARTITIONS
 from tests.live.pipeline import Pipeline, hour_ago, running_pipeline
 from tests.live.processes import eventually
@@ -18,9 +20,7 @@ from tests.live.processes import eventually
 @asynccontextmanager
 async def transacting(line: Pipeline, name: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer with a transaction id of its own."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=line.site.bootstrap, transactional_id=line.site.prefix + name
-    )
+    producer = clients.producer(line.site.bootstrap, transactional_id=line.site.prefix + name)
     await producer.start()
     try:
         yield producer
@@ -34,7 +34,7 @@ async def write(line: Pipeline, producer: AIOKafkaProducer, value: float, ts: fl
     await producer.send_and_wait(line.topic, json.dumps(body).encode(), b"d", partition=home("d", PARTITIONS))
 
 
-async def test_transactions(bootstrap: str, tmp_path: Path) -> None:
+async def test_transactions(bootstrap: Connection, tmp_path: Path) -> None:
     """Rows and windows are of the committed readings, and the windows close: a marker is no record that waits."""
     begin = hour_ago()
     async with (

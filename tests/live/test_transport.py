@@ -11,15 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.transport.consumer import Consumer
 from faust.types import TP
 from faust.windows import TumblingWindow
 from intervaltree import IntervalTree  # type: ignore[import-untyped]  # it ships no types
 
 from streamproc.core.chunk import Chunk
+from streamproc.kafka import clients
 from streamproc.kafka.columns import CHUNK_RECORDS, gather
 from streamproc.kafka.transport import ChunkedApp
+from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.conftest import delete_topics
 from tests.live.feed import producing
@@ -32,7 +34,7 @@ class Tap:
     """An app of one agent that keeps the chunks it gets, and can be told to wait with some of them."""
 
     def __init__(
-        self, bootstrap: str, topic: str, group: str, starts: Mapping[int, int] | None = None
+        self, bootstrap: Connection, topic: str, group: str, starts: Mapping[int, int] | None = None
     ) -> None:
         self.topic, self.starts = topic, starts
         self.chunks: dict[int, list[Chunk]] = defaultdict(list)
@@ -95,7 +97,7 @@ async def put(producer: AIOKafkaProducer, topic: str, records: int, partition: i
     await producer.flush()
 
 
-async def test_records_come_in_chunks(bootstrap: str, topics: str, producer: AIOKafkaProducer) -> None:
+async def test_records_come_in_chunks(bootstrap: Connection, topics: str, producer: AIOKafkaProducer) -> None:
     """In order, with offsets, timestamps, headers and null values, by aiokafka's own objects or without them."""
     topic = f"{topics}windows"
     for number in range(100):
@@ -129,9 +131,9 @@ async def test_records_come_in_chunks(bootstrap: str, topics: str, producer: AIO
     assert alike.headers == {9: (("a", b"1"), ("b", b""))}
 
 
-async def fetched(bootstrap: str, place: TopicPartition, count: int) -> list[Any]:
+async def fetched(bootstrap: Connection, place: TopicPartition, count: int) -> list[Any]:
     """As many of the partition's records as aiokafka hands them out."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    consumer = clients.consumer(bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([place])
@@ -140,7 +142,7 @@ async def fetched(bootstrap: str, place: TopicPartition, count: int) -> list[Any
         await consumer.stop()
 
 
-async def test_chunks_are_bounded(bootstrap: str, topics: str, producer: AIOKafkaProducer) -> None:
+async def test_chunks_are_bounded(bootstrap: Connection, topics: str, producer: AIOKafkaProducer) -> None:
     """However much waits, one ends with the batch in which it reaches CHUNK_RECORDS; several records are still one."""
     topic = f"{topics}windows"
     await put(producer, topic, CHUNK_RECORDS + 5_000)
@@ -152,7 +154,9 @@ async def test_chunks_are_bounded(bootstrap: str, topics: str, producer: AIOKafk
     assert tap.offsets(0) == list(range(CHUNK_RECORDS + 5_000))
 
 
-async def test_only_marks_are_committed(bootstrap: str, topics: str, producer: AIOKafkaProducer) -> None:
+async def test_only_marks_are_committed(
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
+) -> None:
     """Nothing by itself, and never past a chunk that is being worked on, whatever other partitions have done."""
     topic, group = f"{topics}windows", f"{topics}g"
     tap = Tap(bootstrap, topic, group)
@@ -175,7 +179,7 @@ async def test_only_marks_are_committed(bootstrap: str, topics: str, producer: A
 
 
 async def test_reading_starts_at_the_positions(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """Where nothing is committed and where something is, at the start and after each rebalance; old marks are gone."""
     topic, group = f"{topics}windows", f"{topics}g"
@@ -206,7 +210,7 @@ async def test_reading_starts_at_the_positions(
 
 
 async def test_a_partition_that_a_rebalance_has_taken_is_not_sought(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """Between the question for its position and the seek: the others are read, and the process goes on."""
     topic = f"{topics}windows"
@@ -232,7 +236,7 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def test_nothing_is_skipped_in_rebalances(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """Owners come and go amid records: each chunk begins no later than what was taken in before it ends."""
     topic, group = f"{topics}windows", f"{topics}g"
@@ -273,7 +277,7 @@ async def test_nothing_is_skipped_in_rebalances(
     assert not skipped
 
 
-async def test_topic_that_was_not_known_is_read_soon(bootstrap: str, topic_prefix: str) -> None:
+async def test_topic_that_was_not_known_is_read_soon(bootstrap: Connection, topic_prefix: str) -> None:
     """As after a broker's restart: its first answers may lack topics, and the group's leader then assigns nothing of them."""
     topic = f"{topic_prefix}windows"
     specs = [spec for spec in prefixed(load(), topic_prefix) if spec.name == topic]
@@ -290,7 +294,7 @@ async def test_topic_that_was_not_known_is_read_soon(bootstrap: str, topic_prefi
 
 
 async def test_end_of_a_partition_that_a_rebalance_has_taken_is_unknown(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """A timer that asks amid a rebalance gets None, and no error that ends the process."""
     topic = f"{topics}windows"
@@ -302,7 +306,7 @@ async def test_end_of_a_partition_that_a_rebalance_has_taken_is_unknown(
 
 
 async def test_idle_partitions_hold_nothing_up(
-    bootstrap: str, topics: str, producer: AIOKafkaProducer
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer
 ) -> None:
     """One of four partitions has a record now and then: most come within 0.3 s, where Faust waits for 1.5 s."""
     topic = f"{topics}windows"
@@ -321,6 +325,7 @@ async def test_idle_partitions_hold_nothing_up(
 FAILING = """
 import sys
 from streamproc.kafka.transport import ChunkedApp
+from streamproc.settings import load
 
 async def positions(assigned): return {}
 
@@ -329,9 +334,9 @@ async def work(chunk):
     print("working", flush=True)
     raise ZeroDivisionError("of this chunk")
 
-app = ChunkedApp(sys.argv[2], sys.argv[1], positions)
+app = ChunkedApp(sys.argv[1], load().kafka, positions)
 
-@app.agent(app.topic(sys.argv[3], key_serializer="raw", value_serializer="raw"))
+@app.agent(app.topic(sys.argv[2], key_serializer="raw", value_serializer="raw"))
 async def agent(stream):
     async for event in stream.noack().events():
         await app.guarded(work(event.message.value))
@@ -345,7 +350,7 @@ async def test_agent_that_raises_ends_the_process(site: Site, producer: AIOKafka
     topic, group = f"{site.prefix}windows", f"{site.prefix}g"
     await put(producer, topic, 10)
     for _ in range(2):
-        app = await site.start("failing", "-c", FAILING, site.bootstrap, group, topic)
+        app = await site.start("failing", "-c", FAILING, group, topic)
         assert await app.ended() == 1
         assert app.log.read_text().count("working\n") == 1
         assert "ZeroDivisionError: of this chunk" in app.log.read_text()

@@ -43,6 +43,7 @@ from streamproc.bench.programs import (
     why,
 )
 from streamproc.errors import StreamprocError
+from streamproc.settings.connection import Connection
 
 pytestmark = pytest.mark.live  # most of it is other processes
 
@@ -141,7 +142,7 @@ async def test_a_program_gets_what_it_needs_and_leaves_nothing(tmp_path: Path) -
         "print('noise')\n"
         "os.write(2, b'script: 7 readings, 70/s wall, 80 per CPU-second\\n')\n"
     )
-    result = await measure_peer(SCRIPT, [sys.executable, str(script)], "broker:1", "topic", 7)
+    result = await measure_peer(SCRIPT, [sys.executable, str(script)], Connection("broker:1"), "topic", 7)
     assert result == Figures(7, 70.0, 80.0)
     arguments, bootstrap, state = json.loads(told.read_text())
     assert (arguments, bootstrap) == (["topic", "7", "mode"], "broker:1")
@@ -161,7 +162,7 @@ async def test_a_program_gets_what_it_needs_and_leaves_nothing(tmp_path: Path) -
 )
 async def test_a_failed_program_is_told(program: str, reason: str) -> None:
     """Without figures, or with an exit code, there is no result but how it ended and what it said last."""
-    result = await measure_peer(SCRIPT, [sys.executable, "-c", program], "broker:1", "topic", 7)
+    result = await measure_peer(SCRIPT, [sys.executable, "-c", program], Connection("broker:1"), "topic", 7)
     assert isinstance(result, Absent)
     assert not result.skipped
     assert result.reason.startswith(reason)

@@ -1,0 +1,56 @@
+"""The only place where clients of Kafka are made: each of them connects as the settings say, none can forget to."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streamproc.settings.connection import Connection, tls
+
+_log = structlog.get_logger(__name__)
+
+
+def producer(kafka: Connection, **options: Any) -> AIOKafkaProducer:
+    """A producer that is not started yet; `options` are aiokafka's."""
+    return AIOKafkaProducer(**arguments(kafka), **options)
+
+
+def consumer(kafka: Connection, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer that is not started yet; `options` are aiokafka's."""
+    return AIOKafkaConsumer(*topics, **arguments(kafka), **options)
+
+
+def admin(kafka: Connection, **options: Any) -> AIOKafkaAdminClient:
+    """An admin client that is not started yet; `options` are aiokafka's."""
+    return AIOKafkaAdminClient(**arguments(kafka), **options)
+
+
+def arguments(kafka: Connection) -> dict[str, Any]:
+    """What aiokafka's clients are given to connect; raises SettingsError where a certificate cannot be used."""
+    return {"bootstrap_servers": kafka.bootstrap, **security(kafka)}
+
+
+def security(kafka: Connection) -> dict[str, Any]:
+    """The part of `arguments` that says how, and not where."""
+    its = kafka.security
+    given: dict[str, Any] = {"security_protocol": its.protocol}
+    if its.encrypted:
+        given["ssl_context"] = tls(its)
+    if its.logs_in:
+        _warn_of(kafka)
+        given |= {
+            "sasl_mechanism": its.mechanism,
+            "sasl_plain_username": its.username,
+            "sasl_plain_password": its.password.get_secret_value() if its.password else "",
+        }
+    return given
+
+
+@lru_cache(maxsize=8)  # once a process and connection
+def _warn_of(kafka: Connection) -> None:
+    if kafka.security.tells_password:
+        _log.warning("KAFKA_SASL_PASSWORD is sent unencrypted: use SASL_SSL, or SCRAM", kafka=kafka.bootstrap)

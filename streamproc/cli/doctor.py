@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from streamproc import __version__
-from streamproc.errors import StoreError, StreamprocError, TopicsError
+from streamproc.errors import KafkaRefused, StoreError, StreamprocError, TopicsError
 from streamproc.settings import Settings
 from streamproc.store.commands import verdict
 from streamproc.store.schema import schema
@@ -156,6 +156,8 @@ async def kafka(settings: Settings) -> Finding:
         async with asyncio.timeout(ANSWER_S):
             differences = await admin.check(settings.kafka, specs)
     except (TopicsError, TimeoutError) as error:
+        if isinstance(error.__cause__, KafkaRefused):
+            return Finding(State.WRONG, "kafka", str(error), "docs/kafka-security.md says what it takes")
         if own:
             return Finding(State.OK, "kafka", "KAFKA_BOOTSTRAP names none: `streamproc dev` starts its own")
         told = str(error) or f"Kafka at {settings.bootstrap}: no answer within {ANSWER_S:g} s"
@@ -165,6 +167,9 @@ async def kafka(settings: Settings) -> Finding:
         return Finding(
             State.WRONG, "kafka", told, "see `streamproc topics plan`, then `streamproc topics apply`"
         )
+    if settings.kafka.security.tells_password:
+        told = f"{settings.bootstrap}: KAFKA_SASL_PASSWORD is sent unencrypted"
+        return Finding(State.NOTE, "kafka", told, "use SASL_SSL, or a KAFKA_SASL_MECHANISM of SCRAM")
     return Finding(State.OK, "kafka", f"{settings.bootstrap}: {len(specs)} topics are as declared")
 
 

@@ -11,9 +11,11 @@ from http import HTTPStatus
 import aiohttp
 import orjson
 import structlog
+from aiokafka.errors import KafkaError
 
 from streamproc.dev.fleet import Device, made_devices, series_device, water_flow
 from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.records import SensorEntry
 from streamproc.registry import put
 from streamproc.settings import Settings
@@ -82,7 +84,10 @@ async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
     producer = clients.producer(settings.kafka, acks="all")
     try:
         written = {entry.sensor for entry in await store.entries() if entry.name is not None}
-        await producer.start()
+        try:
+            await producer.start()
+        except KafkaError as error:
+            raise await failure(settings.kafka, error) from error
         new = [entry for entry in entries if entry.sensor not in written]
         await put(store, producer, new, settings.topic("registry"))
     finally:

@@ -72,20 +72,20 @@ async def failure(kafka: Connection, error: Exception) -> KafkaUnavailable:
 
 async def cause(kafka: Connection) -> KafkaUnavailable | None:
     """Why no broker that is named lets this client in; None where one of them does."""
-    told: dict[str, None] = {}
+    told: dict[str, list[str]] = {}
     refused = False
-    for host, port, _ in collect_hosts(kafka.bootstrap)[:LOOKS]:
+    for host, port, _ in collect_hosts(kafka.bootstrap, randomize=False)[:LOOKS]:
         try:
             await _look(kafka, host, port)
         except _Refusal as refusal:
             refused = True
-            told[f"{host}:{port} {refusal}"] = None
+            told.setdefault(str(refusal), []).append(f"{host}:{port}")
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            told[f"{host}:{port} {_unreachable(error)}"] = None
+            told.setdefault(_unreachable(error), []).append(f"{host}:{port}")
         else:
             return None
     kind = KafkaRefused if refused else KafkaUnavailable
-    return kind(f"Kafka at {kafka}: {'; '.join(told)}")
+    return kind("; ".join(f"Kafka at {', '.join(places)} {text}" for text, places in told.items()))
 
 
 def forbidden(kafka: Connection, error: Exception) -> str:
@@ -106,7 +106,11 @@ async def _look(kafka: Connection, host: str, port: int) -> None:
         # A broker answers what versions it speaks before it knows who asks; then it closes on who has not logged in.
         raise await _judged(kafka.security, host, port, error) from error
     finally:
-        connection.close()
+        await _closed(connection)
+
+
+async def _closed(connection: AIOKafkaConnection) -> None:
+    await asyncio.wait({connection.close()}, timeout=LOOK_S)
 
 
 async def _connected(host: str, port: int, options: dict[str, Any]) -> AIOKafkaConnection:
@@ -182,7 +186,7 @@ def _unreachable(error: Exception) -> str:
 async def _speaks(host: str, port: int, protocol: str) -> bool:
     """Whether a broker tells its versions there over this protocol, for which nobody has to log in."""
     try:
-        (await _connected(host, port, {"security_protocol": protocol})).close()
+        await _closed(await _connected(host, port, {"security_protocol": protocol}))
     except (KafkaError, OSError):
         return False
     return True
@@ -214,5 +218,5 @@ async def _mechanisms(its: Security, host: str, port: int) -> list[str]:
     except (KafkaError, OSError):
         return []
     finally:
-        connection.close()
+        await _closed(connection)
     return list(answer.enabled_mechanisms)

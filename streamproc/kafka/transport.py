@@ -16,6 +16,7 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -304,15 +305,7 @@ class ChunkedApp(faust.App):
         return ChunkedTransport(self.conf.broker_consumer, self)
 
     async def on_first_start(self) -> None:
-        """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none.
-
-        Raises KafkaRefused where Kafka does not let this process in: Faust would try for as long as nobody looks.
-        """
-        reason = await cause(self.kafka)
-        if reason is not None:
-            _log.error("no connection with Kafka", reason=str(reason))
-        if isinstance(reason, KafkaRefused):
-            raise reason
+        """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
         for context in self.around:
             await self.add_async_context(context)
 
@@ -328,12 +321,27 @@ class ChunkedApp(faust.App):
             await self.crash(error)
 
     def serve(self) -> None:
-        """Run until SIGTERM or SIGINT; the process ends with it. Logs go where the process has them go."""
+        """Run until SIGTERM or SIGINT; the process ends with it. Logs go where the process has them go.
+
+        Raises KafkaRefused where Kafka does not let this process in: Faust would end with a traceback that does not tell why.
+        """
+        self._look()
         self.conf.Worker = PlainWorker
         for name in ("faust", "mode"):  # they tell their every step at info
             logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
         sys.argv = [sys.argv[0], "--quiet", "worker", "--without-web"]
         self.main()
+
+    def _look(self) -> None:
+        loop = asyncio.new_event_loop()  # Faust's own is still to come
+        try:
+            reason = loop.run_until_complete(cause(self.kafka))
+        finally:
+            loop.close()
+        if isinstance(reason, KafkaRefused):
+            raise reason
+        if reason is not None:
+            _log.warning("no connection with Kafka yet", reason=str(reason))
 
     def silence_s(self) -> float | None:
         """How long ago (s) a broker last answered the consumer: a fetch every 50 ms, else a heartbeat. None: it never has."""

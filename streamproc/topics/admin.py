@@ -64,7 +64,8 @@ async def _admin(kafka: Connection) -> AsyncIterator[Any]:
         await admin.start()
         yield admin
     except KafkaError as error:
-        raise TopicsError(str(await failure(kafka, error))) from error
+        reason = await failure(kafka, error)
+        raise TopicsError(str(reason)) from reason
     finally:
         await admin.close()
 

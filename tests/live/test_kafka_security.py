@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,9 +20,9 @@ from streamproc.errors import KafkaRefused, TopicsError
 from streamproc.kafka.broker import Installation, free_port
 from streamproc.kafka.reading import Manner, consuming
 from streamproc.settings.connection import Connection, Security
-from streamproc.topics import load, plan
+from streamproc.topics import apply, load, plan
 from tests.live.pipeline import running_pipeline
-from tests.live.processes import eventually
+from tests.live.processes import SOON_S, eventually, running
 from tests.live.secured import PASSWORDS, Secured, start
 from tests.slowness import in_time
 
@@ -161,3 +164,66 @@ async def test_what_is_wrong_is_told_by_its_setting(what: str, kafka: Secured) -
     assert in_time(time.monotonic() - began, TOLD_S)
     assert not told.value.retriable
     assert "wrong'" not in str(told.value)
+
+
+async def ended(kafka: Connection, tmp_path: Path, *arguments: str) -> tuple[int, str]:
+    """A command's exit code, and what it says for people on a terminal or in a log."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streamproc", *arguments),
+        env=os.environ | kafka.variables() | {"STREAMPROC_DATA_DIR": str(tmp_path), "GATEWAY_PORT": "0"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), SOON_S)
+    return process.returncode or 0, output.decode()
+
+
+@pytest.mark.parametrize(
+    "command", ["worker", "sink", "topics check", "dlq list", "registry import", "simulate", "dev"]
+)
+async def test_a_command_that_is_not_let_in_says_so(command: str, kafka: Secured, tmp_path: Path) -> None:
+    """It ends with the code for wrong settings and names them, without a traceback, and without the password."""
+    file = tmp_path / "sensors.yaml"
+    file.write_text("sensors:\n  - {sensor: s, name: a}\n")
+    arguments = [*command.split(), *([str(file)] if command == "registry import" else [])]
+    code, told = await ended(but(kafka.as_user(), password=SecretStr("wrong-hush")), tmp_path, *arguments)
+    assert code == 2, told
+    assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in told
+    assert "Traceback" not in told
+    assert "wrong-hush" not in told
+
+
+async def test_doctor_looks_at_the_login(kafka: Secured, tmp_path: Path) -> None:
+    """It says what is wrong with it, or that its password can be read on the way, and where to read on."""
+    _, told = await ended(but(kafka.as_user(), password=SecretStr("wrong-hush")), tmp_path, "doctor")
+    assert re.search(
+        r"^wrong kafka .* refuses the login: .*\n +docs/kafka-security\.md", told, re.MULTILINE
+    ), told
+    plain = but(kafka.as_user(), protocol="SASL_PLAINTEXT", mechanism="PLAIN", ca_file=None)
+    await apply(kafka.broker.connection, await plan(kafka.broker.connection, load()))
+    _, told = await ended(kafka.at("SASL_PLAINTEXT", plain), tmp_path, "doctor")
+    assert re.search(
+        r"^note  kafka .* KAFKA_SASL_PASSWORD is sent unencrypted\n +use SASL_SSL", told, re.MULTILINE
+    ), told
+    _, told = await ended(kafka.as_user(), tmp_path, "doctor")
+    assert re.search(r"^ok    kafka .* topics are as declared$", told, re.MULTILINE), told
+
+
+async def test_a_gateway_that_is_not_let_in_says_so_and_tries_on(kafka: Secured, tmp_path: Path) -> None:
+    """In its log and at /ready; it answers 503: whoever repairs the user at the broker need not start it again."""
+    port = free_port()
+    wrong = but(kafka.as_user(), password=SecretStr("wrong-hush"))
+    async with running(wrong, "", tmp_path) as site:
+        gateway = await site.start("gateway", GATEWAY_PORT=str(port))
+        assert await post(f"http://127.0.0.1:{port}") == 503
+        line = await gateway.until_told("kafka_unreachable")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/ready") as answer,
+        ):
+            ready = await answer.text()
+            assert answer.status == 503
+        for told in (line["reason"], ready):
+            assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in told
+        assert "wrong-hush" not in gateway.log.read_text() + ready
+        assert (await gateway.terminate())[0] == 0

@@ -106,7 +106,7 @@ def test_what_there_is_not_is_told(name: str, value: str, monkeypatch: pytest.Mo
         loaded(monkeypatch, **BROKER, **{name: value})
 
 
-def told(**variables: Path | str) -> str:
+def told(**variables: object) -> str:
     """What is wrong with these settings of a connection over TLS."""
     return "\n".join(faults(BROKER | {"KAFKA_SECURITY_PROTOCOL": "SSL"} | variables))
 
@@ -117,7 +117,7 @@ def test_files_that_cannot_be_used_are_told_by_their_setting(tmp_path: Path) -> 
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
     locked = encrypted(mine.key, "open sesame")
-    whole = {"KAFKA_SSL_CERTFILE": mine.certificate, "KAFKA_SSL_KEYFILE": mine.key}
+    whole: dict[str, object] = {"KAFKA_SSL_CERTFILE": mine.certificate, "KAFKA_SSL_KEYFILE": mine.key}
     assert told(KAFKA_SSL_CAFILE=mine.authority, **whole) == ""
     assert told(**whole | {"KAFKA_SSL_KEYFILE": locked} | OPENS) == ""
     assert told(KAFKA_SSL_CAFILE=nonsense) == f"KAFKA_SSL_CAFILE: no certificates in PEM form in {nonsense}"

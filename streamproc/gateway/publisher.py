@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamproc.core.routing import home
-from streamproc.errors import KafkaUnavailable, SettingsError
+from streamproc.errors import KafkaRefused, KafkaUnavailable, SettingsError
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
 
@@ -97,8 +97,8 @@ class KafkaPublisher:
         self._idle = asyncio.Event()
         self._closing = False
         self._failed_at: float | None = None
-        #: Why there was no connection the last time that one was tried.
-        self._unreachable = ""
+        #: Why there was no connection the last time that one was tried; whether Kafka has refused it.
+        self._unreachable, self._refused = "", False
         self._probe: asyncio.Task[str | None] | None = None
         self._probed_at = 0.0
 
@@ -217,7 +217,7 @@ class KafkaPublisher:
         while True:
             self._producer = await self._connect()
             self._connected.set()
-            self._unreachable = ""
+            self._unreachable, self._refused = "", False
             log.info("kafka_connected", bootstrap=str(self._kafka))
             await self._broken.wait()
             self._broken.clear()
@@ -234,10 +234,10 @@ class KafkaPublisher:
                     await producer.start()
             except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
                 await _stop(producer)
-                reason = str(await failure(self._kafka, error))
-                if reason != self._unreachable:
-                    log.warning("kafka_unreachable", bootstrap=str(self._kafka), reason=reason)
-                self._unreachable = reason
+                reason = await failure(self._kafka, error)
+                if str(reason) != self._unreachable:
+                    log.warning("kafka_unreachable", bootstrap=str(self._kafka), reason=str(reason))
+                self._unreachable, self._refused = str(reason), isinstance(reason, KafkaRefused)
                 await asyncio.sleep(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])
                 attempt += 1
             except (ValueError, OverflowError) as error:
@@ -264,6 +264,10 @@ class KafkaPublisher:
             request_timeout_ms=max(1_000, int(self._ack_timeout * 500)),
         )
 
+    def _no_connection(self) -> str:
+        """What anybody may know who asks a gateway: users and brokers are named in the log alone."""
+        return f"no connection to Kafka{': it refuses the gateway, as its log says' if self._refused else ''}"
+
     async def fault(self) -> str | None:
         """Say why Kafka cannot take records now; None where it can."""
         now = asyncio.get_running_loop().time()
@@ -275,9 +279,7 @@ class KafkaPublisher:
     async def _ask(self) -> str | None:
         producer = self._producer
         if self._closing or producer is None:
-            return (
-                "the gateway is stopping" if self._closing else self._unreachable or "no connection to Kafka"
-            )
+            return "the gateway is stopping" if self._closing else self._no_connection()
         client = producer.client
         try:
             async with asyncio.timeout(_PROBE_SECONDS):

@@ -11,6 +11,7 @@ import ssl
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -39,6 +40,8 @@ from streamproc.settings.connection import (
     Connection,
     Security,
 )
+
+_log = structlog.get_logger(__name__)
 
 #: A broker that is there answers in milliseconds, over continents in half a second; there are at most four looks at it.
 LOOK_S = 2.0
@@ -88,9 +91,24 @@ async def cause(kafka: Connection) -> KafkaUnavailable | None:
     return kind("; ".join(f"Kafka at {', '.join(places)} {text}" for text, places in told.items()))
 
 
+def look(kafka: Connection) -> None:
+    """Raise KafkaRefused where no broker lets this client in, for who has no event loop yet; one that is away may still come."""
+    loop = (
+        asyncio.new_event_loop()
+    )  # asyncio.run would leave the thread without the one that others make later
+    try:
+        reason = loop.run_until_complete(cause(kafka))
+    finally:
+        loop.close()
+    if isinstance(reason, KafkaRefused):
+        raise reason
+    if reason is not None:
+        _log.warning("no connection with Kafka yet", reason=str(reason))
+
+
 def forbidden(kafka: Connection, error: Exception) -> str:
     """What the broker's rules do not allow this client to do."""
-    user = kafka.security.username or "this client"
+    user = f"the user of {USERNAME}" if kafka.security.logs_in else "this client"
     return f"{user} may not do this ({error}): give it the rights that docs/kafka-security.md lists"
 
 

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Literal, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka import clients
@@ -97,9 +97,18 @@ async def bounds(
     wanted = list(places)
     if consumer.assignment() != set(wanted):
         consumer.assign(wanted)
+        await _allowed(consumer, {place.topic for place in wanted})
     begins = await consumer.beginning_offsets(wanted)
     ends = await consumer.end_offsets(wanted)
     return {place: (begins[place], ends[place]) for place in wanted}
+
+
+async def _allowed(consumer: AIOKafkaConsumer, topics: set[str]) -> None:
+    """Raise TopicAuthorizationFailedError for topics that this client may not see: aiokafka would ask on and only log why."""
+    client = consumer._client  # noqa: SLF001  # it has no public way to ask
+    await client.force_metadata_update()
+    if hidden := topics & client.cluster.unauthorized_topics:
+        raise TopicAuthorizationFailedError(*sorted(hidden))
 
 
 async def at(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> Any:

@@ -16,7 +16,6 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -34,9 +33,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
-from streamproc.errors import BrokerError, KafkaRefused
+from streamproc.errors import BrokerError
 from streamproc.kafka import clients
-from streamproc.kafka.diagnosis import cause
+from streamproc.kafka.diagnosis import failure, look
 from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
 from streamproc.kafka.process import PlainWorker, Worker
 from streamproc.settings.connection import Connection
@@ -51,6 +50,8 @@ CHUNKS_AT_ONCE = 8
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
+#: How often it is looked whether the group's coordinator refuses; a look costs nothing.
+GROUP_LOOK_S = 1.0
 #: What a transaction has written is read once it is committed, and never if it is aborted.
 ISOLATION: Final = "read_committed"
 #: How old the consumer's knowledge of topics may get. A broker that has just started may not know its topics yet: then the
@@ -306,8 +307,21 @@ class ChunkedApp(faust.App):
 
     async def on_first_start(self) -> None:
         """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
+        self.add_future(self._watch_group())
         for context in self.around:
             await self.add_async_context(context)
+
+    async def _watch_group(self) -> None:
+        """End where the group is refused: the consumer waits with that error until somebody asks it, and nobody would."""
+        while not self.should_stop:
+            await self.guarded(self._check_group())
+            await self.sleep(GROUP_LOOK_S)
+
+    async def _check_group(self) -> None:
+        consumer = self._consumer._thread._consumer if self._consumer is not None else None
+        error = getattr(getattr(consumer, "_coordinator", None), "_pending_exception", None)
+        if error is not None:
+            raise await failure(self.kafka, error)
 
     async def guarded(self, work: Awaitable[object]) -> None:
         """Leave with an error if the work fails: whoever runs the process starts it again, and it reads on where it knows.
@@ -325,23 +339,12 @@ class ChunkedApp(faust.App):
 
         Raises KafkaRefused where Kafka does not let this process in: Faust would end with a traceback that does not tell why.
         """
-        self._look()
+        look(self.kafka)
         self.conf.Worker = PlainWorker
         for name in ("faust", "mode"):  # they tell their every step at info
             logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
         sys.argv = [sys.argv[0], "--quiet", "worker", "--without-web"]
         self.main()
-
-    def _look(self) -> None:
-        loop = asyncio.new_event_loop()  # Faust's own is still to come
-        try:
-            reason = loop.run_until_complete(cause(self.kafka))
-        finally:
-            loop.close()
-        if isinstance(reason, KafkaRefused):
-            raise reason
-        if reason is not None:
-            _log.warning("no connection with Kafka yet", reason=str(reason))
 
     def silence_s(self) -> float | None:
         """How long ago (s) a broker last answered the consumer: a fetch every 50 ms, else a heartbeat. None: it never has."""

@@ -181,7 +181,7 @@ class Registry:
         topic = self._place.topic
         found = await partitions(consumer, topic)
         if not found:
-            raise LookupError(f"topic {topic} does not exist")
+            raise LookupError(f"topic {topic} does not exist, or may not be seen by this user of Kafka")
         if len(found) != 1:
             raise LookupError(
                 f"topic {topic} has {len(found)} partitions, but edits have one order: give it one"

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
 from streamproc.errors import TopicsError
 from streamproc.kafka import clients
@@ -82,6 +82,8 @@ async def _state(admin: Any, specs: Iterable[TopicSpec]) -> dict[str, TopicState
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
     (response,) = await admin.describe_configs(resources)
+    if unseen := [told[3] for told in response.resources if told[0] == TopicAuthorizationFailedError.errno]:
+        raise TopicAuthorizationFailedError(f"describe the configs of {', '.join(unseen)}")
     return {
         name: TopicState(partitions[name], {entry[0]: entry[1] for entry in entries})
         for code, _message, _type, name, entries in response.resources

@@ -210,7 +210,7 @@ async def test_doctor_looks_at_the_login(kafka: Secured, tmp_path: Path) -> None
 
 
 async def test_a_gateway_that_is_not_let_in_says_so_and_tries_on(kafka: Secured, tmp_path: Path) -> None:
-    """In its log and at /ready; it answers 503: whoever repairs the user at the broker need not start it again."""
+    """In its log, and without names at /ready; it answers 503, and need not be started again once the user is repaired."""
     port = free_port()
     wrong = but(kafka.as_user(), password=SecretStr("wrong-hush"))
     async with running(wrong, "", tmp_path) as site:
@@ -223,7 +223,8 @@ async def test_a_gateway_that_is_not_let_in_says_so_and_tries_on(kafka: Secured,
         ):
             ready = await answer.text()
             assert answer.status == 503
-        for told in (line["reason"], ready):
-            assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in told
+        assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in line["reason"]
+        assert "no connection to Kafka: it refuses the gateway, as its log says" in ready
+        assert wrong.bootstrap not in ready
         assert "wrong-hush" not in gateway.log.read_text() + ready
         assert (await gateway.terminate())[0] == 0

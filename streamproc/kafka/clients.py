@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +43,8 @@ def security(kafka: Connection) -> dict[str, Any]:
         given["ssl_context"] = tls(its)
     if its.logs_in:
         _warn_of(kafka)
+        # At debug, it logs all that is sent: the password too.
+        logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
         given |= {
             "sasl_mechanism": its.mechanism,
             "sasl_plain_username": its.username,

@@ -92,7 +92,7 @@ async def cause(kafka: Connection) -> KafkaUnavailable | None:
 
 
 def look(kafka: Connection) -> None:
-    """Raise KafkaRefused where no broker lets this client in, for who has no event loop yet; one that is away may still come."""
+    """Raise KafkaRefused where no broker lets this client in; who is away may still come. For those without an event loop."""
     loop = (
         asyncio.new_event_loop()
     )  # asyncio.run would leave the thread without the one that others make later

@@ -166,11 +166,14 @@ async def test_what_is_wrong_is_told_by_its_setting(what: str, kafka: Secured) -
     assert "wrong'" not in str(told.value)
 
 
-async def ended(kafka: Connection, tmp_path: Path, *arguments: str) -> tuple[int, str]:
+async def ended(kafka: Connection, tmp_path: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     """A command's exit code, and what it says for people on a terminal or in a log."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streamproc", *arguments),
-        env=os.environ | kafka.variables() | {"STREAMPROC_DATA_DIR": str(tmp_path), "GATEWAY_PORT": "0"},
+        env=os.environ
+        | kafka.variables()
+        | {"STREAMPROC_DATA_DIR": str(tmp_path), "GATEWAY_PORT": "0"}
+        | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -191,6 +194,14 @@ async def test_a_command_that_is_not_let_in_says_so(command: str, kafka: Secured
     assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in told
     assert "Traceback" not in told
     assert "wrong-hush" not in told
+
+
+async def test_no_log_has_a_password_at_whatever_level(kafka: Secured, tmp_path: Path) -> None:
+    """Not even with PLAIN, which sends it as it is, and at debug, where libraries tell what they send."""
+    plain = but(kafka.as_user(), mechanism="PLAIN")
+    code, told = await ended(plain, tmp_path, "topics", "check", STREAMPROC_LOG_LEVEL="debug")
+    assert code < 2, told
+    assert PASSWORDS["site"] not in told
 
 
 async def test_doctor_looks_at_the_login(kafka: Secured, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How Kafka is reached: what the settings have to say together, and that every client is made of them."""
 
 import ast
+import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,17 @@ def test_a_password_in_the_clear_is_warned_of(capsys: pytest.CaptureFixture[str]
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "unencrypted" in line]
     assert "SASL_SSL" in line
     assert "hush-hush" not in line
+
+
+def test_the_client_does_not_log_what_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At debug aiokafka logs each request, a login with its password too: whoever sets up its logs must not get that."""
+    library = logging.getLogger("aiokafka.conn")
+    monkeypatch.setattr(library, "level", logging.NOTSET)
+    monkeypatch.setattr(logging.getLogger("aiokafka"), "level", logging.DEBUG)
+    library._cache.clear()  # type: ignore[attr-defined]  # what is enabled is remembered
+    assert library.isEnabledFor(logging.DEBUG)
+    clients.security(Connection("b:1", Security("SASL_PLAINTEXT", "SCRAM-SHA-256", "u", SecretStr("p"))))
+    assert not library.isEnabledFor(logging.DEBUG)
 
 
 def calls() -> Iterator[tuple[str, str]]:

@@ -24,7 +24,15 @@ class Severity(IntEnum):
 WINDOW_SIZES_MS = (1_000, 5_000, 10_000)
 
 Cause = Literal[
-    "critical_range", "warning_range", "level", "difference", "spread", "stuck", "trend", "recovered"
+    "critical_range",
+    "warning_range",
+    "delta_spike",
+    "level",
+    "difference",
+    "spread",
+    "stuck",
+    "trend",
+    "recovered",
 ]
 
 

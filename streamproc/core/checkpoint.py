@@ -20,13 +20,14 @@ import numpy as np
 from streamproc.core.engine import Options, PartitionState
 from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import Forecasts
+from streamproc.core.sensor_state import SensorState
 from streamproc.core.sensors import BLOCK
 from streamproc.core.severity import SlotSeverity
 from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 2
+FORMAT = 3
 
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
@@ -62,6 +63,7 @@ class Block(msgspec.Struct, array_like=True):
     forecasts: list[bytes]
     learnt: bytes
     severities: list[SlotSeverity]
+    states: list[bytes]
     recent: list[bytes]
     packets: list[bytes]
 
@@ -166,8 +168,11 @@ def _block(state: PartitionState, number: int) -> Block:
             _open_rows(size.rows, first * size.depth, end * size.depth, size.depth) for size in state.open
         ],
         forecasts=[getattr(state.forecasts, name)[first:end].tobytes() for name in Forecasts.COLUMNS],
-        learnt=state.judge.learners.dump(range(first, end)).tobytes(),
-        severities=state.judge.severity.dump(range(first, end)),
+        learnt=state.router.learners.dump(range(first, end)).tobytes(),
+        severities=state.router.severity.dump(range(first, end)),
+        states=[
+            getattr(state.router.classifier.states, name)[first:end].tobytes() for name in SensorState.COLUMNS
+        ],
         recent=_recent(state, first, end),
         packets=[column.tobytes() for column in state.packets.dump(number)],
     )
@@ -278,8 +283,11 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     for column, data in zip(Forecasts.COLUMNS, block.forecasts, strict=True):
         held = getattr(state.forecasts, column)
         held[first:end] = np.frombuffer(data, dtype=held.dtype)
-    state.judge.learners.load(first, np.frombuffer(block.learnt).reshape(end - first, -1))
-    state.judge.severity.load(first, block.severities)
+    state.router.learners.load(first, np.frombuffer(block.learnt).reshape(end - first, -1))
+    state.router.severity.load(first, block.severities)
+    for column, data in zip(SensorState.COLUMNS, block.states, strict=True):
+        held = getattr(state.router.classifier.states, column)
+        held[first:end] = np.frombuffer(data, dtype=held.dtype)
     slot = _slots(block.recent[0], _PLACE, first, end)
     ts = state.watermarks.closed[slot] + np.frombuffer(block.recent[1], dtype=_AFTER)
     state.recent.add(slot, ts, np.frombuffer(block.recent[2], dtype=np.int64))

@@ -77,13 +77,14 @@ class Rejected(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a record, or one reading of it, is not accepted.
 
     `field` is a JSON path, `record` the record's index in the chunk. `kind` tells what is not JSON at all
-    ("malformed") from JSON that is not a reading ("invalid"), no value ("empty") and a `ts` too far ahead ("early").
+    ("malformed") from JSON that is not a reading ("invalid"), no value ("empty"), a `ts` too far ahead ("early") and a sensor
+    that is another device's ("foreign").
     """
 
     reason: str
     field: str | None = None
     record: int = 0
-    kind: Literal["malformed", "invalid", "empty", "early"] = "invalid"
+    kind: Literal["malformed", "invalid", "empty", "early", "foreign"] = "invalid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ has each record judged by the registry as of the position that the records befor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,13 +16,16 @@ import numpy as np
 
 from streamproc.core import windows
 from streamproc.core.chunk import Chunk
+from streamproc.core.classify import Observed, Pipeline
 from streamproc.core.codec import Readings, Rejected, decode, take
 from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
-from streamproc.core.judge import Judge, Observed
+from streamproc.core.ownership import foreign_faults
 from streamproc.core.predict import Forecasts, Predicted
 from streamproc.core.registry import RegistryLog
-from streamproc.core.sensors import BLOCK, Sensors
+from streamproc.core.router import ReadingRouter
+from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
+from streamproc.core.telling import Teller
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
 from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
@@ -56,12 +59,13 @@ class ClosedWindows:
 class Outputs:
     """What a step gives.
 
-    Of the `readings` all but the `late` are in windows; `duplicates` are none of them. `moved` holds (index of the record
-    in the chunk, its own partition).
+    Of the `readings` all but the `late` are in windows, and `routed` to a pipeline each; `duplicates` are none of them.
+    `moved` holds (index of the record in the chunk, its own partition).
     """
 
     readings: int = 0
     duplicates: int = 0
+    routed: Mapping[Pipeline, int] = field(default_factory=dict)
     windows: list[ClosedWindows] = field(default_factory=list)
     predictions: Predicted | None = None
     events: list[SeverityEvent] = field(default_factory=list)
@@ -101,7 +105,8 @@ class PartitionState:
         self.open = [OpenWindows(size, depth if size == BASE_MS else 1) for size in SIZES_MS]
         self.recent, self.packets = RecentReadings(), RecentPackets()
         self.forecasts = Forecasts()
-        self.judge = Judge(options.topic, options.partition, options.language)
+        self.router = ReadingRouter()
+        self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1
         #: Each sensor's entry as of there. A state that was restored has a position only, and gets these when it goes on.
@@ -113,12 +118,12 @@ class PartitionState:
     def fit(self) -> None:
         """Make room for the sensors that have come; an eighth more than they are, so that growth is rare."""
         count = len(self.sensors)
-        self.judge.grow(count)
+        self.router.grow(count)
         fresh, self.sensors.fresh = self.sensors.fresh, []
         entries = self.entries or {}
         for slot in fresh:
             if entry := entries.get(self.sensors.names[slot] or ""):
-                self.judge.limit(slot, entry)
+                self.router.limit(slot, entry)
         if count <= self._room:
             return
         self._room = -(-(count + count // 8) // BLOCK) * BLOCK
@@ -132,7 +137,7 @@ class PartitionState:
         """Judge by the registry as of this position from the next record on; it is not before the one so far."""
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
-            self.entries = self.judge.entries = self.sensors.entries = {}
+            self.entries = self.sensors.entries = {}
         else:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
         self.registry_position = position
@@ -143,8 +148,8 @@ class PartitionState:
                 self.entries[sensor] = entry
             slot = self.sensors.slot_of(sensor)
             if slot is not None:
-                self.judge.limit(slot, entry)
-            self.sensors.forget_alias(sensor)
+                self.router.limit(slot, entry)
+            self.sensors.forget_aliases(sensor)
 
 
 def run(
@@ -192,10 +197,13 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
-    scores = state.judge.learn(base.slot, base.rows)
+    scores = state.router.learn(base.slot, base.rows)
     seen = Observed(rows.slot, rows.ts, rows.value, rows.offset, before, base.slot, base.rows)
-    for change in state.judge.changes(seen, scores):
-        event, notification = state.judge.event(change, state.sensors.names[change.slot] or "")
+    routed = state.router.route(seen, scores)
+    out.routed = routed.counts
+    for change in routed.changes:
+        sensor = state.sensors.names[change.slot] or ""
+        event, notification = state.teller.tell(change, sensor, (state.entries or {}).get(sensor))
         out.events.append(event)
         out.notifications.append(notification)
     out.predictions = state.forecasts.make(
@@ -241,14 +249,19 @@ def _locate(
     slot = state.sensors.find(readings.sensor, readings.device, chunk.offsets[record], moved)
     state.fit()
     keep = slot >= 0
+    foreign = np.empty(0, dtype=np.int64)
     if not keep.all():
+        foreign = np.flatnonzero(slot == FOREIGN)
+        elsewhere = ~keep & (slot != FOREIGN)
         # Readings of one record have one device, so the record has one home.
-        homes = dict(zip(record[~keep].tolist(), (-1 - slot[~keep]).tolist(), strict=True))
+        homes = dict(zip(record[elsewhere].tolist(), (-1 - slot[elsewhere]).tolist(), strict=True))
         out.moved = list(homes.items())
         # What is wrong in them is told once, where they belong.
         out.rejected = [fault for fault in readings.rejected if fault.record not in homes]
     else:
         out.rejected = readings.rejected
+    if len(foreign):
+        out.rejected = [*out.rejected, *foreign_faults(chunk, readings, foreign, state.sensors.owner)]
     if state.sensors.block_next:
         keep &= ~_seen_by_block(state, chunk.offsets[record], slot)
     repeated = _repeated_packets(state, readings, slot, clocks, keep)

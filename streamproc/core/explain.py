@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from math import isfinite
 
 from streamproc.core.phrases import PHRASES, Language, Phrases
-from streamproc.core.severity import Change, bounds_of
+from streamproc.core.ranges import bounds_of
+from streamproc.core.severity import Change
+from streamproc.core.spikes import Spike
 from streamproc.records import SensorEntry, Severity
 
 #: As many digits as people read at a glance, and as many as a double keeps.
@@ -66,6 +68,22 @@ class _Voice:
             "moment": self.moment(change.at),
             "since": self.moment(change.since_ms),
             "when": self.when(change),
+            **self.jump(change.spike),
+        }
+
+    def jump(self, spike: Spike | None) -> dict[str, str]:
+        """Return what sentences may mention of a jump; empty where there was none."""
+        if spike is None:
+            return dict.fromkeys(("before", "after", "lapse", "change", "allowed"), "")
+        apart = digits_apart(spike.previous, spike.value)
+        more = digits_apart(spike.change, spike.allowed)
+        length = f"{number(spike.lapse_ms / 1000, _DIGITS, self.words)} s"
+        return {
+            "before": self.quantity(spike.previous, apart),
+            "after": self.quantity(spike.value, apart),
+            "lapse": self.words.within.format(length=length) if spike.lapse_ms else self.words.at_once,
+            "change": self.quantity(spike.change, more),
+            "allowed": self.quantity(spike.allowed, more),
         }
 
     def quantity(self, value: float, digits: int = _DIGITS) -> str:

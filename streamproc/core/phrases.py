@@ -25,6 +25,8 @@ class Phrases:
     below: str
     over: str
     at: str
+    within: str
+    at_once: str
     times: str
     far_times: str
     since: str
@@ -59,6 +61,8 @@ ENGLISH = Phrases(
     below="below",
     over="in the {length} before {moment}",
     at="at {moment}",
+    within="in {length}",
+    at_once="with the same time stamp",
     times="about {times} times its usual deviation",
     far_times="more than 100 times its usual deviation",
     since=" It left its normal state at {moment}.",
@@ -66,6 +70,8 @@ ENGLISH = Phrases(
     happened={
         "critical_range": "{name} read {value} at {moment}, {side} its critical limit of {limit}.",
         "warning_range": "{name} read {value} at {moment}, {side} its warning limit of {limit}.",
+        "delta_spike": "{name} went from {before} to {after} {lapse}, at {moment}: "
+        "a change of {change}, where {allowed} is the most allowed.",
         "level": "{name} was {value} {when}, where about {expected} was expected: {unusual}.",
         "difference": "{name} jumped to {value} {when}, where about {expected} was expected: {unusual}.",
         "trend": "{name} is moving away from its usual level, faster than it normally does: "
@@ -79,11 +85,13 @@ ENGLISH = Phrases(
         "critical_range": "{name} is still outside its critical limits: it was {value} {when}.",
         "warning_range": "{name} is no longer critical, but still at or beyond its warning limits: "
         "it was {value} {when}.",
+        "delta_spike": "{name} is no longer critical, but changed too fast a short while ago: it was {value} {when}.",
         "level": "{name} is no longer critical, but not yet as usual: it was {value} {when}.",
     },
     action={
         "critical_range": "Act now: bring it back inside its limits, or make the equipment safe.",
         "warning_range": "Find out what drives it towards its limit, and act before it becomes critical.",
+        "delta_spike": "See whether the equipment really changed so fast. If not, check the sensor's wiring and connectors.",
         "level": "Compare it with its neighbours and with what the equipment was doing then.",
         "difference": "Look for a sudden event at that time: a switch, a knock, a loose contact.",
         "trend": "Watch where it is heading, and look for wear, a leak or a blockage that builds up.",
@@ -94,6 +102,7 @@ ENGLISH = Phrases(
     headline={
         "critical_range": "{name} is outside its critical limits",
         "warning_range": "{name} is outside its warning limits",
+        "delta_spike": "{name} changed too fast",
         "level": "{name} is not as usual",
         "difference": "{name} jumped",
         "trend": "{name} is moving away from its usual level",
@@ -127,6 +136,8 @@ SPANISH = Phrases(
     below="por debajo",
     over="en {length} hasta {moment}",
     at="a {moment}",
+    within="en {length}",
+    at_once="con la misma marca de tiempo",
     times="unas {times} veces su desviación habitual",
     far_times="más de 100 veces su desviación habitual",
     since=" Dejó su estado normal a {moment}.",
@@ -134,6 +145,8 @@ SPANISH = Phrases(
     happened={
         "critical_range": "{name} marcó {value} a {moment}, {side} de su límite crítico de {limit}.",
         "warning_range": "{name} marcó {value} a {moment}, {side} de su límite de aviso de {limit}.",
+        "delta_spike": "{name} pasó de {before} a {after} {lapse}, a {moment}: "
+        "un cambio de {change}, cuando se admiten {allowed} como máximo.",
         "level": "{name} marcó {value} {when}, cuando se esperaban unos {expected}: {unusual}.",
         "difference": "{name} saltó a {value} {when}, cuando se esperaban unos {expected}: {unusual}.",
         "trend": "{name} se aleja de su nivel habitual más deprisa de lo normal: marcó {value} {when}.",
@@ -146,11 +159,14 @@ SPANISH = Phrases(
         "critical_range": "{name} sigue fuera de sus límites críticos: marcó {value} {when}.",
         "warning_range": "{name} ya no es crítico, pero sigue en sus límites de aviso o más allá: "
         "marcó {value} {when}.",
+        "delta_spike": "{name} ya no es crítico, pero hace poco cambió demasiado deprisa: marcó {value} {when}.",
         "level": "{name} ya no es crítico, pero aún no está como de costumbre: marcó {value} {when}.",
     },
     action={
         "critical_range": "Actúe ya: devuélvalo a sus límites o ponga el equipo en estado seguro.",
         "warning_range": "Averigüe qué lo empuja hacia su límite y actúe antes de que sea crítico.",
+        "delta_spike": "Compruebe si el equipo cambió de verdad tan deprisa; si no, revise el cableado y los conectores "
+        "del sensor.",
         "level": "Compárelo con los sensores vecinos y con lo que hacía el equipo en ese momento.",
         "difference": "Busque un suceso repentino a esa hora: un interruptor, un golpe, un contacto flojo.",
         "trend": "Vigile hacia dónde va y busque un desgaste, una fuga o una obstrucción que vaya a más.",
@@ -161,6 +177,7 @@ SPANISH = Phrases(
     headline={
         "critical_range": "{name} está fuera de sus límites críticos",
         "warning_range": "{name} está fuera de sus límites de aviso",
+        "delta_spike": "{name} cambió demasiado deprisa",
         "level": "{name} no está como de costumbre",
         "difference": "{name} ha dado un salto",
         "trend": "{name} se aleja de su nivel habitual",

@@ -13,6 +13,11 @@ from streamproc.records import SensorEntry
 
 #: Sensors in one block of a checkpoint: 170 KB of state at 2 readings a second (measured), 13 bytes for each open reading.
 BLOCK = 256
+#: In place of a slot: the reading names a device, but its sensor is another one's by the registry. Below all of -1-p.
+FOREIGN = NEVER + 1
+
+#: A sensor by itself, or as a device names it.
+_Key = str | tuple[str, str]
 
 
 class Sensors:
@@ -34,7 +39,9 @@ class Sensors:
         self.fresh: list[int] = []
         self._holes: list[int] = []
         self._slots: dict[str, int] = {}
-        self._aliases: dict[str | tuple[str, str], int] = {}
+        self._aliases: dict[_Key, int] = {}
+        #: The keys of each sensor in `_aliases`: what a change of its device makes void.
+        self._keys: dict[str, tuple[_Key, ...]] = {}
         self._homes: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -50,9 +57,10 @@ class Sensors:
         """The slot of each reading, of shape (n,); new sensors get one. `offset` (n,) is that of its record.
 
         Where the reading belongs to another partition p, there is -1-p in place of a slot, unless its record has `moved`
-        (n,) here from another one: then it counts here.
+        (n,) here from another one: then it counts here. FOREIGN where it would count here, but its device is not the
+        sensor's.
         """
-        keys: Sequence[str | tuple[str, str]] = sensor
+        keys: Sequence[_Key] = sensor
         if any(device):
             keys = [(by, name) if by else name for by, name in zip(device, sensor, strict=True)]
         aliases = self._aliases
@@ -80,14 +88,32 @@ class Sensors:
             self._homes[key] = home(key, self.partitions)
         return self._homes[key]
 
+    def owner(self, sensor: str) -> str | None:
+        """The device that the sensor belongs to by the registry, in lower case; None where that names none."""
+        entry = self.entries.get(sensor)
+        return entry.device.lower() if entry and entry.device else None
+
     def _resolve(self, sensor: str, device: str | None, offset: int, moved: bool) -> int:
-        """Look one reading up, and remember what was found, but not where only its record's move makes it count."""
+        """Look one reading up, and remember what was found.
+
+        Not where only its record's move makes it count, nor what is FOREIGN: nobody's names are kept for that.
+        """
         key = (device, sensor) if device else sensor
         slot = self._aliases.get(key)
-        if slot is None:
-            at = self.home(sensor, device)
-            slot = self._aliases[key] = self._adopt(sensor, offset) if at == self.partition else -1 - at
-        return self._adopt(sensor, offset) if slot < 0 and moved else slot
+        if slot is not None and (slot >= 0 or not moved):
+            return slot
+        at = self.home(sensor, device)
+        if at != self.partition and not moved:
+            return self._remember(sensor, key, -1 - at)
+        if device and self.owner(sensor) not in {None, device}:
+            return FOREIGN
+        slot = self._adopt(sensor, offset)
+        return self._remember(sensor, key, slot) if at == self.partition else slot
+
+    def _remember(self, sensor: str, key: _Key, slot: int) -> int:
+        self._aliases[key] = slot
+        self._keys[sensor] = (*self._keys.get(sensor, ()), key)
+        return slot
 
     def _adopt(self, sensor: str, offset: int) -> int:
         """The slot of a sensor wherever it belongs; a new one where it has none."""
@@ -127,6 +153,7 @@ class Sensors:
         self.names[slot], self.seeds[slot], self._slots[name] = name, seed(name), slot
         self.fresh.append(slot)
 
-    def forget_alias(self, sensor: str) -> None:
-        """Look the sensor up anew: its device in the registry may be another one."""
-        self._aliases.pop(sensor, None)
+    def forget_aliases(self, sensor: str) -> None:
+        """Look the sensor up anew, whoever names it: its device in the registry may be another one."""
+        for key in self._keys.pop(sensor, ()):
+            del self._aliases[key]

@@ -1,8 +1,8 @@
 """How bad each sensor's state is, and the moments at which that changes.
 
-Two kinds of evidence: the user's ranges, judged for each reading at once, and the learners' anomaly, judged
-for each closed window. Either raises; only calm windows lower. All counts are of windows, so nothing needs a
-clock. `docs/severity.md` tells the rules in words.
+Three kinds of evidence: the user's ranges and the user's rules of sudden changes, judged for each reading at once, and the
+learners' anomaly, judged for each closed window. Each raises; only calm windows lower. All counts are of windows, so nothing
+needs a clock. `docs/severity.md` tells the rules in words.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamproc.core.ranges import Limits, bounds_of, clear_levels_of, held_level
+from streamproc.core.spikes import Spike
 from streamproc.core.tails import anomaly_of
-from streamproc.records import Cause, Range, Severity
+from streamproc.records import Cause, Severity
 
 #: A told surprise from here on raises to WARN: on clean made series, less than one window in two million.
 ALARM_SURPRISE = 3.0
@@ -34,19 +36,8 @@ COOLDOWN_WINDOWS = 10
 RELAPSE_WINDOWS = 60
 #: Longest that flapping stretches DOWN_WINDOWS.
 DAMPING_LIMIT = 8
-#: A value must be inside its range by this part of the range's width before it counts as calm.
-MARGIN = 0.05
 
 _EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """A sensor's acceptable ranges, and the version of the registry's entry that they come from."""
-
-    warning: Range | None = None
-    critical: Range | None = None
-    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ class Change:
     `at` is the time of the reading or the window's end, and later than that of the sensor's change before: a window ends
     before readings that came before it closed, and who orders changes by time must find the last one last.
     `since_ms` is when the sensor left NORMAL, `offset` that of the reading which made the change.
-    `window` and `scores` are there where a window made it.
+    `window` and `scores` are there where a window made it, `spike` where a jump did.
     """
 
     slot: int
@@ -95,6 +86,7 @@ class Change:
     offset: int | None = None
     window: Window | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    spike: Spike | None = None
 
 
 class SlotSeverity(msgspec.Struct, array_like=True):
@@ -112,11 +104,14 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     relapse_left: int = 0
     damping: int = 1
     changed_at: int = 0
+    spike_level: int = 0
+    spike_at: int = 0
+    spike_calm: int = 0
 
     @property
     def level(self) -> int:
         """The combined severity."""
-        return max(self.range_level, self.learner_level)
+        return max(self.range_level, self.spike_level, self.learner_level)
 
     @property
     def busy(self) -> bool:
@@ -128,7 +123,8 @@ class SeverityBank:
     """The severities of a partition's sensors; a slot is a sensor's index.
 
     `level` and `range_level` (n,) are the severities now, `bounds` (n, 4) warning low and high, critical low
-    and high (infinite where absent), `busy` (n,) is true where a calm window could change something.
+    and high (infinite where absent), `clear` (n, 4) their clear levels in the same order, `busy` (n,) is true where a
+    calm window could change something.
     """
 
     def __init__(self) -> None:
@@ -136,6 +132,7 @@ class SeverityBank:
         self.range_level: NDArray[np.int8] = np.zeros(0, np.int8)
         self.busy: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.bounds: NDArray[np.float64] = np.zeros((0, 4))
+        self.clear: NDArray[np.float64] = np.zeros((0, 4))
         self._limits: dict[int, Limits] = {}
         self._states: dict[int, SlotSeverity] = {}
 
@@ -148,6 +145,7 @@ class SeverityBank:
         self.range_level = np.concatenate([self.range_level, np.zeros(n, np.int8)])
         self.busy = np.concatenate([self.busy, np.zeros(n, np.bool_)])
         self.bounds = np.concatenate([self.bounds, np.tile([-np.inf, np.inf], (n, 2))])
+        self.clear = np.concatenate([self.clear, np.tile([-np.inf, np.inf], (n, 2))])
 
     def set_limits(self, slot: int, limits: Limits | None) -> None:
         """Judge the sensor's readings by other ranges from now on; by itself this changes no severity."""
@@ -157,6 +155,7 @@ class SeverityBank:
             self._limits[slot] = limits
         limits = limits or Limits()
         self.bounds[slot] = *bounds_of(limits.warning), *bounds_of(limits.critical)
+        self.clear[slot] = *clear_levels_of(limits.warning), *clear_levels_of(limits.critical)
 
     def on_reading(self, slot: int, at_ms: int, value: float, offset: int, breach: int) -> Change | None:
         """Judge one reading outside a range, which raises at once: `breach` is 1 warning, 2 critical."""
@@ -171,6 +170,22 @@ class SeverityBank:
         cause: Cause = "critical_range" if breach == Severity.CRITICAL else "warning_range"
         rule = _range_rule(cause, self.bounds[slot].tolist(), value)
         return self._change(state, before, cause, at_ms, value, rule, offset=offset)
+
+    def on_spike(self, slot: int, spike: Spike) -> Change | None:
+        """Judge one jump, which raises at once; one that only comes near keeps a severity up that a jump has raised."""
+        state = self._states.get(slot)
+        if not spike.severity and (state is None or not state.spike_level):
+            return None
+        if state is None:
+            state = self._states[slot] = SlotSeverity(slot)
+        before = state.level
+        state.spike_at = max(state.spike_at, spike.at)
+        state.spike_calm = 0
+        state.spike_level = max(state.spike_level, spike.severity)
+        if state.level == before:
+            self._mirror(state)
+            return None
+        return self._change(state, before, "delta_spike", spike.at, spike.value, spike.rule, spike=spike)
 
     def on_window(  # noqa: PLR0913, PLR0917  # the parts of one row of `Scores`, which has no object of its own
         self,
@@ -192,6 +207,7 @@ class SeverityBank:
         before = state.level
         calm_windows = DOWN_WINDOWS * state.damping
         self._lower_range(state, window)
+        _lower_spike(state, window)
         calm = not learner and (surprise < CLEAR_SURPRISE or self._inside_warning(slot, window))
         _weigh(state, learner, evidence, calm=calm)
         if state.level == before:
@@ -230,7 +246,7 @@ class SeverityBank:
         """
         if not state.range_level or window.end <= state.breach_at:
             return
-        held = held_level(self.bounds[state.slot].tolist(), window.min, window.max)
+        held = held_level(self.clear[state.slot].tolist(), window.min, window.max)
         if held >= state.range_level:
             state.range_calm = 0
             return
@@ -251,6 +267,7 @@ class SeverityBank:
         offset: int | None = None,
         window: Window | None = None,
         scores: dict[str, float] | None = None,
+        spike: Spike | None = None,
     ) -> Change:
         """Count and remember the change that `state` has just made."""
         if state.sequence:
@@ -273,9 +290,10 @@ class SeverityBank:
             rule=rule,
             since_ms=state.since_ms,
             limits=self._limits.get(state.slot, Limits()),
-            offset=offset,
+            offset=spike.offset if spike else offset,
             window=window,
             scores=scores or {},
+            spike=spike,
         )
 
     def _mirror(self, state: SlotSeverity) -> None:
@@ -284,43 +302,19 @@ class SeverityBank:
         self.busy[state.slot] = state.busy
 
 
-def bounds_of(acceptable: Range | None) -> tuple[float, float]:
-    """Return low and high of a range, infinite where absent.
-
-    >>> bounds_of(Range(low=1.0))
-    (1.0, inf)
-    """
-    if acceptable is None:
-        return -np.inf, np.inf
-    low, high = acceptable.low, acceptable.high
-    return -np.inf if low is None else low, np.inf if high is None else high
-
-
-def held_level(bounds: Sequence[float], low: float, high: float) -> int:
-    """Return the severity that values from `low` to `high` hold up: ranges less their margins.
-
-    >>> held_level([0.0, 100.0, -50.0, 150.0], 20.0, 97.0)
-    1
-    """
-    warning_low, warning_high, critical_low, critical_high = bounds
-    if not _clears(critical_low, critical_high, low, high):
-        return 2
-    return 0 if _clears(warning_low, warning_high, low, high) else 1
-
-
-def _clears(range_low: float, range_high: float, low: float, high: float) -> bool:
-    """Tell whether values are inside a range by MARGIN of its width, or of its only bound."""
-    width = range_high - range_low
-    if width == np.inf:
-        width = min(abs(range_low), abs(range_high))
-    margin = MARGIN * width if width < np.inf else 0.0
-    return range_low + margin <= low and high <= range_high - margin
-
-
 def _learner_level(anomaly: float, surprise: float) -> int:
     if anomaly < ALARM:
         return 0
     return 2 if surprise >= CRITICAL_SURPRISE else 1
+
+
+def _lower_spike(state: SlotSeverity, window: Window) -> None:
+    """Count windows that began after the last jump, and forget it after enough of them."""
+    if not state.spike_level or window.start <= state.spike_at:
+        return
+    state.spike_calm += 1
+    if state.spike_calm >= DOWN_WINDOWS * state.damping:
+        state.spike_level = state.spike_calm = 0
 
 
 def _weigh(state: SlotSeverity, learner: int, evidence: int, *, calm: bool) -> None:
@@ -346,8 +340,10 @@ def _window_cause(state: SlotSeverity, before: int) -> Cause:
     """Why a window changed the severity: what raised it, or what still holds it up."""
     if state.level == 0:
         return "recovered"
-    if state.level > before or state.learner_level > state.range_level:
+    if state.level > before or state.learner_level > max(state.range_level, state.spike_level):
         return _EVIDENCE_CAUSES[state.evidence]
+    if state.spike_level > state.range_level:
+        return "delta_spike"
     return "critical_range" if state.range_level == Severity.CRITICAL else "warning_range"
 
 

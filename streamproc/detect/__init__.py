@@ -11,7 +11,8 @@ from dataclasses import replace
 from streamproc.core.explain import explain
 from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.phrases import Language
-from streamproc.core.severity import ALARM, Change, Limits, SeverityBank, Window
+from streamproc.core.ranges import Limits
+from streamproc.core.severity import ALARM, Change, SeverityBank, Window
 from streamproc.detect.rows import HEADER, Row
 from streamproc.detect.series import Sample, read
 from streamproc.errors import SeriesError

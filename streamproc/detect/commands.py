@@ -14,7 +14,7 @@ from typing import Annotated, TextIO
 import typer
 
 from streamproc import detect as series
-from streamproc.core.severity import Limits
+from streamproc.core.ranges import Limits
 from streamproc.errors import SeriesError
 from streamproc.records import Range
 

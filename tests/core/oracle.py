@@ -21,7 +21,7 @@ from streamproc.core.engine import Options, Outputs, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.core.routing import home
 from streamproc.core.windows import COLUMNS, SIZES_MS, Moments
-from streamproc.records import Range, SensorEntry
+from streamproc.records import DeltaSpike, Range, SensorEntry, Severity
 
 NOW = 1_700_000_000_000
 TOPIC = "readings"
@@ -288,11 +288,17 @@ def edited(seed: int, records: list[Record]) -> tuple[list[Record], RegistryLog]
 
 
 def _edited(rng: random.Random, sensor: str) -> SensorEntry | None:
-    """An entry whose range many readings are out of, and for some a device of either partition; or none."""
+    """An entry whose range many readings are out of, with a rule for some and a device of either partition; or none.
+
+    Mostly it is the device whose packets the sensor comes in; else those are foreign.
+    """
     middle = 20 + HERE.index(sensor) % 20 if sensor in HERE else 20
     warning = Range(middle - rng.random(), middle + rng.random())
-    device = rng.choice((None, HERE[700], ELSEWHERE[700]))
-    return rng.choice((None, *[SensorEntry(sensor, device, warning=warning, version=rng.randrange(99))] * 4))
+    own = HERE[-1 - HERE.index(sensor) // 40] if sensor in HERE else HERE[700]
+    device = rng.choice((None, own, own, own, ELSEWHERE[700]))
+    rules = rng.choice(((), (DeltaSpike(absolute=0.6), DeltaSpike(percent=30.0, severity=Severity.CRITICAL))))
+    entry = SensorEntry(sensor, device, warning=warning, rules=rules, version=rng.randrange(99))
+    return rng.choice((None, *[entry] * 4))
 
 
 # The oracle ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from streamproc.core.explain import explain, number, title
 from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
-from streamproc.core.severity import Change, Limits, Window
+from streamproc.core.ranges import Limits
+from streamproc.core.severity import Change, Window
 from streamproc.records import Cause, Range, SensorEntry, Severity
 
 NORMAL, WARN, CRITICAL = Severity

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproc.core.ranges import Limits, clear_levels_of, held_level
 from streamproc.core.severity import (
     ALARM,
     ALARM_SURPRISE,
@@ -19,11 +20,9 @@ from streamproc.core.severity import (
     DOWN_WINDOWS,
     RELAPSE_WINDOWS,
     Change,
-    Limits,
     SeverityBank,
     SlotSeverity,
     Window,
-    held_level,
 )
 from streamproc.core.tails import anomaly_of
 from streamproc.records import Range, Severity
@@ -120,21 +119,25 @@ def test_critical_goes_down_to_what_the_values_still_hold() -> None:
     assert one.windows_until_told() == DOWN_WINDOWS
 
 
+def cleared(warning: Range | None, critical: Range | None) -> list[float]:
+    """The clear levels of two ranges, as `held_level` takes them."""
+    return [*clear_levels_of(warning), *clear_levels_of(critical)]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "held"),
     [(50, 50, 0), (5, 95, 0), (4.9, 50, 1), (50, 95.1, 1), (-40, 140, 1), (-41, 50, 2), (50, 140.1, 2)],
 )
 def test_the_margin_is_a_twentieth_of_the_width(low: float, high: float, held: int) -> None:
     """Ranges 0..100 and -50..150 clear at 5..95 and -40..140."""
-    assert held_level([0.0, 100.0, -50.0, 150.0], low, high) == held
+    assert held_level(cleared(Range(0, 100), Range(-50, 150)), low, high) == held
 
 
 def test_one_sided_and_absent_ranges_have_margins_too() -> None:
     """The only bound gives the margin; without any bound everything is clear."""
-    inf = np.inf
-    assert held_level([-inf, 100.0, -inf, inf], 0, 95.1) == 1
-    assert held_level([-inf, 100.0, -inf, inf], -1e100, 95) == 0
-    assert held_level([-inf, inf, -inf, inf], -1e100, 1e100) == 0
+    assert held_level(cleared(Range(high=100), None), 0, 95.1) == 1
+    assert held_level(cleared(Range(high=100), None), -1e100, 95) == 0
+    assert held_level(cleared(Range(), None), -1e100, 1e100) == 0
 
 
 def test_windows_that_ended_before_the_breach_are_not_calm() -> None:

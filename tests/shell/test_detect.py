@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from streamproc.core.severity import Limits
+from streamproc.core.ranges import Limits
 from streamproc.detect import BLOCK_ROWS, Row, run
 from streamproc.detect.commands import detect, parse_range
 from streamproc.errors import SeriesError

@@ -1,0 +1,67 @@
+"""What is told of a change of severity, to programs and to people, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from streamproc.core.explain import explain, title
+from streamproc.core.identity import content_id
+from streamproc.core.learners import LearnerBank
+from streamproc.core.severity import Change
+from streamproc.records import Lineage, Notification, SensorEntry, SeverityEvent
+
+#: What a lineage has of a window.
+WINDOW_NUMBERS = ("start", "size_ms", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Tells of one partition's changes in one language."""
+
+    topic: str
+    partition: int
+    language: Literal["en", "es"]
+
+    def tell(
+        self, change: Change, sensor: str, entry: SensorEntry | None
+    ) -> tuple[SeverityEvent, Notification]:
+        """The event and the notification of a change; `entry` gives the sensor's name and unit."""
+        explanation, action = explain(change, entry, self.language)
+        event = SeverityEvent(
+            event_id=content_id("severity", sensor, change.sequence, change.at, int(change.severity)),
+            sensor=sensor,
+            severity=change.severity,
+            previous=change.previous,
+            cause=change.cause,
+            at=change.at,
+            value=change.value,
+            explanation=explanation,
+            recommended_action=action,
+            lineage=self._lineage(change),
+        )
+        notification = Notification(
+            notification_id=content_id("notification", event.event_id),
+            event_id=event.event_id,
+            sensor=sensor,
+            severity=change.severity,
+            at=change.at,
+            title=title(change, entry, self.language),
+            message=f"{explanation} {action}".strip(),
+        )
+        return event, notification
+
+    def _lineage(self, change: Change) -> Lineage:
+        window, spike = change.window, change.spike
+        last = change.offset if change.offset is not None else -1
+        first = spike.first_offset if spike else last
+        return Lineage(
+            topic=self.topic,
+            partition=self.partition,
+            first_offset=window.first_offset if window else first,
+            last_offset=window.last_offset if window else last,
+            window={name: float(getattr(window, name)) for name in WINDOW_NUMBERS} if window else {},
+            scores=spike.numbers() if spike else change.scores,
+            rule=change.rule,
+            versions={"learners": LearnerBank.VERSION, "registry": str(change.limits.version)},
+        )

@@ -59,6 +59,14 @@ REASONS = (
         ("engine",),
     ),
     Reason(
+        "foreign",
+        r"sensor \S+ is registered to device \S+, not to ",
+        "A packet named a sensor that the registry gives to another device.",
+        "If the sensor has moved, register it with its new device (streamproc registry import), then redrive. Else leave it,"
+        " and find out who writes in the other device's name.",
+        ("engine",),
+    ),
+    Reason(
         "malformed",
         r"malformed|truncated|not valid UTF-8|is not a number|recursion|trailing characters",
         "The record's value is not JSON.",

@@ -20,6 +20,11 @@ REJECTED = Counter(
     "Records and readings not accepted, by kind of fault.",
     ("partition", "reason"),
 )
+ROUTED = Counter(
+    "streamproc_engine_routed",
+    "Readings by what they are told by: alerts, warnings, or predictions alone.",
+    ("partition", "pipeline"),
+)
 MOVED = Counter(
     "streamproc_engine_misrouted", "Records sent on to the partition that they belong to.", _BY_PARTITION
 )
@@ -98,6 +103,8 @@ RECORDS_LOST = Counter(
 def count(partition: str, out: Outputs) -> None:
     """Count what came of a chunk."""
     READINGS.labels(partition).inc(out.readings)
+    for pipeline, number in out.routed.items():
+        ROUTED.labels(partition, pipeline.name.lower()).inc(number)
     for closed in out.windows:
         WINDOWS.labels(partition, str(closed.size_ms)).inc(len(closed.slot))
     for event in out.events:

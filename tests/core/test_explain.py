@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from streamproc.core.explain import explain, number, title
 from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import Change, Window
+from streamproc.core.spikes import Spike
 from streamproc.records import Cause, Range, SensorEntry, Severity
 
 NORMAL, WARN, CRITICAL = Severity
@@ -26,7 +28,8 @@ SCORES = {"anomaly": 0.6, "surprise": 4.2, "expected": 61.237, "deviation": 1.5}
 
 def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Severity = WARN) -> Change:
     """A change at AT; by a reading where the cause is a range that it went out of, else by a window."""
-    by_reading = cause.endswith("_range") and severity > previous
+    jumped = cause == "delta_spike" and severity > previous
+    by_reading = jumped or (cause.endswith("_range") and severity > previous)
     window = Window(AT - 1_000, 1_000, 9, value, value, value, 3.21, value, value, 0.0, 10, 19)
     return Change(
         slot=0,
@@ -41,6 +44,7 @@ def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Se
         limits=LIMITS,
         window=None if by_reading else window,
         scores={} if by_reading else SCORES,
+        spike=Spike(AT, value, 7, 61.0, 1_500, 6, 20.0, severity, "") if jumped else None,
     )
 
 
@@ -65,6 +69,28 @@ GOLDEN: list[tuple[Change, str, str]] = [
             "Boiler 3 marcó 4,1 °C a las 12:04:05 UTC del 1 de mayo de 2024, "
             "por debajo de su límite crítico de 5 °C. "
             "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
+        ),
+    ),
+    (
+        change("delta_spike", 95.25),
+        (
+            "Boiler 3 went from 61 °C to 95.25 °C in 1.5 s, at 12:04:05 UTC on 1 May 2024: "
+            "a change of 34.25 °C, where 20 °C is the most allowed."
+        ),
+        (
+            "Boiler 3 pasó de 61 °C a 95,25 °C en 1,5 s, a las 12:04:05 UTC del 1 de mayo de 2024: "
+            "un cambio de 34,25 °C, cuando se admiten 20 °C como máximo."
+        ),
+    ),
+    (
+        change("delta_spike", 95.25, CRITICAL, WARN),
+        (
+            "Boiler 3 is no longer critical, but changed too fast a short while ago: "
+            f"it was 95.25 °C {WHEN}. It left its normal state at 12:03:00 UTC on 1 May 2024."
+        ),
+        (
+            "Boiler 3 ya no es crítico, pero hace poco cambió demasiado deprisa: "
+            f"marcó 95,25 °C {CUANDO}. Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
         ),
     ),
     (
@@ -151,6 +177,15 @@ def test_the_sentences_are_these(told: Change, english: str, spanish: str) -> No
     """What people read, word for word, in both languages."""
     assert explain(told, BOILER, "en")[0] == english
     assert explain(told, BOILER, "es")[0] == spanish
+
+
+def test_a_jump_within_one_time_stamp_is_told_as_that() -> None:
+    """Its two readings have one time: there is no length to tell."""
+    jump = change("delta_spike", 61.0004)
+    at_once = replace(jump, spike=replace(jump.spike, lapse_ms=0, previous=61.0))  # type: ignore[type-var]
+    english, spanish = (explain(at_once, BOILER, language)[0] for language in get_args(Language))
+    assert "from 61 °C to 61.0004 °C with the same time stamp, at 12:04:05" in english
+    assert "con la misma marca de tiempo" in spanish
 
 
 def test_every_cause_has_an_action_and_a_title() -> None:

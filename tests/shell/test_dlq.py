@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamproc.core.chunk import LETTER, MOVED, REDRIVEN, Chunk
-from streamproc.core.engine import Options, PartitionState, step
+from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.letters import PAYLOAD_LIMIT, letter
+from streamproc.core.registry import RegistryLog
 from streamproc.dlq.found import MARK, Filter, Found, Place, is_left_out, parse_places, payload, read, sensors
 from streamproc.dlq.index import Index
 from streamproc.dlq.reasons import reason_of
 from streamproc.dlq.resend import resend
 from streamproc.dlq.view import columns, listing, plain, whole
 from streamproc.engine.outputs import messages
-from streamproc.records import DeadLetter, RedriveMark
+from streamproc.records import DeadLetter, RedriveMark, SensorEntry
 from streamproc.sink.rows import Decoder
 from tests.store.builders import START, chunk, ints, packet, single
 
@@ -63,8 +64,10 @@ def index() -> Iterator[Index]:
 def refused_by_engine(value: bytes | None, ts: int = START) -> DeadLetter:
     """What the engine writes about a record."""
     given = Chunk("readings", 0, ints(7), ints(ts), [value])
-    state = PartitionState(Options("readings", 0, 1))
-    (told,) = [m.value for m in messages(state, given, step(state, given)) if m.topic == "dead-letter"]
+    state, registry = PartitionState(Options("readings", 0, 1)), RegistryLog()
+    registry.append(0, 0, "theirs", SensorEntry("theirs", device="e"))
+    ((part, out),) = run(state, given, registry)
+    (told,) = [m.value for m in messages(state, part, out) if m.topic == "dead-letter"]
     return msgspec.json.decode(told or b"", type=DeadLetter)
 
 
@@ -87,6 +90,9 @@ EARLY = b'{"sensor_uuid": "a", "value": 1, "ts": %d}' % (START // 1000 + 3600)
         (b'{"sensor_uuid": "a", "value": 1, "ts": "yesterday"}', "invalid"),
         (None, "no-value"),
         (EARLY, "early"),
+        (b'{"device_uuid": "d", "readings": [{"sensor_uuid": "theirs", "value": 1}]}', "foreign"),
+        (b'{"device_uuid": "d", "sensor_uuid": "theirs", "value": 1}', "foreign"),
+        (b'{"sensor_uuid": "a", "value": 1, "is registered to device": 1}', "invalid"),
     ],
 )
 def test_what_the_engine_refuses_has_a_class(value: bytes | None, code: str) -> None:

@@ -26,7 +26,8 @@ from prometheus_client.core import Metric
 import streamproc
 from streamproc.cli.logs import REPEAT_S, Places, Repeats
 from streamproc.core.chunk import Chunk
-from streamproc.core.engine import Options, PartitionState, step
+from streamproc.core.engine import Options, PartitionState, run, step
+from streamproc.core.registry import RegistryLog
 from streamproc.engine import health as engine_health
 from streamproc.engine import metrics as engine_metrics
 from streamproc.engine.watchdog import Watchdog
@@ -35,6 +36,7 @@ from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
+from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
 from streamproc.sink.app import Sink
@@ -197,16 +199,19 @@ def test_what_is_rejected_is_counted_by_one_of_few_reasons() -> None:
         None,
         b'{"sensor_id": "s", "value": "x"}',
         b'{"sensor_id": "s", "value": 1, "ts": 1800000000}',
+        b'{"device_uuid": "d", "readings": [{"sensor_uuid": "s", "value": 1}]}',
     )
-    out = step(PartitionState(Options("readings", 0, 1)), chunk(*values))
-    engine_metrics.count("test", out)
+    registry = RegistryLog()
+    registry.append(0, 0, "s", SensorEntry("s", device="e"))
+    for _, out in run(PartitionState(Options("readings", 0, 1)), chunk(*values), registry):
+        engine_metrics.count("test", out)
     reasons = {
         sample.labels["reason"]: sample.value
         for family in engine_metrics.REJECTED.collect()
         for sample in family.samples
         if sample.labels["partition"] == "test" and sample.name.endswith("_total")
     }
-    assert reasons == {"malformed": 1, "empty": 1, "invalid": 1, "early": 1}
+    assert reasons == {"malformed": 1, "empty": 1, "invalid": 1, "early": 1, "foreign": 1}
 
 
 def line(logger: str, message: object, at: float, *arguments: object) -> logging.LogRecord:

@@ -1,4 +1,4 @@
-"""Judging: readings and windows in their order, and events that say where they come from."""
+"""Routing: readings and windows in their order, and events that say where they come from."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamproc.core.checkpoint import restore
 from streamproc.core.engine import PartitionState, run
 from streamproc.core.registry import RegistryLog
-from streamproc.records import Range, SensorEntry
+from streamproc.records import DeltaSpike, Range, SensorEntry, Severity
 from tests.core.oracle import (
     ELSEWHERE,
     HERE,
@@ -31,6 +31,7 @@ from tests.core.oracle import (
     whole,
 )
 
+RULES = (DeltaSpike(absolute=4.0, within_seconds=3.0), DeltaSpike(percent=900.0, severity=Severity.CRITICAL))
 SENSORS = (*HERE[:3], ELSEWHERE[0])
 
 
@@ -42,9 +43,10 @@ def edits(draw: st.DrawFn) -> tuple[list[Record], RegistryLog]:
         clock = max(clock, each.timestamp)
         for _ in range(draw(st.integers(0, 2))):
             sensor = draw(st.sampled_from(SENSORS))
-            warning = draw(st.sampled_from((None, Range(-4, 6), Range(0.5, 1.5), Range(100, 200))))
-            device = draw(st.sampled_from((None, HERE[9], ELSEWHERE[9])))
-            entry = SensorEntry(sensor, device, warning=warning, version=log.position)
+            warning = draw(st.sampled_from((None, Range(-4, 6, -1, 2), Range(0.5, 1.5), Range(100, 200))))
+            device = draw(st.sampled_from((None, HERE[3], HERE[3].upper(), HERE[9], ELSEWHERE[3])))
+            rules = draw(st.sampled_from(((), RULES, RULES[1:])))
+            entry = SensorEntry(sensor, device, warning=warning, rules=rules, version=log.position)
             log.append(log.position, clock, sensor, draw(st.sampled_from((entry, entry, None))))
         records.append(each)
         if draw(st.booleans()):

@@ -140,6 +140,63 @@ def test_one_sided_and_absent_ranges_have_margins_too() -> None:
     assert held_level(cleared(Range(), None), -1e100, 1e100) == 0
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "held"),
+    [(10, 80, 0), (9.9, 50, 1), (50, 80.1, 1), (50, 140, 1), (-30, 50, 1), (-30.1, 50, 2), (50, 140.1, 2)],
+)
+def test_clear_levels_take_the_place_of_the_margin(low: float, high: float, held: int) -> None:
+    """Each where it is given: the others keep their margin."""
+    clear = cleared(Range(0, 100, 10, 80), Range(-50, 150, clear_low=-30))
+    assert held_level(clear, low, high) == held
+
+
+def test_a_clear_level_without_its_bound_says_nothing() -> None:
+    """There is nothing to clear from: the bound that is there has its margin."""
+    assert clear_levels_of(Range(high=100, clear_low=50)) == (-np.inf, 95.0)
+    assert clear_levels_of(Range(clear_low=1, clear_high=2)) == (-np.inf, np.inf)
+
+
+ordered = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4).map(sorted)
+
+
+@given(
+    ordered, st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2).map(sorted), st.booleans(), st.booleans()
+)
+def test_what_clears_is_inside(bounds: list[float], seen: list[float], has_low: bool, has_high: bool) -> None:
+    """No window that has a reading out of a range is calm, and one inside the clear levels always is."""
+    low, clear_low, clear_high, high = bounds
+    given_low, given_high = (clear_low if has_low else None), (clear_high if has_high else None)
+    acceptable = Range(low, high, given_low, given_high)
+    held = held_level(cleared(acceptable, None), *seen)
+    if seen[0] < low or seen[1] > high:
+        assert held == 1
+    levels = clear_levels_of(acceptable)
+    assert levels[0] == clear_low or not has_low
+    assert levels[1] == clear_high or not has_high
+    assert held == int(not (levels[0] <= seen[0] and seen[1] <= levels[1]))
+
+
+@given(
+    st.floats(-99, 99),
+    st.floats(-99, 99),
+    st.lists(st.sampled_from((-120.0, -90.0, 0.0, 90.0, 120.0)), max_size=80),
+)
+def test_a_severity_lasts_until_the_values_are_clear(one: float, other: float, values: list[float]) -> None:
+    """For DOWN_WINDOWS at least after the last value that was not, however the levels lie."""
+    clear_low, clear_high = sorted((one, other))
+    limits = Limits(warning=Range(-100, 100, clear_low, clear_high))
+    it, calm = sensor(limits), 0
+    for value in values:
+        it.reading(value)
+        before = it.bank.level[0]
+        it.window(value)
+        calm = calm + 1 if clear_low <= value <= clear_high else 0
+        if abs(value) > 100:
+            assert it.bank.level[0] == WARN
+        if before and not it.bank.level[0]:
+            assert calm >= DOWN_WINDOWS
+
+
 def test_windows_that_ended_before_the_breach_are_not_calm() -> None:
     """A reading is judged before its window closes: the windows still open then prove nothing."""
     one = sensor()

@@ -1,0 +1,160 @@
+"""A sensor belongs to the device that the registry names, as of each record's place: others' readings count in nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from streamproc.core.registry import RegistryLog
+from streamproc.core.routing import home
+from streamproc.records import SensorEntry
+from tests.core.oracle import (
+    ELSEWHERE,
+    HERE,
+    NOW,
+    OPTIONS,
+    Reading,
+    Record,
+    Told,
+    feed,
+    new_state,
+    registry,
+    whole,
+)
+from tests.core.test_edits import edits
+
+MINE, THEIRS, FREE = HERE[0], HERE[1], HERE[2]
+DEVICE, OTHER = HERE[10], HERE[11]
+LOG = registry(SensorEntry(MINE, device=DEVICE), SensorEntry(THEIRS, device=OTHER))
+
+
+def packet(*sensors: str, device: str = DEVICE, at: int = NOW) -> Record:
+    """A packet with a reading of each of these sensors."""
+    return Record(at, tuple(Reading(name, 1.0, at) for name in sensors), device)
+
+
+def test_a_foreign_reading_is_rejected_and_its_packets_others_count() -> None:
+    """With its field and reason; no slot, window, clock or key is made of it."""
+    state = new_state()
+    told = feed(state, [packet(MINE, THEIRS, FREE, THEIRS), packet(at=NOW, device=DEVICE)], log=LOG)
+    reason = f"sensor {THEIRS} is registered to device {OTHER}, not to {DEVICE}"
+    assert told.rejected[:2] == [(0, f"readings[{index}].sensor_uuid", reason) for index in (1, 3)]
+    assert (told.readings, told.duplicates) == (2, 0)
+    assert state.sensors.names == [MINE, FREE]
+    alone = new_state()
+    feed(alone, [packet(MINE, FREE), packet(at=NOW, device=DEVICE)], log=LOG)
+    assert whole(state) == whole(alone)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"device_uuid": DEVICE.upper(), "sensor_uuid": THEIRS.upper(), "value": 1}, "sensor_uuid"),
+        ({"device_uuid": DEVICE, "sensor_id": THEIRS, "value": 1}, "sensor_id"),
+        ({"device_uuid": OTHER.upper(), "sensor_uuid": THEIRS.upper(), "value": 1}, None),
+        ({"sensor_uuid": THEIRS, "value": 1}, None),
+        ({"device_uuid": DEVICE, "sensor_uuid": FREE, "value": 1}, None),
+    ],
+)
+def test_a_single_reading_that_names_a_device_is_checked_too(
+    body: dict[str, object], field: str | None
+) -> None:
+    """Names are the same in any case; who names no device, and whose sensor is unknown, is taken as ever."""
+    told = feed(new_state(), [Record(NOW, body=json.dumps(body).encode())], log=LOG)
+    assert [each for _, each, _ in told.rejected] == ([] if field is None else [field])
+    assert told.readings == (field is None)
+
+
+def test_a_device_of_no_entry_may_send_any_free_sensor() -> None:
+    """An entry without a device leaves its sensor free as well."""
+    log = registry(SensorEntry(MINE, name="no device"))
+    assert (
+        feed(new_state(), [packet(MINE, FREE, device=device) for device in (DEVICE, OTHER)], log=log).rejected
+        == []
+    )
+
+
+def test_what_belongs_elsewhere_is_told_where_it_belongs() -> None:
+    """A packet in a wrong partition is sent on whole, and its own partition finds what is foreign in it."""
+    sent = packet(THEIRS, FREE, device=ELSEWHERE[10])
+    told = feed(new_state(), [sent], log=LOG)
+    assert (told.moved, told.rejected) == ([(0, 1)], [])
+    there = new_state(replace(OPTIONS, partition=1))
+    told = feed(there, [replace(sent, sent_from=(0, 0, NOW))], log=LOG)
+    assert [field for _, field, _ in told.rejected] == ["readings[0].sensor_uuid"]
+    assert (told.readings, there.sensors.names) == (1, [FREE])
+
+
+def test_what_was_sent_on_is_checked_though_it_counts_where_it_is() -> None:
+    """Be it of a device of another partition: the mark of having been sent on is no word about whose a sensor is."""
+    sent = replace(packet(THEIRS, FREE, device=ELSEWHERE[10]), sent_from=(1, 4, NOW))
+    told = feed(new_state(), [sent], log=LOG)
+    assert [field for _, field, _ in told.rejected] == ["readings[0].sensor_uuid"]
+    assert told.readings == 1
+
+
+def test_a_sensor_that_moves_is_its_new_devices_from_there_on() -> None:
+    """And free once its entry is gone; whoever was known to name it is looked up anew."""
+    log = RegistryLog()
+    for offset, device in enumerate((None, DEVICE, OTHER)):
+        log.append(offset, NOW, FREE, SensorEntry(FREE, device=device))
+    log.append(3, NOW, FREE, None)
+    records = []
+    for position in range(4):
+        records += [Record(NOW, edit=b"%d" % (position + 1)), packet(FREE), packet(FREE, device=OTHER)]
+    records = [
+        packet(FREE, at=NOW - 1),
+        *[replace(each, timestamp=NOW + i) for i, each in enumerate(records)],
+    ]
+    for cuts in ((), range(20)):
+        told = feed(new_state(), records, cuts, log)
+        assert [offset for offset, *_ in told.rejected] == [6, 8]
+
+
+def test_two_faults_of_a_packet_are_both_told() -> None:
+    """One too far ahead, one foreign: each with its own field."""
+    rows = (Reading(MINE, 1.0, NOW + 99_000), Reading(THEIRS, 1.0, NOW))
+    told = feed(new_state(), [Record(NOW, rows, DEVICE)], log=LOG)
+    assert [field for _, field, _ in told.rejected] == ["readings[1].sensor_uuid", "ts"]
+
+
+def expected(records: list[Record], log: RegistryLog) -> list[tuple[int, str]]:
+    """The fields of foreign readings by record, in the most obvious way."""
+    found: list[tuple[int, str]] = []
+    position = log.position_at(records[0].timestamp)
+    for offset, each in enumerate(records):
+        if each.edit is not None and each.edit.isdigit():
+            named = int(each.edit)
+            if position < named <= log.position_at(each.timestamp):
+                position = named
+        entries = log.as_of(position)
+        if each.device is None or (home(each.device, 2) != 0 and each.sent_from is None):
+            continue
+        stamp = each.sent_from[2] if each.sent_from else each.timestamp
+        for index, reading in enumerate(each.readings):
+            entry = entries.get(reading.sensor)
+            early = reading.ts is not None and reading.ts - stamp > OPTIONS.allowed_skew_ms
+            if entry and entry.device and entry.device.lower() != each.device and not early:
+                found.append((offset, f"readings[{index}].sensor_uuid"))
+    return found
+
+
+@settings(deadline=None, max_examples=100)
+@given(edits())
+def test_each_reading_is_checked_by_the_registry_of_its_place(made: tuple[list[Record], RegistryLog]) -> None:
+    """Whatever edits there are, right and wrong positions, and packets of every kind."""
+    records, log = made
+    told: Told = feed(new_state(), records, log=log)
+    found = [
+        (offset, field) for offset, field, reason in told.rejected if "is registered to device" in reason
+    ]
+    wanted = expected(records, log)
+    assert set(wanted) <= set(found)
+    # Of two readings of one sensor in a packet, one that is early is foreign as well.
+    extra = set(found) - set(wanted)
+    for offset, _ in extra:
+        names = [reading.sensor for reading in records[offset].readings]
+        assert len(set(names)) < len(names)

@@ -278,19 +278,22 @@ BEGIN
         ) AS c
         WHERE c.place = 1;
 
-        -- One event stands for a sensor at a time, and tells of the newest change; after half an hour it is another one.
+        -- One event stands for a sensor at a time, and tells of the newest change; after half an hour it is another one. The
+        -- engine's own (severity_change) have the same code to a server that tells no case, and are left alone.
         UPDATE e
         SET status = N'resolved', resolved_at = @now
         FROM dbo.ml_events AS e
         JOIN @spikes AS k ON k.sensor_id = e.sensor_id
-        WHERE e.event_code = N'DELTA_SPIKE' AND e.status = N'active' AND e.created_at < DATEADD(MINUTE, -30, @now);
+        WHERE e.event_code = N'DELTA_SPIKE'
+            AND e.event_type <> N'severity_change' AND e.status = N'active' AND e.created_at < DATEADD(MINUTE, -30, @now);
 
         UPDATE k
         SET is_new = 1
         FROM @spikes AS k
         WHERE NOT EXISTS (
             SELECT 1 FROM dbo.ml_events AS e WITH (UPDLOCK, HOLDLOCK)
-            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active'
+            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE'
+                AND e.event_type <> N'severity_change' AND e.status = N'active'
         );
 
         UPDATE e
@@ -301,7 +304,8 @@ BEGIN
             created_at = @now
         FROM dbo.ml_events AS e
         JOIN @spikes AS k ON k.sensor_id = e.sensor_id
-        WHERE k.is_new = 0 AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active';
+        WHERE k.is_new = 0 AND e.event_code = N'DELTA_SPIKE'
+            AND e.event_type <> N'severity_change' AND e.status = N'active';
 
         INSERT INTO dbo.ml_events (
             device_id, sensor_id, event_type, event_code, title, message, status, created_at, payload
@@ -322,7 +326,8 @@ BEGIN
         UPDATE k
         SET event_id = (
             SELECT MAX(e.id) FROM dbo.ml_events AS e
-            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE' AND e.status = N'active'
+            WHERE e.sensor_id = k.sensor_id AND e.event_code = N'DELTA_SPIKE'
+                AND e.event_type <> N'severity_change' AND e.status = N'active'
         )
         FROM @spikes AS k
         WHERE k.is_new = 1;

@@ -250,6 +250,27 @@ def test_a_sudden_change_makes_one_event(database: Database) -> None:
     assert database.told(sensor) == ["critical"]
 
 
+def test_a_sudden_change_leaves_the_streams_event_as_it_is(database: Database) -> None:
+    """The engine's `delta_spike` is the same code to a server that tells no case: it is not the judge's to tell anew."""
+    sensor = database.sensor()
+    database.run(
+        "INSERT INTO dbo.delta_thresholds (sensor_id, abs_delta, severity) VALUES (?, 5, N'warning')", sensor
+    )
+    database.run(
+        "INSERT INTO dbo.ml_events (sensor_id, event_type, event_code, title, message, severity, created_at)"
+        " VALUES (?, N'severity_change', N'delta_spike', N'WARN: delta spike', N'the engine''s', N'WARN', '2025-01-01')",
+        sensor,
+    )
+    for value in (50, 60, 70):
+        database.run(SINGLE, sensor, value)
+    query = "SELECT event_type, status, message FROM dbo.ml_events WHERE sensor_id = ? ORDER BY id"
+    streams, judges = database.rows(query, sensor)
+    assert streams == ("severity_change", "active", "the engine's")
+    assert judges[:2] == ("warning", "active")
+    assert "from 60 to 70" in judges[2]
+    assert database.told(sensor) == ["warning"]
+
+
 def test_the_newest_reading_is_kept_beside(database: Database, sensor: int) -> None:
     """Of other writers by the trigger, of the stream by the sink; an older one changes nothing."""
     query = "SELECT latest_value FROM dbo.sensor_readings_latest WHERE sensor_id = ?"

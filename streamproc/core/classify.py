@@ -55,14 +55,11 @@ class Classified:
     breach: NDArray[np.int8]
     spikes: dict[int, Spike]
 
-    @property
-    def pipeline(self) -> NDArray[np.int8]:
-        """The pipeline of each reading (n,)."""
-        found = self.breach.copy()
-        for row, spike in self.spikes.items():
-            if spike.severity and not found[row]:
-                found[row] = Pipeline.WARNINGS
-        return found
+    def pipeline(self, row: int) -> Pipeline:
+        """The pipeline of one reading."""
+        spike = self.spikes.get(row)
+        jumped = Pipeline.WARNINGS if spike is not None and spike.severity else Pipeline.PREDICTIONS
+        return max(Pipeline(self.breach[row]), jumped)
 
     def notable(self) -> Ints:
         """The rows that a pipeline must look at by themselves, in their order."""

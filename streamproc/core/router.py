@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -64,8 +64,9 @@ class ReadingRouter:
         if len(slots):
             rows = np.flatnonzero(np.isin(seen.window_slot, slots))
             changes = self._in_order(seen, scores, sorted_, notable, rows)
-        counts = np.bincount(sorted_.pipeline, minlength=len(Pipeline)).tolist()
-        return Routed(changes, dict(zip(Pipeline, counts, strict=True)))
+        counts = Counter(sorted_.pipeline(row) for row in notable.tolist())
+        counts[Pipeline.PREDICTIONS] += len(seen.slot) - len(notable)
+        return Routed(changes, counts)
 
     def _in_order(
         self, seen: Observed, scores: Scores, sorted_: Classified, readings: Ints, rows: Ints
@@ -80,7 +81,7 @@ class ReadingRouter:
             due = waiting[slot]
             while due and end[due[-1]] <= seen.closed[i]:
                 found.append(self._predict(slot, due.pop(), seen.rows, scores))
-            alert = sorted_.breach[i] == Pipeline.ALERTS
+            alert = sorted_.pipeline(i) is Pipeline.ALERTS
             found.append(self._alert(seen, sorted_, i) if alert else self._warn(seen, sorted_, i))
         for slot, due in sorted(waiting.items()):
             while due:

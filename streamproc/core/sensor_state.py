@@ -40,31 +40,28 @@ class SensorState:
         self.ts = np.append(self.ts, np.full(n, NEVER, dtype=np.int64))
         self.offset = np.append(self.offset, np.full(n, -1, dtype=np.int64))
 
-    def advance(
-        self, runs: Runs, ts: Ints, value: Floats, offset: Ints, watched: Bools | None
-    ) -> Steps | None:
+    def advance(self, runs: Runs, ts: Ints, value: Floats, offset: Ints, watched: Bools | None) -> Steps | None:
         """Take in readings (n,) by sensor and record, each once; gives the steps of the `watched` sensors, if any."""
         follows = self._follows(runs, ts)
         steps = None
         if watched is not None:
-            at = np.flatnonzero(watched[runs.slot] & follows)
+            seen = watched[runs.slot]
+            at = np.flatnonzero(seen if follows is None else seen & follows)
             steps = self._steps(at, runs.slot[at], ts, value, offset) if len(at) else None
-        if follows.all():
-            sensors, last = runs.sensors, runs.last(np.arange(len(ts)))
-        else:
+        sensors, last = runs.sensors, runs.ends
+        if follows is not None:
             last = np.maximum.reduceat(np.where(follows, np.arange(len(ts)), -1), runs.begin)
-            sensors, last = runs.sensors[last >= 0], last[last >= 0]
+            sensors, last = sensors[last >= 0], last[last >= 0]
         self.value[sensors], self.ts[sensors], self.offset[sensors] = value[last], ts[last], offset[last]
         return steps
 
-    def _follows(self, runs: Runs, ts: Ints) -> Bools:
-        """Which readings (n,) are not older than all before them."""
+    def _follows(self, runs: Runs, ts: Ints) -> Bools | None:
+        """Which readings (n,) are not older than all before them; None where all are, as they mostly are."""
         known = self.ts[runs.sensors]
-        follows = np.empty(len(ts), dtype=bool)
-        np.greater_equal(ts[1:], ts[:-1], out=follows[1:])
-        follows[runs.begin] = ts[runs.begin] >= known
-        if follows.all():
-            return follows
+        older = ts[1:] < ts[:-1]
+        older[runs.begin[1:] - 1] = False  # that is another sensor's
+        if not older.any() and (ts[runs.begin] >= known).all():
+            return None
         highest = np.maximum(runs.highest(ts), known[runs.run])
         newest: Bools = ts >= runs.shifted(highest, known)
         return newest

@@ -56,10 +56,14 @@ class Runs:
         out[self.begin] = before
         return out
 
+    @property
+    def ends(self) -> Ints:
+        """Each sensor's last row, of shape (s,)."""
+        return np.append(self.begin[1:], len(self.slot))[: len(self.begin)] - 1
+
     def last(self, column: Ints) -> Ints:
         """The last row of each run."""
-        end = np.append(self.begin[1:], len(self.slot))[: len(self.begin)] - 1
-        last: Ints = column[end]
+        last: Ints = column[self.ends]
         return last
 
 

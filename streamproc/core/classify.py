@@ -55,11 +55,11 @@ class Classified:
     breach: NDArray[np.int8]
     spikes: dict[int, Spike]
 
-    def pipeline(self, row: int) -> Pipeline:
-        """The pipeline of one reading."""
-        spike = self.spikes.get(row)
-        jumped = Pipeline.WARNINGS if spike is not None and spike.severity else Pipeline.PREDICTIONS
-        return max(Pipeline(self.breach[row]), jumped)
+    def pipelines(self, rows: Ints) -> NDArray[np.int8]:
+        """The pipeline of each of these rows (k,)."""
+        jumped = [row for row, spike in self.spikes.items() if spike.severity]
+        least = np.where(np.isin(rows, jumped), Pipeline.WARNINGS, Pipeline.PREDICTIONS)
+        return np.maximum(self.breach[rows], least).astype(np.int8)
 
     def notable(self) -> Ints:
         """The rows that a pipeline must look at by themselves, in their order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -64,9 +64,9 @@ class ReadingRouter:
         if len(slots):
             rows = np.flatnonzero(np.isin(seen.window_slot, slots))
             changes = self._in_order(seen, scores, sorted_, notable, rows)
-        counts = Counter(sorted_.pipeline(row) for row in notable.tolist())
+        counts = np.bincount(sorted_.pipelines(notable), minlength=len(Pipeline)).tolist()
         counts[Pipeline.PREDICTIONS] += len(seen.slot) - len(notable)
-        return Routed(changes, counts)
+        return Routed(changes, dict(zip(Pipeline, counts, strict=True)))
 
     def _in_order(
         self, seen: Observed, scores: Scores, sorted_: Classified, readings: Ints, rows: Ints
@@ -76,13 +76,14 @@ class ReadingRouter:
             waiting[int(seen.window_slot[row])].append(row)
         found: list[Change | None] = []
         end = (seen.rows.start + BASE_MS).tolist()
-        for i in readings.tolist():
+        pipelines = sorted_.pipelines(readings)
+        for i, pipeline in zip(readings.tolist(), pipelines.tolist(), strict=True):
             slot = int(seen.slot[i])
             due = waiting[slot]
             while due and end[due[-1]] <= seen.closed[i]:
                 found.append(self._predict(slot, due.pop(), seen.rows, scores))
-            alert = sorted_.pipeline(i) is Pipeline.ALERTS
-            found.append(self._alert(seen, sorted_, i) if alert else self._warn(seen, sorted_, i))
+            judge = self._alert if pipeline == Pipeline.ALERTS else self._warn
+            found.append(judge(seen, sorted_, i))
         for slot, due in sorted(waiting.items()):
             while due:
                 found.append(self._predict(slot, due.pop(), seen.rows, scores))

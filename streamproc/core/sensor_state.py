@@ -40,7 +40,9 @@ class SensorState:
         self.ts = np.append(self.ts, np.full(n, NEVER, dtype=np.int64))
         self.offset = np.append(self.offset, np.full(n, -1, dtype=np.int64))
 
-    def advance(self, runs: Runs, ts: Ints, value: Floats, offset: Ints, watched: Bools | None) -> Steps | None:
+    def advance(
+        self, runs: Runs, ts: Ints, value: Floats, offset: Ints, watched: Bools | None
+    ) -> Steps | None:
         """Take in readings (n,) by sensor and record, each once; gives the steps of the `watched` sensors, if any."""
         follows = self._follows(runs, ts)
         steps = None

@@ -104,13 +104,16 @@ def test_the_gravest_rule_that_is_broken_is_told() -> None:
 
 def test_a_jump_is_heard_inside_the_ranges_too() -> None:
     """The rule is the user's own word, as the ranges are; a jump out of a range makes one event, the graver one's."""
-    ranges = {"warning": Range(0, 50), "critical": Range(-10, 90)}
-    assert [event.cause for event in told((0, 20), (1, 40), **ranges)] == ["delta_spike"]
-    assert [event.cause for event in told((0, 20), (1, 60), **ranges)] == ["warning_range"]
-    assert [event.cause for event in told((0, 20), (1, 95), **ranges)] == ["critical_range"]
     grave = (DeltaSpike(absolute=10.0, severity=CRITICAL),)
-    (event,) = told((0, 20), (1, 60), rules=grave, **ranges)
-    assert (event.severity, event.cause) == (CRITICAL, "delta_spike")
+    for rules, value, severity, cause in (
+        ((JUMP,), 40.0, WARN, "delta_spike"),
+        ((JUMP,), 60.0, WARN, "warning_range"),
+        ((JUMP,), 95.0, CRITICAL, "critical_range"),
+        (grave, 60.0, CRITICAL, "delta_spike"),
+        (grave, 95.0, CRITICAL, "critical_range"),
+    ):
+        (event,) = told((0, 20), (1, value), rules=rules, warning=Range(0, 50), critical=Range(-10, 90))
+        assert (event.severity, event.cause) == (severity, cause)
 
 
 def test_calm_windows_alone_end_a_jump() -> None:
@@ -247,8 +250,8 @@ def test_columns_say_what_a_plain_rule_says(
     judged, state, plain = SpikeRules(), SensorState(), [Plain(rule) for rule in each]
     judged.grow(4)
     state.grow(4)
-    for slot, its in enumerate(each):
-        judged.put(slot, its)
+    for number, its in enumerate(each):
+        judged.put(number, its)
     found = dict.fromkeys(range(len(readings)), 0)
     ends = sorted({cut for cut in cuts if cut < len(readings)} | {len(readings)})
     for begin, end in zip([0, *ends], ends, strict=False):
@@ -260,10 +263,10 @@ def test_columns_say_what_a_plain_rule_says(
             verdicts = judged.judge(slot[steps.at], steps.previous, value[steps.at], steps.lapse_ms)
             assert (verdicts.near | (verdicts.severity == 0)).all()
             found |= dict(zip((order[i] for i in steps.at.tolist()), verdicts.severity.tolist(), strict=True))
-    assert found == {i: plain[slot].take(ts, value) for i, (slot, ts, value) in enumerate(readings)}
-    for slot, one in enumerate(plain):
+    assert found == {i: plain[row[0]].take(*row[1:]) for i, row in enumerate(readings)}
+    for number, one in enumerate(plain):
         wanted = (float(NEVER), 0.0) if one.last is None else one.last
-        assert (float(state.ts[slot]), float(state.value[slot])) == wanted
+        assert (float(state.ts[number]), float(state.value[number])) == wanted
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), rules), max_size=60))

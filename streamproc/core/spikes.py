@@ -19,6 +19,8 @@ NEAR = 0.95
 #: The columns of a rule: the least change allowed, the same as a part of the value before, the longest time between the
 #: two in ms, and the severity. A change is one beyond both bounds, so it is one beyond the wider of them.
 _ABSOLUTE, _PART, _WITHIN_MS, _SEVERITY = range(4)
+#: A greater part says no more, and a value of any size (1e100 at most) times it is still a number.
+_MOST = 1e200
 #: The rule that nothing breaks.
 _NONE = (inf, 0.0, inf, 0.0)
 
@@ -146,7 +148,7 @@ def _columns(rule: DeltaSpike) -> tuple[float, float, float, float]:
         return _NONE
     return (
         rule.absolute or 0.0,
-        (rule.percent or 0.0) / 100,
+        min((rule.percent or 0.0) / 100, _MOST),
         inf if rule.within_seconds is None else 1000 * rule.within_seconds,
         float(rule.severity),
     )

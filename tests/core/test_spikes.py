@@ -226,7 +226,7 @@ rules = st.lists(
     st.builds(
         DeltaSpike,
         absolute=st.sampled_from((None, 0.0, 2.0, 10.0)),
-        percent=st.sampled_from((None, 0.0, 50.0, 300.0)),
+        percent=st.sampled_from((None, 0.0, 50.0, 300.0, 1e300)),
         within_seconds=st.sampled_from((None, 0.0, 0.5, 3.0)),
         severity=st.sampled_from((WARN, CRITICAL)),
     ),

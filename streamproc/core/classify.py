@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamproc.core.ranges import breaches
 from streamproc.core.sensor_state import SensorState, Steps
 from streamproc.core.severity import SeverityBank
-from streamproc.core.spikes import Spike, SpikeRules, Verdicts, words_of
+from streamproc.core.spikes import Spike, SpikeRules, Verdicts
 from streamproc.core.watermarks import Runs
 from streamproc.core.windows import Bools, Floats, Ints, Moments
 from streamproc.records import SensorEntry
@@ -36,13 +36,18 @@ class Observed:
     `closed` (n,) is up to where the sensor's windows were closed when the reading came: it orders the two.
     """
 
-    slot: Ints
+    runs: Runs
     ts: Ints
     value: Floats
     offset: Ints
     closed: Ints
     window_slot: Ints
     rows: Moments
+
+    @property
+    def slot(self) -> Ints:
+        """The sensor of each reading (n,)."""
+        return self.runs.slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Classified:
     def pipelines(self, rows: Ints) -> NDArray[np.int8]:
         """The pipeline of each of these rows (k,)."""
         jumped = [row for row, spike in self.spikes.items() if spike.severity]
+        if not jumped:
+            return self.breach[rows]
         least = np.where(np.isin(rows, jumped), Pipeline.WARNINGS, Pipeline.PREDICTIONS)
         return np.maximum(self.breach[rows], least).astype(np.int8)
 
@@ -85,9 +92,8 @@ class ReadingClassifier:
 
     def classify(self, seen: Observed) -> Classified:
         """Sort a chunk's readings, and take them in as what their sensors last read."""
-        runs = Runs.of(seen.slot)
         watched = self.rules.ruled if self.rules else None
-        steps = self.states.advance(runs, seen.ts, seen.value, seen.offset, watched)
+        steps = self.states.advance(seen.runs, seen.ts, seen.value, seen.offset, watched)
         return Classified(self._breaches(seen), self._spikes(seen, steps) if steps else {})
 
     def _breaches(self, seen: Observed) -> NDArray[np.int8]:
@@ -119,5 +125,5 @@ class ReadingClassifier:
             first_offset=int(steps.first_offset[row]),
             allowed=float(verdicts.allowed[row]),
             severity=int(verdicts.severity[row]),
-            rule=words_of(self.rules.rule(int(seen.slot[at]), int(verdicts.rule[row]))),
+            rule=self.rules.rule(int(seen.slot[at]), int(verdicts.rule[row])),
         )

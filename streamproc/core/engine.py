@@ -193,12 +193,12 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     clocks = state.watermarks.tick(chunk.timestamps)
     if readings is None:
         readings = decode(chunk, state.options.allowed_skew_ms)
-    rows, before, touched = _take_in(state, chunk, readings, clocks, out)
+    rows, runs, before, touched = _take_in(state, chunk, readings, clocks, out)
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
     scores = state.router.learn(base.slot, base.rows)
-    seen = Observed(rows.slot, rows.ts, rows.value, rows.offset, before, base.slot, base.rows)
+    seen = Observed(runs, rows.ts, rows.value, rows.offset, before, base.slot, base.rows)
     routed = state.router.route(seen, scores)
     out.routed = routed.counts
     for change in routed.changes:
@@ -216,8 +216,8 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
 
 def _take_in(
     state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
-) -> tuple[Sorted, Ints, Ints]:
-    """The readings that count, up to where windows were closed before each, and the slots whose windows may be due.
+) -> tuple[Sorted, Runs, Ints, Ints]:
+    """The readings that count, by sensor, up to where windows were closed before each, and the slots whose windows may be due.
 
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """
@@ -234,9 +234,10 @@ def _take_in(
     out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
     if not keep.all():
         rows, before = rows.take(keep), before[keep]
+        runs = Runs.of(rows.slot)
     out.readings = len(rows.slot) + len(out.late)
     state.recent.add(rows.slot, rows.ts, rows.key)
-    return rows, before, touched
+    return rows, runs, before, touched
 
 
 def _locate(

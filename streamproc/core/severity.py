@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.core.ranges import Limits, bounds_of, clear_levels_of, held_level
-from streamproc.core.spikes import Spike
+from streamproc.core.spikes import Spike, words_of
 from streamproc.core.tails import anomaly_of
 from streamproc.records import Cause, Severity
 
@@ -185,7 +185,8 @@ class SeverityBank:
         if state.level == before:
             self._mirror(state)
             return None
-        return self._change(state, before, "delta_spike", spike.at, spike.value, spike.rule, spike=spike)
+        rule = words_of(spike.rule)
+        return self._change(state, before, "delta_spike", spike.at, spike.value, rule, spike=spike)
 
     def on_window(  # noqa: PLR0913, PLR0917  # the parts of one row of `Scores`, which has no object of its own
         self,

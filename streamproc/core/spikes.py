@@ -41,7 +41,7 @@ class Spike:
     first_offset: int
     allowed: float
     severity: int
-    rule: str
+    rule: DeltaSpike
 
     @property
     def change(self) -> float:

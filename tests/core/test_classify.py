@@ -22,7 +22,7 @@ ALERTS, WARNINGS, PREDICTIONS = Pipeline.ALERTS, Pipeline.WARNINGS, Pipeline.PRE
 
 def spike(severity: int) -> Spike:
     """A jump, or with 0 what comes near to one."""
-    return Spike(NOW, 1.0, 1, 0.0, 10, 0, 0.9, severity, "")
+    return Spike(NOW, 1.0, 1, 0.0, 10, 0, 0.9, severity, DeltaSpike())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import Change, Window
 from streamproc.core.spikes import Spike
-from streamproc.records import Cause, Range, SensorEntry, Severity
+from streamproc.records import Cause, DeltaSpike, Range, SensorEntry, Severity
 
 NORMAL, WARN, CRITICAL = Severity
 AT = 1_714_565_045_000  # 2024-05-01 12:04:05 UTC
@@ -44,7 +44,9 @@ def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Se
         limits=LIMITS,
         window=None if by_reading else window,
         scores={} if by_reading else SCORES,
-        spike=Spike(AT, value, 7, 61.0, 1_500, 6, 20.0, severity, "") if jumped else None,
+        spike=Spike(AT, value, 7, 61.0, 1_500, 6, 20.0, severity, DeltaSpike(absolute=20.0))
+        if jumped
+        else None,
     )
 
 

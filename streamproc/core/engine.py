@@ -217,7 +217,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
 def _take_in(
     state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
 ) -> tuple[Sorted, Runs, Ints, Ints]:
-    """The readings that count, by sensor, up to where windows were closed before each, and the slots whose windows may be due.
+    """The readings that count, by sensor, up to where windows were closed before each, and the slots that may be due.
 
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """

@@ -14,6 +14,7 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streamproc.errors import GatewayError, SettingsError
+from streamproc.gateway.access import Open
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
+    from streamproc.gateway.access import Access
     from streamproc.gateway.metrics import Metrics
     from streamproc.gateway.publisher import Publisher
     from streamproc.settings import Settings
@@ -44,9 +46,9 @@ _KEEP_ALIVE_SECONDS = 75.0
 _BACKLOG = 1_024
 
 
-def build(settings: Settings, publisher: Publisher) -> web.Application:
+def build(settings: Settings, publisher: Publisher, access: Access | None = None) -> web.Application:
     """Make the application over a publisher that its caller starts and closes."""
-    ingest = Ingest(settings, publisher)
+    ingest = Ingest(settings, publisher, access or Open(settings.ingest_api_key))
     app = web.Application(middlewares=[_guard(ingest.metrics)])
     expect = _expect(ingest)
     app.router.add_post("/ingest/packets", ingest.packet, expect_handler=expect)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,28 +11,31 @@ from aiohttp import web
 
 from streamproc.errors import KafkaUnavailable
 from streamproc.gateway import intake
+from streamproc.gateway.access import Access, Writer
+from streamproc.gateway.answers import Fault
 from streamproc.gateway.load import Load, Share, check_length, read_body
 from streamproc.gateway.metrics import Metrics, field_label
-from streamproc.gateway.problems import Problem, unavailable
+from streamproc.gateway.problems import Problem, of_fault, unavailable
 
 if TYPE_CHECKING:
     from streamproc.gateway.publisher import Ack, Publisher
     from streamproc.settings import Settings
 
-Read = Callable[[bytes, intake.Limits, int], intake.Batch | intake.Refused]
+Read = Callable[[bytes, intake.Limits, int, Writer], intake.Batch | Fault]
+#: Who writes, where it was asked before the body was.
+_WRITER = web.RequestKey("writer", Writer)
 
 
 class Ingest:
     """The three ways in; each answers 202 once Kafka has acknowledged, and raises a Problem otherwise."""
 
-    def __init__(self, settings: Settings, publisher: Publisher) -> None:
+    def __init__(self, settings: Settings, publisher: Publisher, access: Access) -> None:
         self.load = Load(settings.in_flight_limit, settings.in_flight_limit_bytes)
         self.metrics = Metrics(self.load, publisher)
         self._settings = settings
         self._publisher = publisher
         self._limits = intake.Limits(settings.packet_readings_limit, settings.allowed_skew_ms)
-        key = settings.ingest_api_key
-        self._key_hash = sha256(key.encode()).digest() if key else None
+        self._access = access
 
     async def packet(self, request: web.Request) -> web.Response:
         """POST /ingest/packets: one packet of a device."""
@@ -48,29 +49,24 @@ class Ingest:
         """POST /ingest/readings/bulk: readings of any sensors; all of them or none are taken."""
         return await self._take(request, intake.bulk)
 
-    def check_head(self, request: web.Request) -> None:
-        """Raise the Problem that the request's headers alone give."""
-        self._check_key(request.headers.get("X-API-Key"))
+    def check_head(self, request: web.Request) -> Writer:
+        """Tell who writes, asked once a request; raises the Problem that its headers alone give."""
+        writer = request.get(_WRITER)
+        if writer is not None:
+            return writer
+        writer = self._access.admit(request)
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             headers = {"Accept-Encoding": "identity"}
             raise Problem("encoding", f"{encoding[:64]!r}: send the body as it is", headers=headers)
         check_length(request, self._settings.body_limit_bytes)
-
-    def _check_key(self, given: str | None) -> None:
-        """Compare hashes: neither the time taken nor a log line tells anything of the key."""
-        if self._key_hash is None:
-            return
-        if given is None:
-            headers = {"WWW-Authenticate": 'ApiKey header="X-API-Key"'}
-            raise Problem("key-missing", "send the key in the header X-API-Key", headers=headers)
-        if not hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), self._key_hash):
-            raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")
+        request[_WRITER] = writer
+        return writer
 
     async def _take(self, request: web.Request, read: Read) -> web.Response:
-        self.check_head(request)
+        writer = self.check_head(request)
         with Share(self.load) as share:
-            batch, now_ms = await self._read(request, share, read)
+            batch, now_ms = await self._read(request, share, read, writer)
             share.take_place()
             started = time.perf_counter()
             try:
@@ -83,15 +79,17 @@ class Ingest:
         self.metrics.readings.inc(batch.readings)
         return _accepted(batch.readings, self._publisher.topic, acks)
 
-    async def _read(self, request: web.Request, share: Share, read: Read) -> tuple[intake.Batch, int]:
+    async def _read(
+        self, request: web.Request, share: Share, read: Read, writer: Writer
+    ) -> tuple[intake.Batch, int]:
         settings = self._settings
         body = await read_body(request, share, settings.body_limit_bytes, settings.body_timeout_seconds)
         now_ms = time.time_ns() // 1_000_000
-        batch = read(body, self._limits, now_ms)
-        if isinstance(batch, intake.Refused):
+        batch = read(body, self._limits, now_ms, writer)
+        if isinstance(batch, Fault):
             self.metrics.refused.labels(batch.kind, field_label(batch.field)).inc()
             detail = f"{batch.field}: {batch.reason}" if batch.field else batch.reason
-            raise Problem(batch.kind, detail, field=batch.field)
+            raise of_fault(batch, detail)
         return batch, now_ms
 
 

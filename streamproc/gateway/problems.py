@@ -10,6 +10,8 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamproc.gateway.answers import Fault
+
 #: Kind to status and title; `type` in the answer is `urn:streamproc:problem:<kind>`.
 KINDS: dict[str, tuple[int, str]] = {
     "malformed": (400, "The body is not JSON"),
@@ -64,6 +66,15 @@ def unavailable(kind: str, detail: str, retry_after_seconds: int = 1, **member: 
     """Make a 503 that says when to try again; a second outlasts a change of leader, and is soon enough."""
     headers = {"Retry-After": str(retry_after_seconds)}
     return Problem(kind, detail, headers=headers, retry_after=retry_after_seconds, **member)
+
+
+def of_fault(fault: Fault, detail: str) -> Problem:
+    """Make the problem of a fault that all of the request has."""
+    wait = fault.retry_after
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return Problem(
+        fault.kind, detail, headers=headers, field=fault.field, limit=fault.limit, retry_after=wait
+    )
 
 
 _BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
+from streamproc.gateway.access import ANYONE
+from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
-from streamproc.gateway.intake import Limits, Message, Refused, bulk, packet, reading
+from streamproc.gateway.intake import Limits, Message, bulk, packet, reading
 from streamproc.settings import Settings
 from tests.shell.test_gateway import MemoryPublisher
 
@@ -86,8 +88,8 @@ def test_what_is_taken_can_be_decoded(body: bytes, read: object) -> None:
     """Each record that intake makes of a body is one that the engine decodes whole, under the same key."""
     assert callable(read)
     now_ms = time.time_ns() // 1_000_000
-    batch = read(body, Limits(100, SKEW_MS), now_ms)
-    if isinstance(batch, Refused):
+    batch = read(body, Limits(100, SKEW_MS), now_ms, ANYONE)
+    if isinstance(batch, Fault):
         assert batch.reason
         return
     assert batch.readings == sum(assert_decodable(message, now_ms) for message in batch.messages)

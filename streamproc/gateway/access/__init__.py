@@ -1,0 +1,64 @@
+"""Who may write: asked once of each request's head, then of each packet and each of its readings."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Protocol
+
+from aiohttp import hdrs, web
+from multidict import istr
+
+from streamproc.gateway.answers import Fault
+from streamproc.gateway.problems import Problem
+
+API_KEY = istr("X-API-Key")
+
+#: Says of a device (its name as it was sent, None where a reading names none) why nothing of it is taken.
+RefusesDevice = Callable[[str | None], Fault | None]
+#: Says of a device and a sensor (names as they were sent) why a reading of it is not taken.
+Refuses = Callable[[str | None, str], Fault | None]
+
+
+class Writer:
+    """Who sends a request, as far as it is known from its head; what is None refuses nothing and costs nothing.
+
+    `refuses_device` is asked once of each packet (of each reading where they come by themselves), before its readings are:
+    the place of the device's key and of its rate limit. `refuses` is asked of each reading that is otherwise right.
+    """
+
+    __slots__ = ("refuses", "refuses_device")
+
+    def __init__(self, refuses: Refuses | None = None, refuses_device: RefusesDevice | None = None) -> None:
+        self.refuses = refuses
+        self.refuses_device = refuses_device
+
+
+class Access(Protocol):
+    """Decides who may write."""
+
+    def admit(self, request: web.Request) -> Writer:
+        """Say who sends the request, asked once of each; raises the Problem of one who may not write at all."""
+
+
+ANYONE = Writer()
+
+
+class Open:
+    """Lets everybody write everything who has the one key, where one is set."""
+
+    def __init__(self, api_key: str | None) -> None:
+        self._hash = sha256(api_key.encode()).digest() if api_key else None
+
+    def admit(self, request: web.Request) -> Writer:
+        """Compare hashes: neither the time taken nor a log line tells anything of the key."""
+        if self._hash is None:
+            return ANYONE
+        given = request.headers.get(API_KEY)
+        if given is None:
+            headers = {hdrs.WWW_AUTHENTICATE: 'ApiKey header="X-API-Key"'}
+            raise Problem("key-missing", "send the key in the header X-API-Key", headers=headers)
+        if not hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), self._hash):
+            raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")
+        return ANYONE

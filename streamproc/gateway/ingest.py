@@ -51,9 +51,8 @@ class Ingest:
 
     def check_head(self, request: web.Request) -> Writer:
         """Tell who writes, asked once a request; raises the Problem that its headers alone give."""
-        writer = request.get(_WRITER)
-        if writer is not None:
-            return writer
+        if _WRITER in request:
+            return request[_WRITER]
         writer = self._access.admit(request)
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":

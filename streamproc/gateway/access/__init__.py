@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import istr
 
 from streamproc.gateway.answers import Fault
@@ -57,7 +57,7 @@ class Open:
             return ANYONE
         given = request.headers.get(API_KEY)
         if given is None:
-            headers = {hdrs.WWW_AUTHENTICATE: 'ApiKey header="X-API-Key"'}
+            headers = {"WWW-Authenticate": 'ApiKey header="X-API-Key"'}
             raise Problem("key-missing", "send the key in the header X-API-Key", headers=headers)
         if not hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), self._hash):
             raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")

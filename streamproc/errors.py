@@ -6,7 +6,8 @@
     ├── BrokerError            the embedded broker could not be set up or started
     ├── GatewayError           the gateway cannot listen on its address
     ├── KafkaUnavailable       Kafka did not take or acknowledge records in time    (retriable)
-    │   └── KafkaRefused       it is there, but does not let this client in
+    │   ├── KafkaRefused       it is there, but does not let this client in
+    │   └── PartlyAcknowledged but some of them (in streamproc.gateway.publisher)
     ├── CheckpointError        a checkpoint cannot be read: damaged, or of another version
     ├── StoreError             the database refused or failed
     │   ├── StoreUnavailable   away, locked or full: try again later       (retriable)

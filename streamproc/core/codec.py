@@ -38,14 +38,16 @@ Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Value = Annotated[float, Meta(ge=-VALUE_LIMIT, le=VALUE_LIMIT)]
 Seconds = Annotated[float, Meta(ge=0, le=TS_LIMIT)]
 Stamp = Seconds | Annotated[str, Meta(max_length=64)]
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Item(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
-    """One reading in a packet."""
+    """One reading in a packet; `index` is its place in the packet as it was made, where others were left out of that."""
 
     sensor_uuid: Name
     value: Value
     ts: Stamp | None = None
+    index: Index | None = None
 
 
 class Packet(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
@@ -65,12 +67,7 @@ class Single(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults
     sensor_id: Name | Number | None = None
     ts: Stamp | None = None
     device_uuid: Name | None = None
-
-
-class Bulk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Single readings of any sensors, posted at once; never a record of its own."""
-
-    readings: Annotated[list[Single], Meta(min_length=1)]
+    packet_id: Name | None = None
 
 
 class Rejected(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,13 +108,13 @@ class Readings:
 
 _packet = msgspec.json.Decoder(Packet).decode
 _single = msgspec.json.Decoder(Single).decode
-_bulk = msgspec.json.Decoder(Bulk | Annotated[list[Single], Meta(min_length=1)]).decode
 _where = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _unknown = re.compile(r"(?:unknown|required) field `([^`]*)`")
 _has_readings = re.compile(rb'"readings"\s*:')
 _at_byte = re.compile(r"\(byte (\d+)\)$")
 _not_finite = re.compile(rb"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
-_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+#: What a decoder raises at bytes that are not what it expects.
+FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def parse(body: bytes | None) -> Packet | Single | Rejected:
@@ -144,41 +141,27 @@ def parse_packet(body: bytes) -> Packet | Rejected:
     """
     try:
         return _packet(body)
-    except _FAULTS as error:
-        return _explain(error, body, _packet)
+    except FAULTS as error:
+        return explain(error, body, _packet)
 
 
 def parse_single(body: bytes) -> Single | Rejected:
     """Decode a reading by itself, or say why it is none."""
     try:
         reading = _single(body)
-    except _FAULTS as error:
-        return _explain(error, body, _single)
-    return _nameless("sensor_uuid") if _has_no_name(reading) else reading
+    except FAULTS as error:
+        return explain(error, body, _single)
+    return nameless(reading) or reading
 
 
-def parse_bulk(body: bytes) -> list[Single] | Rejected:
-    """Decode single readings posted at once, `{"readings": […]}` or a bare array, or say why not."""
-    try:
-        bulk = _bulk(body)
-    except _FAULTS as error:
-        return _explain(error, body, _bulk)
-    rows, path = (bulk.readings, "readings") if isinstance(bulk, Bulk) else (bulk, "")
-    for index, reading in enumerate(rows):
-        if _has_no_name(reading):
-            return _nameless(f"{path}[{index}].sensor_id")
-    return rows
+def nameless(reading: Single) -> Rejected | None:
+    """Reject a reading that names no sensor."""
+    if reading.sensor_uuid is None and reading.sensor_id is None:
+        return Rejected("Object missing required field `sensor_uuid` (or `sensor_id`)", "sensor_uuid")
+    return None
 
 
-def _has_no_name(reading: Single) -> bool:
-    return reading.sensor_uuid is None and reading.sensor_id is None
-
-
-def _nameless(field: str) -> Rejected:
-    return Rejected("Object missing required field `sensor_uuid` (or `sensor_id`)", field)
-
-
-def _explain(error: Exception, body: bytes, decode: Callable[[bytes], Any]) -> Rejected:
+def explain(error: Exception, body: bytes, decode: Callable[[bytes], Any]) -> Rejected:
     """Say what `decode` found wrong with the body, and in which field where there is one."""
     if isinstance(error, UnicodeDecodeError):
         return Rejected("the text is not valid UTF-8", kind="malformed")
@@ -204,7 +187,7 @@ def _explain_not_finite(body: bytes, at: int, decode: Callable[[bytes], Any]) ->
             decode(body[: match.start()] + b"true" + body[match.end() :])
         except msgspec.ValidationError as error:
             return Rejected(f"{match.group().decode()} is not a number", _invalid(str(error)).field)
-        except _FAULTS:  # it was in a name, say, and what is wrong is elsewhere
+        except FAULTS:  # it was in a name, say, and what is wrong is elsewhere
             continue
     return None
 
@@ -256,7 +239,9 @@ def _decode_singles(chunk: Chunk) -> Readings | None:
         return None
     try:
         rows = [_single(value) for value in values]  # type: ignore[arg-type]  # a None raises TypeError, as meant
-        ts = np.array([row.ts for row in rows], dtype=np.float64)
+        # One with a `packet_id` is as unusual as one without a `ts`, and is told with it.
+        stamps = [row.ts if row.packet_id is None else None for row in rows]
+        ts = np.array(stamps, dtype=np.float64)
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError):
         return None
     if np.isnan(ts).any():
@@ -312,9 +297,14 @@ class _Columns:
         ts = self.stamp(record, row.ts, "ts")
         if ts is None:
             return
-        source = 0 if row.ts is not None else self.place(record)
         device = row.device_uuid.lower() if row.device_uuid else None
-        self.rows.append((record, sensor_key(row), device, row.value, ts, source, ts))
+        sensor, dedupe_ms = sensor_key(row), ts
+        if row.packet_id is not None:
+            source = _spread(seed("packet", device or sensor, row.packet_id), 0)
+            dedupe_ms = ts if row.ts is not None else 0
+        else:
+            source = 0 if row.ts is not None else self.place(record)
+        self.rows.append((record, sensor, device, row.value, ts, source, dedupe_ms))
 
     def add_packet(self, record: int, packet: Packet) -> None:
         device = packet.device_uuid.lower()
@@ -325,7 +315,8 @@ class _Columns:
             if ts is None:
                 continue
             if by_id is not None:
-                source, dedupe_ms = _spread(by_id, index), ts if stamp is not None else 0
+                place = index if item.index is None else item.index
+                source, dedupe_ms = _spread(by_id, place), ts if stamp is not None else 0
             else:
                 source, dedupe_ms = 0 if stamp is not None else _spread(self.place(record), index), ts
             self.rows.append((record, item.sensor_uuid.lower(), device, item.value, ts, source, dedupe_ms))

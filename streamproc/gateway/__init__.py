@@ -1,10 +1,13 @@
 """The write side's door: devices post packets over HTTP, and get 202 once Kafka has them.
 
 app         the routes, and the process around them
-ingest      one request: key, body, readings, Kafka, answer
-load        how much may be in flight, and the bounded reading of a body
+ingest      one request: who sends it, body, readings, Kafka, answer
 access      who may write
-intake      pure: a body to the records that go onto the topic, or why it is refused
+load        how much may be in flight, and the bounded reading of a body
+bodies      pure: types and encodings of bodies, and inflating within bounds
+intake      pure: a body to its batch
+triage      pure: a body that has faults, item by item: what is right is taken
+batch       pure: records for the topic, and a result for each item
 publisher   records to Kafka, with an acknowledgement for each
 answers     what is answered, as types
 problems    refusals as problem details (RFC 9457)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streamproc.errors import GatewayError, SettingsError
 from streamproc.gateway.access import Open
+from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
@@ -42,6 +43,14 @@ _SHUTDOWN_SECONDS = 0.3
 _LINGER_SECONDS = 2.0
 #: An idle connection is kept for a device that posts once a minute.
 _KEEP_ALIVE_SECONDS = 75.0
+#: aiohttp's own bounds, named so that they are ours: a URL (the longest is a sensor's, 128 characters of 4 bytes, each
+#: written as three), a header (a proxy's or a token may be long), how many. Bodies are inflated by us, within a bound.
+_HEADS_AND_BODIES = {
+    "max_line_size": 4_096,
+    "max_field_size": 8_190,
+    "max_headers": 128,
+    "auto_decompress": False,
+}
 #: Connections that may wait to be accepted: a fleet that comes back at once.
 _BACKLOG = 1_024
 
@@ -49,7 +58,7 @@ _BACKLOG = 1_024
 def build(settings: Settings, publisher: Publisher, access: Access | None = None) -> web.Application:
     """Make the application over a publisher that its caller starts and closes."""
     ingest = Ingest(settings, publisher, access or Open(settings.ingest_api_key))
-    app = web.Application(middlewares=[_guard(ingest.metrics)])
+    app = web.Application(middlewares=[_guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
     expect = _expect(ingest)
     app.router.add_post("/ingest/packets", ingest.packet, expect_handler=expect)
     app.router.add_post("/ingest/readings", ingest.reading, expect_handler=expect)
@@ -93,7 +102,6 @@ def _runner(app: web.Application) -> web.AppRunner:
         app,
         logger=_quiet_log(),
         access_log=None,  # a line a request would cost as much as the request; /metrics counts them
-        auto_decompress=False,  # bodies are taken as they are: nothing may grow before its size is checked
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
         lingering_time=_LINGER_SECONDS,
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -130,6 +138,8 @@ def _guard(metrics: Metrics) -> Middleware:
             response = await handler(request)
         except Problem as problem:
             response = problem.response()
+        except web.HTTPMethodNotAllowed as error:
+            response = _options(error) if request.method == hdrs.METH_OPTIONS else of_http(error).response()
         except web.HTTPException as error:
             response = of_http(error).response()
         except ConnectionError:
@@ -146,11 +156,22 @@ def _guard(metrics: Metrics) -> Middleware:
     return guard
 
 
+def _options(error: web.HTTPMethodNotAllowed) -> web.Response:
+    """Tell what may be sent here, to who asks."""
+    methods = {*error.allowed_methods, hdrs.METH_OPTIONS}
+    headers: dict[str, str] = {"Allow": ", ".join(sorted(methods))}
+    if hdrs.METH_POST in methods:
+        headers |= ACCEPT_POST | ACCEPT_ENCODING
+    return web.Response(status=204, headers=headers)
+
+
 def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
     async def expect(request: web.Request) -> web.StreamResponse | None:
         """Refuse on the headers alone where a client asks before it sends the body (curl, from 1 MB on)."""
+        if request.version < HttpVersion11 or request.headers[hdrs.EXPECT].lower() != "100-continue":
+            return None  # nothing that is known is expected (RFC 9110, 10.1.1), and HTTP/1.0 knows no 100
         try:
-            ingest.check_head(request)
+            ingest.keep_head(request)
         except Problem as problem:
             response = problem.response()
             response.force_close()

@@ -1,116 +1,158 @@
-"""One request: its key, its body, its readings, Kafka, the answer."""
+"""One request: who sends it, its body, its readings, Kafka, the answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 
 from streamproc.errors import KafkaUnavailable
 from streamproc.gateway import intake
 from streamproc.gateway.access import Access, Writer
-from streamproc.gateway.answers import Fault
+from streamproc.gateway.answers import Fault, place, taken
+from streamproc.gateway.bodies import Encoding, Form, check_encoding, check_form, inflate
 from streamproc.gateway.load import Load, Share, check_length, read_body
 from streamproc.gateway.metrics import Metrics, field_label
-from streamproc.gateway.problems import Problem, of_fault, unavailable
+from streamproc.gateway.problems import Problem, of_batch, of_fault, unavailable
+from streamproc.gateway.publisher import PartlyAcknowledged
 
 if TYPE_CHECKING:
     from streamproc.gateway.publisher import Ack, Publisher
     from streamproc.settings import Settings
 
-Read = Callable[[bytes, intake.Limits, int, Writer], intake.Batch | Fault]
-#: Who writes, where it was asked before the body was.
-_WRITER = web.RequestKey("writer", Writer)
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
+#: A `packet_id` has 128 at most; with the index of a reading in a bulk, `/999999`, it stays below.
+_KEY_LIMIT = 120
+_AGAIN = "send it again, with the same ts, packet_id or Idempotency-Key, and it counts once"
+
+
+class Read(Protocol):
+    """Understands a body."""
+
+    def __call__(self, body: bytes, terms: intake.Terms, *, lines: bool) -> intake.Batch | Fault:
+        """Give its batch, or why nothing of it is looked at."""
+
+
+class Head(NamedTuple):
+    """What a request's headers tell."""
+
+    writer: Writer
+    form: Form
+    encoding: Encoding | None
+    key: str | None
+
+
+#: What was told of the head where it was asked before the body was.
+_HEAD = web.RequestKey("head", Head)
 
 
 class Ingest:
-    """The three ways in; each answers 202 once Kafka has acknowledged, and raises a Problem otherwise."""
+    """The three ways in; each answers once Kafka has acknowledged, and raises a Problem where nothing is taken."""
 
     def __init__(self, settings: Settings, publisher: Publisher, access: Access) -> None:
         self.load = Load(settings.in_flight_limit, settings.in_flight_limit_bytes)
         self.metrics = Metrics(self.load, publisher)
         self._settings = settings
         self._publisher = publisher
-        self._limits = intake.Limits(settings.packet_readings_limit, settings.allowed_skew_ms)
         self._access = access
+        self._limits = intake.Limits(
+            settings.packet_readings_limit, settings.allowed_skew_ms, settings.packets_limit
+        )
 
     async def packet(self, request: web.Request) -> web.Response:
-        """POST /ingest/packets: one packet of a device."""
-        return await self._take(request, intake.packet)
+        """POST /ingest/packets: a packet of a device, or several of any devices."""
+        return await self._take(request, intake.packets)
 
     async def reading(self, request: web.Request) -> web.Response:
         """POST /ingest/readings: one reading by itself."""
         return await self._take(request, intake.reading)
 
     async def bulk(self, request: web.Request) -> web.Response:
-        """POST /ingest/readings/bulk: readings of any sensors; all of them or none are taken."""
+        """POST /ingest/readings/bulk: readings of any sensors."""
         return await self._take(request, intake.bulk)
 
-    def check_head(self, request: web.Request) -> Writer:
-        """Tell who writes, asked once a request; raises the Problem that its headers alone give."""
-        if _WRITER in request:
-            return request[_WRITER]
+    def check_head(self, request: web.Request) -> Head:
+        """Tell what the headers tell, asked once a request; raises the Problem that they alone give."""
+        if _HEAD in request:
+            return request[_HEAD]
         writer = self._access.admit(request)
-        encoding = request.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            headers = {"Accept-Encoding": "identity"}
-            raise Problem("encoding", f"{encoding[:64]!r}: send the body as it is", headers=headers)
+        headers = request.headers
+        form = check_form(headers.get(hdrs.CONTENT_TYPE, ""))
+        encoded = hdrs.CONTENT_ENCODING in headers
+        encoding = check_encoding(headers.getall(hdrs.CONTENT_ENCODING)) if encoded else None
+        key = headers.get(IDEMPOTENCY_KEY)
+        head = Head(writer, form, encoding, None if key is None else _check_key(key))
         check_length(request, self._settings.body_limit_bytes)
-        request[_WRITER] = writer
-        return writer
+        return head
+
+    def keep_head(self, request: web.Request) -> None:
+        """Check the head before the body has come, and keep what it tells."""
+        request[_HEAD] = self.check_head(request)
 
     async def _take(self, request: web.Request, read: Read) -> web.Response:
-        writer = self.check_head(request)
+        head = self.check_head(request)
         with Share(self.load) as share:
-            batch, now_ms = await self._read(request, share, read, writer)
+            body = await self._read(request, share, head.encoding)
+            now_ms = time.time_ns() // 1_000_000
+            terms = intake.Terms(self._limits, now_ms, head.writer, head.key)
+            batch = read(body, terms, lines=head.form == "lines")
+            del body  # what is understood of it is held while Kafka is waited for, not the text as well
+            if isinstance(batch, Fault):
+                self._count([batch])
+                raise of_fault(batch)
+            if batch.rejected:
+                self._count([fault for result in batch.results for fault in result.rejected])
+            if not batch.messages:
+                raise of_batch(batch)
             share.take_place()
-            started = time.perf_counter()
-            try:
-                acks = await self._publisher.send(batch.messages, now_ms)
-            except KafkaUnavailable as error:
-                self.metrics.unacknowledged.inc()
-                detail = f"{error}; send it again, with the same ts or packet_id, and it counts once"
-                raise unavailable("kafka-unavailable", detail) from None
-            self.metrics.ack_seconds.observe(time.perf_counter() - started)
-        self.metrics.readings.inc(batch.readings)
-        return _accepted(batch.readings, self._publisher.topic, acks)
+            return await self._publish(batch, now_ms)
 
-    async def _read(
-        self, request: web.Request, share: Share, read: Read, writer: Writer
-    ) -> tuple[intake.Batch, int]:
+    async def _read(self, request: web.Request, share: Share, encoding: Encoding | None) -> bytes:
         settings = self._settings
         body = await read_body(request, share, settings.body_limit_bytes, settings.body_timeout_seconds)
-        now_ms = time.time_ns() // 1_000_000
-        batch = read(body, self._limits, now_ms, writer)
-        if isinstance(batch, Fault):
-            self.metrics.refused.labels(batch.kind, field_label(batch.field)).inc()
-            detail = f"{batch.field}: {batch.reason}" if batch.field else batch.reason
-            raise of_fault(batch, detail)
-        return batch, now_ms
+        if encoding is None:
+            return body
+        inflated = inflate(body, encoding, settings.inflated_limit_bytes)
+        share.take_bytes(len(inflated) - len(body))
+        return inflated
+
+    async def _publish(self, batch: intake.Batch, now_ms: int) -> web.Response:
+        """Hand all records to Kafka at once, and tell of each what became of it."""
+        started = time.perf_counter()
+        fault: Fault | None = None
+        acks: Sequence[Ack | None]
+        try:
+            acks = await self._publisher.send(batch.messages, now_ms)
+        except PartlyAcknowledged as error:
+            acks = error.acks
+            fault = Fault("kafka-unavailable", f"{error}; {_AGAIN}", retry_after=1)
+            self.metrics.unacknowledged.inc()
+        except KafkaUnavailable as error:
+            self.metrics.unacknowledged.inc()
+            raise unavailable(
+                "kafka-unavailable", f"{error}; {_AGAIN}", limit="ack_timeout_seconds"
+            ) from None
+        self.metrics.ack_seconds.observe(time.perf_counter() - started)
+        lost = place(batch.results, acks, fault)
+        accepted = batch.accepted - lost
+        self.metrics.readings.inc(accepted)
+        counts = (accepted, batch.rejected + lost)
+        status, answer = taken(batch.results, acks, self._publisher.topic, counts)
+        return web.Response(status=status, body=answer, content_type="application/json")
+
+    def _count(self, faults: Sequence[Fault]) -> None:
+        for (kind, name), count in Counter((each.kind, field_label(each.field)) for each in faults).items():
+            self.metrics.refused.labels(kind, name).inc(count)
 
 
-def _accepted(readings: int, topic: str, acks: list[Ack]) -> web.Response:
-    answer: dict[str, object] = {"accepted": readings, "topic": topic}
-    if len(acks) == 1:
-        answer |= {"partition": acks[0].partition, "offset": acks[0].offset}
-    else:
-        answer["partitions"] = _by_partition(acks)
-    return web.Response(status=202, body=msgspec.json.encode(answer), content_type="application/json")
-
-
-def _by_partition(acks: list[Ack]) -> list[dict[str, int]]:
-    places: dict[int, list[int]] = {}
-    for ack in acks:
-        places.setdefault(ack.partition, []).append(ack.offset)
-    return [
-        {
-            "partition": partition,
-            "records": len(offsets),
-            "first_offset": min(offsets),
-            "last_offset": max(offsets),
-        }
-        for partition, offsets in sorted(places.items())
-    ]
+def _check_key(given: str) -> str:
+    """Take an idempotency key as it is, or as a quoted string (the IETF's draft has it so); both are the same key."""
+    key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
+    if not 0 < len(key) <= _KEY_LIMIT or not key.isascii() or not key.isprintable():
+        detail = f"Idempotency-Key: 1 to {_KEY_LIMIT} printable ASCII characters"
+        raise Problem("invalid", detail, field="Idempotency-Key")
+    return key

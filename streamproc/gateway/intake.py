@@ -1,160 +1,93 @@
-"""From a body to the records that go onto the topic, or why it is refused. Pure.
+"""From a body to its batch, or why nothing of it is looked at. Pure.
 
-What is published is encoded anew from what was understood, never passed through: a body's repeated names,
-escapes and white space end here, so what the engine decodes is what was checked. It costs 0.1 µs a reading.
-Names keep their case, as the codec lowers it; only the key is lower case, as it decides the partition.
+A body without a fault is decoded at once; only where that fails is it looked at item by item (`triage`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from streamproc.core.codec import (
-    Packet,
-    Rejected,
-    Single,
-    parse_bulk,
-    parse_packet,
-    parse_single,
-    record_key,
-    sensor_key,
-    to_ms,
-)
-from streamproc.gateway.access import Writer
+from streamproc.core.codec import FAULTS, Packet, Single, nameless, parse_single
+from streamproc.gateway import triage
 from streamproc.gateway.answers import Fault
+from streamproc.gateway.batch import Batch, Limits, Message, Terms, too_many_readings
 
-#: Kafka's default `message.max.bytes` is 1,048,588, with the batch's and the record's headers and the key.
-RECORD_LIMIT_BYTES = 1_000_000
+__all__ = ["Batch", "Limits", "Message", "Terms", "bulk", "packets", "reading"]
+
+
+class Bulk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Single readings of any sensors, posted at once; never a record of its own."""
+
+    readings: Annotated[list[Single], Meta(min_length=1)]
+
+
+_packets = msgspec.json.Decoder(Packet | Annotated[list[Packet], Meta(min_length=1)])
+_packet_lines = msgspec.json.Decoder(Packet).decode_lines
+_bulk = msgspec.json.Decoder(Bulk | Annotated[list[Single], Meta(min_length=1)])
+_single_lines = msgspec.json.Decoder(Single).decode_lines
 _BOM = b"\xef\xbb\xbf"
 
-_encode = msgspec.json.Encoder().encode
 
+def packets(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
+    """Understand the body as one packet, an array of packets, or (where `lines`) one packet a line.
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A record to be: its key as text, its value as JSON."""
-
-    key: str
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a body may hold: readings in one packet, and how far ahead of now (ms) one may be."""
-
-    readings: int
-    skew_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a body comes to: its records, and how many readings are in them."""
-
-    messages: list[Message]
-    readings: int
-
-
-def packet(body: bytes, limits: Limits, now_ms: int, writer: Writer) -> Batch | Fault:
-    """Understand the body as one packet, checked at `now_ms`, which must be its record's timestamp.
-
-    >>> packet(b'{"device_uuid": "D", "readings": []}', Limits(10, 0), 0, ANYONE).field
+    >>> packets(b'{"device_uuid": "D", "readings": []}', Terms(Limits(10, 0), 0, ANYONE)).results[0].rejected[0].field
     'readings'
     """
-    parsed = parse_packet(body.removeprefix(_BOM))
-    if isinstance(parsed, Rejected):
-        return _refuse(parsed, body)
-    if len(parsed.readings) > limits.readings:
-        return _too_many(len(parsed.readings), limits)
-    fault = _check_packet_stamps(parsed, now_ms, limits.skew_ms) or _check_packet_writer(parsed, writer)
-    return fault or _batch([parsed], len(parsed.readings))
-
-
-def reading(body: bytes, limits: Limits, now_ms: int, writer: Writer) -> Batch | Fault:
-    """Understand the body as one reading by itself, checked at `now_ms`."""
-    parsed = parse_single(body.removeprefix(_BOM))
-    if isinstance(parsed, Rejected):
-        return _refuse(parsed, body)
-    fault = _check_stamp(parsed.ts, "ts", now_ms, limits.skew_ms) or _check_writer(parsed, "", writer)
-    return fault or _batch([parsed], 1)
-
-
-def bulk(body: bytes, limits: Limits, now_ms: int, writer: Writer) -> Batch | Fault:
-    """Understand the body as readings of any sensors, a record each; one that is wrong refuses them all."""
-    parsed = parse_bulk(body.removeprefix(_BOM))
-    if isinstance(parsed, Rejected):
-        return _refuse(parsed, body)
-    if len(parsed) > limits.readings:
-        return _too_many(len(parsed), limits)
-    for index, row in enumerate(parsed):
-        fault = _check_stamp(row.ts, f"readings[{index}].ts", now_ms, limits.skew_ms)
-        if fault or (fault := _check_writer(row, f"readings[{index}].", writer)):
-            return fault
-    return _batch(parsed, len(parsed))
-
-
-def _refuse(fault: Rejected, body: bytes) -> Fault:
-    if not body.strip():
-        return Fault("malformed", "the body is empty")
-    return Fault(fault.kind, fault.reason, fault.field)
-
-
-def _too_many(count: int, limits: Limits) -> Fault:
-    return Fault("too-many-readings", f"{count} readings; {limits.readings} may come at once", "readings")
-
-
-def _check_packet_stamps(parsed: Packet, now_ms: int, skew_ms: int) -> Fault | None:
-    if fault := _check_stamp(parsed.ts, "ts", now_ms, skew_ms):
-        return fault
-    for index, item in enumerate(parsed.readings):
-        if item.ts is not None and (fault := _check_stamp(item.ts, f"readings[{index}].ts", now_ms, skew_ms)):
-            return fault
-    return None
-
-
-def _check_packet_writer(parsed: Packet, writer: Writer) -> Fault | None:
-    """Refuse what the writer may not send: the device's packets, or a reading of one of its sensors."""
-    device = parsed.device_uuid
-    if writer.refuses_device and (fault := writer.refuses_device(device)):
-        return msgspec.structs.replace(fault, field="device_uuid")
-    if writer.refuses is None:
-        return None
-    for index, item in enumerate(parsed.readings):
-        if fault := writer.refuses(device, item.sensor_uuid):
-            return msgspec.structs.replace(fault, field=f"readings[{index}].sensor_uuid", index=index)
-    return None
-
-
-def _check_writer(row: Single, path: str, writer: Writer) -> Fault | None:
-    device = row.device_uuid
-    if writer.refuses_device and (fault := writer.refuses_device(device)):
-        return msgspec.structs.replace(fault, field=f"{path}device_uuid")
-    if writer.refuses and (fault := writer.refuses(device, sensor_key(row))):
-        name = "sensor_uuid" if row.sensor_uuid else "sensor_id"
-        return msgspec.structs.replace(fault, field=f"{path}{name}")
-    return None
-
-
-def _check_stamp(stamp: float | str | None, field: str, now_ms: int, skew_ms: int) -> Fault | None:
-    """Refuse what the engine would: no time at all, or one too far ahead of its record."""
-    if stamp is None:
-        return None
+    body = body.removeprefix(_BOM)
     try:
-        ahead_ms = to_ms(stamp) - now_ms
-    except ValueError as error:
-        return Fault("invalid", str(error), field)
-    if ahead_ms > skew_ms:
-        return Fault("ts-ahead", f"ts is {ahead_ms} ms ahead of now; {skew_ms} ms are allowed", field)
-    return None
+        parsed = _packet_lines(body) if lines else _packets.decode(body)
+    except FAULTS as error:
+        if not lines and triage.is_lines(body, error):
+            return packets(body, terms, lines=True)
+        return triage.packets(body, terms, None if lines else triage.explained(error, body, _packets.decode))
+    if isinstance(parsed, Packet):
+        batch = Batch(terms)
+        batch.add_packet(parsed)
+        return batch
+    if fault := triage.count_fault(len(parsed), terms.limits):
+        return fault
+    batch = Batch(terms, "[{}]")
+    for packet in parsed:
+        batch.add_packet(packet)
+    return batch
 
 
-def _batch(parsed: list[Packet] | list[Single], readings: int) -> Batch | Fault:
-    messages = [Message(record_key(record), _encode(record)) for record in parsed]
-    largest = max(len(message.value) for message in messages)
-    if largest > RECORD_LIMIT_BYTES:
-        return Fault(
-            "too-large",
-            f"the packet comes to {largest} bytes; a record holds {RECORD_LIMIT_BYTES}: send it in parts",
-        )
-    return Batch(messages, readings)
+def reading(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
+    """Understand the body as one reading by itself; `lines` makes no difference to one."""
+    del lines
+    body = body.removeprefix(_BOM)
+    if not body.strip():
+        return triage.EMPTY
+    parsed, batch = parse_single(body), Batch(terms)
+    if isinstance(parsed, Single):
+        batch.add_single(parsed)
+    else:
+        batch.refuse(triage.told(parsed))
+    return batch
+
+
+def bulk(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
+    """Understand the body as readings of any sensors, a record each: an object, an array, or one a line."""
+    body = body.removeprefix(_BOM)
+    try:
+        parsed = _single_lines(body) if lines else _bulk.decode(body)
+    except FAULTS as error:
+        if not lines and triage.is_lines(body, error):
+            return bulk(body, terms, lines=True)
+        return triage.bulk(body, terms, None if lines else triage.explained(error, body, _bulk.decode))
+    rows = parsed.readings if isinstance(parsed, Bulk) else parsed
+    if not rows:
+        return triage.EMPTY
+    if len(rows) > terms.limits.readings:
+        return too_many_readings(len(rows), terms.limits)
+    batch = Batch(terms, "readings[{}]" if isinstance(parsed, Bulk) else "[{}]")
+    for row in rows:
+        if fault := nameless(row):
+            batch.refuse(triage.told(fault))
+        else:
+            batch.add_single(row)
+    return batch

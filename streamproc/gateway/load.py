@@ -34,7 +34,7 @@ class Share:
         self._requests = 0
 
     def take_bytes(self, count: int) -> None:
-        """Hold `count` more bytes, or raise the Problem that there are too many."""
+        """Hold `count` more bytes (or fewer, where negative), or raise the Problem that there are too many."""
         load = self._load
         if load.bytes + count > load.limit_bytes:
             raise unavailable("busy", "too many bytes are waiting for Kafka", limit="in_flight_limit_bytes")
@@ -99,4 +99,5 @@ async def _gather(request: web.Request, share: Share, limit_bytes: int) -> bytes
 
 
 def _too_large(limit_bytes: int) -> Problem:
-    return Problem("too-large", f"a body may have {limit_bytes} bytes", limit=limit_bytes)
+    detail = f"a body may have {limit_bytes} bytes"
+    return Problem("too-large", detail, limit="body_limit_bytes", allowed=limit_bytes)

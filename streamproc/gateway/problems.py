@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
+
+from streamproc.gateway.answers import Error, ProblemDetails
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamproc.gateway.answers import Fault
+    from streamproc.gateway.batch import Batch
 
 #: Kind to status and title; `type` in the answer is `urn:streamproc:problem:<kind>`.
 KINDS: dict[str, tuple[int, str]] = {
+    "bad-request": (400, "The request is not HTTP"),
     "malformed": (400, "The body is not JSON"),
     "framing": (400, "The body's framing is broken"),
+    "encoding-broken": (400, "The body is not compressed as it says"),
     "key-missing": (401, "An API key is needed"),
     "key-wrong": (403, "The API key is not valid"),
     "not-found": (404, "There is nothing here"),
@@ -23,7 +29,9 @@ KINDS: dict[str, tuple[int, str]] = {
     "slow-body": (408, "The body did not arrive in time"),
     "too-large": (413, "The body is too large"),
     "too-many-readings": (413, "There are too many readings"),
+    "too-many-packets": (413, "There are too many packets"),
     "encoding": (415, "The content encoding is not supported"),
+    "media-type": (415, "The content type is not supported"),
     "invalid": (422, "The readings are not valid"),
     "ts-ahead": (422, "A reading is from the future"),
     "internal": (500, "The gateway failed"),
@@ -32,11 +40,16 @@ KINDS: dict[str, tuple[int, str]] = {
 }
 
 
+#: Errors that a problem lists; its results have all.
+_ERRORS = 100
+_part = re.compile(r"[^.\[\]]+")
+
+
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """Why a request is refused; `member` goes into the answer as it is, `headers` onto it."""
+    """Why a request is refused; `member` are further members of ProblemDetails, `headers` go onto the answer."""
 
     def __init__(
-        self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **member: object
+        self, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **member: Any
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -47,13 +60,13 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
     def response(self) -> web.Response:
         """Make the answer to the client."""
         status, title = KINDS[self.kind]
-        body = {
-            "type": f"urn:streamproc:problem:{self.kind}",
-            "title": title,
-            "status": status,
-            "detail": self.detail,
-            **{name: value for name, value in self.member.items() if value is not None},
-        }
+        body = ProblemDetails(
+            type=f"urn:streamproc:problem:{self.kind}",
+            title=title,
+            status=status,
+            detail=self.detail,
+            **self.member,
+        )
         return web.Response(
             status=status,
             body=msgspec.json.encode(body),
@@ -62,22 +75,76 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
         )
 
 
-def unavailable(kind: str, detail: str, retry_after_seconds: int = 1, **member: object) -> Problem:
+def unavailable(kind: str, detail: str, retry_after_seconds: int = 1, **member: Any) -> Problem:
     """Make a 503 that says when to try again; a second outlasts a change of leader, and is soon enough."""
     headers = {"Retry-After": str(retry_after_seconds)}
     return Problem(kind, detail, headers=headers, retry_after=retry_after_seconds, **member)
 
 
-def of_fault(fault: Fault, detail: str) -> Problem:
+def of_fault(fault: Fault, detail: str | None = None, **member: Any) -> Problem:
     """Make the problem of a fault that all of the request has."""
     wait = fault.retry_after
     headers = {} if wait is None else {"Retry-After": str(wait)}
-    return Problem(
-        fault.kind, detail, headers=headers, field=fault.field, limit=fault.limit, retry_after=wait
+    if detail is None:
+        detail = f"{fault.field}: {fault.reason}" if fault.field else fault.reason
+    member = {"field": fault.field, "limit": fault.limit, "retry_after": wait, **member}
+    return Problem(fault.kind, detail, headers=headers, **member)
+
+
+def of_batch(batch: Batch) -> Problem:
+    """Make the problem of a body of which nothing is taken, with the same results as an answer has.
+
+    Its kind is that of all faults if their statuses agree; else the first that trying again may mend, else `invalid`.
+    """
+    paths = [
+        (fault, _join(batch.path.format(result.index), fault.field))
+        for result in batch.results
+        for fault in result.rejected
+    ]
+    fault, path = _leading(paths)
+    detail = f"{path}: {fault.reason}" if path else fault.reason
+    if len(paths) > 1:
+        detail = f"{detail} (and {len(paths) - 1} more: see results)"
+    return of_fault(
+        fault,
+        detail,
+        field=path,
+        accepted=0,
+        rejected=batch.rejected,
+        errors=[Error(each.kind, each.reason, _pointer(at)) for each, at in paths[:_ERRORS]],
+        results=batch.results,
     )
 
 
-_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+def _leading(faults: list[tuple[Fault, str | None]]) -> tuple[Fault, str | None]:
+    statuses = {KINDS[fault.kind][0] for fault, _ in faults}
+    if len(statuses) == 1:
+        return faults[0]
+    for fault, path in faults:
+        if fault.retry_after is not None:
+            return fault, path
+    fault, path = faults[0]
+    return msgspec.structs.replace(fault, kind="invalid"), path
+
+
+def _join(item: str, path: str | None) -> str | None:
+    if item and path:
+        return f"{item}{path}" if path.startswith("[") else f"{item}.{path}"
+    return item or path
+
+
+def _pointer(path: str | None) -> str | None:
+    """Write a path as a JSON pointer (RFC 6901), as a fragment.
+
+    >>> _pointer("readings[3].value"), _pointer("[0].device_uuid")
+    ('#/readings/3/value', '#/0/device_uuid')
+    """
+    if path is None:
+        return None
+    return "".join(f"/{part}" for part in _part.findall(path)).replace("/", "#/", 1)
+
+
+_BY_STATUS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
 
 def of_http(error: web.HTTPException) -> Problem:

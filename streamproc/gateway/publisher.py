@@ -18,7 +18,7 @@ from streamproc.kafka.diagnosis import failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamproc.gateway.intake import Message
+    from streamproc.gateway.batch import Message
     from streamproc.settings.connection import Connection
 
 log = structlog.get_logger()
@@ -53,6 +53,14 @@ class Ack(NamedTuple):
     offset: int
 
 
+class PartlyAcknowledged(KafkaUnavailable):
+    """Some of the messages were acknowledged; `acks` has their places, and None for each of the others."""
+
+    def __init__(self, reason: str, acks: Sequence[Ack | None]) -> None:
+        super().__init__(reason)
+        self.acks = acks
+
+
 class Publisher(Protocol):
     """What the gateway needs of Kafka."""
 
@@ -63,7 +71,8 @@ class Publisher(Protocol):
     async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
         """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
 
-        Raises KafkaUnavailable when not all were in time; any of them may be stored none the less.
+        Raises KafkaUnavailable when none was in time, PartlyAcknowledged when not all were; any of those that were not may
+        be stored none the less.
         """
 
     async def fault(self) -> str | None:
@@ -142,49 +151,54 @@ class KafkaPublisher:
     async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
         """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
 
-        Raises KafkaUnavailable when not all were in time; any of them may be stored none the less.
+        Raises KafkaUnavailable when none was in time, PartlyAcknowledged when not all were; any of those that were not may
+        be stored none the less.
         """
         producer = self._producer
         if self._closing or producer is None:
             raise KafkaUnavailable("the gateway is stopping" if self._closing else "no connection to Kafka")
         wait = asyncio.timeout(self._ack_timeout)
         self._waits.add(wait)
+        futures: list[asyncio.Future[Any]] = []
         try:
             async with wait:
-                acks = await self._deliver(producer, messages, now_ms)
+                await self._hand_over(producer, messages, now_ms, futures)
+                acks = await _acknowledged(futures)
         except TimeoutError:
-            raise self._failed("Kafka did not acknowledge in time") from None
+            raise self._failed("Kafka did not acknowledge in time", _known(futures, messages)) from None
         except KafkaError as error:
             self._judge(producer, error)
-            raise self._failed(f"Kafka refused: {type(error).__name__}") from error
+            reason = f"Kafka refused: {type(error).__name__}"
+            raise self._failed(reason, _known(futures, messages)) from error
         finally:
+            for future in futures:
+                future.cancel()  # of those that are done this is nothing; the others' failures are nobody's
             self._waits.discard(wait)
             if self._closing and not self._waits:
                 self._idle.set()
         self._succeeded()
         return acks
 
-    async def _deliver(
-        self, producer: AIOKafkaProducer, messages: Sequence[Message], now_ms: int
-    ) -> list[Ack]:
+    async def _hand_over(
+        self,
+        producer: AIOKafkaProducer,
+        messages: Sequence[Message],
+        now_ms: int,
+        futures: list[asyncio.Future[Any]],
+    ) -> None:
+        """Give the producer the messages, and `futures` what it gives for each."""
         partitions = len(await producer.partitions_for(self.topic))
-        futures: list[asyncio.Future[Any]] = []
-        try:
-            for count, message in enumerate(messages, 1):
-                future = await producer.send(
-                    self.topic,
-                    message.value,
-                    key=message.key.encode(),
-                    partition=_home(message.key, partitions),
-                    timestamp_ms=now_ms,
-                )
-                futures.append(future)
-                if count % _TURN == 0:
-                    await asyncio.sleep(0)
-            return [Ack(at.partition, at.offset) for at in await asyncio.gather(*futures)]
-        finally:
-            for future in futures:
-                future.cancel()  # of those that are done this is nothing; the others' failures are nobody's
+        for count, message in enumerate(messages, 1):
+            future = await producer.send(
+                self.topic,
+                message.value,
+                key=message.key.encode(),
+                partition=_home(message.key, partitions),
+                timestamp_ms=now_ms,
+            )
+            futures.append(future)
+            if count % _TURN == 0:
+                await asyncio.sleep(0)
 
     def _judge(self, producer: AIOKafkaProducer, error: KafkaError) -> None:
         """Have the producer replaced where it cannot go on, as after a gap in its sequence."""
@@ -202,11 +216,11 @@ class KafkaPublisher:
         accumulator = self._producer._message_accumulator if self._producer is not None else None  # noqa: SLF001  # aiokafka has no other way
         return sum(len(batches) for batches in accumulator._batches.values()) if accumulator else 0  # noqa: SLF001
 
-    def _failed(self, reason: str) -> KafkaUnavailable:
+    def _failed(self, reason: str, acks: Sequence[Ack | None]) -> KafkaUnavailable:
         if self._failed_at is None:
             log.warning("kafka_unavailable", reason=reason, topic=self.topic)
         self._failed_at = asyncio.get_running_loop().time()
-        return KafkaUnavailable(reason)
+        return PartlyAcknowledged(reason, acks) if any(acks) else KafkaUnavailable(reason)
 
     def _succeeded(self) -> None:
         if self._failed_at is not None:
@@ -297,6 +311,23 @@ class KafkaPublisher:
         if self._failed_at is not None and now < self._failed_at + _FAILURE_FRESH_SECONDS:
             return "Kafka did not acknowledge the last records"
         return None
+
+
+async def _acknowledged(futures: list[asyncio.Future[Any]]) -> list[Ack]:
+    """Wait for all of them, also where one fails before others are done."""
+    if len(futures) > 1:
+        await asyncio.wait(futures)
+    return [Ack(at.partition, at.offset) for at in [await future for future in futures]]
+
+
+def _known(futures: list[asyncio.Future[Any]], messages: Sequence[Message]) -> list[Ack | None]:
+    """What is known of each message when not all are acknowledged."""
+    acks: list[Ack | None] = [None] * len(messages)
+    for index, future in enumerate(futures):
+        if future.done() and not future.cancelled() and future.exception() is None:
+            at = future.result()
+            acks[index] = Ack(at.partition, at.offset)
+    return acks
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

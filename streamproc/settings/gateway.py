@@ -59,3 +59,17 @@ class GatewaySettings(BaseSettings):
         alias="STREAMPROC_ACK_TIMEOUT_SECONDS",
         description="How long the gateway waits for Kafka before it answers 503.",
     )
+    inflated_limit_bytes: int = Field(
+        4_194_304,
+        ge=1_024,
+        le=67_108_864,
+        alias="STREAMPROC_INFLATED_LIMIT_BYTES",
+        description="Most bytes that a compressed body may come to.",
+    )
+    packets_limit: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        alias="STREAMPROC_PACKETS_LIMIT",
+        description="Most packets in one body.",
+    )

@@ -22,7 +22,6 @@ from streamproc.core.codec import (
     Single,
     decode,
     parse,
-    parse_bulk,
     parse_packet,
     parse_single,
     record_key,
@@ -91,19 +90,12 @@ def test_round_trip(parsed: Packet | Single) -> None:
     assert parse(msgspec.json.encode(parsed)) == parsed
 
 
-@given(st.lists(singles, min_size=1, max_size=4))
-def test_bulk_round_trip(rows: list[Single]) -> None:
-    """A bulk is its readings, in an object or bare."""
-    assert parse_bulk(msgspec.json.encode(rows)) == rows
-    assert parse_bulk(msgspec.json.encode({"readings": rows})) == rows
-
-
 @given(st.binary(max_size=40))
 @example(b"[" * 100_000)
 @example(b'{"readings":' + b"[" * 100_000)
 def test_arbitrary_bytes_are_parsed_or_rejected(body: bytes) -> None:
     """No bytes raise, whoever decodes them."""
-    for read in (parse, parse_packet, parse_single, parse_bulk):
+    for read in (parse, parse_packet, parse_single):
         result = read(body)
         assert not isinstance(result, Rejected) or result.reason
 

@@ -19,7 +19,7 @@ from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
 from streamproc.gateway.intake import Message
 from streamproc.gateway.problems import KINDS, Problem
-from streamproc.gateway.publisher import Ack
+from streamproc.gateway.publisher import Ack, PartlyAcknowledged
 from streamproc.settings import Settings
 
 Client = TestClient[web.Request, web.Application]
@@ -29,13 +29,14 @@ NOW = 1_700_000_000
 
 @dataclass
 class MemoryPublisher:
-    """Keeps what is sent; `gate` holds acknowledgements back, `away` is why there are none."""
+    """Keeps what is sent; `gate` holds acknowledgements back, `away` is why there are none, `lost` has keys without one."""
 
     topic: str = "readings"
     sent: list[tuple[Message, int]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     away: str | None = None
+    lost: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -48,7 +49,11 @@ class MemoryPublisher:
         await self.gate.wait()
         first = len(self.sent)
         self.sent += [(message, now_ms) for message in messages]
-        return [Ack(len(message.key) % 3, first + index) for index, message in enumerate(messages)]
+        acks = [Ack(len(message.key) % 3, first + index) for index, message in enumerate(messages)]
+        if self.lost:
+            some = zip(messages, acks, strict=True)
+            raise PartlyAcknowledged("lost", [None if each.key in self.lost else ack for each, ack in some])
+        return acks
 
     async def fault(self) -> str | None:
         """Tell why there is no Kafka."""
@@ -113,7 +118,14 @@ async def test_packet_is_published_before_the_answer(client: Client, publisher: 
     """202 tells the record's place; key is the device in lower case, the value the packet."""
     response = await client.post("/ingest/packets", data=packet(1, 2.5, ts=NOW, packet_id="p"))
     assert response.status == 202
-    assert await response.json() == {"accepted": 2, "topic": "readings", "partition": 0, "offset": 0}
+    assert await response.json() == {
+        "accepted": 2,
+        "rejected": 0,
+        "topic": "readings",
+        "partition": 0,
+        "offset": 0,
+        "results": [{"index": 0, "status": "accepted", "accepted": 2, "partition": 0, "offset": 0}],
+    }
     [(message, _)] = publisher.sent
     assert message.key == DEVICE.lower()
     assert parse(message.value) == parse(packet(1, 2.5, ts=NOW, packet_id="p"))
@@ -184,10 +196,16 @@ async def test_legacy_bulk(client: Client, publisher: MemoryPublisher, wrap: byt
     assert response.status == 202
     assert await response.json() == {
         "accepted": 3,
+        "rejected": 0,
         "topic": "readings",
         "partitions": [
             {"partition": 1, "records": 2, "first_offset": 0, "last_offset": 1},
             {"partition": 2, "records": 1, "first_offset": 2, "last_offset": 2},
+        ],
+        "results": [
+            {"index": 0, "status": "accepted", "accepted": 1, "partition": 1, "offset": 0},
+            {"index": 1, "status": "accepted", "accepted": 1, "partition": 1, "offset": 1},
+            {"index": 2, "status": "accepted", "accepted": 1, "partition": 2, "offset": 2},
         ],
     }
     assert [message.key for message, _ in publisher.sent] == ["1", "2", "10"]
@@ -195,7 +213,7 @@ async def test_legacy_bulk(client: Client, publisher: MemoryPublisher, wrap: byt
 
 
 PACKETS, READINGS, BULK = "/ingest/packets", "/ingest/readings", "/ingest/readings/bulk"
-ITEM = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": 1}, {"sensor_uuid": "b", %s}]}'
+ITEM = '{"device_uuid": "d", "readings": [{"sensor_uuid": "b", %s}]}'
 
 INVALID = [
     (PACKETS, "null", None),
@@ -207,20 +225,20 @@ INVALID = [
     (PACKETS, '{"device_uuid": "", "readings": []}', "device_uuid"),
     (PACKETS, '{"device_uuid": 7, "readings": []}', "device_uuid"),
     (PACKETS, '{"sensor_id": 1, "value": 1}', "sensor_id"),
-    (PACKETS, ITEM % '"value": "warm"', "readings[1].value"),
-    (PACKETS, ITEM % '"value": true', "readings[1].value"),
-    (PACKETS, ITEM % '"value": null', "readings[1].value"),
-    (PACKETS, ITEM % '"value": NaN', "readings[1].value"),
-    (PACKETS, ITEM % '"value": -Infinity', "readings[1].value"),
-    (PACKETS, ITEM % '"value": 1e400', "readings[1].value"),
-    (PACKETS, ITEM % '"value": 1e101', "readings[1].value"),
-    (PACKETS, ITEM % '"ts": 1', "readings[1].value"),
-    (PACKETS, ITEM % '"value": 1, "unit": "C"', "readings[1].unit"),
-    (PACKETS, ITEM % '"value": 1, "ts": -1', "readings[1].ts"),
-    (PACKETS, ITEM % '"value": 1, "ts": NaN', "readings[1].ts"),
-    (PACKETS, ITEM % '"value": 1, "ts": 1700000000000', "readings[1].ts"),
-    (PACKETS, ITEM % '"value": 1, "ts": "yesterday"', "readings[1].ts"),
-    (PACKETS, ITEM % '"value": 1, "ts": "1969-12-31"', "readings[1].ts"),
+    (PACKETS, ITEM % '"value": "warm"', "readings[0].value"),
+    (PACKETS, ITEM % '"value": true', "readings[0].value"),
+    (PACKETS, ITEM % '"value": null', "readings[0].value"),
+    (PACKETS, ITEM % '"value": NaN', "readings[0].value"),
+    (PACKETS, ITEM % '"value": -Infinity', "readings[0].value"),
+    (PACKETS, ITEM % '"value": 1e400', "readings[0].value"),
+    (PACKETS, ITEM % '"value": 1e101', "readings[0].value"),
+    (PACKETS, ITEM % '"ts": 1', "readings[0].value"),
+    (PACKETS, ITEM % '"value": 1, "unit": "C"', "readings[0].unit"),
+    (PACKETS, ITEM % '"value": 1, "ts": -1', "readings[0].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": NaN', "readings[0].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": 1700000000000', "readings[0].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": "yesterday"', "readings[0].ts"),
+    (PACKETS, ITEM % '"value": 1, "ts": "1969-12-31"', "readings[0].ts"),
     (READINGS, "{}", "value"),
     (READINGS, '{"value": 1}', "sensor_uuid"),
     (READINGS, '{"sensor_id": -1, "value": 1}', "sensor_id"),
@@ -230,7 +248,7 @@ INVALID = [
     (BULK, "5", None),
     (BULK, "[]", None),
     (BULK, '{"readings": []}', "readings"),
-    (BULK, '{"readings": [{"sensor_id": 1, "value": 1}, {"value": 1}]}', "readings[1].sensor_id"),
+    (BULK, '{"readings": [{"value": 1}]}', "readings[0].sensor_uuid"),
     (BULK, '[{"sensor_id": 1, "value": nan}]', "[0].value"),
     (BULK, '{"readings": [{"sensor_id": 1, "value": 1, "ts": "x"}]}', "readings[0].ts"),
 ]
@@ -274,7 +292,7 @@ async def test_malformed_json(client: Client, publisher: MemoryPublisher, body: 
         (PACKETS, '{"device_uuid":"d","ts":%d,"readings":[{"sensor_uuid":"a","value":1}]}', "ts"),
         (PACKETS, '{"device_uuid":"d","readings":[{"sensor_uuid":"a","value":1,"ts":%d}]}', "readings[0].ts"),
         (READINGS, '{"sensor_id":1,"value":1,"ts":%d}', "ts"),
-        (BULK, '[{"sensor_id":1,"value":1,"ts":%d}]', "readings[0].ts"),
+        (BULK, '[{"sensor_id":1,"value":1,"ts":%d}]', "[0].ts"),
     ],
 )
 async def test_time_from_the_future(client: Client, path: str, body: str, name: str) -> None:

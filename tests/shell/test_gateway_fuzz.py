@@ -20,7 +20,9 @@ from streamproc.core.codec import decode
 from streamproc.gateway.access import ANYONE
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
-from streamproc.gateway.intake import Limits, Message, bulk, packet, reading
+from streamproc.gateway.ingest import Read
+from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets, reading
+from streamproc.gateway.problems import KINDS
 from streamproc.settings import Settings
 from tests.shell.test_gateway import MemoryPublisher
 
@@ -44,7 +46,7 @@ likely = st.fixed_dictionaries(
     {"sensor_uuid": st.text(min_size=1, max_size=3), "value": st.floats(-1e9, 1e9)},
     optional={"ts": stamps},
 )
-packets = st.fixed_dictionaries(
+devices_packets = st.fixed_dictionaries(
     {"device_uuid": names, "readings": st.lists(st.one_of(items, likely), max_size=4)},
     optional={"ts": stamps, "packet_id": names},
 )
@@ -55,7 +57,7 @@ def to_json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-well_formed = st.one_of(packets, items, st.lists(items, max_size=3), likely).map(to_json)
+well_formed = st.one_of(devices_packets, items, st.lists(items, max_size=3), likely).map(to_json)
 
 
 @st.composite
@@ -68,7 +70,16 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-bodies = st.one_of(st.binary(max_size=64), well_formed, mutated())
+def together(parts: list[bytes]) -> bytes:
+    """Make an array of the parts."""
+    return b"[" + b",".join(parts) + b"]"
+
+
+several = st.lists(st.one_of(well_formed, mutated()), max_size=4)
+bodies = st.one_of(
+    st.binary(max_size=64), well_formed, mutated(), several.map(together), several.map(b"\n".join)
+)
+keys = st.one_of(st.none(), st.sampled_from(["k", "k" * 120]))
 
 
 def assert_decodable(message: Message, now_ms: int) -> int:
@@ -82,17 +93,35 @@ def assert_decodable(message: Message, now_ms: int) -> int:
     return len(found)
 
 
-@given(body=bodies, read=st.sampled_from([packet, reading, bulk]))
+@given(body=bodies, read=st.sampled_from([packets, reading, bulk]), lines=st.booleans(), key=keys)
 @settings(max_examples=500, deadline=None)
-def test_what_is_taken_can_be_decoded(body: bytes, read: object) -> None:
+def test_what_is_taken_can_be_decoded(body: bytes, read: Read, lines: bool, key: str | None) -> None:
     """Each record that intake makes of a body is one that the engine decodes whole, under the same key."""
-    assert callable(read)
     now_ms = time.time_ns() // 1_000_000
-    batch = read(body, Limits(100, SKEW_MS), now_ms, ANYONE)
+    batch = read(body, Terms(Limits(100, SKEW_MS), now_ms, ANYONE, key), lines=lines)
     if isinstance(batch, Fault):
         assert batch.reason
+        assert batch.kind in KINDS
         return
-    assert batch.readings == sum(assert_decodable(message, now_ms) for message in batch.messages)
+    assert batch.accepted == sum(assert_decodable(message, now_ms) for message in batch.messages)
+    assert_accounted(batch)
+
+
+def assert_accounted(batch: Batch) -> None:
+    """Check that each item has one result, and that what is accepted and rejected adds up."""
+    assert [result.index for result in batch.results] == list(range(len(batch.results)))
+    assert len([result for result in batch.results if result.accepted]) == len(batch.messages)
+    assert batch.accepted == sum(result.accepted for result in batch.results)
+    assert batch.rejected >= sum(len(result.rejected) for result in batch.results)
+    for result in batch.results:
+        whole = [fault for fault in result.rejected if fault.index is None]
+        assert result.status == (
+            "accepted" if not result.rejected else "partial" if result.accepted else "rejected"
+        )
+        assert not (whole and result.accepted)
+        for fault in result.rejected:
+            assert fault.kind in KINDS
+            assert len(fault.reason) < 400
 
 
 @given(
@@ -102,7 +131,7 @@ def test_what_is_taken_can_be_decoded(body: bytes, read: object) -> None:
 )
 @settings(max_examples=30, deadline=None)
 def test_no_request_breaks_the_gateway(requests: list[tuple[str, bytes, str]]) -> None:
-    """Over HTTP, too: each answer is 202 or a 4xx problem, and each record can be decoded."""
+    """Over HTTP, too: each answer is 202, 207 or a 4xx problem, and each record can be decoded."""
     asyncio.run(send_all(requests))
 
 
@@ -112,8 +141,8 @@ async def send_all(requests: list[tuple[str, bytes, str]]) -> None:
     async with client_of(publisher) as client:
         for path, body, method in requests:
             async with client.request(method, path, data=body) as response:
-                assert response.status == 202 or 400 <= response.status < 500
-                if response.status != 202:
+                assert response.status in {202, 207} or 400 <= response.status < 500
+                if response.status > 207:
                     answer = msgspec.json.decode(await response.read())
                     assert answer["status"] == response.status
     for message, now_ms in publisher.sent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -114,14 +113,6 @@ async def test_broken_framing(client: Client) -> None:
         writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         writer.write(b"zz\r\n{}\r\n")
         assert b" 400 " in await asyncio.wait_for(reader.readline(), 60)
-
-
-async def test_compressed_body_is_refused(client: Client) -> None:
-    """A content encoding is refused, with what is taken, before anything is inflated."""
-    body = gzip.compress(packet(1))
-    response = await client.post(PACKETS, data=body, headers={"Content-Encoding": "gzip"})
-    await problem(response, 415, "encoding")
-    assert response.headers["Accept-Encoding"] == "identity"
 
 
 async def test_requests_in_flight_are_bounded(client: Client, publisher: MemoryPublisher) -> None:

@@ -1,0 +1,220 @@
+"""A body that has faults, item by item and reading by reading: what is right is taken, of the rest is told why not. Pure.
+
+The work is bounded: each byte is decoded a few times at most, and after `FAULTS_TOLD` faults none is explained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from streamproc.core.codec import (
+    FAULTS,
+    Item,
+    Name,
+    Packet,
+    Rejected,
+    Single,
+    Stamp,
+    explain,
+    nameless,
+)
+from streamproc.gateway.answers import Fault
+from streamproc.gateway.batch import (
+    FAULTS_TOLD,
+    Batch,
+    Limits,
+    Terms,
+    of_reading,
+    too_many_faults,
+    too_many_readings,
+)
+
+#: Items of a body, undecoded.
+Rows = Sequence[bytes | Raw]
+
+EMPTY = Fault("malformed", "the body is empty")
+#: Longer than any text that the codec makes of names that are known; a client's own can be of any length.
+_TEXT = 200
+
+
+class LoosePacket(msgspec.Struct, forbid_unknown_fields=True):
+    """A packet whose readings are not looked at yet."""
+
+    device_uuid: Name
+    readings: Annotated[list[Raw], Meta(min_length=1)]
+    ts: Stamp | None = None
+    packet_id: Name | None = None
+
+
+class LooseBulk(msgspec.Struct, forbid_unknown_fields=True):
+    """A bulk whose readings are not looked at yet."""
+
+    readings: Annotated[list[Raw], Meta(min_length=1)]
+
+
+_array = msgspec.json.Decoder(list[Raw]).decode
+_loose_bulk = msgspec.json.Decoder(LooseBulk).decode
+_loose = msgspec.json.Decoder(LoosePacket).decode
+_packet = msgspec.json.Decoder(Packet).decode
+_item = msgspec.json.Decoder(Item).decode
+_single = msgspec.json.Decoder(Single).decode
+_any = msgspec.json.Decoder(Raw).decode
+#: A string, to its end or the body's, or what some languages write where JSON has no number.
+_token = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[+-]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE | re.DOTALL)
+_not_finite = re.compile(rb"nan|inf", re.IGNORECASE)
+_mark = re.compile(rb'\["([+-]?(?:nan|inf(?:inity)?))"\]', re.IGNORECASE)
+
+
+def told(fault: Rejected) -> Fault:
+    """Make a fault to tell of what the codec found."""
+    return Fault(fault.kind, fault.reason[:_TEXT], fault.field and fault.field[:_TEXT])
+
+
+def explained(error: Exception, text: bytes | Raw, decode: Callable[[bytes], Any]) -> Fault:
+    """Tell what a decoder found wrong with a body, or a part of one; a mark stands for what was sent."""
+    body = bytes(text)
+    if not body.strip():
+        return EMPTY
+    fault = told(explain(error, body, decode))
+    if "trailing characters" in fault.reason:
+        reason = (
+            f"{fault.reason}; several packets go into an array, or one on each line (curl: --data-binary)"
+        )
+        return Fault("malformed", reason)
+    if "got `array`" in fault.reason and (mark := _mark.search(body)):
+        return Fault(fault.kind, f"{mark.group(1).decode()} is not a number", fault.field)
+    return fault
+
+
+def count_fault(count: int, limits: Limits) -> Fault | None:
+    """Refuse a body of no packets, or of more than may come at once."""
+    if count == 0:
+        return EMPTY
+    if count > limits.packets:
+        reason = f"{count} packets; {limits.packets} may come at once"
+        return Fault("too-many-packets", reason, limit="packets_limit")
+    return None
+
+
+def is_lines(body: bytes, error: Exception) -> bool:
+    """Whether a body that says it is JSON is lines of it: its first line is a whole object, and more follows."""
+    if "trailing characters" not in str(error):
+        return False
+    first, _, more = body.lstrip().partition(b"\n")
+    return first.startswith(b"{") and bool(more.strip()) and _is_json(_mend(first))
+
+
+def packets(body: bytes, terms: Terms, fault: Fault | None) -> Batch | Fault:
+    """Take what is right of packets one of which has a fault; `fault` is the body's, None of one that is lines."""
+    if fault is not None and body.lstrip().startswith(b"{"):
+        batch = Batch(terms)
+        _add_packet(batch, body)
+        return batch
+    items = _lines(body) if fault is None else _rows(body, fault)
+    if isinstance(items, Fault):
+        return items
+    if too_many := count_fault(len(items), terms.limits):
+        return too_many
+    batch = Batch(terms, "[{}]")
+    for item in items:
+        _add_packet(batch, item)
+    return batch
+
+
+def bulk(body: bytes, terms: Terms, fault: Fault | None) -> Batch | Fault:
+    """Take what is right of readings by themselves one of which has a fault; `fault` as in `packets`."""
+    path = "[{}]"
+    if fault is not None and body.lstrip().startswith(b"{"):
+        path = "readings[{}]"
+        try:
+            items: Rows | Fault = _loose_bulk(_mend(body)).readings
+        except FAULTS:
+            return fault
+    else:
+        items = _lines(body) if fault is None else _rows(body, fault)
+    if isinstance(items, Fault):
+        return items
+    if len(items) > terms.limits.readings:
+        return too_many_readings(len(items), terms.limits)
+    batch = Batch(terms, path)
+    for item in items:
+        try:
+            row = _single(item)
+        except FAULTS as error:
+            told_yet = batch.faults < FAULTS_TOLD
+            batch.refuse(explained(error, item, _single) if told_yet else too_many_faults())
+            continue
+        if nothing := nameless(row):
+            batch.refuse(told(nothing))
+        else:
+            batch.add_single(row)
+    return batch if items else EMPTY
+
+
+def _lines(body: bytes) -> Rows:
+    return [_mend(line) for line in body.split(b"\n") if line.strip()]
+
+
+def _rows(body: bytes, fault: Fault) -> Rows | Fault:
+    """The items of an array; where it is none, what the decoder found, or that it is not even JSON."""
+    try:
+        return _array(_mend(body)) or fault
+    except FAULTS as error:
+        found = explained(error, body, _array)
+        return found if found.kind == "malformed" else fault
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _any(text)
+    except FAULTS:
+        return False
+    return True
+
+
+def _mend(text: bytes) -> bytes:
+    """Put marks in the place of what is no JSON but often sent as a number: so all else can still be told apart."""
+    return _token.sub(_marked, text) if _not_finite.search(text) else text
+
+
+def _marked(found: re.Match[bytes]) -> bytes:
+    token = found.group()
+    return token if token.startswith(b'"') else b'["%s"]' % token
+
+
+def _add_packet(batch: Batch, text: bytes | Raw) -> None:
+    try:
+        packet = _packet(text)
+    except FAULTS:
+        _add_loose(batch, text)
+    else:
+        batch.add_packet(packet)
+
+
+def _add_loose(batch: Batch, text: bytes | Raw) -> None:
+    """Take those readings of a packet that are right."""
+    try:
+        loose = _loose(_mend(bytes(text)))
+    except FAULTS as error:
+        batch.refuse(explained(error, text, _loose))
+        return
+    if len(loose.readings) > batch.terms.limits.readings:
+        batch.refuse(too_many_readings(len(loose.readings), batch.terms.limits), len(loose.readings))
+        return
+    readings: list[tuple[int, Item]] = []
+    faults: dict[int, Fault] = {}
+    for place, part in enumerate(loose.readings):
+        try:
+            readings.append((place, _item(part)))
+        except FAULTS as error:
+            if batch.faults + len(faults) >= FAULTS_TOLD:
+                batch.refuse(too_many_faults(), len(loose.readings))
+                return
+            fault = explained(error, part, _item)
+            faults[place] = of_reading(fault, place, fault.field)
+    batch.add_packet(Packet(loose.device_uuid, [], loose.ts, loose.packet_id), readings, faults)

@@ -7,8 +7,8 @@ Names keep their case, as the codec lowers it; only the key is lower case, as it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -24,12 +24,11 @@ FAULTS_TOLD = 1_000
 _encode = msgspec.json.Encoder().encode
 
 
-#: Readings, each with its place in the packet as it was made.
-Places = Sequence[tuple[int, Item]]
+#: Readings by their places in the packet as it was made.
+Places = dict[int, Item]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record to be: its key as text, its value as JSON."""
 
     key: str
@@ -45,8 +44,7 @@ class Limits:
     packets: int = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """On which terms a body is taken: at `now_ms`, which must be its records' timestamp, from `writer`.
 
     `key` is the request's idempotency key: packets without a `packet_id` get one made of it.
@@ -58,8 +56,7 @@ class Terms:
     key: str | None = None
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """Records in the order of the items that they are of, a result for each item, and readings counted.
 
     `path` tells where an item stands in the body: nowhere if the body is one, else with its index for `{}`.
@@ -67,8 +64,8 @@ class Batch:
 
     terms: Terms
     path: str = ""
-    messages: list[Message] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    messages: list[Message] = []
+    results: list[Result] = []
     accepted: int = 0
     rejected: int = 0
     faults: int = 0
@@ -80,27 +77,28 @@ class Batch:
 
         Where some of its readings were not understood, `readings` are the others with their places, and `faults` tells why.
         """
-        rows = list(enumerate(packet.readings)) if readings is None else readings
-        if fault := self._fault_of(packet, len(rows)):
-            self.refuse(fault, len(rows) + len(faults or ()))
+        count = len(packet.readings if readings is None else readings)
+        if fault := self._fault_of(packet, count):
+            self.refuse(fault, count + len(faults or ()))
             return
-        found = self._faults_in(rows, packet.device_uuid)
+        found = self._faults_in(enumerate(packet.readings) if readings is None else readings.items(), packet)
         if found or faults:
+            rows = dict(enumerate(packet.readings)) if readings is None else readings
             self._add_part(packet, rows, {**(faults or {}), **found})
         else:
-            self._put(packet, len(rows), [])
+            self._put(packet, count, [])
 
     def _add_part(self, packet: Packet, readings: Places, faults: dict[int, Fault]) -> None:
         """Add those without a fault; where an identity is made of their places, they keep these."""
         self.faults += len(faults)
-        kept = [(place, item) for place, item in readings if place not in faults]
+        kept = {place: item for place, item in readings.items() if place not in faults}
         if self.faults > FAULTS_TOLD:
             self.refuse(too_many_faults(), len(kept) + len(faults))
             return
         if packet.packet_id is not None or self.terms.key is not None:
-            for place, item in kept:
+            for place, item in kept.items():
                 item.index = place if item.index is None else item.index
-        packet.readings = [item for _, item in kept]
+        packet.readings = list(kept.values())
         told = [faults[place] for place in sorted(faults)]
         self.rejected += len(told)
         if kept:
@@ -153,15 +151,19 @@ class Batch:
         fault = refuses(packet.device_uuid) if refuses else None
         return fault and msgspec.structs.replace(fault, field="device_uuid")
 
-    def _faults_in(self, readings: Places, device: str) -> dict[int, Fault]:
+    def _faults_in(self, readings: Iterable[tuple[int, Item]], packet: Packet) -> dict[int, Fault]:
         """Why some of the readings are not taken, by their places."""
         faults: dict[int, Fault] = {}
-        terms, refuses = self.terms, self.terms.writer.refuses
+        terms, refuses, device = self.terms, self.terms.writer.refuses, packet.device_uuid
         for place, item in readings:
             if item.ts is not None and (fault := check_stamp(item.ts, "ts", terms)):
                 faults[place] = of_reading(fault, place, "ts")
             elif refuses and (fault := refuses(device, item.sensor_uuid)):
                 faults[place] = of_reading(fault, place, "sensor_uuid")
+            else:
+                continue
+            if len(faults) > FAULTS_TOLD:
+                break  # nothing of it is taken
         return faults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -42,14 +43,26 @@ stamps = st.one_of(st.none(), seconds, iso)
 packets = st.builds(
     Packet,
     device_uuid=names,
-    readings=st.lists(st.builds(Item, sensor_uuid=names, value=numbers, ts=stamps), min_size=1, max_size=5),
+    readings=st.lists(
+        st.builds(
+            Item, sensor_uuid=names, value=numbers, ts=stamps, index=st.none() | st.integers(0, 2**31 - 1)
+        ),
+        min_size=1,
+        max_size=5,
+    ),
     ts=stamps,
     packet_id=st.one_of(st.none(), names),
 )
 plain = st.builds(Single, value=numbers, sensor_uuid=names, ts=past, device_uuid=st.one_of(st.none(), names))
 singles = st.one_of(
     plain,
-    st.builds(Single, value=numbers, sensor_id=st.one_of(names, st.integers(0, 2**63 - 1)), ts=stamps),
+    st.builds(
+        Single,
+        value=numbers,
+        sensor_id=st.one_of(names, st.integers(0, 2**63 - 1)),
+        ts=stamps,
+        packet_id=st.none() | names,
+    ),
 )
 bad = st.sampled_from(
     [b"", b"{", b"null", b"\xff", b'{"value":1}', b'{"sensor_id":"a","value":NaN}', b'{"readings":[]}', None]
@@ -247,6 +260,31 @@ def test_absent_time_is_the_record_s() -> None:
     body = b'{"device_uuid":"d","readings":' + rows + b"%s}"
     assert decode(chunk([body % b""]), SKEW).ts.tolist() == [NOW, 3_000]
     assert decode(chunk([body % b',"ts":2']), SKEW).ts.tolist() == [2_000, 3_000]
+
+
+def test_readings_of_a_part_are_those_of_the_whole() -> None:
+    """By its `index` a reading of a packet that lacks others is the same as in the whole packet."""
+    items = [Item("a", 1.0), Item("b", 2.0), Item("c", 3.0, ts=3.0)]
+    whole = decode(chunk([msgspec.json.encode(Packet("d", items, packet_id="p"))]), SKEW)
+    part = [Item("b", 2.0, index=1), Item("c", 3.0, ts=3.0, index=2)]
+    found = decode(chunk([msgspec.json.encode(Packet("d", part, packet_id="p"))], first_offset=9), SKEW)
+    assert identities(found) == identities(whole)[1:]
+    shifted = [Item("b", 2.0), Item("c", 3.0, ts=3.0)]
+    other = decode(chunk([msgspec.json.encode(Packet("d", shifted, packet_id="p"))]), SKEW)
+    assert not set(identities(other)) & set(identities(whole))
+
+
+@pytest.mark.parametrize("more", [{}, {"device_uuid": "D"}, {"ts": 5.0}])
+@pytest.mark.parametrize("beside", [[], [b'{"device_uuid":"d","readings":[{"sensor_uuid":"x","value":1}]}']])
+def test_a_single_reading_is_known_by_its_packet_id(more: dict[str, Any], beside: list[bytes]) -> None:
+    """A reading by itself with a `packet_id` is the same wherever and whenever it comes, and another with another."""
+    found = []
+    for place, packet_id in ((0, "p"), (7, "p"), (7, "q")):
+        value = msgspec.json.encode(Single(1.0, sensor_uuid="A", packet_id=packet_id, **more))
+        readings = decode(chunk([value, *beside], NOW + place, place), SKEW)
+        found.append((int(readings.source[0]), int(readings.dedupe_ms[0])))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
 
 
 def test_ticks_carry_no_reading() -> None:

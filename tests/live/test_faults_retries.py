@@ -171,3 +171,54 @@ def assert_on_the_topic(records: dict[int, list[Any]], clients: list[Client]) ->
         assert len(client.answers) == 100
         for packet, (partition, offset) in client.answers.items():
             assert at[partition, offset] == packet if offset >= 0 else packet in at.values()
+
+
+Posted = tuple[str, Any, int]
+
+
+async def post(session: aiohttp.ClientSession, url: str, key: str, posted: Posted) -> None:
+    """Post under an idempotency key until it is answered at all, and check the answer's status."""
+    path, body, status = posted
+
+    async def answered() -> bool:
+        try:
+            headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+            async with session.post(f"{url}/ingest/{path}", data=body, headers=headers) as response:
+                if response.status == 503:
+                    return False
+                assert response.status == status, await response.text()
+                return True
+        except aiohttp.ClientError:
+            return False
+
+    await eventually(answered)
+
+
+async def test_a_request_sent_again_under_its_key(bootstrap: str, tmp_path: Path) -> None:
+    """Without `ts` and `packet_id`, the `Idempotency-Key` makes a retry one row and one event; a mended one adds what was wrong."""
+    port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
+    packet = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": NaN}, {"sensor_uuid": "by-id", "value": 99}]}'
+    single = '{"device_uuid": "d", "sensor_id": "legacy", "value": 2}'
+    requests: dict[str, Posted] = {
+        "one": ("packets", packet, 207),
+        "array": ("packets", f"[{packet}, {packet.replace('NaN', '1')}]", 207),
+        "reading": ("readings", single, 202),
+        "bulk": ("readings/bulk", f"[{single}, {single}, {{}}]", 207),
+    }
+    async with running_pipeline(bootstrap, tmp_path) as line, aiohttp.ClientSession() as session:
+        await line.limit(*LIMITS)
+        gateway = partial(line.site.start, "gateway", GATEWAY_PORT=str(port))
+        first = await gateway()
+        for key, posted in requests.items():
+            await post(session, f"http://127.0.0.1:{port}", key, posted)
+        first.kill()
+        await first.ended()
+        await gateway()
+        for _ in range(2):
+            for key, posted in requests.items():
+                await post(session, f"http://127.0.0.1:{port}", key, posted)
+        await post(session, f"http://127.0.0.1:{port}", "one", ("packets", packet.replace("NaN", "7"), 202))
+        found = sorted(row[:2] for row in await line.rows())
+        assert found == [("a", 1.0), ("a", 7.0), *[("by-id", 99.0)] * 3, *[("legacy", 2.0)] * 3]
+        await eventually(partial(_has_events, line, 1))
+        assert events(line) == [("by-id",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import signal
 import time
@@ -177,6 +178,44 @@ async def test_producer_beyond_repair_is_replaced(bootstrap: Connection, topic_p
         await post_until_accepted(client, packet("d", 2))
     values = [parse(record.value) for record in await records(bootstrap, topic)]
     assert [p.readings[0].value for p in values if isinstance(p, Packet)] == [1.0, 2.0]
+
+
+async def test_partly_acknowledged(bootstrap: Connection, topic_prefix: str) -> None:
+    """Of packets one of which the broker refuses, the others are there and are told so: 207, and where they are."""
+    await create(bootstrap, topic_prefix + "readings", **{"max.message.bytes": "1000"})
+    wide = {"device_uuid": "wide", "readings": [{"sensor_uuid": "s" * 100, "value": n} for n in range(20)]}
+    devices = [device for n in range(99) if home(device := f"d-{n}", PARTITIONS) != home("wide", PARTITIONS)]
+    small = [msgspec.json.decode(packet(device, 1)) for device in devices[:9]]
+    async with gateway(bootstrap, topic_prefix, ack_timeout_seconds=5) as client:
+        await post_until_accepted(client, packet("first", 1))
+        async with client.post("/ingest/packets", json=[*small, wide]) as response:
+            assert response.status == 207
+            answer = await response.json()
+        await post_until_accepted(client, packet("last", 2))
+    assert (answer["accepted"], answer["rejected"]) == (9, 20)
+    *taken, lost = answer["results"]
+    assert [fault["kind"] for fault in lost["rejected"]] == ["kafka-unavailable"]
+    found = {
+        (record.partition, record.offset): record.key
+        for record in await records(bootstrap, topic_prefix + "readings")
+    }
+    assert [found[each["partition"], each["offset"]].decode() for each in taken] == devices[:9]
+    assert len(found) == 11
+
+
+async def test_compressed_lines_are_on_the_topic(bootstrap: Connection, topic_prefix: str, readings: str) -> None:
+    """Lines of packets in gzip are on the topic, each at the place that the answer tells."""
+    body = gzip.compress(b"\n".join(packet(f"d-{number}", number) for number in range(100)))
+    headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    async with (
+        gateway(bootstrap, topic_prefix) as client,
+        client.post("/ingest/packets", data=body, headers=headers) as response,
+    ):
+        assert response.status == 202
+        answer = await response.json()
+    found = {(record.partition, record.offset): record.key for record in await records(bootstrap, readings)}
+    told = [found[each["partition"], each["offset"]].decode() for each in answer["results"]]
+    assert told == [f"d-{number}" for number in range(100)]
 
 
 async def test_port_taken(bootstrap: Connection) -> None:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from streamproc.core.codec import Packet, Single, parse
 from streamproc.errors import KafkaUnavailable
-from streamproc.gateway.access import Writer
+from streamproc.gateway.access import Access, Writer
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
 from streamproc.gateway.intake import Message
@@ -83,7 +83,9 @@ async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
         yield each
 
 
-async def serving(publisher: MemoryPublisher, **settings: Any) -> AsyncIterator[Client]:
+async def serving(
+    publisher: MemoryPublisher, access: Access | None = None, **settings: Any
+) -> AsyncIterator[Client]:
     """Serve a gateway with small limits, where `settings` do not say otherwise."""
     small = {
         "body_limit_bytes": 4_096,
@@ -92,7 +94,7 @@ async def serving(publisher: MemoryPublisher, **settings: Any) -> AsyncIterator[
         "in_flight_limit": 2,
         "in_flight_limit_bytes": 1_048_576,
     }
-    app = build(Settings.model_validate({**small, **settings}), publisher)
+    app = build(Settings.model_validate({**small, **settings}), publisher, access)
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -55,7 +56,7 @@ async def test_too_many_readings(client: Client) -> None:
 
 async def test_packet_larger_than_a_record() -> None:
     """A packet that fits the body but not a record of Kafka's gets 413 that says so."""
-    limits = {
+    limits: dict[str, Any] = {
         "body_limit_bytes": 4_000_000,
         "packet_readings_limit": 100_000,
         "in_flight_limit_bytes": 9_000_000,
@@ -130,7 +131,11 @@ async def test_requests_in_flight_are_bounded(client: Client, publisher: MemoryP
 
 async def test_bytes_in_flight_are_bounded(publisher: MemoryPublisher) -> None:
     """Bodies that wait are counted by their bytes as well, and given back."""
-    limits = {"body_limit_bytes": 700_000, "in_flight_limit": 100, "in_flight_limit_bytes": 1_048_576}
+    limits: dict[str, Any] = {
+        "body_limit_bytes": 700_000,
+        "in_flight_limit": 100,
+        "in_flight_limit_bytes": 1_048_576,
+    }
     body = packet(1) + b" " * 600_000
     publisher.gate.clear()
     async for client in serving(publisher, **limits):
@@ -169,3 +174,8 @@ async def connect(client: Client) -> AsyncIterator[tuple[asyncio.StreamReader, a
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    """Read an answer's head."""
+    return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)

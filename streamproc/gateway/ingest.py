@@ -77,10 +77,10 @@ class Ingest:
 
     def check_head(self, request: web.Request) -> Head:
         """Tell what the headers tell, asked once a request; raises the Problem that they alone give."""
-        if _HEAD in request:
+        headers = request.headers
+        if hdrs.EXPECT in headers and _HEAD in request:
             return request[_HEAD]
         writer = self._access.admit(request)
-        headers = request.headers
         form = check_form(headers.get(hdrs.CONTENT_TYPE, ""))
         encoded = hdrs.CONTENT_ENCODING in headers
         encoding = check_encoding(headers.getall(hdrs.CONTENT_ENCODING)) if encoded else None
@@ -133,9 +133,7 @@ class Ingest:
             self.metrics.unacknowledged.inc()
         except KafkaUnavailable as error:
             self.metrics.unacknowledged.inc()
-            raise unavailable(
-                "kafka-unavailable", f"{error}; {_AGAIN}", limit="ack_timeout_seconds"
-            ) from None
+            raise unavailable("kafka-unavailable", f"{error}; {_AGAIN}") from None
         self.metrics.ack_seconds.observe(time.perf_counter() - started)
         lost = place(batch.results, acks, fault)
         accepted = batch.accepted - lost

@@ -44,7 +44,7 @@ class Metrics:
         )
         self.refused = Counter(
             "streamproc_gateway_refused",
-            "Bodies refused, by kind of problem and field.",
+            "Readings, packets and bodies refused, by kind of problem and field.",
             ["kind", "field"],
             registry=self.registry,
         )
@@ -56,7 +56,7 @@ class Metrics:
         )
         self.unacknowledged = Counter(
             "streamproc_gateway_unacknowledged",
-            "Requests answered 503 because Kafka did not acknowledge.",
+            "Requests answered 503, or 207, because Kafka did not acknowledge.",
             registry=self.registry,
         )
         self._hold(load)

@@ -195,7 +195,7 @@ async def post(session: aiohttp.ClientSession, url: str, key: str, posted: Poste
 
 
 async def test_a_request_sent_again_under_its_key(bootstrap: str, tmp_path: Path) -> None:
-    """Without `ts` and `packet_id`, the `Idempotency-Key` makes a retry one row and one event; a mended one adds what was wrong."""
+    """By its `Idempotency-Key` alone a retry is one row and one event; a mended one adds what was wrong."""
     port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
     packet = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": NaN}, {"sensor_uuid": "by-id", "value": 99}]}'
     single = '{"device_uuid": "d", "sensor_id": "legacy", "value": 2}'

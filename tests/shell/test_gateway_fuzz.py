@@ -51,6 +51,8 @@ devices_packets = st.fixed_dictionaries(
     optional={"ts": stamps, "packet_id": names},
 )
 
+NOW_MS = 1_700_000_000_000
+
 
 def to_json(value: object) -> bytes:
     """Encode as Python does, with its NaN and Infinity that JSON does not have."""
@@ -79,6 +81,13 @@ several = st.lists(st.one_of(well_formed, mutated()), max_size=4)
 bodies = st.one_of(
     st.binary(max_size=64), well_formed, mutated(), several.map(together), several.map(b"\n".join)
 )
+likely_packets = st.fixed_dictionaries(
+    {
+        "device_uuid": st.text(min_size=1, max_size=4),
+        "readings": st.lists(st.one_of(likely, items), min_size=1, max_size=3),
+    },
+    optional={"packet_id": st.text(min_size=1, max_size=4)},
+).map(to_json)
 keys = st.one_of(st.none(), st.sampled_from(["k", "k" * 120]))
 
 
@@ -105,6 +114,26 @@ def test_what_is_taken_can_be_decoded(body: bytes, read: Read, lines: bool, key:
         return
     assert batch.accepted == sum(assert_decodable(message, now_ms) for message in batch.messages)
     assert_accounted(batch)
+
+
+@given(
+    parts=st.lists(likely_packets, min_size=1, max_size=4),
+    key=keys,
+    bad=st.sampled_from([b"{}", b"7", b'{"a":NaN}']),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_faulty_packet_changes_nothing_for_others(parts: list[bytes], key: str | None, bad: bytes) -> None:
+    """What is right comes to the same records when it is decoded at once and when it is looked at beside a fault."""
+    terms = Terms(Limits(100, SKEW_MS), NOW_MS, ANYONE, key)
+    alone, beside = packets(together(parts), terms), packets(together([*parts, bad]), terms)
+    lines = packets(b"\n".join([*parts, bad]), terms, lines=True)
+    for batch in (alone, beside, lines):
+        assert isinstance(batch, Batch)
+        assert isinstance(alone, Batch)
+        assert batch.messages == alone.messages
+        assert batch.results[: len(parts)] == alone.results
+    assert isinstance(beside, Batch)
+    assert beside.results[-1].status == "rejected"
 
 
 def assert_accounted(batch: Batch) -> None:

@@ -14,11 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from streamproc.core.codec import Packet, Single, parse
 from streamproc.errors import KafkaUnavailable
-from streamproc.gateway.access import Access, Writer
-from streamproc.gateway.answers import Fault
+from streamproc.gateway.access import Access
 from streamproc.gateway.app import build
 from streamproc.gateway.intake import Message
-from streamproc.gateway.problems import KINDS, Problem
+from streamproc.gateway.problems import KINDS
 from streamproc.gateway.publisher import Ack, PartlyAcknowledged
 from streamproc.settings import Settings
 
@@ -373,37 +372,3 @@ async def test_every_value_published_is_a_packet_again(client: Client, publisher
 async def metrics(client: Client) -> str:
     """Return the text of /metrics."""
     return await (await client.get("/metrics")).text()
-
-
-class Chosen:
-    """Lets in only device `d` with sensor `a`, and nobody without a name."""
-
-    def admit(self, request: web.Request) -> Writer:
-        """Give what refuses other devices and sensors."""
-        if "X-Name" not in request.headers:
-            raise Problem("key-missing", "say your name")
-        return Writer(self.refuses, self.refuses_device)
-
-    def refuses_device(self, device: str | None) -> Fault | None:
-        """Refuse other devices."""
-        return None if device == "d" else Fault("key-wrong", "another's device")
-
-    def refuses(self, device: str | None, sensor: str) -> Fault | None:
-        """Refuse other sensors."""
-        assert device == "d"
-        return None if sensor == "a" else Fault("invalid", "another's sensor")
-
-
-async def test_access_is_asked_of_head_device_and_sensor(publisher: MemoryPublisher) -> None:
-    """Who may write is asked of the head, of each packet's device, and of each reading's sensor."""
-    app = build(Settings.model_validate({}), publisher, Chosen())
-    one = '{"device_uuid": "%s", "readings": [{"sensor_uuid": "%s", "value": 1}]}'
-    async with TestClient(TestServer(app)) as client:
-        await problem(await client.post(PACKETS, data=one % ("d", "a")), 401, "key-missing")
-        named = {"X-Name": "me"}
-        foreign = await client.post(PACKETS, data=one % ("e", "a"), headers=named)
-        assert (await problem(foreign, 403, "key-wrong"))["field"] == "device_uuid"
-        other = await client.post(PACKETS, data=one % ("d", "b"), headers=named)
-        assert (await problem(other, 422, "invalid"))["field"] == "readings[0].sensor_uuid"
-        assert (await client.post(PACKETS, data=one % ("d", "a"), headers=named)).status == 202
-    assert len(publisher.sent) == 1

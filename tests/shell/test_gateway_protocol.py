@@ -1,4 +1,4 @@
-"""What is answered where aiohttp itself refuses."""
+"""What is asked and answered before a body is: who sends it, and where aiohttp itself refuses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
-from streamproc.gateway.answers import ProblemDetails
+from streamproc.gateway.access import Writer
+from streamproc.gateway.answers import Fault, ProblemDetails
 from streamproc.gateway.app import build
+from streamproc.gateway.problems import Problem
 from streamproc.gateway.protocol import Answering
 from streamproc.settings import Settings
-from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.test_gateway import PACKETS, MemoryPublisher, problem
+
+
+@pytest.fixture
+def publisher() -> MemoryPublisher:
+    """Give a Kafka in memory."""
+    return MemoryPublisher()
 
 
 @asynccontextmanager
@@ -61,3 +70,37 @@ async def test_what_is_no_http_is_a_problem(sent: bytes) -> None:
     assert (told.status, told.type) == (400, "urn:streamproc:problem:bad-request")
     assert told.detail
     assert "\n" not in told.detail
+
+
+class Chosen:
+    """Lets in only device `d` with sensor `a`, and nobody without a name."""
+
+    def admit(self, request: web.Request) -> Writer:
+        """Give what refuses other devices and sensors."""
+        if "X-Name" not in request.headers:
+            raise Problem("key-missing", "say your name")
+        return Writer(self.refuses, self.refuses_device)
+
+    def refuses_device(self, device: str | None) -> Fault | None:
+        """Refuse other devices."""
+        return None if device == "d" else Fault("key-wrong", "another's device")
+
+    def refuses(self, device: str | None, sensor: str) -> Fault | None:
+        """Refuse other sensors."""
+        assert device == "d"
+        return None if sensor == "a" else Fault("invalid", "another's sensor")
+
+
+async def test_access_is_asked_of_head_device_and_sensor(publisher: MemoryPublisher) -> None:
+    """Who may write is asked of the head, of each packet's device, and of each reading's sensor."""
+    app = build(Settings.model_validate({}), publisher, Chosen())
+    one = '{"device_uuid": "%s", "readings": [{"sensor_uuid": "%s", "value": 1}]}'
+    async with TestClient(TestServer(app)) as client:
+        await problem(await client.post(PACKETS, data=one % ("d", "a")), 401, "key-missing")
+        named = {"X-Name": "me"}
+        foreign = await client.post(PACKETS, data=one % ("e", "a"), headers=named)
+        assert (await problem(foreign, 403, "key-wrong"))["field"] == "device_uuid"
+        other = await client.post(PACKETS, data=one % ("d", "b"), headers=named)
+        assert (await problem(other, 422, "invalid"))["field"] == "readings[0].sensor_uuid"
+        assert (await client.post(PACKETS, data=one % ("d", "a"), headers=named)).status == 202
+    assert len(publisher.sent) == 1

@@ -194,7 +194,7 @@ async def post(session: aiohttp.ClientSession, url: str, key: str, posted: Poste
     await eventually(answered)
 
 
-async def test_a_request_sent_again_under_its_key(bootstrap: str, tmp_path: Path) -> None:
+async def test_a_request_sent_again_under_its_key(bootstrap: Connection, tmp_path: Path) -> None:
     """By its `Idempotency-Key` alone a retry is one row and one event; a mended one adds what was wrong."""
     port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
     packet = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": NaN}, {"sensor_uuid": "by-id", "value": 99}]}'

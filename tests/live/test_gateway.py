@@ -203,7 +203,9 @@ async def test_partly_acknowledged(bootstrap: Connection, topic_prefix: str) -> 
     assert len(found) == 11
 
 
-async def test_compressed_lines_are_on_the_topic(bootstrap: Connection, topic_prefix: str, readings: str) -> None:
+async def test_compressed_lines_are_on_the_topic(
+    bootstrap: Connection, topic_prefix: str, readings: str
+) -> None:
     """Lines of packets in gzip are on the topic, each at the place that the answer tells."""
     body = gzip.compress(b"\n".join(packet(f"d-{number}", number) for number in range(100)))
     headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}

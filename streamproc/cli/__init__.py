@@ -81,10 +81,15 @@ def _pass_on(module: str, name: str, context: typer.Context) -> None:
 @app.command()
 def gateway() -> None:
     """Accept packets over HTTP and put them on the topic `readings`."""
+    import gc
+
     from streamproc.cli.serving import until_signal
     from streamproc.gateway.app import serve
 
     settings = _settings()
+    # What is there now stays: looking through 80,000 objects of modules again and again would hold requests up.
+    gc.collect()
+    gc.freeze()
     asyncio.run(until_signal(lambda stop: serve(settings, stop)))
 
 

@@ -99,7 +99,7 @@ def gateway_url(settings: Settings) -> str:
     """The gateway's address, as a client on this machine calls it."""
     host = settings.gateway_host
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{settings.gateway_port}"
+    return f"http{'s' if settings.tls_certificate else ''}://{host}:{settings.gateway_port}"
 
 
 async def simulate(devices: Sequence[Device], play: Play) -> None:

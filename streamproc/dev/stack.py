@@ -84,7 +84,8 @@ async def _start_command(command: tuple[str, ...], variables: dict[str, str], lo
 def environment(settings: Settings, kafka: Connection, name: str) -> dict[str, str]:
     """The environment of child `name`: this process's own, and what `dev` has decided.
 
-    Static membership, so that a stage that is restarted gets its partitions back without a rebalance.
+    The gateway wants no device's key and speaks no TLS. Static membership, so that a stage that is restarted gets its
+    partitions back without a rebalance.
     """
     instance = settings.group_instance_id or "dev"
     return (
@@ -95,6 +96,10 @@ def environment(settings: Settings, kafka: Connection, name: str) -> dict[str, s
             "GATEWAY_PORT": str(settings.gateway_port),
             "STREAMPROC_DATA_DIR": str(settings.data_dir.absolute()),
             "STREAMPROC_DATABASE": str(settings.database_path.absolute()),
+            "GATEWAY_TLS_CERTIFICATE": "",
+            "GATEWAY_TLS_KEY": "",
+            "GATEWAY_TLS_CLIENT_CA": "",
+            "STREAMPROC_DEVICE_KEYS": "off",
             "STREAMPROC_AUTO_REGISTER": "true",
             "STREAMPROC_GROUP_INSTANCE_ID": f"{instance}-{name}",
             "PYTHONUNBUFFERED": "1",

@@ -1,6 +1,7 @@
 """The write side's door: devices post packets over HTTP, and get 202 once Kafka has them.
 
 app         the routes, and the process around them
+listener    the address: connections within bounds (connections), over TLS where there is a certificate (tls)
 protocol    aiohttp's connection, which answers what is no HTTP, too
 ingest      one request: who sends it, body, readings, Kafka, answer
 access      who may write

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+import signal
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import HttpProcessingError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from streamproc.errors import GatewayError, SettingsError
+from streamproc.errors import SettingsError
 from streamproc.gateway.access import Open
+from streamproc.gateway.access.following import Following
+from streamproc.gateway.access.gate import Gate
+from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.ingest import Ingest
+from streamproc.gateway.listener import Listener
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
+from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp.typedefs import Handler, Middleware
 
@@ -43,6 +50,8 @@ _SHUTDOWN_SECONDS = 0.3
 _LINGER_SECONDS = 2.0
 #: An idle connection is kept for a device that posts once a minute.
 _KEEP_ALIVE_SECONDS = 75.0
+#: Where the application keeps what it counts.
+METRICS = web.AppKey("metrics", CollectorRegistry)
 #: aiohttp's own bounds, named so that they are ours: a URL (the longest is a sensor's, 128 characters of 4 bytes, each
 #: written as three), a header (a proxy's or a token may be long), how many. Bodies are inflated by us, within a bound.
 _HEADS_AND_BODIES = {
@@ -51,21 +60,28 @@ _HEADS_AND_BODIES = {
     "max_headers": 128,
     "auto_decompress": False,
 }
-#: Connections that may wait to be accepted: a fleet that comes back at once.
-_BACKLOG = 1_024
 
 
-def build(settings: Settings, publisher: Publisher, access: Access | None = None) -> web.Application:
-    """Make the application over a publisher that its caller starts and closes."""
+def build(
+    settings: Settings,
+    publisher: Publisher,
+    access: Access | None = None,
+    following: Following | None = None,
+    counts: Counts | None = None,
+) -> web.Application:
+    """Make the application over a publisher, and a registry that is followed, which its caller starts and closes."""
     ingest = Ingest(settings, publisher, access or Open(settings.ingest_api_key))
+    for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
+        ingest.metrics.registry.register(collector)
     app = web.Application(middlewares=[_guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
+    app[METRICS] = ingest.metrics.registry
     expect = _expect(ingest)
     app.router.add_post("/ingest/packets", ingest.packet, expect_handler=expect)
     app.router.add_post("/ingest/readings", ingest.reading, expect_handler=expect)
     app.router.add_post("/ingest/readings/bulk", ingest.bulk, expect_handler=expect)
     app.router.add_get("/health", _health)
-    app.router.add_get("/ready", _ready(publisher))
-    app.router.add_get("/metrics", _metrics(ingest.metrics))
+    app.router.add_get("/ready", _limited(access, _ready(publisher, following)))
+    app.router.add_get("/metrics", _limited(access, _metrics(ingest.metrics)))
     return app
 
 
@@ -80,21 +96,29 @@ async def serve(
     if settings.kafka_bootstrap is None:
         raise SettingsError("KAFKA_BOOTSTRAP: the gateway needs a broker")
     publisher = KafkaPublisher(settings.kafka, settings.topic("readings"), settings.ack_timeout_seconds)
-    runner = _runner(build(settings, publisher))
-    await runner.setup()
-    try:
-        await publisher.start(_PATIENCE_SECONDS)
-        url = await _listen(runner, settings.gateway_host, settings.gateway_port)
-        log.info("gateway_listening", url=url)
-        if listening is not None:
-            listening.set_result(url)
-        await publisher.run(stop)
-    finally:
-        for site in runner.sites:
-            await site.stop()
-        await publisher.close(_GRACE_SECONDS)
-        await runner.cleanup()
-        log.info("gateway_stopped")
+    following, counts = Following(settings), Counts()
+    app = build(settings, publisher, Gate(settings, following.known, counts), following, counts)
+    runner = _runner(app)
+    async with _tls(settings) as tls:
+        await runner.setup()
+        try:
+            following.start()
+            await publisher.start(_PATIENCE_SECONDS)
+            await following.wait(_PATIENCE_SECONDS)
+            listener = Listener(runner, settings, tls, app[METRICS])
+            await listener.start()
+            log.info("gateway_listening", url=listener.name)
+            _warn_if_open(settings)
+            if listening is not None:
+                listening.set_result(listener.name)
+            await publisher.run(stop)
+        finally:
+            for site in runner.sites:
+                await site.stop()
+            await publisher.close(_GRACE_SECONDS)
+            await runner.cleanup()
+            await following.stop()
+            log.info("gateway_stopped")
 
 
 def _runner(app: web.Application) -> web.AppRunner:
@@ -119,15 +143,37 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
-    site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
+@asynccontextmanager
+async def _tls(settings: Settings) -> AsyncIterator[Certificates | None]:
+    """The certificates, followed, and read again at once on SIGHUP; raises SettingsError where they are wrong."""
+    found = certificates(settings)
+    if found is None:
+        yield None
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, found.renew)
+    following = asyncio.create_task(found.follow(), name="certificates")
     try:
-        await site.start()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise GatewayError(f"{host}:{port} is taken; set GATEWAY_PORT to another port") from error
-        raise GatewayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return site.name
+        yield found
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def _warn_if_open(settings: Settings) -> None:
+    """Say so where other machines may write without a key: it is seldom meant."""
+    if settings.device_keys == "required" or settings.ingest_api_key or settings.tls_client_ca:
+        return
+    if not _is_loopback(settings.gateway_host):
+        advice = "set STREAMPROC_DEVICE_KEYS=required, or INGEST_API_KEY"
+        log.warning("gateway_open_to_all", host=settings.gateway_host, advice=advice)
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _guard(metrics: Metrics) -> Middleware:
@@ -183,18 +229,32 @@ def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamRespo
     return expect
 
 
+def _limited(access: Access | None, handler: Handler) -> Handler:
+    """Count requests that anyone may make as those of writers are: /metrics costs ten times as much as a packet."""
+    if not isinstance(access, Gate):
+        return handler
+
+    async def limited(request: web.Request) -> web.StreamResponse:
+        access.limit(request)
+        return await handler(request)
+
+    return limited
+
+
 async def _health(_request: web.Request) -> web.Response:
     """GET /health: the process runs."""
     return _json({"status": "alive"})
 
 
-def _ready(publisher: Publisher) -> Handler:
+def _ready(publisher: Publisher, following: Following | None) -> Handler:
     async def ready(_request: web.Request) -> web.Response:
-        """GET /ready: Kafka takes records now."""
+        """GET /ready: Kafka takes records now, and readings can be checked."""
         fault = await publisher.fault()
-        answer = report([Check("broker", not fault, fault or f"{publisher.topic} has a leader everywhere")])
-        if fault:
-            raise unavailable("kafka-unavailable", fault, checks=answer["checks"])
+        checks = [Check("broker", not fault, fault or f"{publisher.topic} has a leader everywhere")]
+        answer = report(checks + (following.checks() if following else []))
+        if "detail" in answer:
+            kind = "kafka-unavailable" if fault else "registry-unavailable"
+            raise unavailable(kind, fault or answer["detail"], checks=answer["checks"])
         return _json(answer | {"topic": publisher.topic})
 
     return ready

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from streamproc.errors import SettingsError
 from streamproc.settings import connection
+from streamproc.settings.access import AccessSettings
 from streamproc.settings.database import STORE, DatabaseSettings
 from streamproc.settings.engine import EngineSettings
 from streamproc.settings.gateway import GatewaySettings
@@ -24,7 +25,9 @@ PREFIX = "STREAMPROC_"
 FILE = "IOT_ENV_FILE"
 
 
-class Settings(SinkSettings, EngineSettings, GatewaySettings, DatabaseSettings, KafkaSettings):
+class Settings(
+    SinkSettings, EngineSettings, AccessSettings, GatewaySettings, DatabaseSettings, KafkaSettings
+):
     """All settings, frozen. Each field's alias is its environment variable; the last base's fields come first."""
 
     model_config = SettingsConfigDict(

@@ -40,7 +40,13 @@ def reached(bootstrap: Connection) -> dict[str, Any]:
 @asynccontextmanager
 async def gateway(bootstrap: Connection, prefix: str = "", **more: Any) -> AsyncIterator[ClientSession]:
     """Serve a gateway on a free port and give a client of it; stopping takes less than 3 s."""
-    given = {**reached(bootstrap), "topic_prefix": prefix, "gateway_port": 0, **more}
+    given = {
+        **reached(bootstrap),
+        "topic_prefix": prefix,
+        "gateway_port": 0,
+        "auto_register": True,
+        **more,
+    }
     stop, listening = asyncio.Event(), asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(Settings.model_validate(given), stop, listening))
     url = await asyncio.wait_for(listening, SOON_S)

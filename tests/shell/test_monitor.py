@@ -20,7 +20,7 @@ import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
 
 import streamproc
@@ -32,6 +32,10 @@ from streamproc.engine import health as engine_health
 from streamproc.engine import metrics as engine_metrics
 from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import RowsRefused, StoreUnavailable
+from streamproc.gateway.access.address import Addresses
+from streamproc.gateway.access.following import Following
+from streamproc.gateway.access.metrics import Counts
+from streamproc.gateway.connections import Bounds, Crowd
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
@@ -73,9 +77,19 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(sink_health.gauges(sink))
         | scraped(engine_health.gauges(worker))
         | scraped(Metrics(Load(1, 1), MemoryPublisher()).registry.collect())
+        | scraped(_of_access())
         | scraped([build_info("x")])
         | {"streamproc_check"}
     )
+
+
+def _of_access() -> Iterable[Metric]:
+    """What the gateway tells of those who may not write, and of its connections."""
+    registry = CollectorRegistry()
+    Crowd(Bounds(1, 1, 1), Addresses([]), registry)
+    for collector in (*Counts().collectors(), Following(Settings.model_validate({}))):
+        registry.register(collector)
+    return registry.collect()
 
 
 async def test_each_metric_is_documented_once_and_there_are_no_others(tmp_path: Path) -> None:

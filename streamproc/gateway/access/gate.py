@@ -1,0 +1,249 @@
+"""Who may write, decided: limits, keys and certificates at the head, ownership for each reading."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import hdrs, web
+from multidict import istr
+
+from streamproc.gateway.access import API_KEY, Writer
+from streamproc.gateway.access.address import Addresses
+from streamproc.gateway.access.buckets import NAMES, Buckets
+from streamproc.gateway.access.certificates import names
+from streamproc.gateway.access.keys import Holder, digest
+from streamproc.gateway.access.limits import Limit
+from streamproc.gateway.access.sensors import UNKNOWN
+from streamproc.gateway.answers import Fault
+from streamproc.gateway.problems import Problem, unavailable
+from streamproc.settings.access import Window, windows
+
+if TYPE_CHECKING:
+    from streamproc.gateway.access.following import Known
+    from streamproc.gateway.access.metrics import Counts
+    from streamproc.settings import Settings
+
+log = structlog.get_logger()
+
+DEVICE_KEY = istr("X-Device-Key")
+FORWARDED_FOR = istr("X-Forwarded-For")
+#: The one endpoint that is not of the legacy kind: what is sent there names its device.
+PACKETS = "/ingest/packets"
+#: A wrong key is logged once a minute for each address, and 60 times a minute in all: a botnet must not fill a disk.
+_LOGGED_EACH = (Window(1, 60),)
+_LOGGED_ALL = (Window(60, 60),)
+
+_MISSING = {
+    "device": (
+        "send a key of the packet's device in the header X-Device-Key",
+        'DeviceKey header="X-Device-Key"',
+    ),
+    "either": (
+        "send a key of the sensor's device in the header X-Device-Key, or the API key in X-API-Key",
+        'DeviceKey header="X-Device-Key", ApiKey header="X-API-Key"',
+    ),
+    "api": ("send the key in the header X-API-Key", 'ApiKey header="X-API-Key"'),
+}
+
+
+class Gate:
+    """Lets a request in or raises why not, and gives what its readings are to be checked by."""
+
+    def __init__(
+        self, settings: Settings, known: Known, counts: Counts, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._known = known
+        self._clock = clock
+        self._counts = counts
+        self._required = settings.device_keys == "required"
+        self._certified = settings.tls_client_ca is not None
+        self._auto_register = settings.auto_register
+        self._api_key = digest(settings.ingest_api_key) if settings.ingest_api_key else None
+        self._addresses = Addresses(settings.proxies)
+        self._behind_proxies = bool(settings.proxies)
+        self._ips = self._make_limit("rate_limit_ip", "requests of this address", settings.rate_limit_ip)
+        self._devices = self._make_limit(
+            "rate_limit_device", "packets of this device", settings.rate_limit_device
+        )
+        self._failures = self._make_limit(
+            "key_failure_limit", "wrong keys of this address", settings.key_failure_limit
+        )
+        self._logged_each, self._logged_all = Buckets(_LOGGED_EACH), Buckets(_LOGGED_ALL)
+        #: Keys that were right, with the address that sent them: when others there fail, they go on.
+        self._right: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._anyone = self._writer(None)
+
+    def _make_limit(self, name: str, whom: str, text: str | None) -> Limit:
+        limit = Limit(name, whom, windows(text), self._counts.limited)
+        if limit.on:
+            self._counts.buckets.labels(name).set_function(lambda: len(limit.buckets))
+        return limit
+
+    def admit(self, request: web.Request) -> Writer:
+        """Say who sends the request, asked once of each; raises the Problem of one who may not write at all."""
+        now = self._clock()
+        address = self.limit(request, now)
+        if self._certified and not _certificate(request):
+            self._counts.failures.labels("certificate").inc()
+            raise Problem("certificate-missing", "send a certificate of an authority that the gateway trusts")
+        device = self._authenticate(request, address, now)
+        if not self._known.read and (self._required or not self._auto_register):
+            raise _unread()
+        if device is None:
+            return self._anyone
+        if self._devices.on and (fault := self._devices.look(device, now)):
+            raise self._devices.problem(fault)
+        return self._writer(device)
+
+    def limit(self, request: web.Request, now: float | None = None) -> str:
+        """Count the request for its address, which it gives; raises the Problem of one too many."""
+        address = self._address(request)
+        if self._ips.on and (fault := self._ips.take(address, self._clock() if now is None else now)):
+            raise self._ips.problem(fault)
+        return address
+
+    def _address(self, request: web.Request) -> str:
+        forwarded = request.headers.getall(FORWARDED_FOR, ()) if self._behind_proxies else ()
+        return self._addresses.client(request.remote, forwarded)
+
+    def _authenticate(self, request: web.Request, address: str, now: float) -> str | None:
+        """The device that the request's key or certificate is of; None where it need not be, or is all devices'."""
+        legacy = request.path != PACKETS
+        if self._api_key is not None and (legacy or not self._required):
+            given = request.headers.get(API_KEY)
+            if given is not None:
+                self._check_api_key(given, address, now)
+                return None
+            if not self._required:
+                raise self._missing("api")
+        if not self._required:
+            return None
+        given = request.headers.get(DEVICE_KEY)
+        if given is not None:
+            return self._check_device_key(given, address, now)
+        certified = self._device_of_certificate(request) if self._certified else None
+        if certified is None:
+            raise self._missing("either" if legacy and self._api_key else "device")
+        return certified
+
+    def _check_api_key(self, given: str, address: str, now: float) -> None:
+        """Compare hashes: neither the time taken nor a log line tells anything of the key."""
+        found = digest(given)
+        self._slow_down(address, found, now)
+        if self._api_key is None or not hmac.compare_digest(found, self._api_key):
+            self._failed(address, now)
+            raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")
+        self._remember(address, found)
+
+    def _check_device_key(self, given: str, address: str, now: float) -> str:
+        found = digest(given)
+        self._slow_down(address, found, now)
+        if not self._known.read:
+            raise _unread()
+        holder = self._known.keys.find(found)
+        if holder is None:
+            self._failed(address, now)
+            raise Problem("key-wrong", "no device has the key in X-Device-Key; it may have been revoked")
+        self._check_live(holder)
+        self._remember(address, found)
+        return holder.device
+
+    def _check_live(self, holder: Holder) -> None:
+        """Refuse a right key whose time is over, in words: its holder knows it, and needs to know why."""
+        ends = holder.key.expires_at
+        if ends is not None and ends <= time_ns() // 1_000_000:
+            self._counts.failures.labels("expired").inc()
+            raise Problem("key-expired", f"the key {holder.key.key_id} of this device has expired")
+        self._check_enabled(holder.device)
+
+    def _check_enabled(self, device: str) -> None:
+        if device in self._known.sensors.locked:
+            self._counts.failures.labels("disabled").inc()
+            raise Problem("device-disabled", "this device is disabled in the registry")
+
+    def _device_of_certificate(self, request: web.Request) -> str | None:
+        """The device that the client's certificate names, which an authority of ours has signed."""
+        if not self._known.read:
+            raise _unread()
+        named = names(_certificate(request))
+        device = next((name for name in named if name in self._known.devices), None)
+        if device is not None:
+            self._check_enabled(device)
+        return device
+
+    def _missing(self, which: str) -> Problem:
+        self._counts.failures.labels("missing").inc()
+        detail, challenge = _MISSING[which]
+        return Problem("key-missing", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
+
+    def _slow_down(self, address: str, found: bytes, now: float) -> None:
+        """Refuse what comes from where too many keys were wrong; not a key that was right from there."""
+        if not self._failures.on or not len(self._failures.buckets) or (address, found) in self._right:
+            return
+        if fault := self._failures.look(address, now):
+            self._log_failure(address, now, "too many wrong keys")
+            raise self._failures.problem(fault)
+
+    def _failed(self, address: str, now: float) -> None:
+        self._counts.failures.labels("wrong").inc()
+        if self._failures.on:
+            self._failures.buckets.take(address, now)
+        self._log_failure(address, now, "a wrong key")
+
+    def _log_failure(self, address: str, now: float, what: str) -> None:
+        if not self._logged_each.take(address, now) and not self._logged_all.take("all", now):
+            log.warning("key_refused", address=address, reason=what)
+
+    def _remember(self, address: str, found: bytes) -> None:
+        if not self._failures.on or (address, found) in self._right:
+            return
+        self._right[(address, found)] = None
+        if len(self._right) > NAMES:
+            self._right.popitem(last=False)
+
+    def _writer(self, device: str | None) -> Writer:
+        """What a request's readings are asked, bound to the key's device where there is one."""
+        sensors, auto_register = self._known.sensors, self._auto_register
+
+        def refuses(named: str | None, sensor: str) -> Fault | None:
+            owner = sensors.owner(sensor.lower())
+            if owner is UNKNOWN:
+                return None if auto_register else _UNKNOWN_SENSOR
+            sender = device or (named.lower() if named else None)
+            if owner == sender or (device is None and (owner is None or sender is None)):
+                return _LOCKED if owner in sensors.locked else None
+            return _FOREIGN_SENSOR
+
+        return Writer(refuses, lambda named: self._refuses_device(device, named))
+
+    def _refuses_device(self, device: str | None, named: str | None) -> Fault | None:
+        """Why nothing of a packet is taken: it is another device's than the key's, of one locked out, or one too many."""
+        sender = named.lower() if named else device
+        if device is not None and sender != device:
+            return _FOREIGN_DEVICE
+        if sender is None:
+            return None
+        if sender in self._known.sensors.locked:
+            return _LOCKED
+        return self._devices.take(sender, self._clock()) if self._devices.on else None
+
+
+def _certificate(request: web.Request) -> Mapping[str, Any] | None:
+    """The client's certificate, which was checked in the handshake."""
+    transport = request.transport
+    return transport.get_extra_info("peercert") if transport is not None else None
+
+
+def _unread() -> Problem:
+    return unavailable("registry-unavailable", "the registry was not read yet since the gateway's start")
+
+
+_UNKNOWN_SENSOR = Fault("unknown-sensor", "no sensor of this name is in the registry")
+_FOREIGN_SENSOR = Fault("foreign-sensor", "the sensor is not one of this device's in the registry")
+_FOREIGN_DEVICE = Fault("foreign-device", "the key that was sent is of another device")
+_LOCKED = Fault("device-disabled", "this device is disabled in the registry")

@@ -1,0 +1,240 @@
+"""The gateway's connections: how many there may be, and what aiohttp leaves unbounded of one.
+
+aiohttp bounds a head's lines, but not the time in which it comes, nor its size in all (a megabyte); it waits for ever for
+a client that does not read its answer; it takes any number of connections. A client that sends a request and then half-closes
+its side (`nc -N`) gets its answer here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from prometheus_client import Counter, Gauge
+
+from streamproc.gateway.problems import KINDS
+from streamproc.gateway.protocol import Answering
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+    from aiohttp.web_server import Server
+    from prometheus_client import CollectorRegistry
+
+    from streamproc.gateway.access.address import Addresses
+
+#: A head is a few hundred bytes, with a proxy's and a token's headers a few thousand. Node.js has the same bound.
+HEAD_BYTES = 16_384
+#: How long a client may leave an answer unread that does not fit the buffers of its connection.
+UNREAD_SECONDS = 30.0
+#: A connection idle for less belongs to a client that is about to go on.
+_IDLE_SECONDS = 1.0
+#: How many connections are looked at for one that may go; those longest without a request come first.
+_LOOKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many connections there may be, in all and of one address, and the seconds that a head may take."""
+
+    connections: int
+    of_one: int
+    head_seconds: float
+
+
+class Crowd:
+    """All connections, those longest without a request first."""
+
+    def __init__(self, bounds: Bounds, addresses: Addresses, registry: CollectorRegistry) -> None:
+        self.bounds = bounds
+        self._addresses = addresses
+        self._of: Tally[str] = Tally()
+        self.order: OrderedDict[Connection, None] = OrderedDict()
+        self._refused = Counter(
+            "streamproc_gateway_connections_refused",
+            "Connections refused or closed by the gateway, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        count = Gauge("streamproc_gateway_connections", "Connections there are.", registry=registry)
+        count.set_function(lambda: len(self.order))
+        most = Gauge(
+            "streamproc_gateway_connections_bound", "Most connections there may be.", registry=registry
+        )
+        most.set(bounds.connections)
+
+    def enter(self, connection: Connection, peer: str) -> str | None:
+        """Take a connection in, and give its address for `leave`; None where there are too many, and it is to end."""
+        address = "" if self._addresses.is_proxy(peer) else self._addresses.client(peer, ())
+        if address and self._of[address] >= self.bounds.of_one:
+            self.count("connection_limit_ip")
+            return None
+        if len(self.order) >= self.bounds.connections and not self._make_room():
+            self.count("connection_limit")
+            return None
+        self._of[address] += 1
+        self.order[connection] = None
+        return address
+
+    def leave(self, connection: Connection, address: str) -> None:
+        """Forget a connection that was taken in."""
+        self.order.pop(connection, None)
+        self._of[address] -= 1
+        if not self._of[address]:
+            del self._of[address]
+
+    def count(self, reason: str) -> None:
+        """Count a connection that the gateway ends."""
+        self._refused.labels(reason).inc()
+
+    def _make_room(self) -> bool:
+        """End one that has been idle for longest; HTTP lets either side do so between requests."""
+        for _, connection in zip(range(_LOOKS), self.order, strict=False):
+            idle = connection.idle_seconds()
+            if idle is not None and idle >= _IDLE_SECONDS:
+                self.count("made_room")
+                self.order.pop(connection)
+                connection.force_close()
+                return True
+        return False
+
+
+class Connection(Answering):
+    """aiohttp's connection within bounds."""
+
+    __slots__ = ("_address", "_crowd", "_head_bytes", "_head_timer", "_newest", "_seen_at", "_unread_timer")
+
+    def __init__(self, crowd: Crowd, server: Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._crowd = crowd
+        self._address: str | None = None
+        self._head_bytes = 0
+        #: The body of the newest request: it alone may be coming still.
+        self._newest: StreamReader | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._seen_at = self._loop.time()
+
+    def idle_seconds(self) -> float | None:
+        """How long it has been waiting for a request; None where one is under way."""
+        return self._loop.time() - self._seen_at if self._waits() else None
+
+    def _waits(self) -> bool:
+        """Whether no whole head is there: aiohttp waits for one, or has not begun to."""
+        if self._messages or self._request_in_progress:
+            return False
+        return not self._request_count or (self._waiter is not None and not self._waiter.done())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take part in the crowd, or be told that it is too large."""
+        peer = transport.get_extra_info("peername")
+        self._address = self._crowd.enter(self, peer[0] if isinstance(peer, tuple) else "unknown")
+        if self._address is None:
+            self._force_close = True
+            assert isinstance(transport, asyncio.Transport)
+            _end(transport, "busy", "there are too many connections", retry_after=1)
+            return
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Leave the crowd."""
+        self._end_head()
+        self._end_unread()
+        if self._address is not None:
+            self._crowd.leave(self, self._address)
+            self._address = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what has come, and see whether a head is whole, and soon enough."""
+        waited = self._waits()
+        super().data_received(data)
+        if self._messages:
+            self._newest = self._messages[-1][1]
+        if not waited:
+            return
+        if not self._waits():
+            self._end_head()
+            self._seen_at = self._loop.time()
+            if self in self._crowd.order:
+                self._crowd.order.move_to_end(self)
+        elif data and not self._force_close:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse("head-too-large", f"a request's head may have {HEAD_BYTES} bytes")
+            elif self._head_timer is None:
+                self._begin_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio says "bool | None"
+        """Stay open for the answers of requests that are whole; their sender has closed its side, and reads on."""
+        if self.ssl_context is not None:  # TLS has no half of a connection
+            return False
+        if self._waits() or self._newest is None or not self._newest.is_eof():
+            return False
+        self.close()
+        return True
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, but not for ever."""
+        super().pause_writing()
+        self._unread_timer = self._loop.call_later(UNREAD_SECONDS, self._give_up)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        self._end_unread()
+        super().resume_writing()
+
+    def _begin_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._crowd.bounds.head_seconds, self._head_is_late)
+
+    def _end_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._waits():
+            self._refuse("slow-head", f"a request's head may take {self._crowd.bounds.head_seconds:g} s")
+
+    def _give_up(self) -> None:
+        self._crowd.count("unread")
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _refuse(self, kind: str, detail: str) -> None:
+        """Answer what has come of a head, and end the connection."""
+        self._crowd.count(kind)
+        self._end_head()
+        if self.transport is not None:
+            _end(self.transport, kind, detail)
+        self.force_close()
+
+
+def _end(transport: asyncio.Transport, kind: str, detail: str, **member: int) -> None:
+    """Write a problem where there is no request to answer, and close."""
+    status, title = KINDS[kind]
+    body = msgspec.json.encode(
+        {
+            "type": f"urn:streamproc:problem:{kind}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            **member,
+        }
+    )
+    lines = [f"HTTP/1.1 {status} {title}", "Content-Type: application/problem+json", "Connection: close"]
+    lines += [f"Retry-After: {seconds}" for name, seconds in member.items() if name == "retry_after"]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    transport.write("\r\n".join(lines).encode() + body)
+    transport.close()

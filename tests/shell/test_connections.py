@@ -1,0 +1,281 @@
+"""What the gateway bounds of its connections, with sockets that send what no client library would."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from prometheus_client import CollectorRegistry
+
+from streamproc.errors import GatewayError
+from streamproc.gateway import connections
+from streamproc.gateway.app import build
+from streamproc.gateway.listener import Listener, _file_limit
+from streamproc.settings import Settings
+from tests.shell.test_access import packet
+from tests.shell.test_gateway import MemoryPublisher
+
+SOON_S = 60
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+#: A head that lacks its end.
+OPEN_HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+WHOLE = OPEN_HEAD + b"\r\n"
+
+
+@asynccontextmanager
+async def listening(
+    publisher: MemoryPublisher | None = None, **given: Any
+) -> AsyncIterator[tuple[str, CollectorRegistry]]:
+    """Serve a gateway with these settings on any free port; give its URL and what its connections count."""
+    settings = Settings.model_validate({"gateway_port": 0, **given})
+    runner = web.AppRunner(build(settings, publisher or MemoryPublisher()), access_log=None)
+    await runner.setup()
+    counted = CollectorRegistry()
+    listener = Listener(runner, settings, None, counted)
+    await listener.start()
+    try:
+        yield listener.name, counted
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Pair]:
+    """Open a bare connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """Read until the gateway closes."""
+    return await asyncio.wait_for(reader.read(), SOON_S)
+
+
+async def ask(pair: Pair) -> bytes:
+    """Send a request, and give the head of its answer."""
+    reader, writer = pair
+    writer.write(WHOLE)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON_S)
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    await reader.readexactly(int(length.split()[1]))
+    return head
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", OPEN_HEAD])
+async def test_a_head_that_does_not_end(sent: bytes) -> None:
+    """A head has its time: then it is 408, as a problem, and the end."""
+    async with listening(body_timeout_seconds=0.2) as (url, counted), connect(url) as (reader, writer):
+        writer.write(sent)
+        answer = await rest(reader)
+        last = answer[answer.rindex(b"HTTP/1.1") :]
+        assert last.startswith(b"HTTP/1.1 408 ")
+        assert b'"type":"urn:streamproc:problem:slow-head"' in last
+        assert refused(counted, "slow-head") == 1
+
+
+def refused(counted: CollectorRegistry, reason: str) -> float | None:
+    """Tell how many connections were ended for this reason."""
+    return counted.get_sample_value("streamproc_gateway_connections_refused_total", {"reason": reason})
+
+
+async def test_a_later_head_that_does_not_end() -> None:
+    """One that begins after an answer has its time as well."""
+    async with listening(body_timeout_seconds=0.2) as (url, _), connect(url) as (reader, writer):
+        await ask((reader, writer))
+        writer.write(OPEN_HEAD)
+        assert (await rest(reader)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_that_dribbles() -> None:
+    """A byte now and then does not make the time longer."""
+    async with listening(body_timeout_seconds=0.3) as (url, _), connect(url) as (reader, writer):
+        answer = asyncio.create_task(rest(reader))
+        for byte in OPEN_HEAD * 100:
+            writer.write(bytes([byte]))
+            done, _ = await asyncio.wait([answer], timeout=0.02)
+            if done:
+                break
+        assert (await answer).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_connection_at_rest_stays() -> None:
+    """Between two requests a connection may rest for longer than a head may take."""
+    async with listening(body_timeout_seconds=0.1) as (url, _), connect(url) as pair:
+        for _ in range(2):
+            assert (await ask(pair)).startswith(b"HTTP/1.1 200")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(pair[0].read(1), 0.4)
+
+
+async def test_a_body_may_take_its_own_time() -> None:
+    """The head's time ends with the head: a body and an answer that take longer are not cut off by it."""
+    publisher = MemoryPublisher()
+    publisher.gate.clear()
+    async with listening(publisher, body_timeout_seconds=0.5) as (url, _), connect(url) as (reader, writer):
+        body = packet()
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for part in (body[:5], body[5:]):
+            await asyncio.wait([asyncio.create_task(reader.readline())], timeout=0.3)
+            writer.write(part)
+        await asyncio.wait_for(publisher.reached.wait(), SOON_S)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(publisher.gate.wait(), 0.6)
+        publisher.gate.set()
+
+
+@pytest.mark.parametrize("lines", [b"X-%d: " + b"y" * 4_000 + b"\r\n", b"X-%d: " + b"y" * 100 + b"\r\n"])
+async def test_a_flood_of_headers(lines: bytes) -> None:
+    """A head that does not end is refused at 16 KiB, or by its number of lines, not at a megabyte."""
+    async with listening() as (url, _), connect(url) as (reader, writer):
+        writer.write(OPEN_HEAD)
+        sent = 0
+        answer = asyncio.create_task(rest(reader))
+        with suppress(ConnectionError):
+            while not answer.done() and sent < 10_000_000:
+                writer.write(lines % sent)
+                sent += len(lines)
+                await writer.drain()
+                await asyncio.wait([answer], timeout=0.001)
+        told = b""
+        with suppress(ConnectionError):
+            told = await answer
+        assert sent < 4_000_000
+        assert not told or told[8:13] in {b" 431 ", b" 400 "}
+
+
+async def test_connections_of_one_address_are_bounded() -> None:
+    """One too many is told so and closed; when another of them ends, there is room."""
+    async with listening(connection_limit_ip=2) as (url, counted), AsyncExitStack() as stack:
+        pairs = [await stack.enter_async_context(connect(url)) for _ in range(2)]
+        for pair in pairs:
+            await ask(pair)
+        async with connect(url) as (reader, _):
+            answer = await rest(reader)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in answer
+        assert refused(counted, "connection_limit_ip") == 1
+        pairs[0][1].close()
+        async with asyncio.timeout(SOON_S):
+            while True:
+                with suppress(ConnectionError, asyncio.IncompleteReadError, StopIteration):
+                    async with connect(url) as pair:
+                        if (await ask(pair)).startswith(b"HTTP/1.1 200"):
+                            break
+
+
+async def test_a_proxy_may_have_more() -> None:
+    """Many clients come from a proxy's address."""
+    given: dict[str, Any] = {"connection_limit_ip": 1, "trusted_proxies": "127.0.0.0/8"}
+    async with listening(**given) as (url, _), AsyncExitStack() as stack:
+        for _ in range(3):
+            await ask(await stack.enter_async_context(connect(url)))
+
+
+async def test_the_idlest_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room, the one that has been idle for longest goes, not one that works, nor the newcomer."""
+    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
+    publisher = MemoryPublisher()
+    publisher.gate.clear()
+    body = packet()
+    async with listening(publisher, connection_limit=3) as (url, counted), AsyncExitStack() as stack:
+        pairs = [await stack.enter_async_context(connect(url)) for _ in range(3)]
+        works, first, second = pairs
+        works[1].write(
+            b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        await asyncio.wait_for(publisher.reached.wait(), SOON_S)
+        for pair in (second, first):
+            await ask(pair)
+        new = await stack.enter_async_context(connect(url))
+        assert (await ask(new)).startswith(b"HTTP/1.1 200")
+        assert await rest(second[0]) == b""
+        publisher.gate.set()
+        assert (await asyncio.wait_for(works[0].readline(), SOON_S)).startswith(b"HTTP/1.1 202")
+        assert (await ask(first)).startswith(b"HTTP/1.1 200")
+        assert refused(counted, "made_room") == 1
+
+
+async def test_no_room_while_all_work() -> None:
+    """Where none is idle, the newcomer is told to come again."""
+    async with listening(connection_limit=1) as (url, counted), connect(url) as pair:
+        await ask(pair)
+        async with connect(url) as (reader, _):
+            assert (await rest(reader)).startswith(b"HTTP/1.1 503 ")
+        assert refused(counted, "connection_limit") == 1
+        assert counted.get_sample_value("streamproc_gateway_connections") == 1
+
+
+async def test_half_closed_after_the_request() -> None:
+    """A client that has sent all and closed its side (`nc -N`) gets its answer; one amid its body is gone."""
+    publisher = MemoryPublisher()
+    publisher.gate.clear()
+    body = packet()
+    head = b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with listening(publisher) as (url, _):
+        async with connect(url) as (reader, writer):
+            writer.write(head + body)
+            writer.write_eof()
+            await asyncio.wait_for(publisher.reached.wait(), SOON_S)
+            publisher.gate.set()
+            answer = await rest(reader)
+            assert answer.startswith(b"HTTP/1.1 202 ")
+        async with connect(url) as (reader, writer):
+            writer.write(head + body[:-1])
+            writer.write_eof()
+            assert await rest(reader) == b""
+        async with connect(url) as (reader, writer):
+            writer.write(WHOLE)
+            writer.write_eof()
+            assert (await rest(reader)).startswith(b"HTTP/1.1 200")
+    assert len(publisher.sent) == 1
+
+
+async def test_an_answer_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends requests and reads nothing is cut off."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.2)
+    async with listening() as (url, counted):
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as mute:
+            mute.setblocking(False)
+            loop = asyncio.get_running_loop()
+            with suppress(ConnectionError):
+                async with asyncio.timeout(SOON_S):
+                    while not refused(counted, "unread"):
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(0.05):
+                                await loop.sock_sendall(
+                                    mute, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 50
+                                )
+        assert refused(counted, "unread") == 1
+        async with ClientSession() as client, client.get(url + "/health") as response:
+            assert response.status == 200
+
+
+async def test_an_address_that_is_taken() -> None:
+    """It is told which setting to change."""
+    async with listening() as (url, _):
+        with pytest.raises(GatewayError, match="set GATEWAY_PORT"):
+            async with listening(gateway_port=int(url.rpartition(":")[2])):
+                pass
+        with pytest.raises(GatewayError, match="cannot listen on"):
+            async with listening(gateway_host="203.0.113.1"):
+                pass
+
+
+def test_files_bound_connections() -> None:
+    """There are never more connections than files that the process may have, less some for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert _file_limit(1) == 1
+    if hard != resource.RLIM_INFINITY:
+        assert _file_limit(10 * hard) == hard - 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

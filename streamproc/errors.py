@@ -15,6 +15,9 @@
     │   └── StaleOwner         another sink has moved the partition's offset on
     ├── DeadLetterError        a dead letter cannot be found, read or sent again
     ├── RegistryError          an entry of the registry is wrong
+    │   ├── UnknownEntry       it is not in the registry
+    │   ├── StaleEntry         it has another version by now
+    │   └── EntryNotSent       it is in the database, but not on the topic yet    (retriable)
     ├── ReplayError            a replay cannot be done as it is asked for
     └── SeriesError            a file given to `detect` is not a series
 
@@ -102,6 +105,20 @@ class DeadLetterError(StreamprocError):
 
 class RegistryError(StreamprocError):
     """An entry of the registry is wrong."""
+
+
+class UnknownEntry(RegistryError):  # noqa: N818  # named for what it is
+    """The registry has no such sensor, device or key."""
+
+
+class StaleEntry(RegistryError):  # noqa: N818
+    """The entry has another version by now than the one that was to be changed."""
+
+
+class EntryNotSent(RegistryError):  # noqa: N818
+    """The change is in the database, but not on the topic; the same edit again sends it, and so does a sink in a while."""
+
+    retriable = True
 
 
 class ReplayError(StreamprocError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from streamproc.records import Notification, SensorEntry, SeverityEvent
 
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
+    from streamproc.store.edits import Audited, Author, Edit, Kind, Outcome, Registered
     from streamproc.store.thresholds import Threshold
 
 Ints = NDArray[np.int64]
@@ -240,15 +241,26 @@ class Store(Protocol):
         Windows go, and predictions that no event refers to; events are marked superseded; readings and notifications stay.
         """
 
-    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """Make the registry hold these entries, and return them as they stand; a change raises the version.
+    async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
+        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then.
 
-        A `device` or `sensor_id` of None leaves what is there. Raises RegistryError for a `sensor_id` of
-        another.
+        A change raises the version, and is a line of the audit. Raises RegistryError that names every fault, as UnknownEntry
+        or StaleEntry where all are such.
         """
 
+    async def registry(self, only: Collection[str] | None = None) -> Registered:
+        """All entries by their key on the topic, or those of these keys; None: removed."""
+
+    async def audit(
+        self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Audited]:
+        """Who has changed what, newest first: of one entry or all, the lines before this one's id."""
+
+    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+        """`edit_registry` with these sensors, by streamproc itself; gives the entries as they stand."""
+
     async def entries(self) -> list[SensorEntry]:
-        """All entries of the registry, by sensor."""
+        """All sensors of the registry, by name."""
 
     async def thresholds(self) -> list[Threshold]:
         """The limits of sensors that other programs keep there, the oldest first; none where they have no table."""

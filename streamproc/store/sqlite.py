@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +14,18 @@ from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.records import SensorEntry
 from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows
 from streamproc.store.comparison import Compared, Extras, Given, Scope
+from streamproc.store.edits import (
+    Audited,
+    Author,
+    Edit,
+    Kind,
+    Outcome,
+    PutSensor,
+    Registered,
+    by_streamproc,
+    sensors,
+    sensors_of,
+)
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlite_sensors import Sensors
@@ -131,13 +143,28 @@ class SqliteStore:
         """Take back rows that should not be there; how many of them it were."""
         return await self._run(lambda: self._withdraw(table, numbers))
 
+    async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
+        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
+        return await self._run(lambda: self._edit(edits, by))
+
+    async def registry(self, only: Collection[str] | None = None) -> Registered:
+        """All entries by their key on the topic, or those of these keys; None: removed."""
+        return await self._run(lambda: sqlite_entries.entries(self._connected(), only))
+
+    async def audit(
+        self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Audited]:
+        """Who has changed what, newest first."""
+        return await self._run(lambda: sqlite_entries.audit(self._connected(), of, before, limit))
+
     async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """Make the registry hold these entries, and return them as they stand."""
-        return await self._run(lambda: self._save(entries))
+        """Make the registry hold these sensors, and return them as they stand."""
+        edits = [PutSensor(entry) for entry in entries]
+        return sensors_of(await self.edit_registry(edits, by_streamproc()))
 
     async def entries(self) -> list[SensorEntry]:
-        """All entries of the registry, by sensor."""
-        return await self._run(lambda: sqlite_entries.entries(self._connected()))
+        """All sensors of the registry, by name."""
+        return sensors(await self.registry())
 
     async def thresholds(self) -> list[Threshold]:
         """None: no other program's tables are in the file."""
@@ -244,11 +271,11 @@ class SqliteStore:
         with self._transaction() as opened:
             return sqlite_overwrite.withdraw(opened, table, numbers)
 
-    def _save(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+    def _edit(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
         opened = self._connected()
         opened.execute("PRAGMA synchronous = FULL")  # nobody sends an edit again: it must outlive a power cut
         try:
             with self._transaction():
-                return sqlite_entries.save(opened, entries)
+                return sqlite_entries.edit(opened, edits, by)
         finally:
             opened.execute("PRAGMA synchronous = NORMAL")

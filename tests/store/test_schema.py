@@ -21,8 +21,8 @@ RENAMED = {
 #: What only SQL Server has: what those programs read and write, keys that are GUIDs there, and what an index is filtered by.
 EXTRA_TABLES = {"alerts", "alert_thresholds", "delta_thresholds", "sensor_readings_latest"}
 EXTRA_COLUMNS = {
-    "devices": "device_uuid stream_key device_type status last_connection metadata updated_at",
-    "sensors": "sensor_uuid stream_key status is_active",
+    "devices": "device_uuid stream_key device_type last_connection metadata",
+    "sensors": "sensor_uuid stream_key status",
     "sensor_readings": "kafka_landmark",
     "ml_models": "sensor_id model_type trained_at accuracy metadata",
     "predictions": "device_id horizon_minutes trend window_points risk_level severity status",
@@ -114,8 +114,10 @@ def test_nothing_is_taken_away() -> None:
 
 def test_an_added_column_is_the_one_that_an_empty_database_gets() -> None:
     """But for its reference to another table, whose rows in a database in use might not be there."""
-    made = tables()
+    made = tables(added=False)
     for table, column, definition in additions():
+        if column not in made[table]:
+            continue  # an empty database gets it by the same statement
         wanted = re.sub(r" CONSTRAINT FK_\w+ REFERENCES \S+ \(id\)", "", made[table][column])
         assert (table, column, definition) == (table, column, wanted)
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from streamproc.core.predict import HORIZON_MS
 from streamproc.errors import RowsRefused, StoreError
-from streamproc.records import Range, SensorEntry, Severity
+from streamproc.records import DeviceKey, Range, SensorEntry, Severity
+from streamproc.store.edits import AddKey, Author, RemoveSensor, RevokeKey
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections, Limits
@@ -52,6 +53,7 @@ READ = (
     "sensor_limits",
     "stream_offsets",
     "schema_migrations",
+    "registry_audit",
 )
 
 #: What was accepted is deleted by nobody who writes, and the schema and others' limits are not theirs.
@@ -66,6 +68,9 @@ NOT_A_WRITERS = (
     "UPDATE dbo.schema_migrations SET checksum = 'x'",
     "UPDATE dbo.alert_thresholds SET is_active = 0",
     "UPDATE dbo.ml_models SET is_active = 0",
+    "DELETE FROM dbo.device_keys",
+    "DELETE FROM dbo.registry_audit",
+    "UPDATE dbo.registry_audit SET actor = N'nobody'",
     "DELETE FROM dbo.alerts",
     "ALTER TABLE dbo.sensor_readings ADD mine INT",
     "CREATE TABLE dbo.mine (a INT)",
@@ -191,6 +196,10 @@ async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store
         " SELECT id, N'greater_than', 5 FROM dbo.sensors"
     )
     assert [limit.low for limit in await store.thresholds()] == [5.0]
+    ann = Author("ann", 1_700_000_000_000)
+    await store.edit_registry([AddKey("d", DeviceKey("k", "0" * 64, ann.at))], ann)
+    await store.edit_registry([RevokeKey("d", "k"), RemoveSensor("a")], ann)
+    assert [line.action for line in await store.audit(limit=2)] == ["remove", "key-revoke"]
 
 
 async def test_a_row_that_is_refused_is_no_fault_of_the_role(
@@ -220,6 +229,8 @@ async def test_a_reader_reads_and_writes_nothing(database: SqlServer, reader: st
         "EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = 1, @p_value = 1",
         "EXEC dbo.streamproc_set_latest @p_latest_json = N'[]'",
         "EXEC dbo.streamproc_delete_old",
+        "SELECT sha256 FROM dbo.device_keys",
+        "INSERT INTO dbo.registry_audit (actor, action, kind, name, version) VALUES (N'', N'', N'sensor', N'', 1)",
     ):
         assert refused(reader, statement), statement
 

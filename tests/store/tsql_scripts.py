@@ -43,12 +43,14 @@ def _name(text: str) -> str:
     return text.replace("[", "").replace("]", "").removeprefix("dbo.").lower()
 
 
-def tables() -> dict[str, dict[str, str]]:
-    """The columns of each table as it is created, with the text of each definition."""
+def tables(*, added: bool = True) -> dict[str, dict[str, str]]:
+    """The columns of each table as it is created, and those `added` later, with the text of each definition."""
     found: dict[str, dict[str, str]] = {}
     for statement in _crawl("create_table_statement"):
         table = _name(next(statement.recursive_crawl("table_reference")).raw)
         found[table] = dict(_columns(statement))
+    for table, column, text in additions() if added else ():
+        found[table].setdefault(column, text)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,18 @@ from streamproc.errors import RowsRefused, StaleOwner, StoreError
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
+from streamproc.store.edits import (
+    Audited,
+    Author,
+    Edit,
+    Kind,
+    Outcome,
+    PutSensor,
+    Registered,
+    by_streamproc,
+    sensors,
+    sensors_of,
+)
 from streamproc.store.protocol import Batch, Place, Written
 from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows
 from streamproc.store.sqlserver.connections import Connections
@@ -96,15 +108,31 @@ class SqlServerStore:
         async with self._cursor() as cursor:
             return await overwrite.withdraw(cursor, table, numbers)
 
-    async def save_entries(self, wanted: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """Make the registry hold these entries, and return them as they stand."""
+    async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
+        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
         async with self._cursor() as cursor:
-            return await entries.save(cursor, wanted)
+            return await entries.edit(cursor, edits, by)
+
+    async def registry(self, only: Collection[str] | None = None) -> Registered:
+        """All entries by their key on the topic, or those of these keys; None: removed."""
+        async with self._cursor(commits=False) as cursor:
+            return await entries.entries(cursor, only)
+
+    async def audit(
+        self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Audited]:
+        """Who has changed what, newest first."""
+        async with self._cursor(commits=False) as cursor:
+            return await entries.audit(cursor, of, before, limit)
+
+    async def save_entries(self, wanted: Sequence[SensorEntry]) -> list[SensorEntry]:
+        """Make the registry hold these sensors, and return them as they stand."""
+        edits = [PutSensor(entry) for entry in wanted]
+        return sensors_of(await self.edit_registry(edits, by_streamproc()))
 
     async def entries(self) -> list[SensorEntry]:
-        """All entries of the registry, by sensor."""
-        async with self._cursor(commits=False) as cursor:
-            return await entries.entries(cursor)
+        """All sensors of the registry, by name."""
+        return sensors(await self.registry())
 
     async def thresholds(self) -> list[Threshold]:
         """The limits of registered sensors that other programs keep there, the oldest first."""

@@ -152,8 +152,14 @@ def topics(context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def registry(context: typer.Context) -> None:
-    """Devices, sensors and their ranges (import, export, show)."""
+    """Devices, sensors, their ranges and rules (import, export, show, remove, history)."""
     _pass_on("streamproc.registry.commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
+def device(context: typer.Context) -> None:
+    """Devices and their keys (add, list, show, enable, disable, remove, key new|list|revoke)."""
+    _pass_on("streamproc.registry.device_commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)

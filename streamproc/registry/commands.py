@@ -1,34 +1,40 @@
-"""`streamproc registry import|export|show`."""
+"""`streamproc registry import|export|show|remove|history`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from streamproc import settings
-from streamproc.errors import RegistryError
-from streamproc.kafka import clients
-from streamproc.kafka.diagnosis import failure
-from streamproc.records import SensorEntry
-from streamproc.registry import Registry, files, put
-from streamproc.registry.thresholds import taken_over
-from streamproc.settings import Settings
-from streamproc.store import connect
-from streamproc.store.protocol import Store
+from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.records import DEVICE_PREFIX, SensorEntry
+from streamproc.registry import files, history
+from streamproc.registry.session import edit, forget, looking, on_topic_alone, take_over
+from streamproc.store.edits import (
+    Audited,
+    Edit,
+    Kind,
+    Outcome,
+    PutDevice,
+    PutSensor,
+    Registered,
+    RemoveSensor,
+    devices,
+    sensors,
+)
 
-commands = typer.Typer(no_args_is_help=True, help="Sensors, their devices and ranges.")
+commands = typer.Typer(no_args_is_help=True, help="Sensors, their devices, ranges and rules.")
 
 
 @commands.command("import")
 def import_(
-    file: Annotated[Path | None, typer.Argument(help="A .yaml, .json or .csv file of sensors.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A .yaml, .json or .csv file of devices and sensors.")
+    ] = None,
     from_thresholds: Annotated[
         bool,
         typer.Option(
@@ -37,25 +43,24 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Save the sensors of a file, and send them to gateways and workers; others stay as they are.
+    """Save the devices and sensors of a file, and send them to gateways and workers; others stay as they are.
 
-    With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges; what has not changed is
-    not sent again. Run it after `db migrate`, and as often as people set limits there.
+    With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once: a sink does the
+    same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
     """
     if from_thresholds == (file is not None):
         raise typer.BadParameter("give either a file or --from-thresholds")
     if file is None:
-        _tell(*asyncio.run(_take_over(settings.load())))
+        made, notes = asyncio.run(take_over())
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
+        typer.echo(f"{_counted(made)} saved and sent" if made else "nothing to do: all ranges are as set")
         return
-    entries = files.import_file(file)
-    saved = asyncio.run(_import(settings.load(), entries))
-    typer.echo(f"{len(saved)} sensors saved and sent")
-
-
-def _tell(saved: list[SensorEntry], notes: list[str]) -> None:
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"{len(saved)} sensors saved and sent" if saved else "nothing to do: all ranges are as set")
+    contents = files.read(file)
+    edits: list[Edit] = [PutDevice(entry) for entry in contents.devices]
+    edits += [PutSensor(entry) for entry in contents.sensors]
+    made = asyncio.run(edit(edits))
+    typer.echo(f"{_counted(made)} saved and sent, {sum(outcome.changed for outcome in made)} changed")
 
 
 @commands.command()
@@ -64,73 +69,106 @@ def export(
         Path | None, typer.Option("--output", "-o", help="A file; by default YAML on stdout.")
     ] = None,
 ) -> None:
-    """Write all sensors as a file that `import` reads."""
-    entries = asyncio.run(_entries(settings.load()))
+    """Write all devices, with their keys' hashes, and all sensors as a file that `import` reads; CSV has sensors alone."""
+    found = asyncio.run(_registered())
+    suffix = ".yaml" if output is None else output.suffix.lower()
+    text = files.export(sensors(found), suffix, devices(found))
     if output is None:
-        typer.echo(files.export(entries), nl=False)
-    else:
-        output.write_text(files.export(entries, output.suffix.lower()), "utf-8")
-        typer.echo(f"{len(entries)} sensors in {output}")
+        typer.echo(text, nl=False)
+        return
+    output.write_text(text, "utf-8")
+    told = "" if suffix == ".csv" else f"{len(devices(found))} devices and "
+    typer.echo(f"{told}{len(sensors(found))} sensors in {output}")
 
 
 @commands.command()
 def show(sensor: Annotated[str, typer.Argument(help="The sensor's uuid, or its id.")]) -> None:
     """Show one sensor."""
-    wanted = sensor.lower()
-    entries = asyncio.run(_entries(settings.load()))
-    found = [entry for entry in entries if entry.sensor == wanted]
-    found = found or [entry for entry in entries if str(entry.sensor_id) == wanted]
-    if not found:
-        raise RegistryError(f"no sensor {sensor} is registered")
-    typer.echo(files.export(found) + f"  version: {found[0].version}")
+    found = _sensor(asyncio.run(_registered()), sensor)
+    text = files.export([found]).removeprefix("devices: []\nsensors:\n")
+    typer.echo(text + f"  version: {found.version}")
 
 
-async def _import(chosen: Settings, entries: list[SensorEntry]) -> list[SensorEntry]:
-    async with _producer(chosen) as producer, _store(chosen) as store:
-        return await put(store, producer, entries, chosen.topic("registry"))
+@commands.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="SENSOR…", help="Sensors by uuid, or id.")],
+) -> None:
+    """Take sensors out of the registry: gateways refuse them from now on. What they have sent stays in the database."""
+    made, strays = asyncio.run(_remove(names))
+    if made:
+        typer.echo(f"{_counted(made)} removed; their readings stay")
+    for name in strays:
+        typer.echo(f"{name} was on the topic alone, and is taken away there")
 
 
-async def _take_over(chosen: Settings) -> tuple[list[SensorEntry], list[str]]:
-    """Put the limits of `alert_thresholds` where the database or the topic has others; what was put, and what was not."""
-    if chosen.store != "sqlserver":
+@commands.command("history")
+def show_history(
+    name: Annotated[
+        str | None, typer.Argument(help="A sensor's uuid, or device/NAME; by default all.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
+) -> None:
+    """Show who has changed what, newest first."""
+    for line in asyncio.run(_audit(name, limit)):
+        typer.echo(msgspec.json.encode(line).decode() if as_json else history.told(line))
+
+
+async def _remove(names: Sequence[str]) -> tuple[list[Outcome], list[str]]:
+    """Remove sensors of the database, and entries of the topic that the database does not have."""
+    known = await _registered()
+    edits, strays = list[Edit](), list[str]()
+    for name in names:
+        try:
+            edits.append(RemoveSensor(_sensor(known, name).sensor))
+        except UnknownEntry:
+            strays.append(name.lower())
+    if strays:
+        missing = set(strays) - await on_topic_alone(strays)
+        if missing:
+            raise UnknownEntry(
+                f"no sensor {', '.join(sorted(missing))} is registered; see `device remove` for devices"
+            )
+    made = await edit(edits) if edits else []
+    await forget(strays)
+    return made, strays
+
+
+async def _registered() -> Registered:
+    async with looking() as store:
+        return await store.registry()
+
+
+async def _audit(name: str | None, limit: int) -> list[Audited]:
+    of: tuple[Kind, str] | None = None
+    if name is not None and name.startswith(DEVICE_PREFIX):
+        of = ("device", name.removeprefix(DEVICE_PREFIX).lower())
+    elif name is not None:
+        of = ("sensor", name.lower())
+    async with looking() as store:
+        lines = await store.audit(of, None, limit)
+    if name is not None and not lines:
         raise RegistryError(
-            "alert_thresholds is a table of SQL Server's databases, and this is SQLite: set DB_HOST"
+            f"nothing is known of {name}; a device's history is `registry history device/NAME`"
         )
-    topic = chosen.topic("registry")
-    async with _producer(chosen) as producer, _store(chosen) as store:
-        wanted, notes = taken_over(await store.entries(), await store.thresholds())
-        told = await Registry(chosen.kafka, topic).start()
-        await told.stop()
-        # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
-        changed = [entry for entry in wanted if entry != told.entries.get(entry.sensor)]
-        return await put(store, producer, changed, topic), notes
+    return lines
 
 
-async def _entries(chosen: Settings) -> list[SensorEntry]:
-    async with _store(chosen) as store:
-        return await store.entries()
+def _sensor(found: Registered, wanted: str) -> SensorEntry:
+    """A sensor by its name, or else its number; raises UnknownEntry."""
+    entry = found.get(wanted.lower())
+    if isinstance(entry, SensorEntry):
+        return entry
+    for other in sensors(found):
+        if str(other.sensor_id) == wanted:
+            return other
+    raise UnknownEntry(f"no sensor {wanted} is registered")
 
 
-@asynccontextmanager
-async def _store(chosen: Settings) -> AsyncIterator[Store]:
-    store = connect(chosen, process="registry")
-    try:
-        await store.open()
-        yield store
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def _producer(chosen: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer that waits for every in-sync replica."""
-    producer = clients.producer(chosen.kafka, acks="all")
-    try:
-        await producer.start()
-    except KafkaError as error:
-        await producer.stop()
-        raise RegistryError(f"nothing was changed: {await failure(chosen.kafka, error)}") from error
-    try:
-        yield producer
-    finally:
-        await producer.stop()
+def _counted(outcomes: Sequence[Outcome]) -> str:
+    counts = {
+        kind: len({outcome.name for outcome in outcomes if outcome.kind == kind})
+        for kind in ("device", "sensor")
+    }
+    told = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items() if count]
+    return " and ".join(told) or "nothing"

@@ -1,4 +1,4 @@
-"""The registry as a file: YAML, JSON or CSV, one entry a sensor."""
+"""The registry as a file: YAML or JSON with devices and sensors, or CSV with sensors alone."""
 
 from __future__ import annotations
 
@@ -6,65 +6,86 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import yaml
 from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
-from streamproc.records import Range, SensorEntry
+from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.registry import checks
 
-#: As long as the codec lets a sensor's or device's name be.
-_NAME_LIMIT = 128
-#: What SQL Server's INT holds: the type of `sensors.id` where old producers number sensors by it.
-_ID_LIMIT = 2**31 - 1
-_TEXTS = ("sensor", "device", "sensor_id", "name", "unit", "kind")
-_BOUNDS = ("warning_low", "warning_high", "critical_low", "critical_high")
+_TEXTS = ("sensor", "device", "sensor_id", "name", "unit", "kind", "site", "tenant")
+_BOUNDS = tuple(
+    f"{level}_{bound}"
+    for level in ("warning", "critical")
+    for bound in ("low", "high", "clear_low", "clear_high")
+)
+#: Rules are a list in one cell: JSON.
+_COLUMNS = (*_TEXTS, *_BOUNDS, "rules")
+_SUFFIXES = "the name must end in .yaml, .yml, .json or .csv"
+
+
+class Contents(NamedTuple):
+    """What a file holds."""
+
+    devices: list[DeviceEntry]
+    sensors: list[SensorEntry]
+
+
+def read(path: Path) -> Contents:
+    """What a `.yaml`, `.json` or `.csv` file holds; raises RegistryError that names every fault.
+
+    YAML and JSON hold `devices:` and `sensors:`, lists of entries as the topic has them, or a list of sensors alone. CSV
+    has a sensor a row; its columns are those of `export`.
+    """
+    suffix = path.suffix.lower()
+    try:
+        parts = _parts(suffix, path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error) as error:
+        raise RegistryError(f"{path}: {error}") from error
+    found, faults = Contents([], []), list[str]()
+    for kind, rows in parts.items():
+        for number, row in enumerate(rows, 1):
+            try:
+                if kind == "devices":
+                    found.devices.append(_device(row))
+                else:
+                    found.sensors.append(_sensor(row, strict=suffix != ".csv"))
+            except ValueError as error:  # msgspec's ValidationError is one
+                told = f"entry {number}" if kind == "sensors" else f"device {number}"
+                faults += [f"{told}: {fault}" for fault in str(error).split("\n")]
+    faults += _doubles(found)
+    if faults:
+        raise RegistryError("\n".join(f"{path}: {fault}" for fault in faults))
+    return found
 
 
 def import_file(path: Path) -> list[SensorEntry]:
-    """The entries of a `.yaml`, `.json` or `.csv` file; raises RegistryError that names every fault.
-
-    YAML and JSON hold a list of entries (or `sensors:` with one) as the topic has them; CSV has the columns
-    `sensor`, `device`, `sensor_id`, `name`, `unit`, `kind`, `warning_low`, `warning_high`, `critical_low`,
-    `critical_high`.
-    """
-    try:
-        rows = list(_rows(path.suffix.lower(), path.read_text("utf-8")))
-    except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error) as error:
-        raise RegistryError(f"{path}: {error}") from error
-    faults: list[str] = []
-    entries = []
-    for number, row in enumerate(rows, 1):
-        try:
-            entries.append(_entry(row, strict=path.suffix.lower() != ".csv"))
-        except ValueError as error:  # msgspec's ValidationError is one
-            faults += [f"entry {number}: {fault}" for fault in str(error).split("\n")]
-    faults += _doubles(entries)
-    if faults:
-        raise RegistryError("\n".join(f"{path}: {fault}" for fault in faults))
-    return entries
+    """The sensors of a file; raises RegistryError as `read` does."""
+    return read(path).sensors
 
 
-def _rows(suffix: str, text: str) -> Iterator[Any]:
+def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
     if suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text), strict=True)
-        unknown = set(reader.fieldnames or ()) - {*_TEXTS, *_BOUNDS}
+        unknown = set(reader.fieldnames or ()) - set(_COLUMNS)
         if unknown:
             raise ValueError(f"unknown columns: {', '.join(sorted(unknown))}")
-        yield from map(_nested, reader)
-        return
+        return {"sensors": list(map(_nested, reader))}
     if suffix not in {".yaml", ".yml", ".json"}:
-        raise ValueError("the name must end in .yaml, .yml, .json or .csv")
-    rows = msgspec.json.decode(text) if suffix == ".json" else yaml.safe_load(text)
-    if isinstance(rows, dict) and rows.keys() == {"sensors"}:
-        rows = rows["sensors"]
-    if not isinstance(rows, list):
-        raise ValueError("not a list of sensors")  # noqa: TRY004  # a fault of the file, told like others
-    yield from rows
+        raise ValueError(_SUFFIXES)
+    parts = msgspec.json.decode(text) if suffix == ".json" else yaml.safe_load(text)
+    if isinstance(parts, list):
+        parts = {"sensors": parts}
+    if not isinstance(parts, dict) or not parts or parts.keys() - {"devices", "sensors"}:
+        raise ValueError("not a list of sensors, nor `devices:` and `sensors:` with lists")
+    for name, rows in parts.items():
+        if not isinstance(rows, list):
+            raise ValueError(f"`{name}:` is not a list")  # noqa: TRY004  # a fault of the file, told like others
+    return parts
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
@@ -74,76 +95,84 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {name: row[name] for name in _TEXTS if row.get(name)}
     for bound in _BOUNDS:
         if row.get(bound):
-            level, side = bound.split("_")
+            level, _, side = bound.partition("_")
             entry.setdefault(level, {})[side] = row[bound]
+    if row.get("rules"):
+        entry["rules"] = msgspec.json.decode(row["rules"])
     return entry
 
 
-def _entry(row: object, *, strict: bool) -> SensorEntry:
+def _sensor(row: object, *, strict: bool) -> SensorEntry:
     """One entry, checked; raises ValueError with one fault a line. Numbers may be text where not `strict`."""
-    if isinstance(row, dict):  # YAML reads a bare number as one
-        row = {key: str(v) if key in {"sensor", "device"} and type(v) is int else v for key, v in row.items()}
-    entry = msgspec.convert(row, SensorEntry, strict=strict)
-    entry = replace(entry, sensor=entry.sensor.lower(), device=entry.device and entry.device.lower())
-    faults = list(_faults(entry))
-    if faults:
-        raise ValueError("\n".join(faults))
+    entry = checks.normal(msgspec.convert(_named(row), SensorEntry, strict=strict))
+    _check(checks.sensor_faults(entry))
     return entry
 
 
-def _faults(entry: SensorEntry) -> Iterator[str]:
-    for name in ("sensor", "device"):
-        text = getattr(entry, name)
-        if text is not None and not 1 <= len(text) <= _NAME_LIMIT:
-            yield f"{name} must have 1 to {_NAME_LIMIT} characters"
-    if entry.sensor_id is not None and not 1 <= entry.sensor_id <= _ID_LIMIT:
-        yield f"{entry.sensor}: sensor_id must be 1 to {_ID_LIMIT}"
-    for name in ("warning", "critical"):
-        bounds = getattr(entry, name) or Range()
-        if not all(isfinite(bound) for bound in (bounds.low, bounds.high) if bound is not None):
-            yield f"{entry.sensor}: {name} must be finite"
-        if bounds.low is not None and bounds.high is not None and bounds.low > bounds.high:
-            yield f"{entry.sensor}: {name} has low {bounds.low} above high {bounds.high}"
-    warning, critical = entry.warning or Range(), entry.critical or Range()
-    if _beyond(critical.low, warning.low) or _beyond(warning.high, critical.high):
-        yield f"{entry.sensor}: warning reaches beyond critical, so it would never be told"
+def _device(row: object) -> DeviceEntry:
+    entry = msgspec.convert(_named(row), DeviceEntry)
+    entry = replace(entry, device=entry.device.lower())
+    _check(checks.device_faults(entry))
+    return entry
 
 
-def _beyond(inner: float | None, outer: float | None) -> bool:
-    return inner is not None and outer is not None and inner > outer
+def _named(row: object) -> object:
+    """YAML reads a bare number as one."""
+    if not isinstance(row, dict):
+        return row
+    return {key: str(v) if key in {"sensor", "device"} and type(v) is int else v for key, v in row.items()}
 
 
-def _doubles(entries: Sequence[SensorEntry]) -> Iterator[str]:
-    for name in ("sensor", "sensor_id"):
-        counts = Counter(getattr(entry, name) for entry in entries)
-        for value, count in counts.items():
+def _check(faults: Iterator[str]) -> None:
+    if told := "\n".join(faults):
+        raise ValueError(told)
+
+
+def _doubles(found: Contents) -> Iterator[str]:
+    named: list[tuple[str, Sequence[object]]] = [
+        ("device", [entry.device for entry in found.devices]),
+        ("key", [key.key_id for entry in found.devices for key in entry.keys]),
+        ("sensor", [entry.sensor for entry in found.sensors]),
+        ("sensor_id", [entry.sensor_id for entry in found.sensors]),
+    ]
+    for name, values in named:
+        for value, count in Counter(values).items():
             if value is not None and count > 1:
                 yield f"{name} {value} is there {count} times"
 
 
-def export(entries: Sequence[SensorEntry], suffix: str = ".yaml") -> str:
-    """The text of a file that `import_file` reads; `version` is left out, for it is counted by the database.
+def export(sensors: Sequence[SensorEntry], suffix: str = ".yaml", devices: Sequence[DeviceEntry] = ()) -> str:
+    """The text of a file that `read` reads; versions are left out, for the database counts them. CSV has no devices.
 
-    >>> print(export([SensorEntry("a", warning=Range(high=3.0))]).strip())
+    >>> print(export([SensorEntry("a", unit="V")], devices=[DeviceEntry("d")]).strip())
+    devices:
+    - device: d
+    sensors:
     - sensor: a
-      warning:
-        low: null
-        high: 3.0
+      unit: V
     """
-    rows = [{k: v for k, v in msgspec.to_builtins(entry).items() if k != "version"} for entry in entries]
+    parts = {
+        name: [_plain(entry) for entry in rows] for name, rows in (("devices", devices), ("sensors", sensors))
+    }
     if suffix == ".json":
-        return msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n"
+        return msgspec.json.format(msgspec.json.encode(parts)).decode() + "\n"
     if suffix in {".yaml", ".yml"}:
-        return yaml.safe_dump(rows, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
     if suffix != ".csv":
-        raise RegistryError("the name must end in .yaml, .yml, .json or .csv")
+        raise RegistryError(_SUFFIXES)
     text = io.StringIO()
-    writer = csv.DictWriter(text, (*_TEXTS, *_BOUNDS), lineterminator="\n")
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for row in rows:
+    for row in parts["sensors"]:
         flat = {name: row[name] for name in _TEXTS if name in row}
         for bound in _BOUNDS:
-            level, side = bound.split("_")
+            level, _, side = bound.partition("_")
             flat[bound] = row.get(level, {}).get(side)
+        if row.get("rules"):
+            flat["rules"] = msgspec.json.encode(row["rules"]).decode()
         writer.writerow(flat)
     return text.getvalue()
+
+
+def _plain(entry: SensorEntry | DeviceEntry) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.to_builtins(entry).items() if name != "version"}

@@ -45,7 +45,7 @@ async def test_limits_reach_those_who_judge_and_only_changes_are_sent(site: Site
     """The first time, where one was changed, and one that was switched off; what has not changed is not sent again."""
     view = await asyncio.wait_for(Registry(site.bootstrap, f"{site.prefix}registry").start(), SOON_S)
     try:
-        assert "1 sensors saved and sent" in await take_over(site)
+        assert "1 sensor saved and sent" in await take_over(site)
         await asyncio.wait_for(view.caught_up(), SOON_S)
         entry = view.entries["boiler"]
         assert (entry.unit, entry.critical, entry.version) == ("C", Range(high=90.0), 2)

@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "topics",
     "registry",
+    "device",
     "dlq",
     "detect",
     "replay",
@@ -72,7 +73,7 @@ def test_version() -> None:
     assert run("version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("group", ["topics", "registry", "dlq", "db"])
+@pytest.mark.parametrize("group", ["topics", "registry", "device", "dlq", "db"])
 def test_groups_show_their_own_help(group: str) -> None:
     """`--help` behind a group is the group's, under its full name."""
     result = run(group, "--help")

@@ -6,15 +6,17 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamproc.errors import RegistryError
-from streamproc.records import Range, SensorEntry
+from streamproc.records import DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry, Severity
 from streamproc.registry import files
 from streamproc.registry.commands import commands
+from streamproc.store.edits import Author, Edit, PutDevice, PutSensor, sensors
+from streamproc.store.edits import devices as registered_devices
 from streamproc.store.sqlite import SqliteStore
 
 numbers = st.one_of(st.none(), st.floats(-1e6, 1e6))
@@ -23,38 +25,116 @@ texts = st.one_of(
 )
 
 
-def a_range(low: float | None, high: float | None) -> Range | None:
-    """A range that makes sense, or none."""
+def a_range(low: float | None, high: float | None, inner: list[float] | None) -> Range | None:
+    """A range that makes sense, with clear levels inside it or none, or no range."""
     if low is None and high is None:
         return None
-    return Range(high, low) if low is not None and high is not None and low > high else Range(low, high)
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    if inner is None:
+        return Range(low, high)
+    least, most = -1e6 if low is None else low, 1e6 if high is None else high
+    levels = sorted(least + part * (most - least) for part in inner)
+    clear_low, clear_high = (min(max(level, least), most) for level in levels)
+    return Range(low, high, None if low is None else clear_low, None if high is None else clear_high)
 
 
-ranges = st.builds(a_range, numbers, numbers)
+ranges = st.builds(
+    a_range, numbers, numbers, st.one_of(st.none(), st.lists(st.floats(0, 1), min_size=2, max_size=2))
+)
+positive = st.floats(1e-3, 1e6)
+rules = st.one_of(
+    st.builds(DeltaSpike, absolute=positive, within_seconds=st.one_of(st.none(), positive)),
+    st.builds(DeltaSpike, percent=positive, severity=st.sampled_from([Severity.WARN, Severity.CRITICAL])),
+)
+names = st.text("abc123-ñ", min_size=1, max_size=20)
 entries = st.lists(
     st.builds(
         SensorEntry,
-        sensor=st.text("abc123-ñ", min_size=1, max_size=20),
+        sensor=names,
         device=st.one_of(st.none(), st.text("xyz-", min_size=1, max_size=5)),
         name=texts,
         unit=texts,
         kind=texts,
+        site=texts,
+        tenant=texts,
         warning=ranges,
+        rules=st.lists(rules, max_size=3).map(tuple),
     ),
     unique_by=lambda entry: entry.sensor,
     max_size=5,
 )
+times = st.integers(0, 4_000_000_000_000)
+keys = st.builds(
+    lambda number, made, ends: DeviceKey(f"k{number}", f"{number:064x}", made, ends),
+    st.integers(1, 10**9),
+    times,
+    st.one_of(st.none(), times),
+)
+devices = st.lists(
+    st.builds(
+        DeviceEntry,
+        device=names,
+        name=texts,
+        site=texts,
+        enabled=st.booleans(),
+        keys=st.lists(keys, max_size=1).map(tuple),
+    ),
+    unique_by=(
+        lambda entry: entry.device,
+        lambda entry: entry.keys[0].key_id if entry.keys else entry.device,
+    ),
+    max_size=3,
+)
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json", ".csv"])
-@given(given_entries=entries)
+@given(given_entries=entries, given_devices=devices)
 def test_what_is_exported_is_imported(
-    tmp_path_factory: pytest.TempPathFactory, suffix: str, given_entries: list[SensorEntry]
+    tmp_path_factory: pytest.TempPathFactory,
+    suffix: str,
+    given_entries: list[SensorEntry],
+    given_devices: list[DeviceEntry],
 ) -> None:
-    """In each format, and nothing is lost."""
+    """In each format, and nothing is lost; CSV has no devices."""
     path = tmp_path_factory.mktemp("files") / f"sensors{suffix}"
-    path.write_text(files.export(given_entries, suffix), "utf-8")
-    assert files.import_file(path) == given_entries
+    path.write_text(files.export(given_entries, suffix, given_devices), "utf-8")
+    found = files.read(path)
+    assert found.sensors == given_entries == files.import_file(path)
+    assert found.devices == ([] if suffix == ".csv" else given_devices)
+
+
+@given(given_entries=entries, given_devices=devices)
+@settings(max_examples=25)
+def test_what_is_exported_makes_the_same_registry(
+    tmp_path_factory: pytest.TempPathFactory,
+    given_entries: list[SensorEntry],
+    given_devices: list[DeviceEntry],
+) -> None:
+    """In another database, and once more in the first, where it changes nothing."""
+    folder = tmp_path_factory.mktemp("round")
+
+    async def exported(store: SqliteStore) -> str:
+        found = await store.registry()
+        return files.export(sensors(found), ".yaml", registered_devices(found))
+
+    async def imported(store: SqliteStore, text: str) -> list[bool]:
+        contents = files.read(write(folder, "r.yaml", text))
+        edits: list[Edit] = [PutDevice(entry) for entry in contents.devices]
+        edits += [PutSensor(entry) for entry in contents.sensors]
+        return [outcome.changed for outcome in await store.edit_registry(edits, Author("test", 1))]
+
+    async def run() -> None:
+        one, other = SqliteStore(folder / "one.db"), SqliteStore(folder / "other.db")
+        await imported(one, files.export(given_entries, ".yaml", given_devices))
+        text = await exported(one)
+        await imported(other, text)
+        assert await exported(other) == text
+        assert not any(await imported(one, text))
+        await one.close()
+        await other.close()
+
+    asyncio.run(run())
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -104,6 +184,12 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 - {sensor: f, sensor_id: 3}
 - {sensor: '', unit: 4}
 - 17
+- {sensor: device/x}
+- {sensor: g, warning: {low: 1, clear_low: 0.5, clear_high: 3}}
+- {sensor: h, warning: {low: 1, high: 9, clear_low: 8, clear_high: 2}}
+- {sensor: i, rules: [{rule: delta_spike}, {rule: delta_spike, absolute: -1, severity: 0}]}
+- {sensor: j, rules: [{rule: other}]}
+- {sensor: k, unit: ''}
 """,
     )
     with pytest.raises(RegistryError) as told:
@@ -118,6 +204,15 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "sensor_id 3 is there 2 times",
         "entry 9: Expected `str | null`, got `int`",
         "entry 10: Expected `object`, got `int`",
+        "entry 11: device/x: a sensor's name may not begin with device/",
+        "entry 12: g: warning has clear_high, but no high",
+        "entry 12: g: warning has the clear level 0.5 outside the range",
+        "entry 13: h: warning has clear_low 8.0 above clear_high 2.0",
+        "entry 14: i: rule 1: needs absolute or percent",
+        "entry 14: i: rule 2: absolute must be above 0",
+        "entry 14: i: rule 2: severity must be",
+        "entry 15: Invalid value 'other' - at `$.rules[0].rule`",
+        "entry 16: k: unit must have 1 to 50 characters",
     ):
         assert f"{path}: {fault}" in str(told.value)
 
@@ -127,6 +222,10 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     [
         ("s.yaml", "- {sensor: a}\n- {sensor: A}", "sensor a is there 2 times"),
         ("s.yaml", "sensor: a", "not a list"),
+        ("s.yaml", "sensors: a", "`sensors:` is not a list"),
+        ("s.yaml", "devices: [{device: a}, {device: A}]", "device a is there 2 times"),
+        ("s.yaml", "devices: [{device: a, keys: [{key_id: K, sha256: x, created_at: 1}]}]", "64 hexadecimal"),
+        ("s.csv", "sensor,rules\na,nothing\n", "malformed"),
         ("s.yaml", "- [", "expected"),
         ("s.json", '[{"sensor": "a"}', "truncated"),
         ("s.csv", "sensor,colour\na,red\n", "unknown columns: colour"),
@@ -169,7 +268,8 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SensorEntry:
 def test_export_and_show(known: SensorEntry, tmp_path: Path) -> None:
     """On stdout as YAML, or in a file; a sensor is found by its name or number."""
     printed = CliRunner().invoke(commands, ["export"])
-    assert files.import_file(write(tmp_path, "printed.yaml", printed.stdout)) == [known]
+    found = files.read(write(tmp_path, "printed.yaml", printed.stdout))
+    assert found == ([DeviceEntry("d")], [known])
     CliRunner().invoke(commands, ["export", "-o", str(tmp_path / "out.csv")], catch_exceptions=False)
     assert files.import_file(tmp_path / "out.csv") == [known]
     for name in ("ABC", "41"):
@@ -185,4 +285,5 @@ def test_without_kafka_an_import_changes_nothing(known: SensorEntry, tmp_path: P
     result = CliRunner().invoke(commands, ["import", str(path)])
     assert isinstance(result.exception, RegistryError)
     assert "nothing was changed" in str(result.exception)
-    assert CliRunner().invoke(commands, ["export"]).stdout == files.export([known])
+    exported = files.export([known], devices=[DeviceEntry("d")])
+    assert CliRunner().invoke(commands, ["export"]).stdout == exported

@@ -1,0 +1,126 @@
+"""What an entry must be to go into the registry, wherever it comes from: each fault in a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import isfinite
+
+from msgspec.structs import replace
+
+from streamproc.records import DEVICE_PREFIX, DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry, Severity
+
+#: As long as the codec lets a sensor's or device's name be.
+NAME_LIMIT = 128
+#: What SQL Server's INT holds: the type of `sensors.id` where old producers number sensors by it.
+_ID_LIMIT = 2**31 - 1
+#: As long as the columns in SQL Server's tables are; in both databases alike, so that one can follow the other.
+_TEXT_LIMITS = {"name": 255, "unit": 50, "kind": 100, "site": 128, "tenant": 128}
+#: Rules of one sensor: each costs the engine a little for every reading, and nobody has had a use for as many.
+_RULES = 16
+#: Times that every database holds: up to the year 9999.
+_LAST_MS = 253_402_300_799_999
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY_ID = re.compile(r"[a-z0-9]{1,32}")
+
+
+def normal(entry: SensorEntry) -> SensorEntry:
+    """The entry as the topics and the database have it: names in lower case, and no range that binds nothing."""
+    return replace(
+        entry,
+        sensor=entry.sensor.lower(),
+        device=entry.device and entry.device.lower(),
+        warning=None if entry.warning == Range() else entry.warning,
+        critical=None if entry.critical == Range() else entry.critical,
+    )
+
+
+def sensor_faults(entry: SensorEntry) -> Iterator[str]:
+    """What is wrong with a sensor's entry."""
+    yield from _names("sensor", entry.sensor)
+    if entry.device is not None:
+        yield from _names("device", entry.device)
+    if entry.sensor.startswith(DEVICE_PREFIX):
+        yield f"{entry.sensor}: a sensor's name may not begin with {DEVICE_PREFIX}: on the topic that is a device"
+    if entry.sensor_id is not None and not 1 <= entry.sensor_id <= _ID_LIMIT:
+        yield f"{entry.sensor}: sensor_id must be 1 to {_ID_LIMIT}"
+    yield from _texts(entry.sensor, entry)
+    for name in ("warning", "critical"):
+        for fault in _range_faults(getattr(entry, name) or Range()):
+            yield f"{entry.sensor}: {name} {fault}"
+    warning, critical = entry.warning or Range(), entry.critical or Range()
+    if _beyond(critical.low, warning.low) or _beyond(warning.high, critical.high):
+        yield f"{entry.sensor}: warning reaches beyond critical, so it would never be told"
+    if len(entry.rules) > _RULES:
+        yield f"{entry.sensor}: has {len(entry.rules)} rules, {_RULES} are the most"
+    for number, rule in enumerate(entry.rules, 1):
+        for fault in _rule_faults(rule):
+            yield f"{entry.sensor}: rule {number}: {fault}"
+
+
+def device_faults(entry: DeviceEntry) -> Iterator[str]:
+    """What is wrong with a device's entry."""
+    yield from _names("device", entry.device)
+    yield from _texts(f"device {entry.device}", entry)
+    seen: set[str] = set()
+    for key in entry.keys:
+        if key.key_id in seen or key.sha256 in seen:
+            yield f"device {entry.device}: key {key.key_id} is there twice"
+        seen |= {key.key_id, key.sha256}
+        for fault in _key_faults(key):
+            yield f"device {entry.device}: key {key.key_id}: {fault}"
+
+
+def _names(kind: str, name: str) -> Iterator[str]:
+    if not 1 <= len(name) <= NAME_LIMIT:
+        yield f"{kind} must have 1 to {NAME_LIMIT} characters"
+    elif not name.isprintable() or name != name.strip():
+        yield f"{kind} {name!r} has characters that cannot be seen"
+
+
+def _texts(whose: str, entry: SensorEntry | DeviceEntry) -> Iterator[str]:
+    for field, limit in _TEXT_LIMITS.items():
+        text = getattr(entry, field, None)
+        if text is not None and not 1 <= len(text) <= limit:
+            yield f"{whose}: {field} must have 1 to {limit} characters, or be left out"
+
+
+def _range_faults(bounds: Range) -> Iterator[str]:
+    given = (bounds.low, bounds.high, bounds.clear_low, bounds.clear_high)
+    if not all(isfinite(bound) for bound in given if bound is not None):
+        yield "must be finite"
+        return
+    if _beyond(bounds.low, bounds.high):
+        yield f"has low {bounds.low} above high {bounds.high}"
+    for clear, bound in (("clear_low", bounds.low), ("clear_high", bounds.high)):
+        if getattr(bounds, clear) is not None and bound is None:
+            yield f"has {clear}, but no {clear.removeprefix('clear_')} that it belongs to"
+    for level in (bounds.clear_low, bounds.clear_high):
+        if _beyond(bounds.low, level) or _beyond(level, bounds.high):
+            yield f"has the clear level {level} outside the range"
+    if _beyond(bounds.clear_low, bounds.clear_high):
+        yield f"has clear_low {bounds.clear_low} above clear_high {bounds.clear_high}: nothing would be calm"
+
+
+def _rule_faults(rule: DeltaSpike) -> Iterator[str]:
+    if rule.absolute is None and rule.percent is None:
+        yield "needs absolute or percent"
+    for field in ("absolute", "percent", "within_seconds"):
+        value = getattr(rule, field)
+        if value is not None and not (isfinite(value) and value > 0):
+            yield f"{field} must be above 0"
+    if rule.severity is Severity.NORMAL:
+        yield "severity must be 1 (WARN) or 2 (CRITICAL)"
+
+
+def _key_faults(key: DeviceKey) -> Iterator[str]:
+    if not _KEY_ID.fullmatch(key.key_id):
+        yield "key_id must be 1 to 32 of a-z and 0-9"
+    if not _SHA256.fullmatch(key.sha256):
+        yield "sha256 must be 64 hexadecimal digits in lower case"
+    if not 0 <= key.created_at <= _LAST_MS or not 0 <= (key.expires_at or 0) <= _LAST_MS:
+        yield "created_at and expires_at are milliseconds since 1970"
+
+
+def _beyond(inner: float | None, outer: float | None) -> bool:
+    return inner is not None and outer is not None and inner > outer

@@ -1,0 +1,36 @@
+"""Lines of the audit for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from streamproc.store.edits import Audited
+
+
+def told(line: Audited) -> str:
+    """A line of the audit: when, who, what, and what differs.
+
+    >>> told(Audited(1, 0, "ann", "change", "sensor", "s", 2, {"sensor": "s"}, {"sensor": "s", "unit": "V", "version": 2}))
+    '1970-01-01T00:00:00.000Z  ann  change sensor s, version 2: unit none → "V"'
+    """
+    at = datetime.fromtimestamp(line.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    differing = "; ".join(_differences(line.before or {}, line.after or {})) if line.after else ""
+    said = f"{line.action} {line.kind} {line.name}, version {line.version}"
+    return f"{at}  {line.actor}  {said}{': ' if differing else ''}{differing}"
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    for name in [*after, *(name for name in before if name not in after)]:
+        was, now = before.get(name), after.get(name)
+        if was != now and name not in {"version", "sensor", "device"} | (
+            {"device"} & after.keys() - before.keys()
+        ):
+            yield f"{name} {_text(was)} → {_text(now)}"
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else msgspec.json.encode(value).decode()

@@ -1,0 +1,92 @@
+"""What a command of the registry opens, and in whose name it edits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from streamproc import settings
+from streamproc.errors import RegistryError
+from streamproc.registry.mending import on_topic
+from streamproc.registry.sender import connected
+from streamproc.registry.service import Service
+from streamproc.registry.thresholds import taken_over
+from streamproc.registry.view import Registry
+from streamproc.store import connect
+from streamproc.store.edits import Edit, Entry, Outcome, PutSensor
+from streamproc.store.protocol import Store
+
+#: A topic of 100,000 entries is read in a few seconds; without Kafka it would be waited for without end.
+_READ_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def looking() -> AsyncIterator[Store]:
+    """The store of the settings, open."""
+    store = connect(settings.load(), process="registry")
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+async def edit(edits: Sequence[Edit]) -> list[Outcome]:
+    """Make edits in the name of who runs this; without Kafka nothing is changed. Raises RegistryError."""
+    async with connected(settings.load()) as send, looking() as store:
+        return await Service(store, send).edit(edits, actor())
+
+
+async def take_over() -> tuple[list[Outcome], list[str]]:
+    """Put the limits of `alert_thresholds` where the database or the topic has others; what was put, and what was not."""
+    if settings.load().store != "sqlserver":
+        raise RegistryError(
+            "alert_thresholds is a table of SQL Server's databases, and this is SQLite: set DB_HOST"
+        )
+    async with looking() as store:
+        entries, notes = taken_over(await store.entries(), await store.thresholds())
+    known = await _topic()
+    # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
+    wanted = [PutSensor(entry) for entry in entries if entry != known.get(entry.sensor)]
+    return (await edit(wanted) if wanted else []), notes
+
+
+async def on_topic_alone(keys: Collection[str]) -> set[str]:
+    """Those of these keys that the topic has and the database has not."""
+    async with looking() as store:
+        known = await store.registry(keys)
+    return {key for key in (await _topic()).keys() & set(keys) if known.get(key) is None}
+
+
+async def _topic() -> dict[str, Entry]:
+    """All that the topic has, by key; raises RegistryError where it cannot be read."""
+    chosen = settings.load()
+    view = Registry(chosen.bootstrap, chosen.topic("registry"))
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            await view.start()
+    except TimeoutError:
+        raise RegistryError(
+            f"the topic {chosen.topic('registry')} at {chosen.bootstrap} cannot be read, so nothing was changed"
+        ) from None
+    await view.stop()
+    return on_topic(view)
+
+
+async def forget(keys: Collection[str]) -> None:
+    """Take entries off the topic that the database does not have."""
+    if keys:
+        async with connected(settings.load()) as send:
+            await send(dict.fromkeys(keys))
+
+
+def actor() -> str:
+    """The user whose process this is, by the system: an environment variable could say anything."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # a container's user need not have a name
+        return f"uid {number}"

@@ -16,6 +16,13 @@ class SinkSettings(BaseSettings):
         alias="STREAMPROC_AUTO_REGISTER",
         description="Register devices and sensors when they are first seen; `dev` turns it on.",
     )
+    sensor_map_ttl_seconds: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        alias="SENSOR_MAP_TTL_SECONDS",
+        description="How often a sink compares the registry in the database with the topic: so soon an edit by SQL counts.",
+    )
     sink_batch_rows: int = Field(
         20_000,
         ge=1,

@@ -16,8 +16,11 @@ from streamproc.kafka import clients
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
 from streamproc.records import DeadLetter
+from streamproc.registry.sender import sending
+from streamproc.registry.service import Send
 from streamproc.settings import Settings, load
 from streamproc.sink import health, metrics
+from streamproc.sink.registry import RegistryKeeper
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
@@ -55,6 +58,8 @@ class Sink:
         told = Told("sink", lambda: health.checks(self), lambda: health.gauges(self))
         self.app.around.append(serving(address, told))
         self.assigned = False
+        self._first = TP(settings.topic("readings"), 0)
+        self.registry = RegistryKeeper(self.store, settings, self._registry_sender, self._has_first)
         self._wire()
 
     def _wire(self) -> None:
@@ -72,6 +77,12 @@ class Sink:
         async def look() -> None:
             while not app.should_stop:
                 await app.guarded(self.writer.look())
+                await app.sleep(LOOK_S)
+
+        @app.task
+        async def keep_registry() -> None:
+            while not app.should_stop:
+                await app.guarded(self.registry.look())
                 await app.sleep(LOOK_S)
 
         app.on_rebalance_complete.connect(self._on_rebalance_complete, weak=False)
@@ -134,6 +145,13 @@ class Sink:
             self.producer = producer
         return self.producer
 
+    async def _registry_sender(self) -> Send:
+        return sending(await self._started_producer(), self.settings.topic("registry"))
+
+    def _has_first(self) -> bool:
+        """Whether this is the one sink of all that has the first partition of `readings`."""
+        return self.assigned and self._first in self.app.consumer.assignment()
+
     async def _on_rebalance_complete(self, *_: Any, **__: Any) -> None:
         self.assigned = True
         assigned = sorted(f"{tp.topic}/{tp.partition}" for tp in self.app.consumer.assignment())
@@ -148,6 +166,7 @@ class Sink:
             _log.warning("a write is still under way as its partitions go", seconds=REVOKE_WAIT_S)
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        await self.registry.stop()
         await self.store.close()
         if self.producer is not None:
             await self.producer.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 ROWS = Counter("streamproc_sink_rows", "Rows written that were not there before.", ["table"])
 KNOWN = Counter("streamproc_sink_known_rows", "Rows that were there already: a retry, or read again.")
@@ -32,4 +32,19 @@ SECONDS = Histogram(
     "streamproc_sink_database_seconds",
     "How long the database took for a batch, with all tries and the waits between them.",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+REGISTRY_COMPARISONS = Counter(
+    "streamproc_sink_registry_comparisons", "Comparisons of the registry in the database with the topic."
+)
+REGISTRY_SENT = Counter(
+    "streamproc_sink_registry_sent", "Entries sent since the database had them otherwise than the topic."
+)
+REGISTRY_FAILURES = Counter(
+    "streamproc_sink_registry_failures", "Comparisons of the registry that failed; each is tried again."
+)
+REGISTRY_REFUSED = Gauge(
+    "streamproc_sink_registry_refused", "Rows of the registry that are not valid, and not sent."
+)
+REGISTRY_STRAYS = Gauge(
+    "streamproc_sink_registry_strays", "Entries on the topic that the database has never had."
 )

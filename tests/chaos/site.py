@@ -218,6 +218,8 @@ class Site:
             "STREAMPROC_TOPIC_PREFIX": self.prefix,
             "STREAMPROC_DATABASE": str(self.database),
             "STREAMPROC_AUTO_REGISTER": "true",
+            # The entries are on the topic alone: no sink is to take the database's rows for edits of them.
+            "SENSOR_MAP_TTL_SECONDS": "86400",
             "STREAMPROC_CHECKPOINT_INTERVAL_SECONDS": str(self.plan.checkpoint_s),
             "STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": str(self.plan.snapshot_s),
             "STREAMPROC_TICK_INTERVAL_SECONDS": "0.5",

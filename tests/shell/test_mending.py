@@ -1,0 +1,95 @@
+"""Having the topic follow the database, with a topic in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import pytest
+
+from streamproc.records import DEVICE_PREFIX, DeviceEntry, Range, SensorEntry
+from streamproc.registry.mending import Mended, Mender
+from streamproc.registry.service import Service
+from streamproc.store.edits import PutSensor
+from streamproc.store.sqlite import SqliteStore
+from streamproc.store.thresholds import Threshold
+from tests.slowness import in_time
+
+
+class MemoryTopic:
+    """A topic that is read as soon as it is written."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, SensorEntry] = {}
+        self.devices: dict[str, DeviceEntry] = {}
+
+    async def send(self, records: Mapping[str, bytes | None]) -> None:
+        """Take the records in."""
+        for key, value in records.items():
+            name = key.removeprefix(DEVICE_PREFIX)
+            if value is None:
+                (self.devices if key.startswith(DEVICE_PREFIX) else self.entries).pop(name, None)
+            elif key.startswith(DEVICE_PREFIX):
+                self.devices[name] = msgspec.json.decode(value, type=DeviceEntry)
+            else:
+                self.entries[name] = msgspec.json.decode(value, type=SensorEntry)
+
+    async def caught_up(self) -> None:
+        """All is read."""
+
+
+class Limited(SqliteStore):
+    """A database in which other programs keep limits."""
+
+    limits: tuple[Threshold, ...] = ()
+
+    async def thresholds(self) -> list[Threshold]:
+        """Those of the test."""
+        return list(self.limits)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Limited]:
+    """An empty database."""
+    opened = Limited(tmp_path / "s.db")
+    yield opened
+    await opened.close()
+
+
+async def test_limits_of_other_programs_are_ranges_soon(store: Limited) -> None:
+    """Where they are set, changed and switched off; each change has a version and a line in the database's name."""
+    topic = MemoryTopic()
+    await Service(store, topic.send).edit([PutSensor(SensorEntry("s", unit="V"))], "ann")
+    mender = Mender(store, topic.send, topic)
+    expected: list[Range | None] = []
+    for high, active in ((90.0, True), (80.0, True), (80.0, False)):
+        store.limits = (Threshold("s", "greater_than", high, None, "critical", active),)
+        assert (await mender.mend()).sent == 1
+        expected.append(Range(high=high) if active else None)
+        assert topic.entries["s"].critical == expected[-1]
+        assert await mender.mend() == Mended(0, 0, 0, 0)
+    lines = await store.audit(("sensor", "s"))
+    assert [(line.actor, line.version) for line in lines] == [
+        *(("database", version) for version in (4, 3, 2)),
+        ("ann", 1),
+    ]
+
+
+async def test_a_large_registry_is_compared_quickly(store: Limited) -> None:
+    """10,000 sensors that nobody has sent, in parts; when all are there, a look costs the sink little."""
+    entries = [
+        SensorEntry(
+            f"sensor-{number:05}", device=f"device-{number // 10}", critical=Range(high=float(number))
+        )
+        for number in range(10_000)
+    ]
+    await store.save_entries(entries)
+    topic = MemoryTopic()
+    mender = Mender(store, topic.send, topic)
+    assert (await mender.mend()).sent == 11_000
+    assert (len(topic.entries), len(topic.devices)) == (10_000, 1_000)
+    began = monotonic()
+    assert await mender.mend() == Mended(0, 0, 0, 0)
+    assert in_time(monotonic() - began, 3)

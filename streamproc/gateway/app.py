@@ -20,6 +20,8 @@ from streamproc.gateway.access import Open
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
 from streamproc.gateway.access.metrics import Counts
+from streamproc.gateway.admin import Admin
+from streamproc.gateway.admin_service import LazyServices
 from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.listener import Listener
@@ -82,6 +84,9 @@ def build(
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", _limited(access, _ready(publisher, following)))
     app.router.add_get("/metrics", _limited(access, _metrics(ingest.metrics)))
+    if key := settings.admin_api_key:
+        admin = Admin(key.get_secret_value(), LazyServices(settings), settings.body_timeout_seconds)
+        admin.add_to(app)
     return app
 
 

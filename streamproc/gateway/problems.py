@@ -41,11 +41,18 @@ KINDS: dict[str, tuple[int, str]] = {
     "media-type": (415, "The content type is not supported"),
     "invalid": (422, "The readings are not valid"),
     "ts-ahead": (422, "A reading is from the future"),
+    "entry-unknown": (404, "The registry has no such entry"),
+    "entry-refused": (409, "The registry does not take the change"),
+    "entry-changed": (412, "The entry has been changed meanwhile"),
+    "entry-invalid": (422, "The entry is not valid"),
+    "too-many-tries": (429, "There were too many wrong keys"),
     "head-too-large": (431, "The request's head is too large"),
     "rate-limited": (429, "There are too many requests"),
     "internal": (500, "The gateway failed"),
     "busy": (503, "The gateway is busy"),
     "registry-unavailable": (503, "The registry is not known yet"),
+    "admin-unavailable": (503, "The registry cannot be edited now"),
+    "registry-not-sent": (503, "The change has not reached the topic"),
     "kafka-unavailable": (503, "Kafka is not available"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 
@@ -72,4 +72,11 @@ class GatewaySettings(BaseSettings):
         le=100_000,
         alias="STREAMPROC_PACKETS_LIMIT",
         description="Most packets in one body.",
+    )
+    admin_api_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        alias="STREAMPROC_ADMIN_API_KEY",
+        repr=False,
+        description="Where set, the gateway has the admin API of the registry, and wants this in `X-Admin-Key`.",
     )

@@ -1,0 +1,98 @@
+"""The database and the producer of the admin API, opened when they are first asked for: the ingest needs neither."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streamproc.errors import KafkaUnavailable
+from streamproc.registry.sender import sending
+from streamproc.registry.service import Service
+from streamproc.settings import Settings
+from streamproc.store import connect
+from streamproc.store.protocol import Store
+
+#: Calls of the database at once: an admin's page asks for a few things, and the ingest shares the process.
+CALLS = 4
+#: A producer that takes longer to start has no Kafka to talk to.
+_START_SECONDS = 10.0
+
+
+class Services(Protocol):
+    """What the admin API works with."""
+
+    def store(self) -> AbstractAsyncContextManager[Store]:
+        """The database, open, for one call; raises StoreError."""
+
+    def service(self) -> AbstractAsyncContextManager[Service]:
+        """What edits, for one edit; raises StoreError, or KafkaUnavailable before anything is changed."""
+
+    async def close(self) -> None:
+        """Let go of all."""
+
+
+class LazyServices:
+    """Those that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._places = asyncio.Semaphore(CALLS)
+        self._store: Store | None = None
+        self._producer: AIOKafkaProducer | None = None
+        self._service: Service | None = None
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """The database, open; its schema is left as it is."""
+        async with self._places:
+            yield await self._opened()
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[Service]:
+        """What edits the database and the topic."""
+        async with self._places:
+            store = await self._opened()
+            if self._service is None:
+                topic = self._settings.topic("registry")
+                self._service = Service(store, sending(await self._started(), topic))
+            yield self._service
+
+    async def _opened(self) -> Store:
+        async with self._opening:
+            if self._store is None:
+                store = connect(self._settings, process="gateway", migrates=False)
+                try:
+                    await store.open()
+                except BaseException:
+                    await store.close()
+                    raise
+                self._store = store
+            return self._store
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._opening:
+            if self._producer is None:
+                producer = AIOKafkaProducer(bootstrap_servers=self._settings.bootstrap, acks="all")
+                try:
+                    async with asyncio.timeout(_START_SECONDS):
+                        await producer.start()
+                except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+                    await producer.stop()
+                    raise KafkaUnavailable(
+                        f"Kafka is not reached, so nothing was changed: {error}"
+                    ) from error
+                self._producer = producer
+            return self._producer
+
+    async def close(self) -> None:
+        """Let go of the database and of Kafka."""
+        if self._producer is not None:
+            await self._producer.stop()
+        if self._store is not None:
+            await self._store.close()

@@ -1,0 +1,335 @@
+"""The admin API over HTTP, with a real database and a topic in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.errors import KafkaConnectionError
+from pydantic import ValidationError
+
+from streamproc.errors import KafkaUnavailable
+from streamproc.gateway.admin import Admin
+from streamproc.gateway.admin_access import TRIES, WINDOW_SECONDS, Doorkeeper
+from streamproc.gateway.app import _guard, build
+from streamproc.gateway.load import Load
+from streamproc.gateway.metrics import Metrics
+from streamproc.gateway.problems import KINDS
+from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.registry.keys import hashed
+from streamproc.registry.service import Service
+from streamproc.settings import Settings
+from streamproc.store.edits import PutSensor
+from streamproc.store.protocol import Store
+from streamproc.store.sqlite import SqliteStore
+from tests.shell.test_gateway import MemoryPublisher
+
+Client = TestClient[web.Request, web.Application]
+KEY = "an admin's own key"
+HEADERS = {"X-Admin-Key": KEY}
+
+
+@dataclass
+class Memory:
+    """The services, with a topic in memory; `away`: there is no Kafka, `lost`: it goes after the database's turn."""
+
+    kept: Store
+    topic: dict[str, bytes | None] = field(default_factory=dict)
+    away: bool = False
+    lost: bool = False
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """The database."""
+        yield self.kept
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[Service]:
+        """An editor."""
+        if self.away:
+            raise KafkaUnavailable("Kafka is not reached, so nothing was changed")
+        yield Service(self.kept, self.send)
+
+    async def send(self, records: Mapping[str, bytes | None]) -> None:
+        """Keep the records."""
+        if self.lost:
+            raise KafkaConnectionError("gone")
+        self.topic |= records
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self.kept.close()
+
+
+@pytest.fixture
+async def memory(tmp_path: Path) -> Memory:
+    """The services on a new database."""
+    return Memory(SqliteStore(tmp_path / "s.db"))
+
+
+@pytest.fixture
+async def client(memory: Memory) -> AsyncIterator[Client]:
+    """A client of the admin API."""
+    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
+    Admin(KEY, memory, body_seconds=5).add_to(app)
+    async with TestClient(TestServer(app)) as started:
+        yield started
+
+
+async def ask(client: Client, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """Status and answer of a request with the key; refusals are problems of a known kind."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with client.request(method, path, json=body, headers=HEADERS | named) as answer:
+        text = await answer.read()
+        told: Any = msgspec.json.decode(text) if text else None
+        assert answer.headers.get("Cache-Control") == "no-store" or answer.status >= 400
+        if answer.status >= 400:
+            kind = told["type"].removeprefix("urn:streamproc:problem:")
+            assert KINDS[kind][0] == answer.status == told["status"]
+            return answer.status, (kind, told["detail"])
+        if answer.headers.get("ETag"):
+            assert answer.headers["ETag"] == f'"{told["version"]}"'
+        return answer.status, told
+
+
+async def test_a_sensor_is_put_changed_and_removed(client: Client, memory: Memory) -> None:
+    """Each change is on the topic when it is answered, and audited in the name of the admin."""
+    entry = {
+        "device": "D",
+        "warning": {"low": 1, "high": 9, "clear_high": 8.5},
+        "rules": [{"rule": "delta_spike", "absolute": 3}],
+    }
+    status, made = await ask(client, "PUT", "/admin/sensors/S", entry)
+    assert (status, made["sensor"], made["device"], made["version"]) == (201, "s", "d", 1)
+    assert msgspec.json.decode(memory.topic["s"] or b"", type=SensorEntry) == msgspec.convert(
+        made, SensorEntry
+    )
+    assert memory.topic["device/d"] is not None
+    assert await ask(client, "GET", "/admin/sensors/s") == (200, made)
+    status, changed = await ask(client, "PUT", "/admin/sensors/s", {**made, "unit": "V"})
+    assert (status, changed) == (200, {**made, "unit": "V", "version": 2})
+    status, same = await ask(client, "PUT", "/admin/sensors/s", {**made, "unit": "V"})
+    assert (status, same["version"]) == (200, 2)
+    assert await ask(client, "DELETE", "/admin/sensors/s") == (204, None)
+    assert memory.topic["s"] is None
+    assert (await ask(client, "GET", "/admin/sensors/s"))[1][0] == "entry-unknown"
+    assert (await ask(client, "DELETE", "/admin/sensors/s"))[0] == 404
+    _, told = await ask(client, "GET", "/admin/audit?kind=sensor&name=s")
+    assert [line["action"] for line in told["audit"]] == ["remove", "change", "create"]
+    assert {line["actor"] for line in told["audit"]} == {"admin@127.0.0.1"}
+    _, told = await ask(client, "GET", "/admin/audit?limit=1")
+    assert (len(told["audit"]), told["before"]) == (1, told["audit"][0]["id"])
+
+
+async def test_an_update_is_not_lost(client: Client) -> None:
+    """If-Match names the version that is changed, If-None-Match: * wants that there is none."""
+    assert (await ask(client, "PUT", "/admin/sensors/s", {}, If_None_Match="*"))[0] == 201
+    assert (await ask(client, "PUT", "/admin/sensors/s", {}, If_None_Match="*"))[0] == 412
+    assert (await ask(client, "PUT", "/admin/sensors/s", {"unit": "V"}, If_Match='"1"'))[0] == 200
+    for tag in ('"1"', '"other"', "W/1", '"99999999999"'):
+        for method in ("PUT", "DELETE"):
+            status, (kind, _) = await ask(client, method, "/admin/sensors/s", {"unit": "A"}, If_Match=tag)
+            assert (status, kind) == (412, "entry-changed")
+    assert (await ask(client, "GET", "/admin/sensors/s"))[1]["unit"] == "V"
+    assert (await ask(client, "DELETE", "/admin/sensors/s", If_Match='"2"'))[0] == 204
+
+
+async def test_a_device_and_its_keys(client: Client, memory: Memory) -> None:
+    """A key is told once; what is kept, and sent, is its hash. Two may live, a revoked one is gone from the topic."""
+    assert (await ask(client, "POST", "/admin/devices/d/keys"))[0] == 404
+    status, made = await ask(client, "PUT", "/admin/devices/D", {"name": "Pump"})
+    assert (status, made["device"], made["enabled"]) == (201, "d", True)
+    status, first = await ask(client, "POST", "/admin/devices/d/keys")
+    assert (status, first["key"].startswith(f"sp1_{first['key_id']}_")) == (201, True)
+    status, second = await ask(client, "POST", "/admin/devices/d/keys", {"expires_at": 4_000_000_000_000})
+    assert (status, second["expires_at"]) == (201, 4_000_000_000_000)
+    status, (kind, detail) = await ask(client, "POST", "/admin/devices/d/keys")
+    assert (status, kind) == (409, "entry-refused")
+    assert "revoke" in detail
+    entry = msgspec.json.decode(memory.topic["device/d"] or b"", type=DeviceEntry)
+    assert [key.sha256 for key in entry.keys] == [hashed(first["key"]), hashed(second["key"])]
+    assert first["key"].encode() not in (memory.topic["device/d"] or b"")
+    assert await ask(client, "DELETE", f"/admin/devices/d/keys/{first['key_id']}") == (204, None)
+    entry = msgspec.json.decode(memory.topic["device/d"] or b"", type=DeviceEntry)
+    assert [key.key_id for key in entry.keys] == [second["key_id"]]
+    _, told = await ask(client, "GET", "/admin/audit")
+    assert not [line for line in told["audit"] if "sha256" in str(line) or hashed(first["key"]) in str(line)]
+    assert (await ask(client, "DELETE", "/admin/devices/d/keys/none"))[0] == 404
+
+
+async def test_a_device_is_removed_with_its_sensors_if_that_is_meant(client: Client, memory: Memory) -> None:
+    """Not by mistake."""
+    await ask(client, "PUT", "/admin/sensors/s", {"device": "d"})
+    assert (await ask(client, "DELETE", "/admin/devices/d"))[0] == 409
+    assert (await ask(client, "DELETE", "/admin/devices/d?sensors=true"))[0] == 204
+    assert memory.topic == {"s": None, "device/d": None}
+
+
+async def test_lists_are_narrowed_down_and_turned_over(client: Client) -> None:
+    """By name, a page at a time."""
+    for name in "cab":
+        await ask(
+            client, "PUT", f"/admin/sensors/{name}", {"device": "d" if name < "c" else "e", "site": name}
+        )
+    _, told = await ask(client, "GET", "/admin/sensors?limit=2")
+    assert ([row["sensor"] for row in told["sensors"]], told["after"]) == (["a", "b"], "b")
+    _, told = await ask(client, "GET", "/admin/sensors?limit=2&after=b")
+    assert ([row["sensor"] for row in told["sensors"]], told["after"]) == (["c"], None)
+    _, told = await ask(client, "GET", "/admin/sensors?device=d&site=b")
+    assert [row["sensor"] for row in told["sensors"]] == ["b"]
+    _, told = await ask(client, "GET", "/admin/devices")
+    assert [row["device"] for row in told["devices"]] == ["d", "e"]
+    for query in ("limit=0", "limit=x", "limit=10001", "limit=" + "9" * 40):
+        assert (await ask(client, "GET", f"/admin/sensors?{query}"))[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("sensors/s", {"sensor": "t"}, "entry-invalid"),
+        ("sensors/s", {"colour": "red"}, "entry-invalid"),
+        ("sensors/s", {"warning": {"low": 5, "high": 1}}, "entry-invalid"),
+        ("sensors/s", [], "entry-invalid"),
+        ("sensors/s", {"sensor_id": -1}, "entry-invalid"),
+        ("sensors/device%2Fs", {}, "entry-invalid"),
+        ("sensors/" + "s" * 129, {}, "entry-invalid"),
+        ("devices/d", {"keys": [{"key_id": "a", "sha256": "b", "created_at": 1}]}, "entry-invalid"),
+        ("devices/d", {"enabled": "maybe"}, "entry-invalid"),
+    ],
+)
+async def test_a_wrong_entry_is_refused(
+    client: Client, memory: Memory, path: str, body: Any, kind: str
+) -> None:
+    """With what is wrong, and nothing is changed."""
+    status, (told, detail) = await ask(client, "PUT", f"/admin/{path}", body)
+    assert (told, bool(detail)) == (kind, True)
+    assert status == 422
+    assert await memory.kept.registry() == {}
+    assert memory.topic == {}
+
+
+async def test_what_is_no_json_or_too_large_is_refused(client: Client) -> None:
+    """As everywhere in the gateway."""
+    for data, status in ((b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b" " * 2_000_000, 413)):
+        async with client.put("/admin/sensors/s", data=BytesIO(data), headers=HEADERS) as answer:
+            assert answer.status == status
+
+
+async def test_without_kafka_nothing_is_changed(client: Client, memory: Memory) -> None:
+    """503, to be tried again; what is there can be read."""
+    memory.away = True
+    status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {})
+    assert (status, kind) == (503, "registry-unavailable")
+    assert await memory.kept.registry() == {}
+    assert (await ask(client, "GET", "/admin/sensors"))[0] == 200
+
+
+async def test_a_change_that_was_not_sent_is_told_and_sent_by_doing_it_again(
+    client: Client, memory: Memory
+) -> None:
+    """The database has it: the second time it is no change, and is sent all the same."""
+    memory.lost = True
+    status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {})
+    assert (status, kind) == (503, "registry-not-sent")
+    memory.lost = False
+    assert (await ask(client, "PUT", "/admin/sensors/s", {}))[1]["version"] == 1
+    assert memory.topic["s"] is not None
+
+
+async def test_only_who_has_the_key_gets_in(client: Client) -> None:
+    """401 without, 403 with another; nothing of the registry is told, on no path."""
+    for path in ("/admin/sensors", "/admin/devices/d", "/admin/audit"):
+        async with client.get(path) as answer:
+            assert (answer.status, "WWW-Authenticate" in answer.headers) == (401, True)
+        async with client.get(path, headers={"X-Admin-Key": KEY + "x"}) as answer:
+            assert answer.status == 403
+        async with client.get(f"{path}?X-Admin-Key={KEY}") as answer:
+            assert answer.status == 401
+
+
+async def test_guessing_is_slowed(memory: Memory) -> None:
+    """After some wrong keys an address is not listened to for the rest of a minute, with the right one neither."""
+    now = [0.0]
+    door = Doorkeeper(KEY, lambda: now[0])
+
+    async def answer(request: web.Request) -> web.Response:
+        door.admit(request)
+        return web.Response()
+
+    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
+    app.router.add_get("/", answer)
+    async with TestClient(TestServer(app)) as client:
+
+        async def status(key: str) -> int:
+            async with client.get("/", headers={"X-Admin-Key": key}) as told:
+                assert told.status != 429 or told.headers["Retry-After"] == "60"
+                return told.status
+
+        assert await status(KEY) == 200
+        assert [await status(f"wrong {number}") for number in range(TRIES)] == [403] * TRIES
+        assert await status(KEY) == 429
+        now[0] = WINDOW_SECONDS
+        assert await status(KEY) == 200
+    await memory.close()
+
+
+async def test_there_is_no_admin_api_without_its_key(tmp_path: Path) -> None:
+    """Nor with one that can be guessed."""
+    async with (
+        TestClient(TestServer(build(Settings(), MemoryPublisher()))) as client,
+        client.get("/admin/sensors", headers=HEADERS) as answer,
+    ):
+        assert answer.status == 404
+    with pytest.raises(ValidationError, match="at least 16"):
+        Settings.model_validate({"admin_api_key": "short"})
+    assert "secret" not in repr(Settings.model_validate({"admin_api_key": "a secret of sixteen"}))
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_database_that_is_away_is_a_503_and_the_ingest_goes_on(tmp_path: Path) -> None:
+    """It is asked for when the first admin comes; once it is there, the next is served."""
+    settings = Settings.model_validate(
+        {"admin_api_key": KEY, "database": tmp_path / "s.db", "kafka_bootstrap": "127.0.0.1:1"}
+    )
+    packet = {"device_uuid": "d", "readings": [{"sensor_uuid": "s", "value": 1}], "ts": 1_700_000_000}
+    async with TestClient(TestServer(build(settings, MemoryPublisher()))) as client:
+        status, (kind, detail) = await ask(client, "GET", "/admin/sensors")
+        assert (status, kind) == (503, "registry-unavailable")
+        assert "db migrate" in detail or "unable to open" in detail
+        async with client.post("/ingest/packets", json=packet) as answer:
+            assert answer.status == 202
+        made = SqliteStore(tmp_path / "s.db")
+        await made.open()
+        await made.close()
+        assert await ask(client, "GET", "/admin/sensors") == (200, {"sensors": [], "after": None})
+        status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {})
+        assert (status, kind) == (503, "registry-unavailable")
+
+
+async def test_edits_that_cross_end_alike(tmp_path: Path) -> None:
+    """Two processes edit one entry; the one that sends last sends what the database has."""
+    store = SqliteStore(tmp_path / "s.db")
+    memory = Memory(store)
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(records: Mapping[str, bytes | None]) -> None:
+        held.set()
+        await go_on.wait()
+        await memory.send(records)
+
+    first = asyncio.create_task(Service(store, slow).edit([PutSensor(SensorEntry("s", unit="V"))], "one"))
+    await held.wait()
+    await Service(store, memory.send).edit([PutSensor(SensorEntry("s", unit="A"))], "other")
+    go_on.set()
+    await first
+    assert msgspec.json.decode(memory.topic["s"] or b"", type=SensorEntry).unit == "A"
+    await store.close()

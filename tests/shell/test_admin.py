@@ -228,7 +228,7 @@ async def test_without_kafka_nothing_is_changed(client: Client, memory: Memory) 
     """503, to be tried again; what is there can be read."""
     memory.away = True
     status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {})
-    assert (status, kind) == (503, "registry-unavailable")
+    assert (status, kind) == (503, "admin-unavailable")
     assert await memory.kept.registry() == {}
     assert (await ask(client, "GET", "/admin/sensors"))[0] == 200
 
@@ -303,7 +303,7 @@ async def test_a_database_that_is_away_is_a_503_and_the_ingest_goes_on(tmp_path:
     packet = {"device_uuid": "d", "readings": [{"sensor_uuid": "s", "value": 1}], "ts": 1_700_000_000}
     async with TestClient(TestServer(build(settings, MemoryPublisher()))) as client:
         status, (kind, detail) = await ask(client, "GET", "/admin/sensors")
-        assert (status, kind) == (503, "registry-unavailable")
+        assert (status, kind) == (503, "admin-unavailable")
         assert "db migrate" in detail or "unable to open" in detail
         async with client.post("/ingest/packets", json=packet) as answer:
             assert answer.status == 202
@@ -312,7 +312,7 @@ async def test_a_database_that_is_away_is_a_503_and_the_ingest_goes_on(tmp_path:
         await made.close()
         assert await ask(client, "GET", "/admin/sensors") == (200, {"sensors": [], "after": None})
         status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {})
-        assert (status, kind) == (503, "registry-unavailable")
+        assert (status, kind) == (503, "admin-unavailable")
 
 
 async def test_edits_that_cross_end_alike(tmp_path: Path) -> None:

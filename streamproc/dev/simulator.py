@@ -20,6 +20,7 @@ from streamproc.records import SensorEntry
 from streamproc.registry import put
 from streamproc.settings import Settings
 from streamproc.store import connect
+from streamproc.store.edits import Registered, topic_key
 
 log = structlog.get_logger(__name__)
 
@@ -78,21 +79,31 @@ async def run(settings: Settings, speed: float, stop: asyncio.Event) -> None:
 
 
 async def register(settings: Settings, entries: Sequence[SensorEntry]) -> None:
-    """Save and send the entries of sensors that have none yet; what a user has edited stays."""
+    """Save and send the entries of sensors that have none yet; what a user has edited or removed stays so."""
     store = connect(settings, process="simulate")
     await store.open()
     producer = clients.producer(settings.kafka, acks="all")
     try:
-        written = {entry.sensor for entry in await store.entries() if entry.name is not None}
+        known = await store.registry()
         try:
             await producer.start()
         except KafkaError as error:
             raise await failure(settings.kafka, error) from error
-        new = [entry for entry in entries if entry.sensor not in written]
+        new = [entry for entry in entries if _is_new(entry, known)]
         await put(store, producer, new, settings.topic("registry"))
     finally:
         await producer.stop()
         await store.close()
+
+
+def _is_new(entry: SensorEntry, known: Registered) -> bool:
+    """Whether nobody has written, or removed, the sensor or its device; one that readings have registered has no name."""
+    if entry.device and known.get(topic_key("device", entry.device), True) is None:
+        return False
+    if entry.sensor not in known:
+        return True
+    there = known[entry.sensor]
+    return isinstance(there, SensorEntry) and there.name is None
 
 
 def gateway_url(settings: Settings) -> str:

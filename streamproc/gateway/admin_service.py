@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import KafkaUnavailable
+from streamproc.kafka import clients
 from streamproc.registry.sender import sending
 from streamproc.registry.service import Service
 from streamproc.settings import Settings
@@ -21,6 +22,8 @@ from streamproc.store.protocol import Store
 CALLS = 4
 #: A producer that takes longer to start has no Kafka to talk to.
 _START_SECONDS = 10.0
+#: The gateway as a whole ends within 3 s, of which what is under way to Kafka has most.
+_STOP_SECONDS = 0.3
 
 
 class Services(Protocol):
@@ -78,7 +81,7 @@ class LazyServices:
     async def _started(self) -> AIOKafkaProducer:
         async with self._opening:
             if self._producer is None:
-                producer = AIOKafkaProducer(bootstrap_servers=self._settings.bootstrap, acks="all")
+                producer = clients.producer(self._settings.kafka, acks="all")
                 try:
                     async with asyncio.timeout(_START_SECONDS):
                         await producer.start()
@@ -91,8 +94,10 @@ class LazyServices:
             return self._producer
 
     async def close(self) -> None:
-        """Let go of the database and of Kafka."""
-        if self._producer is not None:
-            await self._producer.stop()
-        if self._store is not None:
-            await self._store.close()
+        """Let go of the database and of Kafka; what they do not let go of soon ends with the process."""
+        ending = [part.stop() for part in (self._producer,) if part is not None]
+        ending += [part.close() for part in (self._store,) if part is not None]
+        for end in ending:
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await end

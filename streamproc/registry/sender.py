@@ -10,6 +10,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import RegistryError
+from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.registry.service import Send
 from streamproc.settings import Settings
 
@@ -27,12 +29,12 @@ def sending(producer: AIOKafkaProducer, topic: str) -> Send:
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Send]:
     """What puts records on the topic, over a producer of its own; raises RegistryError without Kafka."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, acks="all")
+    producer = clients.producer(settings.kafka, acks="all")
     try:
         await producer.start()
     except KafkaError as error:
         await producer.stop()
-        raise RegistryError(f"no Kafka at {settings.bootstrap}, so nothing was changed: {error}") from error
+        raise RegistryError(f"nothing was changed: {await failure(settings.kafka, error)}") from error
     try:
         yield sending(producer, settings.topic("registry"))
     finally:

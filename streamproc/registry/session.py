@@ -64,7 +64,7 @@ async def on_topic_alone(keys: Collection[str]) -> set[str]:
 async def _topic() -> dict[str, Entry]:
     """All that the topic has, by key; raises RegistryError where it cannot be read."""
     chosen = settings.load()
-    view = Registry(chosen.bootstrap, chosen.topic("registry"))
+    view = Registry(chosen.kafka, chosen.topic("registry"))
     try:
         async with asyncio.timeout(_READ_SECONDS):
             await view.start()

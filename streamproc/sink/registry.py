@@ -34,7 +34,7 @@ class RegistryKeeper:
         turn: Callable[[], bool],
     ) -> None:
         self._store, self._sender, self._turn = store, sender, turn
-        self._bootstrap, self._topic = settings.bootstrap, settings.topic("registry")
+        self._kafka, self._topic = settings.kafka, settings.topic("registry")
         self._ttl_s = settings.sensor_map_ttl_seconds
         self._due_at: float | None = None
         self._view: Registry | None = None
@@ -61,7 +61,7 @@ class RegistryKeeper:
 
     async def _compare(self) -> None:
         if self._view is None:
-            self._view = await Registry(self._bootstrap, self._topic).start()
+            self._view = await Registry(self._kafka, self._topic).start()
         mended = await Mender(self._store, await self._sender(), self._view).mend()
         metrics.REGISTRY_COMPARISONS.inc()
         metrics.REGISTRY_SENT.inc(mended.sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -33,6 +34,8 @@ REVOKE_WAIT_S = 2.0
 STALE_TRIES = 10
 #: How often the sink sees whether it should ask the database how it stands.
 LOOK_S = 1.0
+#: Following the registry ends at once, but with a broker that is away it may not; the whole stop has 4.5 s.
+UNFOLLOW_S = 0.5
 #: A dead letter carries up to 700 KB of payload, escaped.
 MESSAGE_BYTES = 4_000_000
 
@@ -166,7 +169,9 @@ class Sink:
             _log.warning("a write is still under way as its partitions go", seconds=REVOKE_WAIT_S)
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
-        await self.registry.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNFOLLOW_S):
+                await self.registry.stop()
         await self.store.close()
         if self.producer is not None:
             await self.producer.stop()

@@ -113,7 +113,7 @@ class _Planner:
         if entry.device is not None:
             self._home(entry)
         if row is None:
-            self._set("create", "sensor", Row(entry))
+            self._set("create", "sensor", Row(replace(entry, version=1)))
             return
         kept = replace(
             entry,
@@ -227,9 +227,8 @@ class _Planner:
             return
         audited = self._before.audited.get((kind, name), 0)
         if audited >= row.entry.version and (edit.known is None or edit.known.version < row.entry.version):
-            self._tell(
-                kind, row.entry, changed=False
-            )  # streamproc's own edit, which has not reached the topic
+            # Streamproc's own edit, which has not reached the topic.
+            self._tell(kind, row.entry, changed=False)
             return
         least = 0 if edit.known is None else edit.known.version + 1
         entry = replace(row.entry, version=max(row.entry.version, least))

@@ -100,11 +100,12 @@ def test_the_audit_is_the_whole_story(made: list[Edit]) -> None:
             continue  # no two keys have the same id
         with suppress(RegistryError):
             tables.edit(edit, at=100)
-    rows = [("sensor", name, row) for name, row in tables.standing.sensors.items()]
-    assert len(rows) + len(tables.standing.devices) == len(tables.lines)
-    for kind, name, row in rows:
-        assert tables.lines[kind, name] == (row.entry.version, told(row.entry) if row.registered else None)
-    for name, home in tables.standing.devices.items():
+    standing = tables.standing
+    assert len(standing.sensors) + len(standing.devices) == len(tables.lines)
+    for name, row in standing.sensors.items():
+        now = told(row.entry) if row.registered else None
+        assert tables.lines["sensor", name] == (row.entry.version, now)
+    for name, home in standing.devices.items():
         entry = home.entry
         assert tables.lines["device", name] == (entry.version, told(entry) if home.registered else None)
         assert {each.key_id for each in entry.keys} == {
@@ -112,9 +113,9 @@ def test_the_audit_is_the_whole_story(made: list[Edit]) -> None:
         }
         assert sum(each.expires_at is None or each.expires_at > 100 for each in entry.keys) <= KEYS
         assert home.registered or not entry.keys
-    for sensor in tables.standing.sensors.values():
+    for sensor in standing.sensors.values():
         device = sensor.entry.device
-        assert device is None or device in tables.standing.devices
+        assert device is None or device in standing.devices
 
 
 @given(st.lists(edits, max_size=10), edits)

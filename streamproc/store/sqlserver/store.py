@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from streamproc.errors import RowsRefused, StaleOwner, StoreError
+from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
@@ -154,7 +154,7 @@ class SqlServerStore:
                 yield cursor
                 await cursor.close()
         except BaseException as error:
-            self._is_known &= isinstance(error, RowsRefused | StaleOwner)  # those are no faults of the server
+            self._is_known &= isinstance(error, RowsRefused | StaleOwner | RegistryError)  # those are no faults of the server
             self._forget()
             raise
 

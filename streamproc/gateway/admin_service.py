@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka import clients
+from streamproc.kafka.diagnosis import failure
 from streamproc.registry.sender import sending
 from streamproc.registry.service import Service
 from streamproc.settings import Settings
@@ -85,11 +86,10 @@ class LazyServices:
                 try:
                     async with asyncio.timeout(_START_SECONDS):
                         await producer.start()
-                except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+                except (KafkaError, TimeoutError) as error:
                     await producer.stop()
-                    raise KafkaUnavailable(
-                        f"Kafka is not reached, so nothing was changed: {error}"
-                    ) from error
+                    reason = await failure(self._settings.kafka, error)
+                    raise KafkaUnavailable(f"nothing was changed: {reason}") from error
                 self._producer = producer
             return self._producer
 

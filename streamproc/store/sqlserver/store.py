@@ -154,7 +154,9 @@ class SqlServerStore:
                 yield cursor
                 await cursor.close()
         except BaseException as error:
-            self._is_known &= isinstance(error, RowsRefused | StaleOwner | RegistryError)  # those are no faults of the server
+            self._is_known &= isinstance(
+                error, RowsRefused | StaleOwner | RegistryError
+            )  # those are no faults of the server
             self._forget()
             raise
 

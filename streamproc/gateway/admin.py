@@ -267,7 +267,7 @@ def _number(request: web.Request, name: str, default: int | None, most: int) -> 
 
 def _check(faults: Sequence[str]) -> None:
     if faults:
-        raise Problem("entry-invalid", faults[0], faults=faults if len(faults) > 1 else None)
+        raise Problem("entry-invalid", "\n".join(faults))
 
 
 def _page(request: web.Request, name: str, entries: Sequence[Any], filters: Sequence[str]) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from hypothesis import HealthCheck, settings
@@ -15,3 +16,11 @@ def pytest_report_header() -> str:
     """Which databases the tests of stores run on."""
     server = os.environ.get("SQLSERVER_TEST_DSN")
     return f"stores: SQLite{' and a T-SQL server' if server else ' alone, for SQLSERVER_TEST_DSN names no T-SQL server'}"
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no database on the T-SQL server."""
+    if os.environ.get("SQLSERVER_TEST_DSN"):
+        from tests.store.databases import drop_kept  # noqa: PLC0415  # it needs the driver's packages
+
+        asyncio.run(drop_kept())

@@ -92,6 +92,7 @@ async def server() -> AsyncIterator[Server]:
                 yield there
             finally:
                 there.close()
+                made.is_altered |= there.is_altered
 
 
 @asynccontextmanager

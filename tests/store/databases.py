@@ -19,11 +19,15 @@ from streamproc.store.sqlserver.connections import Connections, Limits, connect
 from streamproc.store.sqlserver.migrations import LIMITS, migrate
 from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store import tsql_database
-from tests.store.tsql import dsn, made_database, variables
+from tests.store.tsql import drop_database, dsn, make_database, variables
 
 #: What the reference's programs call otherwise than sql/sqlite does.
 _NAMES = {r"\bm\.name\b": "m.model_name", r"\bsource_event_id\b": "event_id"}
 _RULE = "[this value is not wanted]"
+#: What changes rows alone begins with one of these.
+_OF_ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+#: Migrated databases that a test has left with their schema as it was: to make one takes seconds, to empty one none.
+_kept: list[str] = []
 
 
 class Database(Protocol):
@@ -131,6 +135,7 @@ class SqlServer:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_altered = False
         self._text = dsn(database=name)
         self._other = tsql_database.Database(name)
 
@@ -155,8 +160,28 @@ class SqlServer:
         return [tuple(map(_plain, row)) for row in self._other.rows(query)]
 
     def execute(self, statement: str) -> None:
-        """Run and commit a statement."""
+        """Run and commit a statement; the database is not used again if it may have changed the schema."""
+        rows_alone = statement.lstrip().upper().startswith(_OF_ROWS) and "schema_migrations" not in statement
+        self.is_altered |= not rows_alone
         self._other.run(statement)
+
+    def empty(self) -> None:
+        """Delete all rows but the schema's own, those that others refer to last; raises what the driver raises."""
+        self._other.run(
+            "SET LOCK_TIMEOUT 5000"
+        )  # for a server that has not yet heard that a process was killed
+        query = "SELECT name FROM sys.tables WHERE name <> N'schema_migrations'"
+        left = [name for (name,) in self._other.rows(query)]
+        for _ in left.copy():  # one is emptied each time, at the least
+            left = [table for table in left if not self._emptied(table)]
+        assert not left
+
+    def _emptied(self, table: str) -> bool:
+        try:
+            self._other.run(f"DELETE FROM dbo.{table}")  # noqa: S608  # its own names
+        except driver.pyodbc().IntegrityError:
+            return False
+        return True
 
     def refuse(self, value: float) -> None:
         """Make a rule."""
@@ -189,18 +214,45 @@ class SqlServer:
 
 @asynccontextmanager
 async def sql_server() -> AsyncIterator[SqlServer]:
-    """A migrated database on the server, dropped at the end."""
-    async with made_database() as name:
-        link = await connect(dsn(database=name), "the test's database", LIMITS)
-        try:
-            await migrate(link.connection)
-        finally:
-            await link.close()
-        database = SqlServer(name)
-        try:
-            yield database
-        finally:
-            database.close()
+    """A migrated database on the server, without rows. At the end it is kept for the next test if it can be, else dropped."""
+    name = _kept.pop() if _kept else await _migrated()
+    database = SqlServer(name)
+    try:
+        yield database
+        usable = not database.is_altered and _was_emptied(database)
+    except BaseException:
+        usable = False
+        raise
+    finally:
+        database.close()
+        if usable:
+            _kept.append(name)
+        else:
+            await drop_database(name)
+
+
+async def drop_kept() -> None:
+    """Drop the databases that were kept."""
+    while _kept:
+        await drop_database(_kept.pop())
+
+
+async def _migrated() -> str:
+    name = await make_database()
+    link = await connect(dsn(database=name), "the test's database", LIMITS)
+    try:
+        await migrate(link.connection)
+    finally:
+        await link.close()
+    return name
+
+
+def _was_emptied(database: SqlServer) -> bool:
+    try:
+        database.empty()
+    except (driver.pyodbc().Error, AssertionError):  # its connection is lost, or somebody still has locks
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

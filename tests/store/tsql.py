@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from uuid import uuid4
 
 import pytest
@@ -74,11 +74,27 @@ def address() -> tuple[str, int]:
 @asynccontextmanager
 async def made_database() -> AsyncIterator[str]:
     """The name of an empty database, dropped at the end."""
-    name = await _make("DATABASE")
+    name = await make_database()
     try:
         yield name
     finally:
-        await _drop("DATABASE", name)
+        await drop_database(name)
+
+
+def databases() -> set[str]:
+    """The databases on the server."""
+    with closing(driver.pyodbc().connect(dsn(), autocommit=True)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sys.databases").fetchall()}
+
+
+async def make_database() -> str:
+    """Make an empty database; gives its name."""
+    return await _make("DATABASE")
+
+
+async def drop_database(name: str) -> None:
+    """Drop a database as soon as nobody is connected to it."""
+    await _drop("DATABASE", name)
 
 
 @asynccontextmanager

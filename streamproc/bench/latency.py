@@ -185,7 +185,13 @@ async def _register(settings: Settings, names: list[str]) -> None:
     command = (sys.executable, "-m", "streamproc", "registry", "import", str(file))
     variables = _environment(settings) | {"KAFKA_BOOTSTRAP": _bootstrap(settings)}
     process = await asyncio.create_subprocess_exec(*command, env=variables, stdout=asyncio.subprocess.DEVNULL)
-    if await process.wait():
+    try:
+        code = await process.wait()
+    finally:
+        if process.returncode is None:  # cancelled
+            process.kill()
+            await process.wait()
+    if code:
         raise StreamprocError("the probes' ranges could not be registered")
 
 
@@ -262,13 +268,16 @@ async def _send(url: str, names: list[str], rate: int, probes: Probes) -> int:
             for number in range(CONNECTIONS)
         ]
         started = time.monotonic() + WARM_UP_S
-        async with asyncio.TaskGroup() as group:
-            for number, name in enumerate(names):
-                await asyncio.sleep(started + number / PROBES_PER_S - time.monotonic())
-                group.create_task(_probe(session, name, probes))
-        for task in load:
-            task.cancel()
-        return sum(await asyncio.gather(*load))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, name in enumerate(names):
+                    await asyncio.sleep(started + number / PROBES_PER_S - time.monotonic())
+                    group.create_task(_probe(session, name, probes))
+        finally:
+            for task in load:
+                task.cancel()
+            accepted = await asyncio.gather(*load)
+        return sum(accepted)
 
 
 def _bodies() -> list[bytes]:

@@ -249,8 +249,9 @@ def bench_engine(
     """Readings per second of wall and CPU time through Kafka, windows, learners and checkpoints."""
     _settings()
     from streamproc.bench.engine import Load, run
+    from streamproc.cli.serving import measured
 
-    asyncio.run(run(Load(readings, sensors, rate)))
+    measured(run(Load(readings, sensors, rate)))
 
 
 @bench.command("latency")
@@ -261,8 +262,9 @@ def bench_latency(
     """From POST to the severity event on its topic, and to its row: p50 and p99."""
     _settings()
     from streamproc.bench.latency import run
+    from streamproc.cli.serving import measured
 
-    asyncio.run(run(seconds, rate))
+    measured(run(seconds, rate))
 
 
 @bench.command("sink")
@@ -275,11 +277,13 @@ def bench_sink(
 ) -> None:
     """Rows of the sink against a bare driver's: per CPU-second with SQLite, per second with SQL Server."""
     settings = _settings(store=store)
+    from streamproc.cli.serving import measured
+
     if store == "sqlserver":
         from streamproc.bench import sqlserver
 
-        asyncio.run(sqlserver.run(settings, rows))
+        measured(sqlserver.run(settings, rows))
         return
     from streamproc.bench.sink import run
 
-    asyncio.run(run(rows))
+    measured(run(rows))

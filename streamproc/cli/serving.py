@@ -1,10 +1,13 @@
-"""Runs a service until the process is asked to end."""
+"""Runs what goes on until the process is asked to end: a service, or a measurement."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import typer
 
 
 async def until_signal(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -14,3 +17,23 @@ async def until_signal(service: Callable[[asyncio.Event], Awaitable[None]]) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await service(stop)
+
+
+def measured(work: Coroutine[Any, Any, None]) -> None:
+    """Run a measurement; SIGTERM ends it as Ctrl-C does, and what it has started and made goes with it; once more kills."""
+
+    async def run() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end() -> None:
+            loop.remove_signal_handler(signal.SIGTERM)
+            task.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
+        await work
+
+    try:
+        asyncio.run(run())
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None

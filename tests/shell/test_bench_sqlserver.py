@@ -14,7 +14,7 @@ from streamproc.bench.sink import reading_load
 from streamproc.bench.sqlserver import made_database, run
 from streamproc.settings import PREFIX, Settings
 from streamproc.store.sqlserver import driver
-from tests.store.tsql import dsn, on_a_server, read, variables
+from tests.store.tsql import databases, on_a_server, read, variables
 
 WAYS = ("writer, bytes to committed", "bare fast_executemany", "bare INSERT from OPENJSON")
 
@@ -66,9 +66,3 @@ async def test_it_leaves_nothing_on_the_server() -> None:
         with closing(driver.pyodbc().connect(text)) as connection:
             assert connection.execute("SELECT COUNT(*) FROM dbo.sensors").fetchval() == 5
     assert name not in databases()
-
-
-def databases() -> set[str]:
-    """The databases on the server."""
-    with closing(driver.pyodbc().connect(dsn(), autocommit=True)) as connection:
-        return {name for (name,) in connection.execute("SELECT name FROM sys.databases").fetchall()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -59,6 +60,16 @@ async def done(
         before_commit()
         if fails is not None:
             raise fails
+
+
+async def allowed_s(opened: Connections, *, fails: bool = False) -> int:
+    """How long a statement may take on the connection that is next, in a transaction that is committed unless it `fails`."""
+    with suppress(ZeroDivisionError):
+        async with opened.transaction() as connection:
+            allowed: int = connection.timeout
+            if fails:
+                raise ZeroDivisionError
+    return allowed
 
 
 async def test_a_connection_serves_one_transaction_after_another() -> None:
@@ -127,6 +138,22 @@ async def test_a_network_that_is_silent_is_given_up() -> None:
         wire.cut()
         wire.mend()
         assert await asked(opened, "SELECT 1") == 1
+
+
+async def test_what_was_given_up_gets_more_time() -> None:
+    """Twice as long each time, so that a server that is slow is not asked the same for ever; as before once it answers."""
+    async with connections(replace(QUICK, idle_s=0)) as (opened, wire):
+        for allowed in (1, 2):
+            assert await allowed_s(opened, fails=True) == allowed
+            with pytest.raises(StoreUnavailable, match=r"HYT00|HY008"):
+                await done(opened, "SELECT 1", before_commit=wire.hold)
+            wire.cut()
+            wire.mend()
+        assert await allowed_s(opened, fails=True) == 4
+        await done(opened, "SELECT 1")
+        wire.cut()
+        wire.mend()
+        assert await allowed_s(opened) == 1
 
 
 async def test_a_cancelled_call_costs_its_connection_alone() -> None:

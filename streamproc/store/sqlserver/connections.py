@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -24,6 +24,9 @@ LOGIN_S = 15
 #: A batch of 20,000 rows takes one or two seconds; a statement that takes so long is stuck. The driver takes 4 s more to
 #: give it up.
 QUERY_S = 30
+#: What was given up is tried again with twice the time, and so on, so that a server that is slow is not asked the same for
+#: ever; longer than this none waits that does not answer at all.
+LONGEST_S = 240
 #: How long a statement waits for another transaction's lock before the caller is told, as in SQLite.
 LOCK_MS = 1_000
 #: Those of a sink: one that writes, one that is asked how the database stands, one for edits of the registry.
@@ -114,6 +117,7 @@ class Connections:
 
     def __init__(self, text: str, place: str, limits: Limits | None = None) -> None:
         self._text, self._place, self._limits = text, place, limits or Limits()
+        self._query_s = self._limits.query_s
         self._free: list[Link] = []
         self._slots = asyncio.Semaphore(self._limits.size)
         self._ending: set[asyncio.Task[None]] = set()
@@ -149,6 +153,7 @@ class Connections:
             link = await self._taken()
             yield link.connection
             await (link.connection.commit() if commits else link.connection.rollback())
+            self._query_s = self._limits.query_s
         except asyncio.CancelledError:
             # A call may still be under way in its thread.
             self._throw_away(link)
@@ -156,10 +161,17 @@ class Connections:
         except BaseException as error:
             await self._undo(link, error)
             if isinstance(error, driver.pyodbc().Error):
-                raise faults.translated(error, self._place) from error
+                told = faults.translated(error, self._place)
+                self._allow_for(told)
+                raise told from error
             raise
         else:
             self._give_back(link)
+
+    def _allow_for(self, error: StoreError) -> None:
+        """Give the connections to come more time, where one has had too little."""
+        if isinstance(error, StoreUnavailable) and error.code == "timeout":
+            self._query_s = max(self._query_s, min(2 * self._query_s, LONGEST_S))
 
     async def _taken(self) -> Link:
         if self._closed:
@@ -168,7 +180,7 @@ class Connections:
             link = self._free.pop()
             if monotonic() - link.used < self._limits.idle_s or await self._answers(link):
                 return link
-        return await connect(self._text, self._place, self._limits)
+        return await connect(self._text, self._place, replace(self._limits, query_s=self._query_s))
 
     async def _close_idle(self) -> None:
         while self._free:

@@ -122,6 +122,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the ODBC driver, or a library that it needs, is missing: `streamproc doctor` tells which",
     ),
 )
+#: As above, of what may pass by itself: who has set it up a moment ago has to look all the same.
+_PASSING_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        "Login timeout expired",
+        "is the server there (DB_HOST, DB_PORT), does it listen for TCP, does no firewall stand between?",
+    ),
+)
 _HINTED_NUMBERS = {
     208: "run `streamproc db migrate`",  # no such table
     229: "grant the login what docs/sqlserver.md lists",  # no permission on an object
@@ -169,7 +176,8 @@ def translated(error: BaseException, place: str) -> StoreError:
     """The store's own error for one of pyodbc's, about the database at `place`."""
     state, number, text = parsed(error.args)
     fault = classify(state, number, text)
-    hint = _HINTED_NUMBERS.get(number) or next((what for words, what in _HINTS if words in text), None)
+    hints = (*_HINTS, *_PASSING_HINTS)
+    hint = _HINTED_NUMBERS.get(number) or next((what for words, what in hints if words in text), None)
     told = f"{place}: {text} [{state}]" + (f": {hint}" if hint else "")
     if fault.kind is Kind.AWAY:
         return StoreUnavailable(told, fault.code)

@@ -89,13 +89,25 @@ async def test_missing_rows_and_unknown_sensors_are_told_apart(database: Databas
 @pytest.mark.parametrize(
     ("statement", "table", "column"),
     [
-        ("UPDATE sensor_readings SET value = 7 WHERE id = 1", "readings", "value"),
-        ("UPDATE sensor_readings SET sensor_id = 2 WHERE id = 1", "readings", "sensor_id"),
-        ("UPDATE predictions SET upper = NULL WHERE id = 1", "predictions", "upper"),
+        ("UPDATE sensor_readings SET value = 7 WHERE value = 1.5", "readings", "value"),
+        (
+            "UPDATE sensor_readings SET sensor_id = (SELECT max(id) FROM sensors) WHERE value = 1.5",
+            "readings",
+            "sensor_id",
+        ),
+        (
+            "UPDATE predictions SET upper = NULL WHERE id = (SELECT min(id) FROM predictions)",
+            "predictions",
+            "upper",
+        ),
         ("UPDATE ml_events SET payload = '{}'", "events", "payload"),
         ("UPDATE ml_events SET status = 'superseded'", "events", "status"),
         ("UPDATE alert_notifications SET title = 'x'", "notifications", "title"),
-        ("UPDATE sensor_windows SET trend = 3 WHERE sensor_id = 1", "windows", "trend"),
+        (
+            "UPDATE sensor_windows SET trend = 3 WHERE sensor_id = (SELECT min(id) FROM sensors)",
+            "windows",
+            "trend",
+        ),
     ],
 )
 async def test_a_changed_row_is_told_and_mended(
@@ -128,12 +140,12 @@ async def test_what_a_replay_need_not_know_does_not_differ(database: Database, s
     database.execute("UPDATE alert_notifications SET is_read = 1")
     database.execute("UPDATE predictions SET explanation = 'it is cold'")
     database.execute(
-        "UPDATE sensor_readings SET kafka_offset = 77, timestamp = '2023-11-14T22:13:21.001Z' WHERE id = 1"
+        "UPDATE sensor_readings SET kafka_offset = 77, timestamp = '2023-11-14T22:13:21.001Z' WHERE value = 1.5"
     )
     assert not any(rows.wrong.any() for rows in (await store.compare(whole())).values())
 
 
-async def test_extra_rows_are_those_of_the_range_alone(store: Store) -> None:
+async def test_extra_rows_are_those_of_the_range_alone(database: Database, store: Store) -> None:
     """Rows count by their record, by when their window closed, and by their sensor; those that were given do not."""
     await store.write(whole())
     scopes = [scope(a=(-1, 1_000, 1_000), b=(1_000, 2_000, 2_000))]
@@ -144,7 +156,8 @@ async def test_extra_rows_are_those_of_the_range_alone(store: Store) -> None:
     # The prediction of b was made before its range begins; the target of each is made_at + 1 s here.
     assert counts == {"readings": 2, "predictions": 0, "events": 1, "notifications": 1}
     assert (await store.extras("readings", scopes, ["a"], nothing, 10)).count == 1
-    assert (await store.extras("readings", scopes, None, lambda n: n == 1, 10)).rows[0].sensor == "b"
+    ((first,),) = database.rows("SELECT min(id) FROM sensor_readings")
+    assert (await store.extras("readings", scopes, None, lambda n: n == first, 10)).rows[0].sensor == "b"
     elsewhere = Scope("readings", 0, 4, 10, scopes[0].closed)  # the event's reading is the record 3
     assert (await store.extras("events", [elsewhere], None, nothing, 10)).count == 0
     limited = await store.extras("readings", scopes, None, nothing, 1)
@@ -193,12 +206,13 @@ async def test_a_window_belongs_to_when_it_closed(database: Database, store: Sto
 async def test_withdrawn_rows(database: Database, store: Store) -> None:
     """Predictions go, but not one that an event refers to; events stay, superseded; the rest stays as it is."""
     await store.write(whole())
-    database.execute("UPDATE ml_events SET prediction_id = 2")
-    assert await store.withdraw("predictions", [1, 2]) == 1
-    assert await store.withdraw("events", [1]) == 1
-    assert await store.withdraw("events", [1]) == 0
-    assert await store.withdraw("readings", [1]) == 0
-    assert await store.withdraw("notifications", [1]) == 0
+    database.execute("UPDATE ml_events SET prediction_id = (SELECT max(id) FROM predictions)")
+    numbers = {name: rows.number.tolist() for name, rows in (await store.compare(whole())).items()}
+    assert await store.withdraw("predictions", numbers["predictions"]) == 1
+    assert await store.withdraw("events", numbers["events"]) == 1
+    assert await store.withdraw("events", numbers["events"]) == 0
+    assert await store.withdraw("readings", numbers["readings"]) == 0
+    assert await store.withdraw("notifications", numbers["notifications"]) == 0
     assert database.rows("SELECT status FROM ml_events") == [("superseded",)]
     assert len(database.rows("SELECT * FROM sensor_readings")) == 2
     scopes = [scope(a=(-1, 1_000, 1_000))]
@@ -222,7 +236,8 @@ async def test_the_last_standing_event_is_active(database: Database, store: Stor
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(raised)))
     await store.overwrite(Batch(GROUP, events=events(warned)))
     assert database.rows(query) == [("WARN", "resolved"), ("CRITICAL", "active")]
-    await store.withdraw("events", [1])
+    ((number,),) = database.rows("SELECT id FROM ml_events WHERE severity = 'CRITICAL'")
+    await store.withdraw("events", [number])
     assert database.rows(query) == [("WARN", "active"), ("CRITICAL", "superseded")]
     await store.overwrite(Batch(GROUP, events=events(raised)))
     assert database.rows(query) == [("WARN", "resolved"), ("CRITICAL", "active")]

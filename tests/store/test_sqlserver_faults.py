@@ -126,6 +126,14 @@ def test_what_people_can_mend_says_how(state: str, text: str, number: int, advic
     assert advice in str(error)
 
 
+@pytest.mark.parametrize("state", ["HYT00", "08001"])
+def test_who_is_not_answered_is_told_what_to_look_at(state: str) -> None:
+    """It may pass by itself all the same: the sink goes on trying."""
+    error = told(state, "Login timeout expired", 0)
+    assert isinstance(error, StoreUnavailable)
+    assert "DB_HOST, DB_PORT" in str(error)
+
+
 def test_a_hint_in_a_rows_own_words_decides_nothing() -> None:
     """A device named like an error of the driver's is a row like others."""
     assert classify("42000", 50_001, "sensor 'certificate verify failed' is unknown").kind is REFUSED

@@ -15,7 +15,7 @@ from streamproc.records import DeviceKey, Range, SensorEntry, Severity
 from streamproc.store.edits import AddKey, Author, RemoveSensor, RevokeKey
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver import driver
-from streamproc.store.sqlserver.connections import Connections, Limits
+from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store.builders import (
     GROUP,
@@ -28,7 +28,7 @@ from tests.store.builders import (
     readings,
     windows,
 )
-from tests.store.databases import SqlServer, sql_server
+from tests.store.databases import LIMITS_OF_TESTS, SqlServer, sql_server
 from tests.store.test_compare import nothing, scope
 from tests.store.tsql import dsn, made_login, on_a_server
 
@@ -114,9 +114,7 @@ async def reader(database: SqlServer) -> AsyncIterator[str]:
 @pytest.fixture
 async def store(writer: str) -> AsyncIterator[SqlServerStore]:
     """A writer's store."""
-    opened = SqlServerStore(
-        Connections(writer, "the test's database", Limits(lock_ms=200)), auto_register=True
-    )
+    opened = SqlServerStore(Connections(writer, "the test's database", LIMITS_OF_TESTS), auto_register=True)
     await opened.open()
     yield opened
     await opened.close()

@@ -14,6 +14,7 @@ from streamproc.records import Notification, SensorEntry, SeverityEvent
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
     from streamproc.store.edits import Audited, Author, Edit, Kind, Outcome, Registered
+    from streamproc.store.sensor_status import SensorStatus
     from streamproc.store.thresholds import Threshold
 
 Ints = NDArray[np.int64]
@@ -264,3 +265,6 @@ class Store(Protocol):
 
     async def thresholds(self) -> list[Threshold]:
         """The limits of sensors that other programs keep there, the oldest first; none where they have no table."""
+
+    async def status(self, sensor: str) -> SensorStatus | None:
+        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.records import SensorEntry
-from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows
+from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows, sqlite_status
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.edits import (
     Audited,
@@ -28,6 +28,7 @@ from streamproc.store.edits import (
 )
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.sensor_status import SensorStatus
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
 
@@ -170,6 +171,10 @@ class SqliteStore:
         """None: no other program's tables are in the file."""
         return []
 
+    async def status(self, sensor: str) -> SensorStatus | None:
+        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+        return await self._run(lambda: self._status(sensor))
+
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well
             raise StoreUnavailable(f"{self._path} was closed", "closed")
@@ -270,6 +275,14 @@ class SqliteStore:
     def _withdraw(self, table: str, numbers: Sequence[int]) -> int:
         with self._transaction() as opened:
             return sqlite_overwrite.withdraw(opened, table, numbers)
+
+    def _status(self, sensor: str) -> SensorStatus | None:
+        opened = self._connected()
+        opened.execute("BEGIN")  # all of one moment; nobody who writes is kept waiting
+        try:
+            return sqlite_status.status(opened, sensor)
+        finally:
+            opened.execute("ROLLBACK")
 
     def _edit(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
         opened = self._connected()

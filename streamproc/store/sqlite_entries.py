@@ -86,6 +86,12 @@ def entries(connection: sqlite3.Connection, only: Collection[str] | None) -> Reg
     return registered(sensors, devices)
 
 
+def entry(connection: sqlite3.Connection, sensor: str) -> SensorEntry | None:
+    """The entry of one sensor; None where the registry has it no more."""
+    found = entries(connection, [sensor]).get(sensor)
+    return found if isinstance(found, SensorEntry) else None
+
+
 def audit(
     connection: sqlite3.Connection, of: tuple[Kind, str] | None, before: int | None, limit: int
 ) -> list[Audited]:

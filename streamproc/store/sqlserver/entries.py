@@ -195,6 +195,12 @@ def _listed(values: Collection[Any]) -> str:
     return text_of([value] for value in sorted(values, key=str))
 
 
+async def entry(cursor: Any, sensor: str) -> SensorEntry | None:
+    """The entry of one sensor; None where the registry has it no more."""
+    found = (await entries(cursor, [sensor])).get(sensor)
+    return found if isinstance(found, SensorEntry) else None
+
+
 async def _sensors(cursor: Any, query: str, *values: str) -> dict[str, Row[SensorEntry]]:
     await cursor.execute(query, *values)
     found = map(sensor_of, map(tuple, await cursor.fetchall()))

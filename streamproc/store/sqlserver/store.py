@@ -23,7 +23,8 @@ from streamproc.store.edits import (
     sensors_of,
 )
 from streamproc.store.protocol import Batch, Place, Written
-from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows
+from streamproc.store.sensor_status import SensorStatus
+from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows, status
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.thresholds import Threshold
@@ -138,6 +139,11 @@ class SqlServerStore:
         """The limits of registered sensors that other programs keep there, the oldest first."""
         async with self._cursor(commits=False) as cursor:
             return await entries.thresholds(cursor)
+
+    async def status(self, sensor: str) -> SensorStatus | None:
+        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+        async with self._cursor(commits=False) as cursor:
+            return await status.status(cursor, sensor)
 
     @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:

@@ -1,0 +1,85 @@
+"""How a sensor stands, as the database has it: what a store's `status` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from streamproc.records import Cause, SensorEntry
+
+#: A key of more digits is beyond a 64-bit integer, and no `sensors.id`.
+_DIGITS = 18
+
+SeverityName = Literal["NORMAL", "WARN", "CRITICAL"]
+
+
+class LastReading(msgspec.Struct, frozen=True):
+    """The reading that was measured last, at `ts`; Kafka got it at `received_at`."""
+
+    value: float
+    ts: datetime
+    received_at: datetime
+
+
+class StandingEvent(msgspec.Struct, frozen=True):
+    """The change of severity that the sensor is in, and what is to be done about it."""
+
+    event_id: str
+    severity: SeverityName
+    at: datetime
+    cause: Cause | str
+    explanation: str
+    recommended_action: str
+
+
+class ClosedWindow(msgspec.Struct, frozen=True):
+    """The newest closed window of one size, from `start` on: `deviation` is the population's, `trend` in units per second."""
+
+    size_ms: int
+    start: datetime
+    count: int
+    mean: float
+    min: float
+    max: float
+    deviation: float
+    first: float
+    last: float
+    trend: float
+
+
+class SensorStatus(msgspec.Struct, frozen=True):
+    """How a sensor stands; windows by size, those that there are."""
+
+    entry: SensorEntry
+    last: LastReading | None = None
+    event: StandingEvent | None = None
+    windows: tuple[ClosedWindow, ...] = ()
+
+
+#: What is asked of a window, in the order of ClosedWindow's fields; `start` is `window_start`.
+WINDOW = ("size_ms", "window_start", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
+EVENT = ("event_id", "severity", "created_at", "event_code", "message", "recommended_action")
+
+
+def number_of(name: str) -> int | None:
+    """The `sensors.id` that a name may be.
+
+    >>> number_of("7"), number_of("٧"), number_of("s7")
+    (7, None, None)
+    """
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
+
+
+def window_of(row: Sequence[Any], start: datetime) -> ClosedWindow:
+    """The window that a row of the columns WINDOW is."""
+    size_ms, _, count, *numbers = row
+    return ClosedWindow(int(size_ms), start, int(count), *map(float, numbers))
+
+
+def event_of(row: Sequence[Any], at: datetime) -> StandingEvent:
+    """The event that a row of the columns EVENT is; other programs may leave texts out."""
+    event_id, severity, _, cause, explanation, action = row
+    return StandingEvent(event_id, severity, at, cause, explanation or "", action or "")

@@ -1,0 +1,68 @@
+"""How a sensor stands in SQLite, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from streamproc.records import WINDOW_SIZES_MS
+from streamproc.store import sqlite_entries
+from streamproc.store.sensor_status import (
+    EVENT,
+    WINDOW,
+    ClosedWindow,
+    LastReading,
+    SensorStatus,
+    StandingEvent,
+    event_of,
+    number_of,
+    window_of,
+)
+
+_BY_NAME = "SELECT id, uuid FROM sensors WHERE uuid = ?1"
+_BY_NUMBER = "SELECT id, uuid FROM sensors WHERE id = ?1"
+# Each has an index that ends with the time: a row is found, not looked for.
+_LAST = (
+    "SELECT value, device_timestamp, timestamp FROM sensor_readings WHERE sensor_id = ?"
+    " ORDER BY device_timestamp DESC, id DESC LIMIT 1"
+)
+_EVENT = (
+    f"SELECT {', '.join(EVENT)} FROM ml_events WHERE sensor_id = ?"  # noqa: S608  # constants
+    " AND event_type = 'severity_change' AND status <> 'superseded' ORDER BY created_at DESC, id DESC LIMIT 1"
+)
+_WINDOW = (
+    f"SELECT {', '.join(WINDOW)} FROM sensor_windows WHERE sensor_id = ? AND size_ms = ?"  # noqa: S608  # constants
+    " ORDER BY window_start DESC LIMIT 1"
+)
+
+
+def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:
+    """How the sensor of this uuid, or else of this number, stands; None where there is none."""
+    found = connection.execute(_BY_NAME, (name,)).fetchone()
+    if found is None and (number := number_of(name)) is not None:
+        found = connection.execute(_BY_NUMBER, (number,)).fetchone()
+    if found is None:
+        return None
+    number, uuid = found
+    entry = sqlite_entries.entry(connection, uuid)
+    if entry is None:
+        return None
+    windows = (_window(connection, number, size_ms) for size_ms in WINDOW_SIZES_MS)
+    return SensorStatus(
+        entry, _last(connection, number), _event(connection, number), tuple(filter(None, windows))
+    )
+
+
+def _last(connection: sqlite3.Connection, number: int) -> LastReading | None:
+    row = connection.execute(_LAST, (number,)).fetchone()
+    return row and LastReading(row[0], datetime.fromisoformat(row[1]), datetime.fromisoformat(row[2]))
+
+
+def _event(connection: sqlite3.Connection, number: int) -> StandingEvent | None:
+    row = connection.execute(_EVENT, (number,)).fetchone()
+    return row and event_of(row, datetime.fromisoformat(row[2]))
+
+
+def _window(connection: sqlite3.Connection, number: int, size_ms: int) -> ClosedWindow | None:
+    row = connection.execute(_WINDOW, (number, size_ms)).fetchone()
+    return row and window_of(row, datetime.fromisoformat(row[1]))

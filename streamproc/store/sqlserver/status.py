@@ -1,0 +1,77 @@
+"""How a sensor stands in SQL Server, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from streamproc.records import WINDOW_SIZES_MS
+from streamproc.store.sensor_status import (
+    EVENT,
+    WINDOW,
+    ClosedWindow,
+    LastReading,
+    SensorStatus,
+    StandingEvent,
+    event_of,
+    number_of,
+    window_of,
+)
+from streamproc.store.sqlserver import entries
+from streamproc.store.sqlserver.sensors import EXACT
+
+_BY_NAME = f"SELECT id, uuid FROM dbo.sensors WHERE uuid = ? {EXACT}"
+_BY_NUMBER = "SELECT id, uuid FROM dbo.sensors WHERE id = ?"
+# Each has an index that ends with the time: a row is found, not looked for.
+_LAST = (
+    "SELECT TOP (1) value, COALESCE(device_timestamp, [timestamp]), [timestamp] FROM dbo.sensor_readings"
+    " WHERE sensor_id = ? ORDER BY device_timestamp DESC, id DESC"
+)
+_EVENT = (
+    f"SELECT TOP (1) {', '.join(EVENT)} FROM dbo.ml_events WHERE sensor_id = ?"
+    " AND event_type = N'severity_change' AND status <> N'superseded' ORDER BY created_at DESC, id DESC"
+)
+_WINDOW = (
+    f"SELECT TOP (1) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
+    " WHERE sensor_id = ? AND size_ms = ? ORDER BY window_start DESC"
+)
+
+
+async def status(cursor: Any, name: str) -> SensorStatus | None:
+    """How the sensor of this uuid, or else of this number, stands; None where there is none."""
+    found = await _row(cursor, _BY_NAME, name)
+    if found is None and (number := number_of(name)) is not None:
+        found = await _row(cursor, _BY_NUMBER, number)
+    if found is None:
+        return None
+    number, uuid = found
+    entry = await entries.entry(cursor, uuid)
+    if entry is None:
+        return None
+    last, event = await _last(cursor, number), await _event(cursor, number)
+    windows = [await _window(cursor, number, size_ms) for size_ms in WINDOW_SIZES_MS]
+    return SensorStatus(entry, last, event, tuple(filter(None, windows)))
+
+
+async def _last(cursor: Any, number: int) -> LastReading | None:
+    row = await _row(cursor, _LAST, number)
+    return row and LastReading(float(row[0]), _utc(row[1]), _utc(row[2]))
+
+
+async def _event(cursor: Any, number: int) -> StandingEvent | None:
+    row = await _row(cursor, _EVENT, number)
+    return row and event_of(row, _utc(row[2]))
+
+
+async def _window(cursor: Any, number: int, size_ms: int) -> ClosedWindow | None:
+    row = await _row(cursor, _WINDOW, number, size_ms)
+    return row and window_of(row, _utc(row[1]))
+
+
+async def _row(cursor: Any, query: str, *values: object) -> Any:
+    await cursor.execute(query, *values)
+    return await cursor.fetchone()
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC)

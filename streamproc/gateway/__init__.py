@@ -12,6 +12,10 @@ triage      pure: a body that has faults, item by item: what is right is taken
 batch       pure: records for the topic, and a result for each item
 publisher   records to Kafka, with an acknowledgement for each
 answers     what is answered, as types
+status      how a sensor stands, from the database
+operations  what each route says of itself
+openapi     pure: the OpenAPI document, made of that and of the types
+pages       that document, as JSON and as a page to read
 problems    refusals as problem details (RFC 9457)
 metrics     what is counted
 """

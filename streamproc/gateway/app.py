@@ -25,8 +25,12 @@ from streamproc.gateway.admin_service import LazyServices
 from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.listener import Listener
+from streamproc.gateway.openapi import document
+from streamproc.gateway.operations import TITLE, described
+from streamproc.gateway.pages import Pages
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
+from streamproc.gateway.status import Database, Sensors
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
 
@@ -72,7 +76,8 @@ def build(
     counts: Counts | None = None,
 ) -> web.Application:
     """Make the application over a publisher, and a registry that is followed, which its caller starts and closes."""
-    ingest = Ingest(settings, publisher, access or Open(settings.ingest_api_key))
+    writers = access or Open(settings.ingest_api_key)
+    ingest = Ingest(settings, publisher, writers)
     for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
         ingest.metrics.registry.register(collector)
     app = web.Application(middlewares=[_guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
@@ -87,6 +92,10 @@ def build(
     if key := settings.admin_api_key:
         admin = Admin(key.get_secret_value(), LazyServices(settings), settings.body_timeout_seconds)
         admin.add_to(app)
+    database = Database(settings)
+    app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
+    app.on_cleanup.append(database.close)
+    Pages(document(TITLE, described(settings))).add_to(app)
     return app
 
 

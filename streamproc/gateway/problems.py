@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "registry-unavailable": (503, "The registry is not known yet"),
     "admin-unavailable": (503, "The registry cannot be edited now"),
     "registry-not-sent": (503, "The change has not reached the topic"),
+    "database-unavailable": (503, "The database is not available"),
     "kafka-unavailable": (503, "Kafka is not available"),
 }
 

@@ -67,8 +67,8 @@ EVENT = ("event_id", "severity", "created_at", "event_code", "message", "recomme
 def number_of(name: str) -> int | None:
     """The `sensors.id` that a name may be.
 
-    >>> number_of("7"), number_of("٧"), number_of("s7")
-    (7, None, None)
+    >>> number_of("7"), number_of("s7")
+    (7, None)
     """
     return int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else None
 

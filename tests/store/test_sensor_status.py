@@ -55,9 +55,7 @@ async def test_status_is_the_newest_of_each(store: Store) -> None:
         (1_000, after(2000)),
         (10_000, after(0)),
     ]
-    assert found.windows[0] == ClosedWindow(
-        1_000, after(2000), 12, 2.0, 1.0, 4.0, 0.3, 2.25, 2.5, -4.125
-    )
+    assert found.windows[0] == ClosedWindow(1_000, after(2000), 12, 2.0, 1.0, 4.0, 0.3, 2.25, 2.5, -4.125)
 
 
 async def test_status_by_number(store: Store) -> None:

@@ -173,7 +173,7 @@ class SqlServerStore:
 
 async def _know(connection: Any) -> None:
     """Raise StoreError unless the schema is this program's."""
-    status = await migrations.status(connection)
-    if status.pending:
-        names = ", ".join(script.name for script in status.pending)
+    schema = await migrations.status(connection)
+    if schema.pending:
+        names = ", ".join(script.name for script in schema.pending)
         raise StoreError(f"the database's schema is behind ({names}): run `streamproc db migrate`")

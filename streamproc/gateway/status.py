@@ -1,0 +1,181 @@
+"""`GET /sensors/{id}/status`: how a sensor stands, from the database. Off the hot path: few at once, each within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from streamproc.errors import StoreError
+from streamproc.gateway.problems import Problem, of_fault, unavailable
+from streamproc.records import Range, Rule
+from streamproc.store import connect
+from streamproc.store.sensor_status import (
+    ClosedWindow,
+    LastReading,
+    SensorStatus,
+    SeverityName,
+    StandingEvent,
+)
+
+if TYPE_CHECKING:
+    from streamproc.gateway.access import Access, Writer
+    from streamproc.settings import Settings
+    from streamproc.store.protocol import Store
+
+#: Six rows are found by indexes within milliseconds; a first login takes half a second. Who waits longer has better things
+#: to do.
+_SECONDS = 5.0
+#: A dashboard asks for some sensors at once; who comes when so many wait is told so.
+WAITING = 64
+#: Of these the database is asked so many at once: it has other work to do.
+_AT_ONCE = 4
+#: As long as a sensor's name may be.
+_NAME_LIMIT = 128
+_RETRY_SECONDS = 5
+
+Opened = Callable[[], AbstractAsyncContextManager["Store"]]
+
+log = structlog.get_logger()
+_encode = msgspec.json.Encoder().encode
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How a sensor stands; times in UTC.
+
+    `severity` is NORMAL until something was told of the sensor, and `since` is then absent; `event` is the last change of
+    it. `windows` has the newest closed window of each size that there is one of. A value outside `warning` or `critical`
+    raises the severity; `rules` are what it is judged by besides.
+    """
+
+    sensor: str
+    sensor_id: int | None
+    device: str | None
+    name: str | None
+    unit: str | None
+    kind: str | None
+    severity: SeverityName
+    since: datetime | None
+    last: LastReading | None
+    event: StandingEvent | None
+    windows: tuple[ClosedWindow, ...]
+    warning: Range | None
+    critical: Range | None
+    rules: tuple[Rule, ...]
+
+
+class Sensors:
+    """Answers how sensors stand, to whom `access` admits; `opened` gives the database for one call, or raises StoreError."""
+
+    def __init__(self, access: Access, opened: Opened, wait_s: float = _SECONDS) -> None:
+        self._access, self._opened, self._wait_s = access, opened, wait_s
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+
+    async def status(self, request: web.Request) -> web.Response:
+        """GET /sensors/{id}/status: `id` is a sensor_uuid or a sensor_id."""
+        writer = self._access.admit(request)
+        name = request.match_info["id"].lower()
+        _check_owner(writer, name)
+        found = await self._find(name) if len(name) <= _NAME_LIMIT else None
+        if found is None:
+            raise Problem("unknown-sensor", "no sensor of this sensor_uuid or sensor_id is registered")
+        if found.entry.sensor != name:
+            _check_owner(writer, found.entry.sensor)
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(body=_encode(status_of(found)), content_type="application/json", headers=headers)
+
+    async def _find(self, name: str) -> SensorStatus | None:
+        if self._waiting >= WAITING:
+            detail = f"{WAITING} requests are waiting for the database"
+            raise unavailable("busy", detail, limit="status_requests", allowed=WAITING)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_s), self._places, self._opened() as store:
+                return await store.status(name)
+        except TimeoutError:
+            raise _away(f"the database did not answer within {self._wait_s:g} s") from None
+        except StoreError as error:
+            log.warning("database_unavailable", reason=str(error))
+            raise _away("the database cannot be asked; the gateway's log has the reason") from None
+        finally:
+            self._waiting -= 1
+
+
+def _check_owner(writer: Writer, sensor: str) -> None:
+    """Raise the Problem of who may not write the sensor: a device sees its own ones."""
+    if writer.refuses is not None and (fault := writer.refuses(None, sensor)):
+        raise of_fault(fault)
+
+
+def _away(detail: str) -> Problem:
+    return unavailable("database-unavailable", detail, _RETRY_SECONDS)
+
+
+def status_of(found: SensorStatus) -> Status:
+    """What is told of what the database has."""
+    entry, event = found.entry, found.event
+    return Status(
+        sensor=entry.sensor,
+        sensor_id=entry.sensor_id,
+        device=entry.device,
+        name=entry.name,
+        unit=entry.unit,
+        kind=entry.kind,
+        severity=event.severity if event else "NORMAL",
+        since=event.at if event else None,
+        last=found.last,
+        event=event,
+        windows=found.windows,
+        warning=entry.warning,
+        critical=entry.critical,
+        rules=entry.rules,
+    )
+
+
+class Database:
+    """The database that the settings name, opened when it is first asked for: taking readings in needs none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opening: asyncio.Task[Store] | None = None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Store]:
+        """The store, open; its schema is left as it is. Raises StoreError."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name="database")
+            self._opening.add_done_callback(self._settle)
+        # A login may take longer than who asks wants to wait; it goes on for who asks next.
+        yield await asyncio.shield(self._opening)
+
+    def _settle(self, opening: asyncio.Task[Store]) -> None:
+        """Have another try made where this one has failed."""
+        if opening.cancelled() or opening.exception() is not None:
+            self._opening = None
+
+    async def _open(self) -> Store:
+        store = connect(self._settings, process="gateway", migrates=False)
+        try:
+            await store.open()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def close(self, _app: web.Application | None = None) -> None:
+        """Let go of it."""
+        opening = self._opening
+        if opening is None:
+            return
+        if not opening.done():
+            opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()

@@ -1,0 +1,167 @@
+"""`GET /sensors/{id}/status` over HTTP, from a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from streamproc.gateway import status as module
+from streamproc.gateway.access import ANYONE, Writer
+from streamproc.gateway.answers import Fault
+from streamproc.gateway.app import build
+from streamproc.gateway.status import Sensors
+from streamproc.records import Range, SensorEntry, Severity
+from streamproc.settings import Settings
+from streamproc.store.protocol import Batch, Store
+from streamproc.store.sqlite import SqliteStore
+from tests.shell.test_gateway import Client, MemoryPublisher, problem
+from tests.store.builders import GROUP, event, events, readings, windows
+
+SENSOR = "ab%2F"
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Client]:
+    """Serve a gateway."""
+    app = build(Settings.model_validate(settings), MemoryPublisher())
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> Path:
+    """Give a database that has a sensor in alarm, and one that has sent nothing."""
+    path = tmp_path / "streamproc.db"
+    store = SqliteStore(path, auto_register=True)
+    await store.open()
+    rows = Batch(
+        GROUP,
+        readings=readings(("ab/", 99.5, 1), device="d"),
+        events=events(event("ab/", Severity.CRITICAL, Severity.NORMAL)),
+        windows=windows(("ab/", 98.5, 0)),
+    )
+    await store.save_entries([SensorEntry("ab/", unit="°C", critical=Range(high=95.0)), SensorEntry("quiet")])
+    await store.write(rows)
+    await store.close()
+    return path
+
+
+async def test_status_tells_all(database: Path) -> None:
+    """Value, time, severity, window and range of the sensor, whatever the case of its name."""
+    async with serving(database=database) as client:
+        response = await client.get("/sensors/AB%2F/status")
+        assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
+        told = await response.json()
+    assert told["last"] == {
+        "value": 99.5,
+        "ts": "2023-11-14T22:13:20.001000Z",
+        "received_at": "2023-11-14T22:13:20.006000Z",
+    }
+    assert (told["severity"], told["since"]) == ("CRITICAL", "2023-11-14T22:13:20Z")
+    assert (told["sensor"], told["device"], told["unit"]) == ("ab/", "d", "°C")
+    assert told["event"]["recommended_action"] == "look at it"
+    assert [(window["size_ms"], window["mean"]) for window in told["windows"]] == [(1000, 98.5)]
+    assert (told["critical"], told["warning"]) == ({"high": 95.0}, None)
+
+
+async def test_status_by_number_and_of_silence(database: Path) -> None:
+    """A sensor_id finds it, too; a sensor that has sent nothing is normal since never."""
+    async with serving(database=database) as client:
+        told = await (await client.get("/sensors/quiet/status")).json()
+        assert (told["severity"], told["since"], told["last"], told["windows"]) == ("NORMAL", None, None, [])
+        by_number = await (await client.get(f"/sensors/{told['sensor_id']}/status")).json()
+        assert by_number == told
+
+
+@pytest.mark.parametrize("name", ["nobody", "0", "x" * 129, "%00", "%F0%9F%8C%A1", "9" * 40, "%ff", "..%2F"])
+async def test_unknown_sensors(database: Path, name: str) -> None:
+    """A name that no sensor has gets 404, whatever is in it."""
+    async with serving(database=database) as client:
+        await problem(await client.get(f"/sensors/{name}/status"), 404, "unknown-sensor")
+
+
+async def test_the_key_is_wanted(database: Path) -> None:
+    """Who may not write may not look either."""
+    async with serving(database=database, ingest_api_key="k") as client:
+        await problem(await client.get("/sensors/quiet/status"), 401, "key-missing")
+        answer = await client.get("/sensors/quiet/status", headers={"X-API-Key": "k"})
+        assert answer.status == 200
+
+
+def move(path: Path, to: Path) -> Path:
+    """Rename a file where there is none of that name: asking has made none."""
+    assert not to.exists()
+    return path.rename(to)
+
+
+async def test_the_database_away_and_back(database: Path) -> None:
+    """Without a database the answer is 503 that tells nothing of its place; with it there, the next one is right."""
+    away = move(database, database.with_name("elsewhere.db"))
+    async with serving(database=database) as client:
+        response = await client.get("/sensors/quiet/status")
+        told = await problem(response, 503, "database-unavailable")
+        assert str(database) not in str(told)
+        assert response.headers["Retry-After"] == str(told["retry_after"])
+        assert (await client.post("/ingest/readings", data=b'{"sensor_id":1,"value":1}')).status == 202
+        move(away, database)
+        assert (await client.get("/sensors/quiet/status")).status == 200
+
+
+class Device:
+    """Admits a device that has one sensor."""
+
+    def admit(self, _request: web.Request) -> Writer:
+        """Let it in, as itself."""
+        return Writer(lambda _, name: None if name in {"quiet", "1"} else Fault("key-wrong", "not yours"))
+
+
+async def test_a_device_sees_its_own_sensors(database: Path) -> None:
+    """What a writer may not write, it may not see, by its number neither."""
+    app = build(Settings.model_validate({"database": database}), MemoryPublisher(), Device())
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get("/sensors/quiet/status")).status == 200
+        await problem(await client.get(f"/sensors/{SENSOR}/status"), 403, "key-wrong")
+        await problem(await client.get("/sensors/1/status"), 403, "key-wrong")
+
+
+class Anyone:
+    """Admits all."""
+
+    def admit(self, _request: web.Request) -> Writer:
+        """Let it in."""
+        return ANYONE
+
+
+async def test_those_who_wait_are_bounded() -> None:
+    """While the database hangs so many wait, the next is refused at once, and one who waited is told in the end."""
+    reached = asyncio.Event()
+
+    @asynccontextmanager
+    async def hung() -> AsyncIterator[Store]:
+        reached.set()
+        await asyncio.Event().wait()
+        yield SqliteStore(Path())
+
+    app = web.Application()
+    sensors = Sensors(Anyone(), hung, wait_s=0.5)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await sensors.status(request)
+        except module.Problem as found:
+            return found.response()
+
+    app.router.add_get("/sensors/{id}/status", answer)
+    async with TestClient(TestServer(app)) as client:
+        answers = await asyncio.gather(*(client.get("/sensors/1/status") for _ in range(module.WAITING + 6)))
+        kinds = [(await response.json())["type"].rpartition(":")[2] for response in answers]
+    assert {response.status for response in answers} == {503}
+    assert set(kinds) == {"busy", "database-unavailable"}
+    assert kinds.count("database-unavailable") >= module.WAITING

@@ -6,7 +6,7 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos check check-lint check-types check-tests fmt lock bench bench-peers clean
+.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -45,6 +45,9 @@ MINUTES ?= 3
 
 chaos: $(SETUP) ## Kill, pause and cut off everything at random from SEED for MINUTES, and compare with an oracle
 	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+fuzz: $(SETUP) ## Send a real gateway nearly right requests from SEED for MINUTES, and look at what it leaves on the topic
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 # Side by side: the types take as long as the tests.
 check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute

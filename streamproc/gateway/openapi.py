@@ -166,11 +166,12 @@ def _content(content: Content, schemas: Mapping[int, Any]) -> dict[str, Any]:
 def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for status, answer in operation.answers.items():
-        told[str(status)] = response = {"description": answer.description}
+        response: dict[str, Any] = {"description": answer.description}
         if answer.contents:
             response["content"] = {each.media_type: _content(each, schemas) for each in answer.contents}
         if answer.headers:
             response["headers"] = {name: _header(text) for name, text in answer.headers.items()}
+        told[str(status)] = response
     kinds: dict[int, list[str]] = {}
     for kind in operation.kinds:
         kinds.setdefault(KINDS[kind][0], []).append(kind)

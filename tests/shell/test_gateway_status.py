@@ -16,6 +16,7 @@ from streamproc.gateway import status as module
 from streamproc.gateway.access import ANYONE, Writer
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
+from streamproc.gateway.problems import Problem
 from streamproc.gateway.status import Sensors
 from streamproc.records import Range, SensorEntry, Severity
 from streamproc.settings import Settings
@@ -155,7 +156,7 @@ async def test_those_who_wait_are_bounded() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await sensors.status(request)
-        except module.Problem as found:
+        except Problem as found:
             return found.response()
 
     app.router.add_get("/sensors/{id}/status", answer)

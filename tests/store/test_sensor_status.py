@@ -10,7 +10,7 @@ from streamproc.records import Range, SensorEntry, Severity
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sensor_status import ClosedWindow, LastReading
 from tests.store.builders import GROUP, START, event, events, readings, windows
-from tests.store.conftest import Database
+from tests.store.databases import Database
 
 BEGAN = datetime.fromtimestamp(START / 1000, UTC)
 

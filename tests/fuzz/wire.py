@@ -1,0 +1,200 @@
+"""Bodies and whole requests that are nearly right, as bytes: what no client that knows HTTP would send."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+import re
+import zlib
+from dataclasses import dataclass, field
+
+from streamproc.gateway.bodies import zstd
+
+PATHS = (
+    b"/ingest/packets",
+    b"/ingest/readings",
+    b"/ingest/readings/bulk",
+    b"/sensors/s/status",
+    b"/ready",
+    b"/%00",
+)
+METHODS = (b"POST", b"POST", b"POST", b"POST", b"PUT", b"GET", b"HEAD", b"OPTIONS", b"post", b"BREW", b"")
+VERSIONS = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b"", b"HTTP/1.1\x00")
+HEADERS = (
+    b"Content-Encoding: gzip",
+    b"Content-Encoding: zstd",
+    b"Content-Encoding: gzip, gzip",
+    b"Content-Type: application/x-ndjson",
+    b"Content-Type: \xff",
+    b"Idempotency-Key: k",
+    b"Idempotency-Key: \xc3\xb1",
+    b"Content-Length: 5",
+    b"Content-Length: -1",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Expect: 100-continue",
+    b"Connection: close",
+    b"Connection: Upgrade",
+    b"Upgrade: websocket",
+    b"X-API-Key: \x80",
+    b"If-None-Match: *",
+    b": nothing",
+    b"X: " + b"y" * 9_000,
+)
+VALUES = ("1", "-0.0", "1e400", "NaN", "null", '"x"', "[]", "1e99", "true", "0x1", "1" * 400, "-1e-320")
+STAMPS = (
+    "1700000000",
+    '"2026-11-21T14:19:26Z"',
+    "-1",
+    '"now"',
+    "1e18",
+    '"9999-12-31T23:59:59-23:59"',
+    "null",
+)
+#: A request may be answered 503 after as long as the gateway waits for Kafka; who is silent for longer hangs.
+HANG_S = 60.0
+#: An answer, and the connection is left open: for what comes next.
+_PAUSE_S = 5.0
+_ANSWER = 1 << 20
+#: Ends what is not whole, and has the connection closed behind what is. (A client that closes its side gets no answer.)
+_BEHIND = b"\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+_status = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+
+
+@dataclass(slots=True)
+class Answers:
+    """What was answered, by status; 0 is a connection that was closed without a word."""
+
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def add(self, status: int) -> None:
+        """Count an answer."""
+        self.counts[status] = self.counts.get(status, 0) + 1
+
+
+def body(chance: random.Random) -> bytes:
+    """A packet, reading, bulk or lines of them, some of it wrong."""
+    made = "\n".join(_item(chance) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+    if chance.random() < 0.2:
+        made = f"[{made.replace(chr(10), ',')}]"
+    raw = bytearray(made.encode("utf-8", "surrogatepass"))
+    for _ in range(chance.choice((0, 0, 0, 1, 2, 5))):
+        at = chance.randrange(len(raw) + 1)
+        raw[at : at + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
+    return bytes(raw) if chance.random() > 0.02 else b"[" * chance.randrange(1, 100_000)
+
+
+def _item(chance: random.Random) -> str:
+    readings = ", ".join(_reading(chance) for _ in range(chance.choice((0, 1, 1, 2, 5))))
+    packet = f'{{"device_uuid": {_name(chance)}, "readings": [{readings}], "ts": {chance.choice(STAMPS)}}}'
+    return chance.choice((packet, packet, _reading(chance), f'{{"readings": [{readings}]}}'))
+
+
+def _reading(chance: random.Random) -> str:
+    name = chance.choice(("sensor_uuid", "sensor_uuid", "sensor_uuid", "sensor_id", "x"))
+    return f'{{"{name}": {_name(chance)}, "value": {chance.choice(VALUES)}}}'
+
+
+def _name(chance: random.Random) -> str:
+    plain = chance.choice(("d", "Ä", "İ" * 64, "x" * 128, "x" * 129, "", "\x00", "\ud800", "a/b", "device/x"))
+    return json.dumps(plain) if chance.random() < 0.9 else "7"
+
+
+def compressed(chance: random.Random, raw: bytes) -> tuple[bytes, bytes]:
+    """The body in some encoding, which may not be the one told, or broken."""
+    name, packed = chance.choice(
+        (
+            (b"gzip", gzip.compress(raw, 1)),
+            (b"deflate", zlib.compress(raw, 1)),
+            (b"zstd", zstd.compress(raw, 1)),
+        )
+    )
+    if chance.random() < 0.3:
+        packed = packed[: chance.randrange(len(packed))] + chance.randbytes(chance.randrange(3))
+    return b"Content-Encoding: " + name, packed
+
+
+def request(chance: random.Random) -> bytes:
+    """A whole request; framing, length and headers may be wrong."""
+    sent, headers = body(chance), [b"Host: x"]
+    if chance.random() < 0.3:
+        header, sent = compressed(chance, sent)
+        headers.append(header)
+    if chance.random() < 0.2:
+        headers.append(b"Transfer-Encoding: chunked")
+        sent = _chunked(chance, sent)
+    else:
+        headers.append(b"Content-Length: %d" % (len(sent) + chance.choice((0, 0, 0, 0, 0, 0, -1, 1, 10**12))))
+    headers += chance.choices(HEADERS, k=chance.choice((0, 0, 0, 1, 2)))
+    chance.shuffle(headers)
+    line = b" ".join((chance.choice(METHODS), chance.choice(PATHS), chance.choice(VERSIONS)))
+    raw = bytearray(b"\r\n".join((line, *headers, b"", sent)))
+    if chance.random() < 0.1:
+        at = chance.randrange(len(raw))
+        raw[at : at + 1] = chance.randbytes(1)
+    return bytes(raw)
+
+
+def _chunked(chance: random.Random, sent: bytes) -> bytes:
+    middle = chance.randrange(len(sent) + 1)
+    parts = [part for part in (sent[:middle], sent[middle:]) if part]
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    return framed + chance.choice(
+        (b"0\r\n\r\n", b"0\r\n\r\n", b"0\r\n\r\n", b"", b"zz\r\n", b"0\r\nX: y\r\n\r\n")
+    )
+
+
+async def requests_as_bytes(host: str, port: int, count: int, number: int) -> Answers:
+    """Send so many requests, made by the seed `number`, each on a connection of its own, some at once.
+
+    Raises AssertionError with the request where the gateway fails, hangs or answers what is not HTTP.
+    """
+    chance, answers = random.Random(number), Answers()  # noqa: S311  # not for secrets
+    places = asyncio.Semaphore(16)
+
+    async def one(raw: bytes) -> None:
+        async with places:
+            answers.add(await _exchange(host, port, raw))
+
+    await asyncio.gather(*(one(request(chance)) for _ in range(count)))
+    return answers
+
+
+async def _exchange(host: str, port: int, raw: bytes) -> int:
+    """Send a request and one that is right behind it; gives the status of the first answer, 0 where there is none."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(raw + _BEHIND)
+        answer = await _read(reader)
+    except ConnectionError:
+        return 0  # refused in the midst of sending; the answer was dropped with it
+    except TimeoutError:
+        raise AssertionError(f"no end within {HANG_S:g} s to {raw[:2_000]!r}") from None
+    finally:
+        writer.close()
+    if not answer:
+        return 0
+    found = [int(status) for status in _status.findall(answer)]
+    assert found, f"{answer[:200]!r} is no answer to {raw[:2_000]!r}"
+    assert all(status < 500 or status == 503 for status in found), f"{answer[:500]!r} to {raw[:2_000]!r}"
+    return next((status for status in found if status >= 200), 0)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """Read to the end, or until the gateway waits for more after it has answered."""
+    found = bytearray()
+    try:
+        while part := await asyncio.wait_for(reader.read(_ANSWER), _PAUSE_S if _final(found) else HANG_S):
+            found += part
+    except TimeoutError:
+        if not _final(found):
+            raise
+    except ConnectionError:
+        pass  # it has said what it had to say
+    return bytes(found)
+
+
+def _final(answer: bytes) -> bool:
+    return any(not status.startswith(b"1") for status in _status.findall(answer))

@@ -94,10 +94,10 @@ def test_its_own_services_have_settings_that_there_are(name: str) -> None:
 
 
 def test_a_database_is_what_its_users_think() -> None:
-    """Sink, schema and set-up name the same server and database; the sink has the login that is made, and nobody else."""
+    """All who need it name the same server and database; sink and gateway have the login that is made, and nobody else."""
     users = {name for name, one in services().items() if "DB_PASSWORD" in one.get("environment", {})}
-    assert users == {"database", "schema", "sink"}
-    for name in ("schema", "sink"):
+    assert users == {"database", "schema", "sink", "gateway"}
+    for name in ("schema", "sink", "gateway"):
         settings = _settings(name)
         assert settings.store == "sqlserver"
         assert settings.db_host == services()["sqlserver"]["hostname"]
@@ -221,6 +221,7 @@ def test_who_talks_to_each_other_shares_a_network() -> None:
         "database",
         "schema",
         "sink",
+        "gateway",
     }
     assert compose()["networks"]["storage"] == {"internal": True}
 

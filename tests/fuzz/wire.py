@@ -7,21 +7,21 @@ import gzip
 import json
 import random
 import re
+import sys
 import zlib
 from dataclasses import dataclass, field
 
-from streamproc.gateway.bodies import zstd
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 PATHS = (
-    b"/ingest/packets",
-    b"/ingest/readings",
-    b"/ingest/readings/bulk",
-    b"/sensors/s/status",
-    b"/ready",
-    b"/%00",
+    *[b"/ingest/packets", b"/ingest/readings", b"/ingest/readings/bulk"] * 6,
+    *[b"/sensors/s/status", b"/sensors/%2F%00/status", b"/ready", b"/%00"],
 )
-METHODS = (b"POST", b"POST", b"POST", b"POST", b"PUT", b"GET", b"HEAD", b"OPTIONS", b"post", b"BREW", b"")
-VERSIONS = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b"", b"HTTP/1.1\x00")
+METHODS = (*[b"POST"] * 40, b"PUT", b"GET", b"GET", b"HEAD", b"OPTIONS", b"post", b"BREW", b"")
+VERSIONS = (*[b"HTTP/1.1"] * 30, *[b"HTTP/1.0"] * 5, b"HTTP/2.0", b"HTTP/9", b"", b"HTTP/1.1\x00")
 HEADERS = (
     b"Content-Encoding: gzip",
     b"Content-Encoding: zstd",
@@ -43,7 +43,20 @@ HEADERS = (
     b": nothing",
     b"X: " + b"y" * 9_000,
 )
-VALUES = ("1", "-0.0", "1e400", "NaN", "null", '"x"', "[]", "1e99", "true", "0x1", "1" * 400, "-1e-320")
+VALUES = (
+    *["1", "23.5"] * 20,
+    "-0.0",
+    "1e400",
+    "NaN",
+    "null",
+    '"x"',
+    "[]",
+    "1e99",
+    "true",
+    "0x1",
+    "1" * 400,
+    "-1e-320",
+)
 STAMPS = (
     "1700000000",
     '"2026-11-21T14:19:26Z"',
@@ -60,7 +73,9 @@ _PAUSE_S = 5.0
 _ANSWER = 1 << 20
 #: Ends what is not whole, and has the connection closed behind what is. (A client that closes its side gets no answer.)
 _BEHIND = b"\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-_status = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+#: An older one has its connection closed anyway, and nothing may follow.
+_END = b"\r\n\r\n"
+_status = re.compile(rb"HTTP/\d\.\d (\d{3}) ")
 
 
 @dataclass(slots=True)
@@ -74,32 +89,40 @@ class Answers:
         self.counts[status] = self.counts.get(status, 0) + 1
 
 
-def body(chance: random.Random) -> bytes:
-    """A packet, reading, bulk or lines of them, some of it wrong."""
-    made = "\n".join(_item(chance) for _ in range(chance.choice((1, 1, 1, 2, 3))))
+def body(chance: random.Random, path: bytes) -> bytes:
+    """What is posted to the path (or to another), or lines or an array of it, some of it wrong."""
+    path = path if chance.random() < 0.9 else chance.choice(PATHS)
+    made = "\n".join(_item(chance, path) for _ in range(chance.choice((1, 1, 1, 1, 2, 3))))
     if chance.random() < 0.2:
         made = f"[{made.replace(chr(10), ',')}]"
     raw = bytearray(made.encode("utf-8", "surrogatepass"))
-    for _ in range(chance.choice((0, 0, 0, 1, 2, 5))):
+    for _ in range(chance.choice((*[0] * 10, 1, 2, 5))):
         at = chance.randrange(len(raw) + 1)
         raw[at : at + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
     return bytes(raw) if chance.random() > 0.02 else b"[" * chance.randrange(1, 100_000)
 
 
-def _item(chance: random.Random) -> str:
-    readings = ", ".join(_reading(chance) for _ in range(chance.choice((0, 1, 1, 2, 5))))
-    packet = f'{{"device_uuid": {_name(chance)}, "readings": [{readings}], "ts": {chance.choice(STAMPS)}}}'
-    return chance.choice((packet, packet, _reading(chance), f'{{"readings": [{readings}]}}'))
+def _item(chance: random.Random, path: bytes) -> str:
+    if path == b"/ingest/readings":
+        return _reading(chance, ("sensor_id", "sensor_uuid"))
+    readings = ", ".join(
+        _reading(chance, ("sensor_uuid",)) for _ in range(chance.choice((0, *[1, 2, 5] * 5)))
+    )
+    if path == b"/ingest/readings/bulk":
+        return f'{{"readings": [{readings}]}}'
+    return f'{{"device_uuid": {_name(chance)}, "readings": [{readings}], "ts": {chance.choice(STAMPS)}}}'
 
 
-def _reading(chance: random.Random) -> str:
-    name = chance.choice(("sensor_uuid", "sensor_uuid", "sensor_uuid", "sensor_id", "x"))
+def _reading(chance: random.Random, names: tuple[str, ...]) -> str:
+    name = chance.choice(names) if chance.random() < 0.97 else "x"
     return f'{{"{name}": {_name(chance)}, "value": {chance.choice(VALUES)}}}'
 
 
 def _name(chance: random.Random) -> str:
-    plain = chance.choice(("d", "Ä", "İ" * 64, "x" * 128, "x" * 129, "", "\x00", "\ud800", "a/b", "device/x"))
-    return json.dumps(plain) if chance.random() < 0.9 else "7"
+    plain = chance.choice(
+        (*["d"] * 30, "Ä", "İ" * 64, "x" * 128, "x" * 129, "", "\x00", "\ud800", "a/b", "device/x")
+    )
+    return json.dumps(plain) if chance.random() < 0.97 else "7"
 
 
 def compressed(chance: random.Random, raw: bytes) -> tuple[bytes, bytes]:
@@ -118,20 +141,21 @@ def compressed(chance: random.Random, raw: bytes) -> tuple[bytes, bytes]:
 
 def request(chance: random.Random) -> bytes:
     """A whole request; framing, length and headers may be wrong."""
-    sent, headers = body(chance), [b"Host: x"]
-    if chance.random() < 0.3:
+    path = chance.choice(PATHS)
+    sent, headers = body(chance, path), [b"Host: x"]
+    if chance.random() < 0.2:
         header, sent = compressed(chance, sent)
         headers.append(header)
     if chance.random() < 0.2:
         headers.append(b"Transfer-Encoding: chunked")
         sent = _chunked(chance, sent)
     else:
-        headers.append(b"Content-Length: %d" % (len(sent) + chance.choice((0, 0, 0, 0, 0, 0, -1, 1, 10**12))))
-    headers += chance.choices(HEADERS, k=chance.choice((0, 0, 0, 1, 2)))
+        headers.append(b"Content-Length: %d" % (len(sent) + chance.choice((*[0] * 20, -1, 1, 10**12))))
+    headers += chance.choices(HEADERS, k=chance.choice((0, 0, 0, 0, 0, 1, 1, 2)))
     chance.shuffle(headers)
-    line = b" ".join((chance.choice(METHODS), chance.choice(PATHS), chance.choice(VERSIONS)))
+    line = b" ".join((chance.choice(METHODS), path, chance.choice(VERSIONS)))
     raw = bytearray(b"\r\n".join((line, *headers, b"", sent)))
-    if chance.random() < 0.1:
+    if chance.random() < 0.05:
         at = chance.randrange(len(raw))
         raw[at : at + 1] = chance.randbytes(1)
     return bytes(raw)
@@ -166,7 +190,7 @@ async def _exchange(host: str, port: int, raw: bytes) -> int:
     """Send a request and one that is right behind it; gives the status of the first answer, 0 where there is none."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(raw + _BEHIND)
+        writer.write(raw + (_BEHIND if b" HTTP/1.1\r\n" in raw else _END))
         answer = await _read(reader)
     except ConnectionError:
         return 0  # refused in the midst of sending; the answer was dropped with it
@@ -196,5 +220,5 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     return bytes(found)
 
 
-def _final(answer: bytes) -> bool:
+def _final(answer: bytearray) -> bool:
     return any(not status.startswith(b"1") for status in _status.findall(answer))

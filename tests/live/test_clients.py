@@ -16,8 +16,8 @@ import pytest
 from streamproc.core.codec import Packet, parse
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
-from tests.fuzz.topic import records_of
 from tests.live.processes import SOON_S, Site
+from tests.live.test_gateway import records
 from tests.store.builders import GROUP, readings
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ class Gateway:
 
     async def packets(self) -> list[Packet]:
         """What is on the topic."""
-        found = await records_of(self.site.bootstrap, f"{self.site.prefix}readings")
+        found = await records(self.site.bootstrap, f"{self.site.prefix}readings")
         parsed = [parse(record.value) for record in found]
         return [packet for packet in parsed if isinstance(packet, Packet)]
 
@@ -99,9 +99,10 @@ async def test_curl_of_the_readme(gateway: Gateway) -> None:
     command, _, example = text.partition("\n\n")
     answer = told(await run("sh", "-c", command.replace("curl ", "curl -sS ", 1)))
     promised = told(example)
+    assert answer["topic"] == f"{gateway.site.prefix}readings"
     for place in (answer, promised, *answer["results"], *promised["results"]):
         del place["partition"], place["offset"]
-    assert answer == promised
+    assert answer | {"topic": "readings"} == promised
     [packet] = await gateway.packets()
     assert (packet.readings[0].sensor_uuid, packet.readings[0].value) == (SENSOR, 23.5)
     command = block("curl localhost").replace(PLACE, f"{gateway.host}:{gateway.port}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from streamproc.records import Range, SensorEntry, Severity
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sensor_status import ClosedWindow, LastReading
@@ -79,11 +77,11 @@ async def test_status_of_a_sensor_that_sent_nothing(store: Store) -> None:
     assert (found.entry.unit, found.entry.warning) == ("°C", Range(1.0, 2.0))
 
 
-@pytest.mark.parametrize("name", ["b", "", "0", "9" * 30, "A", "a'", "\x00", "İ" * 128])
-async def test_no_status_of_an_unknown_sensor(store: Store, name: str) -> None:
+async def test_no_status_of_an_unknown_sensor(store: Store) -> None:
     """No other name, number or letter case finds a sensor."""
     await store.write(Batch(GROUP, readings=readings(("a", 1.5, 1))))
-    assert await store.status(name) is None
+    for name in ("b", "", "0", "9" * 30, "A", "a'", "a ", "\x00", "İ" * 128):
+        assert await store.status(name) is None
 
 
 async def test_withdrawn_and_foreign_events_do_not_count(database: Database, store: Store) -> None:

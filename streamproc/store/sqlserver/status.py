@@ -40,6 +40,8 @@ _WINDOW = (
 async def status(cursor: Any, name: str) -> SensorStatus | None:
     """How the sensor of this uuid, or else of this number, stands; None where there is none."""
     found = await _row(cursor, _BY_NAME, name)
+    if found is not None and found[1] != name:
+        found = None  # blanks at the end of a text make no difference there
     if found is None and (number := number_of(name)) is not None:
         found = await _row(cursor, _BY_NUMBER, number)
     if found is None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from streamproc.kafka.broker import Broker, install
 from streamproc.settings import Settings
+from streamproc.settings.connection import Connection
 from streamproc.store.sqlite import SqliteStore
 from streamproc.topics import apply, load, plan
 from tests.fuzz.schema import requests_of_the_document
@@ -52,9 +53,10 @@ async def fuzz(directory: Path, seed: int, seconds: float) -> None:
     """Run round after round; raises with what was found."""
     installation = await install(lambda line: print(line, flush=True))
     broker = await Broker.start(installation, directory / "kafka")
+    kafka = Connection(broker.bootstrap)
     try:
-        await apply(broker.bootstrap, await plan(broker.bootstrap, load()))
-        async with running(broker.bootstrap, "", directory) as site:
+        await apply(kafka, await plan(kafka, load()))
+        async with running(kafka, "", directory) as site:
             await _rounds(site, seed, monotonic() + seconds)
     finally:
         await broker.stop()

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from streamproc.core.codec import Packet, Single
+from streamproc.gateway.access.gate import PACKETS
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
 from streamproc.gateway.openapi import LINES, Answer, Content, Operation, Parameter, Title
@@ -64,11 +65,15 @@ _SOME = {
 }
 
 #: What each route may answer, whatever it is.
-_ANY = ("bad-request", "method-not-allowed", "internal")
-_KEYS = ("key-missing", "key-wrong")
+_ANY = ("bad-request", "slow-head", "head-too-large", "method-not-allowed", "internal")
+_WRITERS = (
+    *("key-missing", "key-wrong", "key-expired", "certificate-missing", "device-disabled"),
+    *("foreign-sensor", "rate-limited", "registry-unavailable"),
+)
 _INGEST = (
     *_ANY,
-    *_KEYS,
+    *_WRITERS,
+    "foreign-device",
     *("malformed", "framing", "encoding-broken", "slow-body"),
     *("too-large", "too-many-readings", "too-many-packets", "encoding", "media-type"),
     *("unknown-sensor", "invalid", "ts-ahead", "busy", "kafka-unavailable"),
@@ -112,7 +117,6 @@ def _ingest(path: str, name: str, words: tuple[str, str], bodies: list[Content])
         kinds=_INGEST,
         parameters=_HEADERS,
         bodies=bodies,
-        security=("apiKey",),
     )
 
 
@@ -124,7 +128,7 @@ _PACKETS_TOLD = (
 
 INGEST = (
     _ingest(
-        "/ingest/packets",
+        PACKETS,
         "postPackets",
         (
             "Readings of a device, in packets",
@@ -201,7 +205,7 @@ STATUS = Operation(
     description="Its last value and when it was seen, its severity and since when, its newest windows of 1, 5 and 10 s,"
     " and the ranges that it is judged by: as they are in the database, so a moment after the readings.",
     answers={200: Answer("How it stands.", [Content(form=Status, examples={"alarm": _STATUS})])},
-    kinds=(*_ANY, *_KEYS, "unknown-sensor", "not-found", "busy", "database-unavailable"),
+    kinds=(*_ANY, *_WRITERS, "unknown-sensor", "not-found", "busy", "database-unavailable"),
     parameters=(
         Parameter(
             "id",
@@ -211,7 +215,6 @@ STATUS = Operation(
             _SENSOR,
         ),
     ),
-    security=("apiKey",),
 )
 
 
@@ -241,13 +244,14 @@ OPERATION = (
         Content(
             form=Ready, examples={"ready": {"status": "ready", "checks": [_CHECKED], "topic": "readings"}}
         ),
-        ("kafka-unavailable",),
+        ("rate-limited", "registry-unavailable", "kafka-unavailable"),
     ),
     _told(
         "/metrics",
         "getMetrics",
         ("Metrics for Prometheus", "In Prometheus' text format; docs/operations.md tells what each means."),
         Content("text/plain"),
+        ("rate-limited",),
     ),
     _told(
         "/openapi.json",
@@ -305,5 +309,9 @@ def described(settings: Settings) -> tuple[Operation, ...]:
 
 
 def _keys(operation: Operation, settings: Settings) -> tuple[str, ...]:
-    wanted = {"apiKey": settings.ingest_api_key is not None}
-    return tuple(name for name in operation.security if wanted[name])
+    """The keys any of which will do; with devices' keys, the one for all is for what is no packet."""
+    required = settings.device_keys == "required"
+    keys = ("deviceKey",) if required else ()
+    if settings.ingest_api_key and not (required and operation.path == PACKETS):
+        keys += ("apiKey",)
+    return keys

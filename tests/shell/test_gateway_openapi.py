@@ -96,6 +96,16 @@ def test_keys_are_told_where_they_are_wanted(told: dict[str, Any]) -> None:
     assert unguarded["components"]["securitySchemes"] == {}
 
 
+def test_devices_keys_are_told() -> None:
+    """Where devices have keys, a packet wants one, and the key for all does for what is no packet."""
+    both = document(
+        TITLE, described(Settings.model_validate({"ingest_api_key": "k", "device_keys": "required"}))
+    )
+    assert both["paths"]["/ingest/packets"]["post"]["security"] == [{"deviceKey": []}]
+    for path, method in (("/ingest/readings", "post"), ("/sensors/{id}/status", "get")):
+        assert both["paths"][path][method]["security"] == [{"deviceKey": []}, {"apiKey": []}]
+
+
 async def test_openapi_and_docs_are_served(client: Client) -> None:
     """Both say what they are, and who has them already gets them no second time."""
     for path, kind in (("/openapi.json", "application/json"), ("/docs", "text/html")):

@@ -311,7 +311,7 @@ def described(settings: Settings) -> tuple[Operation, ...]:
 def _keys(operation: Operation, settings: Settings) -> tuple[str, ...]:
     """The keys any of which will do; with devices' keys, the one for all is for what is no packet."""
     required = settings.device_keys == "required"
-    keys = ("deviceKey",) if required else ()
+    keys: tuple[str, ...] = ("deviceKey",) if required else ()
     if settings.ingest_api_key and not (required and operation.path == PACKETS):
         keys += ("apiKey",)
     return keys

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from streamproc.core.codec import Packet, Single
 from streamproc.gateway.access.gate import PACKETS
+from streamproc.gateway.admin_operations import ADMIN
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
 from streamproc.gateway.openapi import LINES, Answer, Content, Operation, Parameter, Title
@@ -305,7 +306,7 @@ TITLE = Title(
 def described(settings: Settings) -> tuple[Operation, ...]:
     """The gateway's routes, with the keys that these settings want."""
     keyed = tuple(replace(operation, security=_keys(operation, settings)) for operation in (*INGEST, STATUS))
-    return (*keyed, *OPERATION)
+    return (*keyed, *(ADMIN if settings.admin_api_key else ()), *OPERATION)
 
 
 def _keys(operation: Operation, settings: Settings) -> tuple[str, ...]:

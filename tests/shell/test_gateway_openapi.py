@@ -28,15 +28,19 @@ __all__ = ["client", "publisher"]
 _OF_NO_ROUTE = {"not-found"}
 
 
+#: All routes are there, and ask for keys.
+ALL_KEYS = Settings.model_validate({"ingest_api_key": "k", "admin_api_key": "a" * 32})
+
+
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     """The document where keys are wanted."""
-    return document(TITLE, described(Settings.model_validate({"ingest_api_key": "k"})))
+    return document(TITLE, described(ALL_KEYS))
 
 
 def test_every_route_is_described_and_no_other(told: dict[str, Any]) -> None:
     """Methods and paths of the application are those of the document."""
-    app = build(Settings.model_validate({"ingest_api_key": "k"}), MemoryPublisher())
+    app = build(ALL_KEYS, MemoryPublisher())
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()
@@ -169,9 +173,9 @@ def test_the_page_takes_texts_for_texts() -> None:
 
 def test_more_routes_are_described_by_who_adds_them() -> None:
     """Another part's operations, with types and keys of its own, come into the document beside the others."""
-    more = Operation("get", "/admin/x", "getX", "admin", "x", "x", {}, security=("adminKey",))
+    more = Operation("get", "/other/x", "getX", "admin", "x", "x", {}, security=("adminKey",))
     found = document(TITLE, [*described(Settings.model_validate({})), more])
-    assert found["paths"]["/admin/x"]["get"]["security"] == [{"adminKey": []}]
+    assert found["paths"]["/other/x"]["get"]["security"] == [{"adminKey": []}]
     assert list(found["components"]["securitySchemes"]) == ["adminKey"]
     assert "admin" in {tag["name"] for tag in found["tags"]}
 

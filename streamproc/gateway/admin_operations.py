@@ -1,0 +1,158 @@
+"""What the admin API's routes say of themselves, for the OpenAPI document and the page made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from streamproc.gateway.openapi import Answer, Content, Operation, Parameter
+from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.store.edits import Audited
+
+
+class SensorPage(msgspec.Struct, frozen=True):
+    """Sensors by name; `after` is where the next page begins."""
+
+    sensors: list[SensorEntry]
+    after: str | None
+
+
+class DevicePage(msgspec.Struct, frozen=True):
+    """Devices by name; `after` is where the next page begins."""
+
+    devices: list[DeviceEntry]
+    after: str | None
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Changes, newest first; `before` is where the next page begins."""
+
+    audit: list[Audited]
+    before: int | None
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A device's new key: `key` is told this once. Times in ms."""
+
+    key_id: str
+    key: str
+    created_at: int
+    expires_at: int | None
+
+
+class KeyWish(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a new key is to be like; it ends by itself at `expires_at`, in ms."""
+
+    expires_at: int | None = None
+
+
+_ANY = ("bad-request", "slow-head", "head-too-large", "method-not-allowed", "internal")
+_KINDS = (*_ANY, "key-missing", "key-wrong", "too-many-tries", "admin-unavailable")
+_EDITS = (
+    *("malformed", "slow-body", "too-large", "entry-unknown", "entry-refused", "entry-changed"),
+    *("entry-invalid", "registry-not-sent"),
+)
+_VERSION = (
+    Parameter("If-Match", "header", "The ETag of the version that the change is for.", example='"3"'),
+    Parameter("If-None-Match", "header", "`*`: only if there is none yet."),
+)
+_LIMIT = Parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 10_000})
+_AFTER = Parameter("after", "query", "Those whose names come after this one.")
+_ETAG = {"ETag": "the entry's version"}
+_SENSOR: dict[str, Any] = {"name": "boiler", "unit": "°C", "critical": {"high": 95.0}}
+_EXAMPLES = {
+    SensorEntry: {"sensor": "boiler-1", **_SENSOR},
+    DeviceEntry: {"device": "pump-1", "site": "north"},
+}
+
+
+def _operation(
+    route: tuple[Any, str, str], words: str, answers: dict[int, Answer], *parameters: Parameter, **more: Any
+) -> Operation:
+    method, path, name = route
+    places = [Parameter("name", "path", "The name of the entry.")] if "{name}" in path else []
+    edits = () if method == "get" else _EDITS
+    kinds = (*_KINDS, *edits, *({"entry-unknown", "entry-invalid"} - set(edits)))
+    return Operation(
+        method,
+        path,
+        name,
+        "admin",
+        words,
+        "",
+        answers,
+        kinds,
+        parameters=(*places, *parameters),
+        security=("adminKey",),
+        **more,
+    )
+
+
+def _of(kind: str, form: type, page: type, filters: tuple[str, ...]) -> list[Operation]:
+    """The routes of one kind of entries."""
+    title, several, one = kind.capitalize(), f"/admin/{kind}s", f"/admin/{kind}s/{{name}}"
+    entry = [Content(form=form, examples={"entry": _EXAMPLES[form]})]
+    narrowed = [Parameter(name, "query", f"Those of this {name}.") for name in filters]
+    whole = (
+        [Parameter("sensors", "query", "`true`: its sensors, too.", {"type": "boolean"})]
+        if kind == "device"
+        else []
+    )
+    return [
+        _operation(
+            ("get", several, f"list{title}s"),
+            f"The {kind}s of the registry",
+            {200: Answer("By name.", [Content(form=page)])},
+            *narrowed,
+            _AFTER,
+            _LIMIT,
+        ),
+        _operation(
+            ("get", one, f"get{title}"),
+            f"One {kind}",
+            {200: Answer("Its entry.", entry, _ETAG)},
+        ),
+        _operation(
+            ("put", one, f"put{title}"),
+            f"Make the registry hold this {kind}; its name may be left out of the body",
+            {200: Answer("Changed.", entry, _ETAG), 201: Answer("Added.", entry, _ETAG)},
+            *_VERSION,
+            bodies=entry,
+        ),
+        _operation(
+            ("delete", one, f"delete{title}"),
+            f"Take a {kind} out of the registry; its readings stay",
+            {204: Answer("Removed.")},
+            *_VERSION,
+            *whole,
+        ),
+    ]
+
+
+ADMIN = (
+    *_of("sensor", SensorEntry, SensorPage, ("device", "site", "tenant")),
+    *_of("device", DeviceEntry, DevicePage, ("site", "tenant")),
+    _operation(
+        ("post", "/admin/devices/{name}/keys", "addKey"),
+        "A new key of a device, which has two at most",
+        {201: Answer("The key, told this once.", [Content(form=NewKey)])},
+        bodies=[Content(form=KeyWish)],
+        body_required=False,
+    ),
+    _operation(
+        ("delete", "/admin/devices/{name}/keys/{key_id}", "revokeKey"),
+        "Take a key from a device, on all gateways within a second",
+        {204: Answer("Revoked.")},
+        Parameter("key_id", "path", "The key's id."),
+    ),
+    _operation(
+        ("get", "/admin/audit", "getAudit"),
+        "Who has changed what",
+        {200: Answer("Newest first.", [Content(form=AuditPage)])},
+        Parameter("kind", "query", "Of one entry: its kind.", {"enum": ["sensor", "device"]}),
+        Parameter("name", "query", "Of one entry: its name."),
+        Parameter("before", "query", "Older than this one's id.", {"type": "integer", "minimum": 1}),
+        _LIMIT,
+    ),
+)

@@ -89,7 +89,9 @@ def _operation(
     )
 
 
-def _of(kind: str, form: type, page: type, filters: tuple[str, ...]) -> list[Operation]:
+def _of(
+    kind: str, form: type[msgspec.Struct], page: type[msgspec.Struct], filters: tuple[str, ...]
+) -> list[Operation]:
     """The routes of one kind of entries."""
     title, several, one = kind.capitalize(), f"/admin/{kind}s", f"/admin/{kind}s/{{name}}"
     entry = [Content(form=form, examples={"entry": _EXAMPLES[form]})]

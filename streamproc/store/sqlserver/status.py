@@ -39,6 +39,8 @@ _WINDOW = (
 
 async def status(cursor: Any, name: str) -> SensorStatus | None:
     """How the sensor of this uuid, or else of this number, stands; None where there is none."""
+    if "\0" in name:
+        return None  # not every server takes one in a text
     found = await _row(cursor, _BY_NAME, name)
     if found is not None and found[1] != name:
         found = None  # blanks at the end of a text make no difference there

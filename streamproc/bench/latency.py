@@ -288,12 +288,12 @@ def _reader(settings: Settings) -> tuple[Any, str]:
 
 async def _send(url: str, names: list[str], rate: int, probes: Probes) -> int:
     """Send the load, and after the warm-up the probes; gives how many packets of load were accepted."""
-    bodies = _bodies()
+    load_bodies = bodies()
     share = rate / PACKET_READINGS / CONNECTIONS
     connector = aiohttp.TCPConnector(limit=CONNECTIONS + int(PROBES_PER_S))
     async with aiohttp.ClientSession(url, connector=connector) as session:
         load = [
-            asyncio.create_task(_load(session, bodies[number::CONNECTIONS], share))
+            asyncio.create_task(_load(session, load_bodies[number::CONNECTIONS], share))
             for number in range(CONNECTIONS)
         ]
         started = time.monotonic() + WARM_UP_S
@@ -309,7 +309,7 @@ async def _send(url: str, names: list[str], rate: int, probes: Probes) -> int:
         return sum(accepted)
 
 
-def _bodies() -> list[bytes]:
+def bodies() -> list[bytes]:
     """Packets without a time of their own, sensors dealt to devices."""
     rng = random.Random(1)  # noqa: S311  # values, not secrets
     return [

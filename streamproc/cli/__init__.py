@@ -267,6 +267,32 @@ def bench_latency(
     measured(run(seconds, rate))
 
 
+@bench.command("gateway")
+def bench_gateway(
+    seconds: Annotated[float, typer.Option(min=1, max=3_600, help="How long each round takes.")] = 10,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Rounds for each server; the middle one counts.")
+    ] = 3,
+    connections: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=20_000, help="How many at once; may be given again. [64, 1000]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="The gateway's processes.")] = 1,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Only load the gateway for so long, and tell its memory over the time."),
+    ] = None,
+) -> None:
+    """Packets per CPU-second that the gateway takes, beside an aiohttp handler that only reads them; latency, memory."""
+    _settings()
+    from streamproc.bench.gateway import Plan, run, soak
+
+    if minutes is not None:
+        asyncio.run(soak(minutes, (connections or [64])[0], workers))
+    else:
+        asyncio.run(run(Plan(tuple(connections or (64, 1_000)), seconds, rounds, workers)))
+
+
 @bench.command("sink")
 def bench_sink(
     rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,

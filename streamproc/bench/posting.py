@@ -136,7 +136,7 @@ class _Connection(asyncio.Protocol):
         pause = self._load.pause_s
         self._post_at(self._due + pause if pause else now)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         if not self._load.done:
             self._load.broken += 1

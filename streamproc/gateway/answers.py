@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from streamproc.gateway.publisher import Ack
+    from streamproc.gateway.rounds import Ack
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,7 +21,8 @@ from streamproc.gateway.problems import Problem, of_batch, of_fault, unavailable
 from streamproc.gateway.publisher import PartlyAcknowledged
 
 if TYPE_CHECKING:
-    from streamproc.gateway.publisher import Ack, Publisher
+    from streamproc.gateway.publisher import Publisher
+    from streamproc.gateway.rounds import Ack
     from streamproc.settings import Settings
 
 IDEMPOTENCY_KEY = istr("Idempotency-Key")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streamproc.core.routing import home
 from streamproc.errors import KafkaRefused, KafkaUnavailable, SettingsError
+from streamproc.gateway.rounds import Ack, Record, Rounds, Wait
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
 
@@ -42,15 +43,12 @@ _FAILURE_FRESH_SECONDS = 3.0
 #: A large bulk lets others run after so many records (30 µs each).
 _TURN = 128
 
-#: A device posts again and again: its key's hash (8 µs) is kept, 65,536 of them being some 10 MB.
-_home = lru_cache(maxsize=65_536)(home)
 
-
-class Ack(NamedTuple):
-    """Where a record is; the offset is -1 where Kafka had it already and no longer knows where."""
-
-    partition: int
-    offset: int
+#: A device posts again and again: its key's hash (8 µs) is kept, 65,536 of them being some 15 MB.
+@lru_cache(maxsize=65_536)
+def _home(key: str, partitions: int) -> tuple[bytes, int]:
+    """The key as it is written, and its partition."""
+    return key.encode(), home(key, partitions)
 
 
 class PartlyAcknowledged(KafkaUnavailable):
@@ -68,7 +66,7 @@ class Publisher(Protocol):
     def topic(self) -> str:
         """The topic's name on the broker."""
 
-    async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
+    async def send(self, messages: Sequence[Message], now_ms: int) -> Sequence[Ack | None]:
         """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
 
         Raises KafkaUnavailable when none was in time, PartlyAcknowledged when not all were; any of those that were not may
@@ -90,8 +88,8 @@ class Publisher(Protocol):
 class KafkaPublisher:
     """An idempotent producer with acks=all that is made anew when it is beyond repair.
 
-    Holds one open batch and one in flight for each partition; who comes when these are full waits,
-    at most `ack_timeout_seconds` in all.
+    One batch of each partition is in flight; who comes meanwhile waits for the next one, at most `ack_timeout_seconds` in
+    all.
     """
 
     def __init__(self, kafka: Connection, topic: str, ack_timeout_seconds: float) -> None:
@@ -102,7 +100,10 @@ class KafkaPublisher:
         self._keeper: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._broken = asyncio.Event()
-        self._waits: set[asyncio.Timeout] = set()
+        self._rounds = Rounds(topic)
+        #: Requests under way, in the order in which they came.
+        self._waits: dict[Wait, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._closing = False
         self._failed_at: float | None = None
@@ -137,9 +138,14 @@ class KafkaPublisher:
         self._closing = True
         until = asyncio.get_running_loop().time() + grace_seconds
         for wait in self._waits:
-            wait.reschedule(min(wait.when() or until, until))
+            wait.until = min(wait.until, until)
         if self._waits:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._sweep()
             await self._idle.wait()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in (self._keeper, self._probe):
             if task is not None:
                 task.cancel()
@@ -148,7 +154,7 @@ class KafkaPublisher:
             await _stop(self._producer)
             self._producer = None
 
-    async def send(self, messages: Sequence[Message], now_ms: int) -> list[Ack]:
+    async def send(self, messages: Sequence[Message], now_ms: int) -> Sequence[Ack | None]:
         """Write the messages, `now_ms` as their timestamp; returns when all are acknowledged.
 
         Raises KafkaUnavailable when none was in time, PartlyAcknowledged when not all were; any of those that were not may
@@ -157,48 +163,62 @@ class KafkaPublisher:
         producer = self._producer
         if self._closing or producer is None:
             raise KafkaUnavailable("the gateway is stopping" if self._closing else "no connection to Kafka")
-        wait = asyncio.timeout(self._ack_timeout)
-        self._waits.add(wait)
-        futures: list[asyncio.Future[Any]] = []
+        loop = asyncio.get_running_loop()
+        wait = Wait(len(messages), loop.create_future(), loop.time() + self._ack_timeout)
+        self._waits[wait] = None
+        if self._timer is None:
+            self._timer = loop.call_at(wait.until, self._sweep)
         try:
-            async with wait:
-                await self._hand_over(producer, messages, now_ms, futures)
-                acks = await _acknowledged(futures)
+            if partitions := producer.client.cluster.partitions_for_topic(self.topic):
+                await self._put(messages, now_ms, wait, len(partitions))
+            else:
+                await self._put(messages, now_ms, wait, await self._partitions(producer, wait))
+            await wait.over
         except TimeoutError:
-            raise self._failed("Kafka did not acknowledge in time", _known(futures, messages)) from None
+            raise self._failed("Kafka did not acknowledge in time", wait.acks) from None
         except KafkaError as error:
             self._judge(producer, error)
-            reason = f"Kafka refused: {type(error).__name__}"
-            raise self._failed(reason, _known(futures, messages)) from error
+            raise self._failed(f"Kafka refused: {type(error).__name__}", wait.acks) from error
+        except KafkaUnavailable as error:
+            raise self._failed(str(error), wait.acks) from None
         finally:
-            for future in futures:
-                future.cancel()  # of those that are done this is nothing; the others' failures are nobody's
-            self._waits.discard(wait)
+            wait.give_up()
+            del self._waits[wait]
             if self._closing and not self._waits:
                 self._idle.set()
-        self._succeeded()
-        return acks
+        if self._failed_at is not None:
+            self._succeeded()
+        return wait.acks
 
-    async def _hand_over(
-        self,
-        producer: AIOKafkaProducer,
-        messages: Sequence[Message],
-        now_ms: int,
-        futures: list[asyncio.Future[Any]],
-    ) -> None:
-        """Give the producer the messages, and `futures` what it gives for each."""
-        partitions = len(await producer.partitions_for(self.topic))
-        for count, message in enumerate(messages, 1):
-            future = await producer.send(
-                self.topic,
-                message.value,
-                key=message.key.encode(),
-                partition=_home(message.key, partitions),
-                timestamp_ms=now_ms,
-            )
-            futures.append(future)
-            if count % _TURN == 0:
+    async def _partitions(self, producer: AIOKafkaProducer, wait: Wait) -> int:
+        """Ask Kafka for the topic's partitions, for as long as the request waits."""
+        asking = asyncio.create_task(producer.partitions_for(self.topic))
+        try:
+            await asyncio.wait((asking, wait.over), return_when=asyncio.FIRST_COMPLETED)
+            if wait.over.done():
+                wait.over.result()
+            return len(asking.result())
+        finally:
+            asking.cancel()
+
+    async def _put(self, messages: Sequence[Message], now_ms: int, wait: Wait, partitions: int) -> None:
+        """Line the messages up, each for its key's partition."""
+        for index, message in enumerate(messages):
+            if index and index % _TURN == 0:
                 await asyncio.sleep(0)
+            key, partition = _home(message.key, partitions)
+            self._rounds.put(partition, Record(wait, index, key, message.value, now_ms))
+
+    def _sweep(self) -> None:
+        """Give up those whose time is over; all have the same time, so that the first to come is the first to go."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for wait in self._waits:
+            if wait.until > loop.time():
+                self._timer = loop.call_at(wait.until, self._sweep)
+                return
+            if not wait.over.done():
+                wait.over.set_exception(TimeoutError())
 
     def _judge(self, producer: AIOKafkaProducer, error: KafkaError) -> None:
         """Have the producer replaced where it cannot go on, as after a gap in its sequence."""
@@ -213,8 +233,7 @@ class KafkaPublisher:
     @property
     def queued(self) -> int:
         """Batches that wait to be sent."""
-        accumulator = self._producer._message_accumulator if self._producer is not None else None  # noqa: SLF001  # aiokafka has no other way
-        return sum(len(batches) for batches in accumulator._batches.values()) if accumulator else 0  # noqa: SLF001
+        return self._rounds.queued
 
     def _failed(self, reason: str, acks: Sequence[Ack | None]) -> KafkaUnavailable:
         if self._failed_at is None:
@@ -233,11 +252,24 @@ class KafkaPublisher:
             self._connected.set()
             self._unreachable, self._refused = "", False
             log.info("kafka_connected", bootstrap=str(self._kafka))
-            await self._broken.wait()
-            self._broken.clear()
+            await self._send_rounds(self._producer)
             log.warning("kafka_producer_replaced")
             producer, self._producer = self._producer, None
             await _stop(producer)
+
+    async def _send_rounds(self, producer: AIOKafkaProducer) -> None:
+        """Send what comes until the producer is beyond repair."""
+        broken = asyncio.create_task(self._broken.wait())
+        sending = asyncio.create_task(self._rounds.run(producer))
+        try:
+            await asyncio.wait((broken, sending), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                log.error("kafka_sending_ended", exc_info=sending.exception())
+            self._broken.clear()
+        finally:
+            broken.cancel()
+            sending.cancel()
+            await asyncio.wait((broken, sending))
 
     async def _connect(self) -> AIOKafkaProducer:
         attempt = 0
@@ -311,23 +343,6 @@ class KafkaPublisher:
         if self._failed_at is not None and now < self._failed_at + _FAILURE_FRESH_SECONDS:
             return "Kafka did not acknowledge the last records"
         return None
-
-
-async def _acknowledged(futures: list[asyncio.Future[Any]]) -> list[Ack]:
-    """Wait for all of them, also where one fails before others are done."""
-    if len(futures) > 1:
-        await asyncio.wait(futures)
-    return [Ack(at.partition, at.offset) for at in [await future for future in futures]]
-
-
-def _known(futures: list[asyncio.Future[Any]], messages: Sequence[Message]) -> list[Ack | None]:
-    """What is known of each message when not all are acknowledged."""
-    acks: list[Ack | None] = [None] * len(messages)
-    for index, future in enumerate(futures):
-        if future.done() and not future.cancelled() and future.exception() is None:
-            at = future.result()
-            acks[index] = Ack(at.partition, at.offset)
-    return acks
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

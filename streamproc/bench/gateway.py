@@ -12,17 +12,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
 import msgspec
+from aiohttp import ClientError, ClientSession
 
 from streamproc import topics
 from streamproc.bench.engine import broker
 from streamproc.bench.posting import WARM_UP_S, Order, Outcome
 from streamproc.errors import StreamprocError
 from streamproc.kafka.broker import free_port
+from streamproc.settings.kafka import Connection
 
 #: How long a server may take to listen, on a machine with others' work.
 READY_S = 60.0
@@ -101,8 +104,8 @@ async def run(plan: Plan) -> list[Found]:
     """Measure on KAFKA_BOOTSTRAP, or on a broker of its own, and print; raises StreamprocError."""
     _needs_proc()
     found: list[Found] = []
-    async with broker() as bootstrap:
-        prefix = await _topics(bootstrap)
+    async with broker() as kafka:
+        bootstrap, prefix = kafka.bootstrap, await _topics(kafka)
         for connections in plan.connections:
             found.append(await _measure(plan, connections, bootstrap, prefix))
             for text in found[-1].report():
@@ -114,7 +117,7 @@ async def soak(minutes: float, connections: int, workers: int) -> None:
     """Load one gateway for so long, and tell its memory over the time."""
     _needs_proc()
     seconds = minutes * 60
-    async with broker() as bootstrap, gateway(bootstrap, await _topics(bootstrap), workers) as server:
+    async with broker() as kafka, gateway(kafka.bootstrap, await _topics(kafka), workers) as server:
         order = Order(
             port=server.port,
             connections=connections,
@@ -130,11 +133,11 @@ def _needs_proc() -> None:
         raise StreamprocError("bench gateway reads CPU time and memory from /proc: it runs on Linux only")
 
 
-async def _topics(bootstrap: str) -> str:
+async def _topics(kafka: Connection) -> str:
     """Make topics of their own; gives their prefix."""
     prefix = f"bench-{os.getpid()}-"
     specs = topics.prefixed(topics.load(), prefix)
-    await topics.apply(bootstrap, await topics.plan(bootstrap, specs))
+    await topics.apply(kafka, await topics.plan(kafka, specs))
     return prefix
 
 
@@ -195,6 +198,7 @@ async def gateway(bootstrap: str, prefix: str, workers: int = 1) -> AsyncIterato
         "STREAMPROC_TOPIC_PREFIX": prefix,
         "GATEWAY_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
+        "STREAMPROC_GATEWAY_WORKERS": str(workers),
         "STREAMPROC_LOG_LEVEL": "warning",
     }
     async with _served(("-m", "streamproc", "gateway"), port, variables) as server:
@@ -203,16 +207,17 @@ async def gateway(bootstrap: str, prefix: str, workers: int = 1) -> AsyncIterato
 
 @asynccontextmanager
 async def _served(arguments: Sequence[str], port: int, variables: dict[str, str]) -> AsyncIterator[Server]:
+    """Run a server; it is ready when /ready is answered with anything but a 5xx: the bare one has no such path."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, env={**os.environ, **variables}, stdin=subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(READY_S):
-            while not await _listens(port):
+            while not await _ready(port):
                 if process.returncode is not None:
                     raise StreamprocError(f"the server ended with code {process.returncode}")
                 await asyncio.sleep(LOOK_S)
-        yield Server(port, _family(process.pid))
+        yield Server(port, family(process.pid))
     except TimeoutError:
         raise StreamprocError(f"the server did not listen within {READY_S:g} s") from None
     finally:
@@ -221,19 +226,18 @@ async def _served(arguments: Sequence[str], port: int, variables: dict[str, str]
         await process.wait()
 
 
-async def _listens(port: int) -> bool:
+async def _ready(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
+        async with ClientSession() as client, client.get(f"http://127.0.0.1:{port}/ready") as answer:
+            return answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    except ClientError:
         return False
-    writer.close()
-    return True
 
 
-def _family(pid: int) -> tuple[int, ...]:
+def family(pid: int) -> tuple[int, ...]:
     """A process and its children: the kernel lists them by thread."""
     found = [pid]
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for child in (thread / "children").read_text().split():
-            found += _family(int(child))
+            found += family(int(child))
     return tuple(found)

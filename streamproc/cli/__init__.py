@@ -79,18 +79,26 @@ def _pass_on(module: str, name: str, context: typer.Context) -> None:
 
 
 @app.command()
-def gateway() -> None:
+def gateway(
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes on the port. [STREAMPROC_GATEWAY_WORKERS, or 1]"),
+    ] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True, help="Be this one of several.")] = None,
+    port: Annotated[int | None, typer.Option(hidden=True, help="The port that all of them share.")] = None,
+    directory: Annotated[Path | None, typer.Option(hidden=True, help="Where they ask each other.")] = None,
+) -> None:
     """Accept packets over HTTP and put them on the topic `readings`."""
-    import gc
-
     from streamproc.cli.serving import until_signal
-    from streamproc.gateway.app import serve
+    from streamproc.gateway.siblings import Member
+    from streamproc.gateway.workers import run, run_member
 
-    settings = _settings()
-    # What is there now stays: looking through 80,000 objects of modules again and again would hold requests up.
-    gc.collect()
-    gc.freeze()
-    asyncio.run(until_signal(lambda stop: serve(settings, stop)))
+    settings = _settings(gateway_workers=workers, gateway_port=port)
+    if worker is None or directory is None:
+        asyncio.run(until_signal(lambda stop: run(settings, stop)))
+    else:
+        member = Member(worker, settings.gateway_workers, directory)
+        asyncio.run(until_signal(lambda stop: run_member(settings, stop, member)))
 
 
 @app.command()

@@ -30,6 +30,7 @@ from streamproc.gateway.operations import TITLE, described
 from streamproc.gateway.pages import Pages
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
+from streamproc.gateway.siblings import Siblings
 from streamproc.gateway.status import Database, Sensors
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from streamproc.gateway.access import Access
     from streamproc.gateway.metrics import Metrics
     from streamproc.gateway.publisher import Publisher
+    from streamproc.gateway.siblings import Member, Standing
     from streamproc.settings import Settings
 
 log = structlog.get_logger()
@@ -58,6 +60,8 @@ _LINGER_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 75.0
 #: Where the application keeps what it counts.
 METRICS = web.AppKey("metrics", CollectorRegistry)
+#: Where it keeps the other processes of its port, where there are any.
+SIBLINGS = web.AppKey("siblings", Siblings)
 #: aiohttp's own bounds, named so that they are ours: a URL (the longest is a sensor's, 128 characters of 4 bytes, each
 #: written as three), a header (a proxy's or a token may be long), how many. Bodies are inflated by us, within a bound.
 _HEADS_AND_BODIES = {
@@ -74,8 +78,12 @@ def build(
     access: Access | None = None,
     following: Following | None = None,
     counts: Counts | None = None,
+    member: Member | None = None,
 ) -> web.Application:
-    """Make the application over a publisher, and a registry that is followed, which its caller starts and closes."""
+    """Make the application over a publisher, and a registry that is followed, which its caller starts and closes.
+
+    `member`: it is one of several processes.
+    """
     writers = access or Open(settings.ingest_api_key)
     ingest = Ingest(settings, publisher, writers)
     for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
@@ -87,8 +95,14 @@ def build(
     app.router.add_post("/ingest/readings", ingest.reading, expect_handler=expect)
     app.router.add_post("/ingest/readings/bulk", ingest.bulk, expect_handler=expect)
     app.router.add_get("/health", _health)
-    app.router.add_get("/ready", _limited(access, _ready(publisher, following)))
-    app.router.add_get("/metrics", _limited(access, _metrics(ingest.metrics)))
+    standing = _standing(publisher, following)
+    siblings = Siblings(member, standing, app[METRICS]) if member else None
+    if siblings:
+        app[SIBLINGS] = siblings
+    app.router.add_get(
+        "/ready", _limited(access, _ready(siblings.checks if siblings else standing, publisher))
+    )
+    app.router.add_get("/metrics", _limited(access, _metrics(app[METRICS], siblings)))
     if key := settings.admin_api_key:
         admin = Admin(key.get_secret_value(), LazyServices(settings), settings.body_timeout_seconds)
         admin.add_to(app)
@@ -100,7 +114,10 @@ def build(
 
 
 async def serve(
-    settings: Settings, stop: asyncio.Event, listening: asyncio.Future[str] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    listening: asyncio.Future[str] | None = None,
+    member: Member | None = None,
 ) -> None:
     """Run the gateway until `stop` is set, then answer what is under way and end, within 3 s.
 
@@ -111,15 +128,16 @@ async def serve(
         raise SettingsError("KAFKA_BOOTSTRAP: the gateway needs a broker")
     publisher = KafkaPublisher(settings.kafka, settings.topic("readings"), settings.ack_timeout_seconds)
     following, counts = Following(settings), Counts()
-    app = build(settings, publisher, Gate(settings, following.known, counts), following, counts)
+    app = build(settings, publisher, Gate(settings, following.known, counts), following, counts, member)
     runner = _runner(app)
-    async with _tls(settings) as tls:
+    async with _tls(settings) as tls, _told(app.get(SIBLINGS)):
         await runner.setup()
         try:
             following.start()
             await publisher.start(_PATIENCE_SECONDS)
             await following.wait(_PATIENCE_SECONDS)
-            listener = Listener(runner, settings, tls, app[METRICS])
+            shared = True if member else None
+            listener = Listener(runner, settings, tls, app[METRICS], reuse_port=shared)
             await listener.start()
             log.info("gateway_listening", url=listener.name)
             _warn_if_open(settings)
@@ -133,6 +151,21 @@ async def serve(
             await runner.cleanup()
             await following.stop()
             log.info("gateway_stopped")
+
+
+@asynccontextmanager
+async def _told(siblings: Siblings | None) -> AsyncIterator[None]:
+    """Have the other processes of the port told what this one knows of itself."""
+    if siblings is None:
+        yield
+        return
+    runner = _runner(siblings.application())
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, siblings.socket).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def _runner(app: web.Application) -> web.AppRunner:
@@ -208,7 +241,7 @@ def _guard(metrics: Metrics) -> Middleware:
             log.exception("request_failed", path=request.path)
             response = Problem("internal", "see the gateway's log").response()
         resource = request.match_info.route.resource
-        metrics.requests.labels(resource.canonical if resource else "other", response.status).inc()
+        metrics.answered(resource.canonical if resource else "other", response.status).inc()
         if not request.content.is_eof():
             response.force_close()
         return response
@@ -260,26 +293,35 @@ async def _health(_request: web.Request) -> web.Response:
     return _json({"status": "alive"})
 
 
-def _ready(publisher: Publisher, following: Following | None) -> Handler:
-    async def ready(_request: web.Request) -> web.Response:
-        """GET /ready: Kafka takes records now, and readings can be checked."""
+def _standing(publisher: Publisher, following: Following | None) -> Standing:
+    async def checks() -> list[Check]:
+        """Whether Kafka takes records now, and readings can be checked."""
         fault = await publisher.fault()
-        checks = [Check("broker", not fault, fault or f"{publisher.topic} has a leader everywhere")]
-        answer = report(checks + (following.checks() if following else []))
+        broker = Check("broker", not fault, fault or f"{publisher.topic} has a leader everywhere")
+        return [broker, *(following.checks() if following else [])]
+
+    return checks
+
+
+def _ready(standing: Standing, publisher: Publisher) -> Handler:
+    async def ready(_request: web.Request) -> web.Response:
+        """GET /ready: Kafka takes records now, and readings can be checked, by each process."""
+        checks = await standing()
+        answer = report(checks)
         if "detail" in answer:
-            kind = "kafka-unavailable" if fault else "registry-unavailable"
-            raise unavailable(kind, fault or answer["detail"], checks=answer["checks"])
+            broker = next((check for check in checks if check.name == "broker" and not check.ok), None)
+            kind = "kafka-unavailable" if broker else "registry-unavailable"
+            raise unavailable(kind, broker.detail if broker else answer["detail"], checks=answer["checks"])
         return _json(answer | {"topic": publisher.topic})
 
     return ready
 
 
-def _metrics(metrics: Metrics) -> Handler:
+def _metrics(registry: CollectorRegistry, siblings: Siblings | None) -> Handler:
     async def show(_request: web.Request) -> web.Response:
-        """GET /metrics: the counters in Prometheus' text format."""
-        return web.Response(
-            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        """GET /metrics: the counters in Prometheus' text format, those of each process."""
+        text = generate_latest(registry) if siblings is None else await siblings.metrics()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return show
 

@@ -71,7 +71,6 @@ async def read_body(request: web.Request, share: Share, limit_bytes: int, timeou
 
     Raises the Problem of one that is too large, too slow or wrongly framed.
     """
-    check_length(request, limit_bytes)
     content = request.content
     try:
         if content.is_eof():  # the usual case: it came with the headers, so there is nothing to time

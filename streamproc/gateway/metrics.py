@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -37,6 +38,8 @@ class Metrics:
             ["endpoint", "status"],
             registry=self.registry,
         )
+        #: The counter of an endpoint's answers of a status: these are few, and looking one up by its labels costs 2 µs.
+        self.answered = cache(self.requests.labels)
         self.readings = Counter(
             "streamproc_gateway_readings_accepted",
             "Readings that Kafka has acknowledged.",

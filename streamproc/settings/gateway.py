@@ -13,6 +13,13 @@ class GatewaySettings(BaseSettings):
         "127.0.0.1", alias="GATEWAY_HOST", description="Address that the gateway listens on."
     )
     gateway_port: int = Field(8001, ge=0, le=65535, alias="GATEWAY_PORT", description="Port of the gateway.")
+    gateway_workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        alias="STREAMPROC_GATEWAY_WORKERS",
+        description="Processes of the gateway, all on its port: one for each core that it may use.",
+    )
     ingest_api_key: str | None = Field(
         None,
         alias="INGEST_API_KEY",

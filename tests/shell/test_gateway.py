@@ -18,7 +18,8 @@ from streamproc.gateway.access import Access
 from streamproc.gateway.app import build
 from streamproc.gateway.intake import Message
 from streamproc.gateway.problems import KINDS
-from streamproc.gateway.publisher import Ack, PartlyAcknowledged
+from streamproc.gateway.publisher import PartlyAcknowledged
+from streamproc.gateway.rounds import Ack
 from streamproc.settings import Settings
 
 Client = TestClient[web.Request, web.Application]

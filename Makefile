@@ -76,6 +76,7 @@ lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
 
 bench: $(SETUP) ## Measure again what the README says
 	$(BIN)/streamproc bench engine
+	$(BIN)/streamproc bench gateway
 	$(BIN)/streamproc bench latency
 	$(BIN)/streamproc bench sink
 

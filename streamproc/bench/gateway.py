@@ -25,7 +25,7 @@ from streamproc.bench.engine import broker
 from streamproc.bench.posting import WARM_UP_S, Order, Outcome
 from streamproc.errors import StreamprocError
 from streamproc.kafka.broker import free_port
-from streamproc.settings.kafka import Connection
+from streamproc.settings.connection import Connection
 
 #: How long a server may take to listen, on a machine with others' work.
 READY_S = 60.0
@@ -105,9 +105,9 @@ async def run(plan: Plan) -> list[Found]:
     _needs_proc()
     found: list[Found] = []
     async with broker() as kafka:
-        bootstrap, prefix = kafka.bootstrap, await _topics(kafka)
+        prefix = await _topics(kafka)
         for connections in plan.connections:
-            found.append(await _measure(plan, connections, bootstrap, prefix))
+            found.append(await _measure(plan, connections, kafka, prefix))
             for text in found[-1].report():
                 print(text, flush=True)
     return found
@@ -117,7 +117,7 @@ async def soak(minutes: float, connections: int, workers: int) -> None:
     """Load one gateway for so long, and tell its memory over the time."""
     _needs_proc()
     seconds = minutes * 60
-    async with broker() as kafka, gateway(kafka.bootstrap, await _topics(kafka), workers) as server:
+    async with broker() as kafka, gateway(kafka, await _topics(kafka), workers) as server:
         order = Order(
             port=server.port,
             connections=connections,
@@ -141,12 +141,12 @@ async def _topics(kafka: Connection) -> str:
     return prefix
 
 
-async def _measure(plan: Plan, connections: int, bootstrap: str, prefix: str) -> Found:
+async def _measure(plan: Plan, connections: int, kafka: Connection, prefix: str) -> Found:
     found = Found(connections)
     for turn in range(plan.rounds):
         async with bare() as server:
             found.full["bare"].append(await post(_order(plan, connections, server)))
-        async with gateway(bootstrap, prefix, plan.workers) as server:
+        async with gateway(kafka, prefix, plan.workers) as server:
             outcome = await post(_order(plan, connections, server))
             found.full["gateway"].append(outcome)
             if turn == plan.rounds - 1:
@@ -190,11 +190,13 @@ async def bare() -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def gateway(bootstrap: str, prefix: str, workers: int = 1) -> AsyncIterator[Server]:
+async def gateway(kafka: Connection, prefix: str, workers: int = 1) -> AsyncIterator[Server]:
     """The gateway as users run it, listening and connected to Kafka."""
     port = free_port()
     variables = {
-        "KAFKA_BOOTSTRAP": bootstrap,
+        **kafka.variables(),
+        "STREAMPROC_CONNECTION_LIMIT_IP": "20000",  # all clients are on this machine
+        "STREAMPROC_AUTO_REGISTER": "true",  # their sensors are in no registry
         "STREAMPROC_TOPIC_PREFIX": prefix,
         "GATEWAY_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),

@@ -140,6 +140,23 @@ async def test_accepted_is_on_the_topic(bootstrap: Connection, topic_prefix: str
         assert parsed.device_uuid.lower() == key
 
 
+async def test_many_at_once_are_each_told_their_own_place(
+    bootstrap: str, topic_prefix: str, readings: str
+) -> None:
+    """Requests that leave in one batch are each answered with the offset of their own record."""
+    async with gateway(bootstrap, topic_prefix) as client:
+
+        async def place(number: int) -> tuple[int, int]:
+            async with client.post("/ingest/packets", data=packet(f"many-{number}", number)) as response:
+                assert response.status == 202
+                answer = await response.json()
+                return answer["partition"], answer["offset"]
+
+        places = await asyncio.gather(*(place(number) for number in range(300)))
+    found = {(record.partition, record.offset): record.key for record in await records(bootstrap, readings)}
+    assert found == {at: f"many-{number}".encode() for number, at in enumerate(places)}
+
+
 async def test_bulk_is_on_the_topic(bootstrap: Connection, topic_prefix: str, readings: str) -> None:
     """A bulk of the legacy kind has each reading in its own sensor's partition."""
     rows = [{"sensor_id": number, "value": number} for number in range(1_000)]

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 
+from streamproc.settings.connection import Connection
 
-async def test_bench_gateway(bootstrap: str) -> None:
+
+async def test_bench_gateway(bootstrap: Connection) -> None:
     """Two seconds of each server: figures of both, nothing refused, and their ratio."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streamproc", "bench", "gateway"),
         *("--seconds", "2", "--rounds", "1", "--connections", "8"),
-        env=os.environ | {"KAFKA_BOOTSTRAP": bootstrap},
+        env=os.environ | bootstrap.variables(),
         stdout=subprocess.PIPE,
     )
     output, _ = await process.communicate()

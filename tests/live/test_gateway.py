@@ -141,7 +141,7 @@ async def test_accepted_is_on_the_topic(bootstrap: Connection, topic_prefix: str
 
 
 async def test_many_at_once_are_each_told_their_own_place(
-    bootstrap: str, topic_prefix: str, readings: str
+    bootstrap: Connection, topic_prefix: str, readings: str
 ) -> None:
     """Requests that leave in one batch are each answered with the offset of their own record."""
     async with gateway(bootstrap, topic_prefix) as client:

@@ -97,7 +97,7 @@ class Siblings:
     async def metrics(self) -> bytes:
         """The metrics of all processes in Prometheus' text format."""
         joined = CollectorRegistry()
-        joined.register(_Joined(await self._ask("/families")))
+        joined.register(Joined(await self._ask("/families")))
         return generate_latest(joined)
 
     async def _ask(self, path: str) -> Sequence[bytes | None]:
@@ -132,7 +132,7 @@ def _plain(sample: Sample) -> tuple[str, dict[str, str], float]:
     return sample.name, dict(sample.labels), sample.value
 
 
-class _Joined(Collector):
+class Joined(Collector):
     """The families that the processes told, those of one name as one; None of a process that did not answer."""
 
     def __init__(self, told: Sequence[bytes | None]) -> None:

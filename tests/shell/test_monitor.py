@@ -38,6 +38,7 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.connections import Bounds, Crowd
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
+from streamproc.gateway.siblings import Joined
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
 from streamproc.records import SensorEntry
@@ -78,6 +79,7 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(engine_health.gauges(worker))
         | scraped(Metrics(Load(1, 1), MemoryPublisher()).registry.collect())
         | scraped(_of_access())
+        | scraped(Joined([None]).collect())
         | scraped([build_info("x")])
         | {"streamproc_check"}
     )

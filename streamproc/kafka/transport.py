@@ -42,8 +42,7 @@ from streamproc.settings.connection import Connection
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
 FETCH_WAIT_MS = 50
-#: How long a broker may take to answer; aiokafka's own, and more than a rebalance takes.
-REQUEST_MS = 40_000
+REQUEST_MS = 40_000  # aiokafka's own, and more than a rebalance takes
 #: Chunks that are taken from the fetched records at once: as many as there are partitions on a small worker.
 CHUNKS_AT_ONCE = 8
 #: Bytes of one partition in one fetch. Larger ones make no faster chunks, only longer ones.
@@ -376,8 +375,8 @@ class ChunkedApp(faust.App):
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
 
 
-#: Faust gives up for good, and without a word, if whoever knows where to read on takes longer than this. A database that is
-#: away takes as long as it takes. After 7 days Kafka has deleted what waits.
+#: Faust gives up for good, and without a word, if whoever knows where to read on takes longer than this; a database may be
+#: away for long. After 7 days Kafka has deleted what waits.
 SEEK_S = 7 * 24 * 3_600.0
 
 #: The session bounds how long a killed worker's partitions wait: results are to come again within 10 s, of which a start and

@@ -12,6 +12,7 @@ from pathlib import Path
 from streamproc.errors import StoreError
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
+_ADDED_COLUMN = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+)", re.MULTILINE)
 _PACKAGE = Path(__file__).parents[1]
 
 _LEDGER = """
@@ -114,7 +115,8 @@ def migrate(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> list
         due = pending(connection, wanted)  # asked again, now that nobody else can apply them
         for script in due:
             for statement in statements(script.text):
-                connection.execute(statement)
+                if not _has_column(connection, statement):
+                    connection.execute(statement)
             connection.execute(
                 "INSERT INTO schema_migrations (version, checksum) VALUES (?, ?)",
                 (script.version, script.checksum),
@@ -125,6 +127,15 @@ def migrate(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> list
             connection.execute("ROLLBACK")
         raise
     return due
+
+
+def _has_column(connection: sqlite3.Connection, statement: str) -> bool:
+    """Whether the statement adds a column that is there; SQLite has no `ADD COLUMN IF NOT EXISTS`."""
+    added = _ADDED_COLUMN.search(statement)
+    if added is None:
+        return False
+    query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+    return connection.execute(query, added.groups()).fetchone() is not None
 
 
 def statements(text: str) -> Iterator[str]:

@@ -122,7 +122,9 @@ async def test_each_process_does_its_work_with_its_own_rights(kafka: Secured, tm
         for stage in stages:
             await stage.until_assigned()
         port = free_port()
-        gateway = {"GATEWAY_PORT": str(port)} | kafka.as_user("gateway").variables()
+        # The gateway lets the unknown sensor pass, so that the sink refuses it and writes a letter.
+        gateway = {"GATEWAY_PORT": str(port), "STREAMPROC_AUTO_REGISTER": "true"}
+        gateway |= kafka.as_user("gateway").variables()
         stages.append(await site.start("gateway", **gateway))
         url = f"http://127.0.0.1:{port}"
         await (await send(device, f"{PREFIX}readings", "d", b"no JSON"))

@@ -104,6 +104,7 @@ def test_unknown_options_are_refused() -> None:
     assert "--no-simulat" in result.stderr
 
 
+@pytest.mark.live
 def test_a_second_dev_on_the_same_data_is_refused(tmp_path: Path) -> None:
     """It says who holds the directory and how to use another, and leaves no process."""
     with hold(tmp_path):

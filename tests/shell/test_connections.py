@@ -241,6 +241,7 @@ async def test_half_closed_after_the_request() -> None:
     assert len(publisher.sent) == 1
 
 
+@pytest.mark.live
 async def test_an_answer_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends requests and reads nothing is cut off."""
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.2)

@@ -364,6 +364,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.live
 def test_more_letters_take_no_more_memory() -> None:
     """They go to a file once they fill the cache of 16 MiB: 45,000 do; twice as many take less than 8 MB more."""
     peaks = [

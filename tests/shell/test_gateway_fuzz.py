@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import numpy as np
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
@@ -102,6 +103,7 @@ def assert_decodable(message: Message, now_ms: int) -> int:
     return len(found)
 
 
+@pytest.mark.live
 @given(body=bodies, read=st.sampled_from([packets, reading, bulk]), lines=st.booleans(), key=keys)
 @settings(max_examples=500, deadline=None)
 def test_what_is_taken_can_be_decoded(body: bytes, read: Read, lines: bool, key: str | None) -> None:
@@ -116,6 +118,7 @@ def test_what_is_taken_can_be_decoded(body: bytes, read: Read, lines: bool, key:
     assert_accounted(batch)
 
 
+@pytest.mark.live
 @given(
     parts=st.lists(likely_packets, min_size=1, max_size=4),
     key=keys,
@@ -153,6 +156,7 @@ def assert_accounted(batch: Batch) -> None:
             assert len(fault.reason) < 400
 
 
+@pytest.mark.live
 @given(
     requests=st.lists(
         st.tuples(st.sampled_from(PATHS), bodies, st.sampled_from(["POST", "PUT", "GET"])), max_size=20

@@ -49,6 +49,7 @@ def test_every_route_is_described_and_no_other(told: dict[str, Any]) -> None:
     assert served == {(method, path) for path, methods in told["paths"].items() for method in methods}
 
 
+@pytest.mark.live
 def test_the_document_is_valid(told: dict[str, Any]) -> None:
     """It is OpenAPI 3.1, and every reference leads somewhere."""
     schema = schemathesis.openapi.from_dict(told)

@@ -77,6 +77,7 @@ async def test_limits_of_other_programs_are_ranges_soon(store: Limited) -> None:
     ]
 
 
+@pytest.mark.live
 async def test_a_large_registry_is_compared_quickly(store: Limited) -> None:
     """10,000 sensors that nobody has sent, in parts; when all are there, a look costs the sink little."""
     entries = [

@@ -104,6 +104,7 @@ def test_what_is_exported_is_imported(
     assert found.devices == ([] if suffix == ".csv" else given_devices)
 
 
+@pytest.mark.live
 @given(given_entries=entries, given_devices=devices)
 @settings(max_examples=25)
 def test_what_is_exported_makes_the_same_registry(

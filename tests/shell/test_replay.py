@@ -34,6 +34,7 @@ def test_a_time_that_is_none_is_told(text: str) -> None:
         moment(text)
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -133,6 +133,7 @@ def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
     assert given.stdout == "a$b${HOME}#c\n"
 
 
+@pytest.mark.live
 def test_a_files_faults_are_told_with_the_others(tmp_path: Path) -> None:
     """A file that is not there, one that is no text, and a misspelt setting in one."""
     absent = _streamproc("settings", IOT_ENV_FILE=str(tmp_path / "absent.env"), KAFKA_PORT="ninety")

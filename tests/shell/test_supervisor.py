@@ -146,6 +146,7 @@ async def test_a_child_that_keeps_ending_waits_longer(tmp_path: Path) -> None:
         assert pauses == [0.5, 1.0]
 
 
+@pytest.mark.live
 async def test_a_start_that_fails_is_an_end(tmp_path: Path) -> None:
     """A child that cannot be started again is tried again, and the reason is told."""
     starts = 0
@@ -187,6 +188,7 @@ async def test_children_are_stopped_last_first(tmp_path: Path) -> None:
         assert told.notices.empty()
 
 
+@pytest.mark.live
 async def test_stopping_keeps_its_bound_with_stubborn_children(tmp_path: Path) -> None:
     """Children that ignore SIGTERM are killed, all within the time given."""
     async with _supervised() as (supervisor, _):
@@ -218,6 +220,7 @@ async def test_children_do_not_share_the_terminal(tmp_path: Path) -> None:
         assert os.getsid(running.pid) == running.pid != os.getsid(0)
 
 
+@pytest.mark.live
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 async def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     """When the process that started a child is killed with SIGKILL, the child ends too."""

@@ -158,6 +158,7 @@ def starts_of(run: History, state: PartitionState) -> dict[str, int]:
 marks = st.integers(0, 6)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 1),
@@ -183,6 +184,7 @@ def test_stale_parts_lose_and_double_nothing(
     assert whole(dirtied(state)) == run.end
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1), marks, st.lists(marks, min_size=3, max_size=3), st.integers(0, 400), st.booleans())
 def test_a_checkpoint_while_catching_up_is_sound(

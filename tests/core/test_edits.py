@@ -64,6 +64,7 @@ def read_until(log: RegistryLog, clock: int) -> RegistryLog:
     return read
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=70)
 @given(edits(), cuttings, cuttings)
 def test_cuts_change_nothing(
@@ -76,6 +77,7 @@ def test_cuts_change_nothing(
     assert whole(one) == whole(other)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=70)
 @given(edits(), cuttings)
 def test_what_is_read_later_changes_nothing(made: tuple[list[Record], RegistryLog], cuts: list[int]) -> None:
@@ -92,6 +94,7 @@ def test_what_is_read_later_changes_nothing(made: tuple[list[Record], RegistryLo
     assert whole(live) == whole(again)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=50)
 @given(edits(), st.integers(0, 30), cuttings)
 def test_restored_anywhere_it_goes_on_the_same(

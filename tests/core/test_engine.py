@@ -52,6 +52,7 @@ def check(wanted: dict[int, dict[str, float]], found: dict[int, dict[str, float]
         assert window == pytest.approx(wanted[start], rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=70)
 @given(streams(60), cuttings, cuttings)
 def test_cuts_change_nothing(records: list[Record], cuts: list[int], others: list[int]) -> None:
@@ -61,6 +62,7 @@ def test_cuts_change_nothing(records: list[Record], cuts: list[int], others: lis
     assert whole(one) == whole(other)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=8)
 @given(
     st.integers(0, 50), st.lists(st.integers(0, 600), max_size=40), st.lists(st.integers(0, 600), max_size=3)

@@ -84,6 +84,7 @@ def mixed_rows(n: int, seed: int) -> list[Row]:
     )
 
 
+@pytest.mark.live
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 3_000), max_size=6), st.integers(0, 9), st.booleans())
 def test_neither_batching_nor_a_restore_changes_a_bit(cuts: list[int], seed: int, restore: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, count, pairwise, permutations
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +111,7 @@ severities = st.lists(st.sampled_from(Severity), min_size=EVENTS, max_size=EVENT
 
 
 # They share the database, and each has sensors of its own.
+@pytest.mark.live
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(severities, severities, st.lists(acts, min_size=3, max_size=8))
 @example(ALARMS, ALARMS, [("write", [0, 1]), ("withdraw", [1]), ("write", [1])])

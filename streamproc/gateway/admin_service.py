@@ -1,4 +1,4 @@
-"""The database and the producer of the admin API, opened when they are first asked for: the ingest needs neither."""
+"""The database and the producer of the admin API; the producer starts with the first edit, as the ingest needs none of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import KafkaUnavailable
+from streamproc.gateway.database import Database
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
 from streamproc.registry.sender import sending
 from streamproc.registry.service import Service
 from streamproc.settings import Settings
-from streamproc.store import connect
 from streamproc.store.protocol import Store
 
 #: Calls of the database at once: an admin's page asks for a few things, and the ingest shares the process.
@@ -43,41 +43,28 @@ class Services(Protocol):
 class LazyServices:
     """Those that the settings name."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """`database` is closed by its owner."""
+        self._settings, self._database = settings, database
         self._opening = asyncio.Lock()
         self._places = asyncio.Semaphore(CALLS)
-        self._store: Store | None = None
         self._producer: AIOKafkaProducer | None = None
         self._service: Service | None = None
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
         """The database, open; its schema is left as it is."""
-        async with self._places:
-            yield await self._opened()
+        async with self._places, self._database.opened() as store:
+            yield store
 
     @asynccontextmanager
     async def service(self) -> AsyncIterator[Service]:
         """What edits the database and the topic."""
-        async with self._places:
-            store = await self._opened()
+        async with self._places, self._database.opened() as store:
             if self._service is None:
                 topic = self._settings.topic("registry")
                 self._service = Service(store, sending(await self._started(), topic))
             yield self._service
-
-    async def _opened(self) -> Store:
-        async with self._opening:
-            if self._store is None:
-                store = connect(self._settings, process="gateway", migrates=False)
-                try:
-                    await store.open()
-                except BaseException:
-                    await store.close()
-                    raise
-                self._store = store
-            return self._store
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._opening:
@@ -94,10 +81,8 @@ class LazyServices:
             return self._producer
 
     async def close(self) -> None:
-        """Let go of the database and of Kafka; what they do not let go of soon ends with the process."""
-        ending = [part.stop() for part in (self._producer,) if part is not None]
-        ending += [part.close() for part in (self._store,) if part is not None]
-        for end in ending:
+        """Let go of Kafka; what it does not let go of soon ends with the process."""
+        if self._producer is not None:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(_STOP_SECONDS):
-                    await end
+                    await self._producer.stop()

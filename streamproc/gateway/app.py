@@ -23,6 +23,7 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
 from streamproc.gateway.admin_service import LazyServices
 from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
+from streamproc.gateway.database import Database
 from streamproc.gateway.ingest import Ingest
 from streamproc.gateway.listener import Listener
 from streamproc.gateway.openapi import document
@@ -31,7 +32,7 @@ from streamproc.gateway.pages import Pages
 from streamproc.gateway.problems import Problem, of_http, unavailable
 from streamproc.gateway.publisher import KafkaPublisher
 from streamproc.gateway.siblings import Siblings
-from streamproc.gateway.status import Database, Sensors
+from streamproc.gateway.status import Sensors
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
 
@@ -103,10 +104,10 @@ def build(
         "/ready", _limited(access, _ready(siblings.checks if siblings else standing, publisher))
     )
     app.router.add_get("/metrics", _limited(access, _metrics(app[METRICS], siblings)))
-    if key := settings.admin_api_key:
-        admin = Admin(key.get_secret_value(), LazyServices(settings), settings.body_timeout_seconds)
-        admin.add_to(app)
     database = Database(settings)
+    if key := settings.admin_api_key:
+        services = LazyServices(settings, database)
+        Admin(key.get_secret_value(), services, settings.body_timeout_seconds).add_to(app)
     app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
     app.on_cleanup.append(database.close)
     Pages(document(TITLE, described(settings))).add_to(app)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from aiohttp import web
 from streamproc.errors import StoreError
 from streamproc.gateway.problems import Problem, of_fault, unavailable
 from streamproc.records import Range, Rule
-from streamproc.store import connect
 from streamproc.store.sensor_status import (
     ClosedWindow,
     LastReading,
@@ -26,7 +25,6 @@ from streamproc.store.sensor_status import (
 
 if TYPE_CHECKING:
     from streamproc.gateway.access import Access, Writer
-    from streamproc.settings import Settings
     from streamproc.store.protocol import Store
 
 #: Six rows are found by indexes within milliseconds; a first login takes half a second. Who waits longer has better things
@@ -137,45 +135,3 @@ def status_of(found: SensorStatus) -> Status:
         critical=entry.critical,
         rules=entry.rules,
     )
-
-
-class Database:
-    """The database that the settings name, opened when it is first asked for: taking readings in needs none."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._opening: asyncio.Task[Store] | None = None
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Store]:
-        """The store, open; its schema is left as it is. Raises StoreError."""
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open(), name="database")
-            self._opening.add_done_callback(self._settle)
-        # A login may take longer than who asks wants to wait; it goes on for who asks next.
-        yield await asyncio.shield(self._opening)
-
-    def _settle(self, opening: asyncio.Task[Store]) -> None:
-        """Have another try made where this one has failed."""
-        if opening.cancelled() or opening.exception() is not None:
-            self._opening = None
-
-    async def _open(self) -> Store:
-        store = connect(self._settings, process="gateway", migrates=False)
-        try:
-            await store.open()
-        except BaseException:
-            await store.close()
-            raise
-        return store
-
-    async def close(self, _app: web.Application | None = None) -> None:
-        """Let go of it."""
-        opening = self._opening
-        if opening is None:
-            return
-        if not opening.done():
-            opening.cancel()
-        await asyncio.wait([opening])
-        if not opening.cancelled() and opening.exception() is None:
-            await opening.result().close()

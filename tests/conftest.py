@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 
 from hypothesis import HealthCheck, settings
+
+from tests.loops import PatientLoop
 
 # How long an example takes is the machine's affair: with others' work beside it, any takes seconds now and then.
 settings.register_profile("streamproc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("streamproc")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Which loops tests run in."""
+    return {"patient": PatientLoop}
 
 
 def pytest_report_header() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.live.pipeline import rows
 from tests.live.processes import Site, eventually, running
 from tests.live.secured import Secured, start
 from tests.live.test_engine import until_checkpointed
+from tests.loops import run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kafka-security.md"
 MARK = "<!-- rights -->"
@@ -84,9 +84,9 @@ def kafka(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
         await apply(topics, await plan(topics, prefixed(load(), PREFIX)))
         return made
 
-    made = asyncio.run(started())
+    made = run(started())
     yield made
-    asyncio.run(made.broker.stop())
+    run(made.broker.stop())
 
 
 def test_the_document_lists_each_process() -> None:

@@ -24,6 +24,7 @@ from streamproc.topics import apply, load, plan
 from tests.live.pipeline import running_pipeline
 from tests.live.processes import SOON_S, eventually, running
 from tests.live.secured import PASSWORDS, Secured, start
+from tests.loops import run
 from tests.slowness import in_time
 
 #: What a command may take to tell that it is not let in: a start of Python, and a few looks at the broker.
@@ -33,9 +34,9 @@ TOLD_S = 10.0
 @pytest.fixture(scope="module")
 def kafka(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """One guarded broker for all tests here."""
-    made = asyncio.run(start(installation, tmp_path_factory.mktemp("secured")))
+    made = run(start(installation, tmp_path_factory.mktemp("secured")))
     yield made
-    asyncio.run(made.broker.stop())
+    run(made.broker.stop())
 
 
 async def post(url: str) -> int:

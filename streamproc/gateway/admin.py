@@ -51,6 +51,9 @@ _PAGE, _LONGEST_PAGE = 1_000, 10_000
 #: After what time to ask again where the database or Kafka is away.
 _RETRY_SECONDS = 5
 
+#: The admin's address, which the audit names.
+_ADDRESS = web.RequestKey("address", str)
+
 _decode = msgspec.json.Decoder().decode
 _log = structlog.get_logger(__name__)
 
@@ -58,8 +61,8 @@ _log = structlog.get_logger(__name__)
 class Admin:
     """The routes under /admin; `services` opens the database and Kafka when they are first asked for."""
 
-    def __init__(self, key: str, services: Services, body_seconds: float) -> None:
-        self._door = Doorkeeper(key)
+    def __init__(self, door: Doorkeeper, services: Services, body_seconds: float) -> None:
+        self._door = door
         self._services, self._body_seconds = services, body_seconds
 
     def add_to(self, app: web.Application) -> None:
@@ -85,7 +88,7 @@ class Admin:
 
     def _guarded(self, answer: Answer) -> Answer:
         async def guarded(request: web.Request) -> web.Response:
-            self._door.admit(request)
+            request[_ADDRESS] = self._door.admit(request)
             try:
                 async with asyncio.timeout(_SECONDS):
                     response = await answer(request)
@@ -191,7 +194,7 @@ class Admin:
 
     async def _edit(self, request: web.Request, edit: Edit) -> list[Outcome]:
         async with self._services.service() as service:
-            return await service.edit([edit], f"admin@{request.remote}")
+            return await service.edit([edit], f"admin@{request[_ADDRESS]}")
 
     async def _body(self, request: web.Request, kind: Kind, form: type[T]) -> T:
         """The entry that the body is; its name may be left out, for it is in the path."""

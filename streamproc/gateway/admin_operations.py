@@ -48,7 +48,7 @@ class KeyWish(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _ANY = ("bad-request", "slow-head", "head-too-large", "method-not-allowed", "internal")
-_KINDS = (*_ANY, "key-missing", "key-wrong", "too-many-tries", "admin-unavailable")
+_KINDS = (*_ANY, "key-missing", "key-wrong", "rate-limited", "admin-unavailable")
 _EDITS = (
     *("malformed", "slow-body", "too-large", "entry-unknown", "entry-refused", "entry-changed"),
     *("entry-invalid", "registry-not-sent"),

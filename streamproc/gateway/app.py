@@ -17,10 +17,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from streamproc.errors import SettingsError
 from streamproc.gateway.access import Open
+from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
 from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
+from streamproc.gateway.admin_access import Doorkeeper
 from streamproc.gateway.admin_service import LazyServices
 from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.database import Database
@@ -100,14 +102,16 @@ def build(
     siblings = Siblings(member, standing, app[METRICS]) if member else None
     if siblings:
         app[SIBLINGS] = siblings
+    callers = access.callers if isinstance(access, Gate) else Callers(settings, Counts())
     app.router.add_get(
-        "/ready", _limited(access, _ready(siblings.checks if siblings else standing, publisher))
+        "/ready", _limited(callers, _ready(siblings.checks if siblings else standing, publisher))
     )
-    app.router.add_get("/metrics", _limited(access, _metrics(app[METRICS], siblings)))
+    app.router.add_get("/metrics", _limited(callers, _metrics(app[METRICS], siblings)))
     database = Database(settings)
     if key := settings.admin_api_key:
         services = LazyServices(settings, database)
-        Admin(key.get_secret_value(), services, settings.body_timeout_seconds).add_to(app)
+        door = Doorkeeper(key.get_secret_value(), callers)
+        Admin(door, services, settings.body_timeout_seconds).add_to(app)
     app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
     app.on_cleanup.append(database.close)
     Pages(document(TITLE, described(settings))).add_to(app)
@@ -277,13 +281,11 @@ def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamRespo
     return expect
 
 
-def _limited(access: Access | None, handler: Handler) -> Handler:
+def _limited(callers: Callers, handler: Handler) -> Handler:
     """Count requests that anyone may make as those of writers are: /metrics costs ten times as much as a packet."""
-    if not isinstance(access, Gate):
-        return handler
 
     async def limited(request: web.Request) -> web.StreamResponse:
-        access.limit(request)
+        callers.limit(request)
         return await handler(request)
 
     return limited

@@ -45,7 +45,6 @@ KINDS: dict[str, tuple[int, str]] = {
     "entry-refused": (409, "The registry does not take the change"),
     "entry-changed": (412, "The entry has been changed meanwhile"),
     "entry-invalid": (422, "The entry is not valid"),
-    "too-many-tries": (429, "There were too many wrong keys"),
     "head-too-large": (431, "The request's head is too large"),
     "rate-limited": (429, "There are too many requests"),
     "internal": (500, "The gateway failed"),

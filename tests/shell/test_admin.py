@@ -18,8 +18,10 @@ from aiokafka.errors import KafkaConnectionError
 from pydantic import ValidationError
 
 from streamproc.errors import KafkaUnavailable
+from streamproc.gateway.access.callers import Callers
+from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
-from streamproc.gateway.admin_access import TRIES, WINDOW_SECONDS, Doorkeeper
+from streamproc.gateway.admin_access import Doorkeeper
 from streamproc.gateway.app import _guard, build
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
@@ -80,7 +82,21 @@ async def memory(tmp_path: Path) -> Memory:
 async def client(memory: Memory) -> AsyncIterator[Client]:
     """A client of the admin API."""
     app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
-    Admin(KEY, memory, body_seconds=5).add_to(app)
+    Admin(Doorkeeper(KEY, Callers(Settings(), Counts())), memory, body_seconds=5).add_to(app)
+    async with TestClient(TestServer(app)) as started:
+        yield started
+
+
+@asynccontextmanager
+async def doorkept(now: list[float], **more: Any) -> AsyncIterator[Client]:
+    """Serve who has the key the address that the audit would name, by the clock `now`."""
+    door = Doorkeeper(KEY, Callers(Settings.model_validate(more), Counts(), lambda: now[0]))
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=door.admit(request))
+
+    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
+    app.router.add_get("/", answer)
     async with TestClient(TestServer(app)) as started:
         yield started
 
@@ -256,30 +272,38 @@ async def test_only_who_has_the_key_gets_in(client: Client) -> None:
             assert answer.status == 401
 
 
-async def test_guessing_is_slowed(memory: Memory) -> None:
-    """After some wrong keys an address is not listened to for the rest of a minute, with the right one neither."""
+async def status_of(client: Client, key: str, forwarded: str = "1.2.3.4") -> int:
+    """The status of a request with the key, which a proxy says comes from there."""
+    headers = {"X-Admin-Key": key, "X-Forwarded-For": forwarded}
+    async with client.get("/", headers=headers) as told:
+        assert (told.status == 429) == ("Retry-After" in told.headers)
+        return told.status
+
+
+async def test_guessing_is_slowed() -> None:
+    """After some wrong keys an address gets no answer to a key, right or wrong, but to one that was right before."""
     now = [0.0]
-    door = Doorkeeper(KEY, lambda: now[0])
+    async with doorkept(now, trusted_proxies="127.0.0.1", key_failure_limit="3:60") as client:
+        assert await status_of(client, KEY, "1.1.1.1") == 200
+        for address in ("1.1.1.1", "2.2.2.2"):
+            tried = [await status_of(client, f"wrong {number}", address) for number in range(4)]
+            assert tried == [403, 403, 403, 429]
+        assert await status_of(client, KEY, "1.1.1.1") == 200
+        assert await status_of(client, KEY, "2.2.2.2") == 429
+        assert await status_of(client, KEY, "3.3.3.3") == 200
+        now[0] = 60.0
+        assert await status_of(client, KEY, "2.2.2.2") == 200
 
-    async def answer(request: web.Request) -> web.Response:
-        door.admit(request)
-        return web.Response()
 
-    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
-    app.router.add_get("/", answer)
-    async with TestClient(TestServer(app)) as client:
-
-        async def status(key: str) -> int:
-            async with client.get("/", headers={"X-Admin-Key": key}) as told:
-                assert told.status != 429 or told.headers["Retry-After"] == "60"
-                return told.status
-
-        assert await status(KEY) == 200
-        assert [await status(f"wrong {number}") for number in range(TRIES)] == [403] * TRIES
-        assert await status(KEY) == 429
-        now[0] = WINDOW_SECONDS
-        assert await status(KEY) == 200
-    await memory.close()
+async def test_what_an_address_may_ask_is_bounded() -> None:
+    """By the limit of all requests; behind a proxy the address is the one that it forwards, in whole for the audit."""
+    async with doorkept([0.0], trusted_proxies="127.0.0.1", rate_limit_ip="2:60") as client:
+        headers = {"X-Admin-Key": KEY, "X-Forwarded-For": "6.6.6.6, 2001:db8::1:2:3:4"}
+        async with client.get("/", headers=headers) as told:
+            assert await told.text() == "2001:db8::1:2:3:4"
+        assert await status_of(client, "wrong", "2001:db8::9") == 403
+        assert await status_of(client, KEY, "2001:db8::8") == 429
+        assert await status_of(client, KEY, "1.1.1.1") == 200
 
 
 async def test_there_is_no_admin_api_without_its_key(tmp_path: Path) -> None:

@@ -39,8 +39,17 @@ class Addresses:
         """
         if peer is None:
             return "unknown"
+        nearest = self.caller(peer, forwarded)
+        return self._name(nearest) or nearest
+
+    def caller(self, peer: str, forwarded: Sequence[str]) -> str:
+        """The client's address, whole, for an audit; as `client` otherwise.
+
+        >>> Addresses([]).caller("2001:db8::1:2:3:4", [])
+        '2001:db8::1:2:3:4'
+        """
         if not self._proxies or not forwarded or not self.is_proxy(peer):
-            return self._name(peer) or peer
+            return peer
         nearest = peer
         for hop in reversed(",".join(forwarded).split(",")[-_HOPS:]):
             text = _without_port(hop.strip()[:_LONGEST])
@@ -49,7 +58,7 @@ class Addresses:
             nearest = text
             if not self.is_proxy(text):
                 break
-        return self._name(nearest) or nearest
+        return nearest
 
     def _is_proxy(self, address: str) -> bool:
         try:

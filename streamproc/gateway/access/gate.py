@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import hmac
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from aiohttp import hdrs, web
 from multidict import istr
 
 from streamproc.gateway.access import API_KEY, Writer
-from streamproc.gateway.access.address import Addresses
-from streamproc.gateway.access.buckets import NAMES, Buckets
+from streamproc.gateway.access.callers import Callers, make_limit
 from streamproc.gateway.access.certificates import names
 from streamproc.gateway.access.keys import Holder, digest
-from streamproc.gateway.access.limits import Limit
 from streamproc.gateway.access.sensors import UNKNOWN
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.problems import Problem, unavailable
-from streamproc.settings.access import Window, windows
 
 if TYPE_CHECKING:
     from streamproc.gateway.access.following import Known
     from streamproc.gateway.access.metrics import Counts
     from streamproc.settings import Settings
 
-log = structlog.get_logger()
-
 DEVICE_KEY = istr("X-Device-Key")
-FORWARDED_FOR = istr("X-Forwarded-For")
 #: The one endpoint that is not of the legacy kind: what is sent there names its device.
 PACKETS = "/ingest/packets"
-#: A wrong key is logged once a minute for each address, and 60 times a minute in all: a botnet must not fill a disk.
-_LOGGED_EACH = (Window(1, 60),)
-_LOGGED_ALL = (Window(60, 60),)
-
 _MISSING = {
     "device": (
         "send a key of the packet's device in the header X-Device-Key",
@@ -64,30 +51,17 @@ class Gate:
         self._certified = settings.tls_client_ca is not None
         self._auto_register = settings.auto_register
         self._api_key = digest(settings.ingest_api_key) if settings.ingest_api_key else None
-        self._addresses = Addresses(settings.proxies)
-        self._behind_proxies = bool(settings.proxies)
-        self._ips = self._make_limit("rate_limit_ip", "requests of this address", settings.rate_limit_ip)
-        self._devices = self._make_limit(
-            "rate_limit_device", "packets of this device", settings.rate_limit_device
+        #: Those who call, writers or not, by their addresses.
+        self.callers = Callers(settings, counts, clock)
+        self._devices = make_limit(
+            "rate_limit_device", "packets of this device", settings.rate_limit_device, counts
         )
-        self._failures = self._make_limit(
-            "key_failure_limit", "wrong keys of this address", settings.key_failure_limit
-        )
-        self._logged_each, self._logged_all = Buckets(_LOGGED_EACH), Buckets(_LOGGED_ALL)
-        #: Keys that were right, with the address that sent them: when others there fail, they go on.
-        self._right: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._anyone = self._writer(None)
-
-    def _make_limit(self, name: str, whom: str, text: str | None) -> Limit:
-        limit = Limit(name, whom, windows(text), self._counts.limited)
-        if limit.on:
-            self._counts.buckets.labels(name).set_function(lambda: len(limit.buckets))
-        return limit
 
     def admit(self, request: web.Request) -> Writer:
         """Say who sends the request, asked once of each; raises the Problem of one who may not write at all."""
         now = self._clock()
-        address = self.limit(request, now)
+        address = self.callers.limit(request, now)
         if self._certified and not _certificate(request):
             self._counts.failures.labels("certificate").inc()
             raise Problem("certificate-missing", "send a certificate of an authority that the gateway trusts")
@@ -100,24 +74,13 @@ class Gate:
             raise self._devices.problem(fault)
         return self._writer(device)
 
-    def limit(self, request: web.Request, now: float | None = None) -> str:
-        """Count the request for its address, which it gives; raises the Problem of one too many."""
-        address = self._address(request)
-        if self._ips.on and (fault := self._ips.take(address, self._clock() if now is None else now)):
-            raise self._ips.problem(fault)
-        return address
-
-    def _address(self, request: web.Request) -> str:
-        forwarded = request.headers.getall(FORWARDED_FOR, ()) if self._behind_proxies else ()
-        return self._addresses.client(request.remote, forwarded)
-
     def _authenticate(self, request: web.Request, address: str, now: float) -> str | None:
         """The device that the request's key or certificate is of; None where it need not be, or is all devices'."""
         legacy = request.path != PACKETS
         if self._api_key is not None and (legacy or not self._required):
             given = request.headers.get(API_KEY)
             if given is not None:
-                self._check_api_key(given, address, now)
+                self.callers.check_shared(API_KEY, given, self._api_key, address)
                 return None
             if not self._required:
                 raise self._missing("api")
@@ -131,26 +94,17 @@ class Gate:
             raise self._missing("either" if legacy and self._api_key else "device")
         return certified
 
-    def _check_api_key(self, given: str, address: str, now: float) -> None:
-        """Compare hashes: neither the time taken nor a log line tells anything of the key."""
-        found = digest(given)
-        self._slow_down(address, found, now)
-        if self._api_key is None or not hmac.compare_digest(found, self._api_key):
-            self._failed(address, now)
-            raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")
-        self._remember(address, found)
-
     def _check_device_key(self, given: str, address: str, now: float) -> str:
         found = digest(given)
-        self._slow_down(address, found, now)
+        self.callers.slow_down(DEVICE_KEY, address, found, now)
         if not self._known.read:
             raise _unread()
         holder = self._known.keys.find(found)
         if holder is None:
-            self._failed(address, now)
+            self.callers.failed(DEVICE_KEY, address, now)
             raise Problem("key-wrong", "no device has the key in X-Device-Key; it may have been revoked")
         self._check_live(holder)
-        self._remember(address, found)
+        self.callers.remember(address, found)
         return holder.device
 
     def _check_live(self, holder: Holder) -> None:
@@ -180,31 +134,6 @@ class Gate:
         self._counts.failures.labels("missing").inc()
         detail, challenge = _MISSING[which]
         return Problem("key-missing", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
-
-    def _slow_down(self, address: str, found: bytes, now: float) -> None:
-        """Refuse what comes from where too many keys were wrong; not a key that was right from there."""
-        if not self._failures.on or not len(self._failures.buckets) or (address, found) in self._right:
-            return
-        if fault := self._failures.look(address, now):
-            self._log_failure(address, now, "too many wrong keys")
-            raise self._failures.problem(fault)
-
-    def _failed(self, address: str, now: float) -> None:
-        self._counts.failures.labels("wrong").inc()
-        if self._failures.on:
-            self._failures.buckets.take(address, now)
-        self._log_failure(address, now, "a wrong key")
-
-    def _log_failure(self, address: str, now: float, what: str) -> None:
-        if not self._logged_each.take(address, now) and not self._logged_all.take("all", now):
-            log.warning("key_refused", address=address, reason=what)
-
-    def _remember(self, address: str, found: bytes) -> None:
-        if not self._failures.on or (address, found) in self._right:
-            return
-        self._right[(address, found)] = None
-        if len(self._right) > NAMES:
-            self._right.popitem(last=False)
 
     def _writer(self, device: str | None) -> Writer:
         """What a request's readings are asked, bound to the key's device where there is one."""

@@ -1,8 +1,8 @@
 """The gateway's connections: how many there may be, and what aiohttp leaves unbounded of one.
 
 aiohttp bounds a head's lines, but not the time in which it comes, nor its size in all (a megabyte); it waits for ever for
-a client that does not read its answer; it takes any number of connections. A client that sends a request and then half-closes
-its side (`nc -N`) gets its answer here.
+a client that does not read its answer; it takes any number of connections. A client that sends requests and then half-closes
+its side (`nc -N`) gets its answers here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from streamproc.gateway.problems import KINDS
@@ -105,7 +106,10 @@ class Crowd:
 class Connection(Answering):
     """aiohttp's connection within bounds."""
 
-    __slots__ = ("_address", "_crowd", "_head_bytes", "_head_timer", "_newest", "_seen_at", "_unread_timer")
+    __slots__ = (
+        *("_address", "_crowd", "_half_closed", "_head_bytes", "_head_timer", "_newest", "_seen_at"),
+        "_unread_timer",
+    )
 
     def __init__(self, crowd: Crowd, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
@@ -114,6 +118,7 @@ class Connection(Answering):
         self._head_bytes = 0
         #: The body of the newest request: it alone may be coming still.
         self._newest: StreamReader | None = None
+        self._half_closed = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._seen_at = self._loop.time()
@@ -173,10 +178,23 @@ class Connection(Answering):
         """Stay open for the answers of requests that are whole; their sender has closed its side, and reads on."""
         if self.ssl_context is not None:  # TLS has no half of a connection
             return False
-        if self._waits() or self._newest is None or not self._newest.is_eof():
+        if self._waits() or self._newest is None:
             return False
-        self.close()
+        if not self._newest.is_eof():
+            self._newest.set_exception(web.RequestPayloadError("the body ends too soon"))
+        self._half_closed = True
+        self._close_behind_last()
         return True
+
+    def _handle_request(self, *given: Any) -> Any:
+        """Answer the next request; behind the last one of a client that has closed its side, close."""
+        if self._half_closed:
+            self._close_behind_last()
+        return super()._handle_request(*given)
+
+    def _close_behind_last(self) -> None:
+        if not self._messages:
+            self.close()
 
     def pause_writing(self) -> None:
         """Wait for a client that does not read, but not for ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -218,7 +219,7 @@ async def test_no_room_while_all_work() -> None:
 
 
 async def test_half_closed_after_the_request() -> None:
-    """A client that has sent all and closed its side (`nc -N`) gets its answer; one amid its body is gone."""
+    """A client that has sent all and closed its side (`nc -N`) gets its answer; amid its body, the reason why not."""
     publisher = MemoryPublisher()
     publisher.gate.clear()
     body = packet()
@@ -234,12 +235,51 @@ async def test_half_closed_after_the_request() -> None:
         async with connect(url) as (reader, writer):
             writer.write(head + body[:-1])
             writer.write_eof()
-            assert await rest(reader) == b""
+            answer = await rest(reader)
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"problem:framing" in answer
         async with connect(url) as (reader, writer):
             writer.write(WHOLE)
             writer.write_eof()
             assert (await rest(reader)).startswith(b"HTTP/1.1 200")
+        async with connect(url) as (reader, writer):
+            writer.write(OPEN_HEAD)
+            writer.write_eof()
+            assert await rest(reader) == b""
     assert len(publisher.sent) == 1
+
+
+async def test_half_closed_after_several_requests() -> None:
+    """All that are whole are answered, in their order, and then the connection ends."""
+    publisher = MemoryPublisher()
+    publisher.gate.clear()
+    post = b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+    one = post % (len(packet()), packet())
+    async with listening(publisher) as (url, _):
+        async with connect(url) as (reader, writer):
+            writer.write(one + WHOLE + one + post % (1_000, b"{"))
+            writer.write_eof()
+            await asyncio.wait_for(publisher.reached.wait(), SOON_S)
+            publisher.gate.set()
+            told = re.findall(rb"HTTP/1\.1 (\d+) ", await rest(reader))
+        assert told == [b"202", b"200", b"202", b"400"]
+        async with connect(url) as (reader, writer):
+            writer.write(one + OPEN_HEAD)
+            writer.write_eof()
+            assert re.findall(rb"HTTP/1\.1 (\d+) ", await rest(reader)) == [b"202"]
+    assert len(publisher.sent) == 3
+
+
+async def test_half_closed_amid_an_admins_body() -> None:
+    """The client is told so; it is no failure of the gateway."""
+    key = "a" * 16
+    head = f"PUT /admin/sensors/s HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {key}\r\nContent-Length: 9\r\n\r\n"
+    async with listening(admin_api_key=key) as (url, _), connect(url) as (reader, writer):
+        writer.write(head.encode() + b"{")
+        writer.write_eof()
+        answer = await rest(reader)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"problem:framing" in answer
 
 
 @pytest.mark.live

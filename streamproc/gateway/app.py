@@ -32,6 +32,7 @@ from streamproc.gateway.openapi import document
 from streamproc.gateway.operations import TITLE, described
 from streamproc.gateway.pages import Pages
 from streamproc.gateway.problems import Problem, of_http, unavailable
+from streamproc.gateway.protocol import FIELD_BYTES, FIELDS, URL_BYTES
 from streamproc.gateway.publisher import KafkaPublisher
 from streamproc.gateway.siblings import Siblings
 from streamproc.gateway.status import Sensors
@@ -65,12 +66,11 @@ _KEEP_ALIVE_SECONDS = 75.0
 METRICS = web.AppKey("metrics", CollectorRegistry)
 #: Where it keeps the other processes of its port, where there are any.
 SIBLINGS = web.AppKey("siblings", Siblings)
-#: aiohttp's own bounds, named so that they are ours: a URL (the longest is a sensor's, 128 characters of 4 bytes, each
-#: written as three), a header (a proxy's or a token may be long), how many. Bodies are inflated by us, within a bound.
+#: aiohttp's own bounds, named so that they are ours. Bodies are inflated by us, within a bound.
 _HEADS_AND_BODIES = {
-    "max_line_size": 4_096,
-    "max_field_size": 8_190,
-    "max_headers": 128,
+    "max_line_size": URL_BYTES,
+    "max_field_size": FIELD_BYTES,
+    "max_headers": FIELDS,
     "auto_decompress": False,
 }
 

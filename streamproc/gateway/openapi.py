@@ -19,6 +19,8 @@ from streamproc.gateway.problems import KINDS
 
 Method = Literal["get", "post", "put", "delete"]
 JSON, LINES, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
+#: The problems that every route may answer.
+ANY = ("bad-request", "url-too-long", "slow-head", "head-too-large", "method-not-allowed", "internal")
 _REF = "#/components/schemas/{name}"
 _RETRIED = frozenset((429, 503))
 _indent = re.compile(r"\n[ \t]+")

@@ -14,7 +14,7 @@ from streamproc.gateway.access.gate import PACKETS
 from streamproc.gateway.admin_operations import ADMIN
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
-from streamproc.gateway.openapi import LINES, Answer, Content, Operation, Parameter, Title
+from streamproc.gateway.openapi import ANY, LINES, Answer, Content, Operation, Parameter, Title
 from streamproc.gateway.status import Status
 
 if TYPE_CHECKING:
@@ -65,14 +65,12 @@ _SOME = {
     ],
 }
 
-#: What each route may answer, whatever it is.
-_ANY = ("bad-request", "slow-head", "head-too-large", "method-not-allowed", "internal")
 _WRITERS = (
     *("key-missing", "key-wrong", "key-expired", "certificate-missing", "device-disabled"),
     *("foreign-sensor", "rate-limited", "registry-unavailable"),
 )
 _INGEST = (
-    *_ANY,
+    *ANY,
     *_WRITERS,
     "foreign-device",
     *("malformed", "framing", "encoding-broken", "slow-body"),
@@ -206,7 +204,7 @@ STATUS = Operation(
     description="Its last value and when it was seen, its severity and since when, its newest windows of 1, 5 and 10 s,"
     " and the ranges that it is judged by: as they are in the database, so a moment after the readings.",
     answers={200: Answer("How it stands.", [Content(form=Status, examples={"alarm": _STATUS})])},
-    kinds=(*_ANY, *_WRITERS, "unknown-sensor", "not-found", "busy", "database-unavailable"),
+    kinds=(*ANY, *_WRITERS, "unknown-sensor", "not-found", "busy", "database-unavailable"),
     parameters=(
         Parameter(
             "id",
@@ -224,7 +222,7 @@ def _told(
 ) -> Operation:
     summary, description = words
     answers = {200: Answer(summary, [content])}
-    return Operation("get", path, name, "operation", summary, description, answers, (*_ANY, *kinds))
+    return Operation("get", path, name, "operation", summary, description, answers, (*ANY, *kinds))
 
 
 _CHECKED = {"name": "broker", "ok": True, "detail": "readings has a leader everywhere"}

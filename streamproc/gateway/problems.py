@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "too-large": (413, "The body is too large"),
     "too-many-readings": (413, "There are too many readings"),
     "too-many-packets": (413, "There are too many packets"),
+    "url-too-long": (414, "The URL is too long"),
     "encoding": (415, "The content encoding is not supported"),
     "media-type": (415, "The content type is not supported"),
     "invalid": (422, "The readings are not valid"),

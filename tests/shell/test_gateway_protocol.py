@@ -51,25 +51,43 @@ async def answering() -> AsyncIterator[int]:
         b"POST /ingest/packets HTTP/1.1\r\nno header\r\n\r\n",
         b"POST /ingest/packets HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         b"POST /ingest/packets HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 5_000),
-        b"POST /ingest/packets HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * 9_000),
-        b"POST /ingest/packets HTTP/1.1\r\n" + b"X: 1\r\n" * 129 + b"\r\n",
     ],
 )
 async def test_what_is_no_http_is_a_problem(sent: bytes) -> None:
     """It gets 400 with the reason, and the connection ends."""
+    assert await refused(sent) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 5_000), (414, "url-too-long")),
+        (b"GET /%s" % (b"x" * 5_000), (414, "url-too-long")),
+        (b"GET /health HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * 9_000), (431, "head-too-large")),
+        (b"GET /health HTTP/1.1\r\n%s: x\r\n\r\n" % (b"X" * 9_000), (431, "head-too-large")),
+        (b"GET /health HTTP/1.1\r\n" + b"X: 1\r\n" * 129 + b"\r\n", (431, "head-too-large")),
+    ],
+    ids=["url", "url-open", "value", "name", "number"],
+)
+async def test_a_head_beyond_its_bounds_is_told_which(sent: bytes, answered: tuple[int, str]) -> None:
+    """A URL that is too long is 414, a header or their number 431, and the connection ends."""
+    assert await refused(sent) == answered
+
+
+async def refused(sent: bytes) -> tuple[int, str]:
+    """Send this and read to the end: status and kind of the problem that is the answer."""
     async with answering() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b" 400 " in head.partition(b"\r\n")[0]
     assert b"Content-Type: application/problem+json" in head
     told = msgspec.json.decode(body, type=ProblemDetails)
-    assert (told.status, told.type) == (400, "urn:streamproc:problem:bad-request")
+    assert int(head.split()[1]) == told.status
     assert told.detail
     assert "\n" not in told.detail
+    return told.status, told.type.removeprefix("urn:streamproc:problem:")
 
 
 class Chosen:

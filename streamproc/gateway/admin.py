@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from streamproc.errors import (
     EntryNotSent,
@@ -21,6 +21,8 @@ from streamproc.errors import (
 )
 from streamproc.gateway.admin_access import Doorkeeper
 from streamproc.gateway.admin_service import Services
+from streamproc.gateway.bodies import check_encoding
+from streamproc.gateway.load import Load, Share, read_body
 from streamproc.gateway.problems import Problem, unavailable
 from streamproc.records import DeviceEntry, SensorEntry
 from streamproc.registry import checks
@@ -48,6 +50,11 @@ Answer = Callable[[web.Request], Awaitable[web.Response]]
 _SECONDS = 25.0
 #: Entries in an answer, unless another number is asked for, and at most.
 _PAGE, _LONGEST_PAGE = 1_000, 10_000
+#: Largest body: an entry has a few names and numbers.
+BODY_BYTES = 65_536
+#: So many of them may be on their way at once: admins are few, and their key is checked before.
+_BODIES = 64
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 #: After what time to ask again where the database or Kafka is away.
 _RETRY_SECONDS = 5
 
@@ -64,6 +71,7 @@ class Admin:
     def __init__(self, door: Doorkeeper, services: Services, body_seconds: float) -> None:
         self._door = door
         self._services, self._body_seconds = services, body_seconds
+        self._load = Load(_BODIES, _BODIES * BODY_BYTES)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes to the gateway's."""
@@ -209,11 +217,10 @@ class Admin:
             raise Problem("entry-invalid", str(error)) from None
 
     async def _read(self, request: web.Request) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                text = await request.read()
-        except TimeoutError:
-            raise Problem("slow-body", f"the body took longer than {self._body_seconds:g} s") from None
+        if check_encoding(request.headers.getall(hdrs.CONTENT_ENCODING, ())):
+            raise Problem("encoding", "send an entry as it is, not compressed", headers=_AS_IT_IS)
+        with Share(self._load) as share:
+            text = await read_body(request, share, BODY_BYTES, self._body_seconds)
         try:
             body = _decode(text or b"{}")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamproc.gateway.openapi import Answer, Content, Operation, Parameter
+from streamproc.gateway.openapi import ANY, Answer, Content, Operation, Parameter
 from streamproc.records import DeviceEntry, SensorEntry
 from streamproc.store.edits import Audited
 
@@ -47,12 +47,33 @@ class KeyWish(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: int | None = None
 
 
-_ANY = ("bad-request", "slow-head", "head-too-large", "method-not-allowed", "internal")
-_KINDS = (*_ANY, "key-missing", "key-wrong", "rate-limited", "admin-unavailable")
+_KINDS = (*ANY, "key-missing", "key-wrong", "rate-limited", "admin-unavailable")
 _EDITS = (
-    *("malformed", "slow-body", "too-large", "entry-unknown", "entry-refused", "entry-changed"),
+    *(
+        "malformed",
+        "framing",
+        "encoding",
+        "slow-body",
+        "too-large",
+        "busy",
+        "entry-unknown",
+        "entry-refused",
+        "entry-changed",
+    ),
     *("entry-invalid", "registry-not-sent"),
 )
+
+
+def _put(form: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """What is put: the entry, whose name may be left out, for the path has it."""
+    name, *rest = msgspec.structs.fields(form)
+    more = [(each.name, each.type, each.default) for each in rest]
+    made = [(name.name, str | msgspec.UnsetType, msgspec.UNSET), *more]
+    return msgspec.defstruct(
+        f"{form.__name__}Put", made, namespace={"__doc__": form.__doc__}, forbid_unknown_fields=True
+    )
+
+
 _VERSION = (
     Parameter("If-Match", "header", "The ETag of the version that the change is for.", example='"3"'),
     Parameter("If-None-Match", "header", "`*`: only if there is none yet."),
@@ -120,7 +141,7 @@ def _of(
             f"Make the registry hold this {kind}; its name may be left out of the body",
             {200: Answer("Changed.", entry, _ETAG), 201: Answer("Added.", entry, _ETAG)},
             *_VERSION,
-            bodies=entry,
+            bodies=[Content(form=_put(form), examples={"entry": _EXAMPLES[form]})],
         ),
         _operation(
             ("delete", one, f"delete{title}"),

@@ -350,8 +350,8 @@ async def test_of_an_array_what_may_be_written_is() -> None:
 
 async def test_admins_are_counted_with_all_others_of_their_address_but_for_wrong_keys() -> None:
     """One limit of requests for all of the gateway; a device that guesses keys keeps no admin out."""
-    limits = {"rate_limit_ip": "4:60", "key_failure_limit": "1:60", "device_keys": "required"}
-    async with door(admin_api_key="a" * 16, **limits) as gateway:
+    limits: dict[str, Any] = {"rate_limit_ip": "4:60", "key_failure_limit": "1:60"}
+    async with door(admin_api_key="a" * 16, device_keys="required", **limits) as gateway:
         await problem(await gateway.post(PACKETS, packet(), X_Device_Key=WRONG), 403, "key-wrong")
         await problem(await gateway.post(PACKETS, packet(), X_Device_Key=WRONG), 429, "rate-limited")
         for status, kind in ((403, "key-wrong"), (429, "rate-limited"), (429, "rate-limited")):

@@ -8,19 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
 
 from streamproc.kafka.broker import Broker, install
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
-from streamproc.store.sqlite import SqliteStore
 from streamproc.topics import apply, load, plan
+from tests.fuzz.aim import Target, aim
 from tests.fuzz.schema import requests_of_the_document
 from tests.fuzz.topic import faults_on
 from tests.fuzz.wire import requests_as_bytes
-from tests.live.processes import Site, Stage, running
+from tests.live.processes import Site, running
 
-#: Requests of a round: to each operation, and as bytes. A round takes a minute on two cores.
+#: Requests of a round: to each operation, and as bytes. A round of one gateway takes a minute on two cores.
 EXAMPLES, REQUESTS = 50, 2_000
 #: A gateway that has been fuzzed for hours has no more memory than one that has been for minutes.
 MEMORY_BYTES = 400_000_000
@@ -63,23 +62,24 @@ async def fuzz(directory: Path, seed: int, seconds: float) -> None:
 
 
 async def _rounds(site: Site, seed: int, end: float) -> None:
-    store = SqliteStore(site.database, auto_register=True)
-    await store.open()
-    await store.close()
-    stage = await site.start("gateway", GATEWAY_PORT="0", STREAMPROC_BODY_TIMEOUT_SECONDS="2")
-    url = (await stage.until_told("gateway_listening"))["url"]
+    target = await aim(site, keyed=False)
+    behind = Site(site.bootstrap, "", site.directory / "keyed")
+    behind.directory.mkdir()
+    behind.stages = site.stages
+    keyed = await aim(behind, keyed=True)
     while True:
         print(f"seed {seed}", flush=True)
-        await _round(site, stage, url, seed)
+        await _round(site, target, seed)
+        await _round(site, keyed, seed)
         seed += 1
         if monotonic() >= end:
             return
 
 
-async def _round(site: Site, stage: Stage, url: str, seed: int) -> None:
-    place = urlsplit(url)
-    answered = await asyncio.to_thread(requests_of_the_document, url, EXAMPLES, seed)
-    answers = await requests_as_bytes(place.hostname or "", place.port or 0, REQUESTS, seed)
+async def _round(site: Site, target: Target, seed: int) -> None:
+    stage = target.stage
+    answered = await asyncio.to_thread(requests_of_the_document, target.url, EXAMPLES, seed, target.keys)
+    answers = await requests_as_bytes(target.place, REQUESTS, seed, target.keys)
     records, faults = await faults_on(site.bootstrap, "readings", Settings.model_validate({}).allowed_skew_ms)
     memory = stage.memory_bytes()
     counts = ", ".join(f"{status}: {count}" for status, count in sorted(answers.counts.items()))

@@ -9,6 +9,7 @@ import random
 import re
 import sys
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 if sys.version_info >= (3, 14):
@@ -20,6 +21,45 @@ PATHS = (
     *[b"/ingest/packets", b"/ingest/readings", b"/ingest/readings/bulk"] * 6,
     *[b"/sensors/s/status", b"/sensors/%2F%00/status", b"/ready", b"/%00"],
 )
+#: Where admins edit; what is put there has the same names again and again, so that it is found, changed and removed.
+ADMIN_PATHS = (
+    *[
+        b"/admin/sensors/%b" % name
+        for name in (b"d", b"e", b"a%2Fb", b"%C3%84", b"device%2Fx", b"%00", b"%ff")
+    ],
+    *[b"/admin/devices/%b" % name for name in (b"d", b"e", b"a%2Fb", b"%C3%84", b"x" * 129)],
+    *[
+        b"/admin/devices/e",
+        b"/admin/devices/e?sensors=true",
+        b"/admin/devices/e/keys",
+        b"/admin/devices/e/keys/x",
+    ],
+    *[b"/admin/sensors?limit=2", b"/admin/sensors?limit=-1&after=%00", b"/admin/devices?site=%ff"],
+    *[
+        b"/admin/audit?limit=3",
+        b"/admin/audit?kind=sensor&name=d",
+        b"/admin/audit?before=9999999999999999999",
+    ],
+)
+ADMIN_METHODS = (*[b"PUT"] * 10, *[b"GET"] * 4, *[b"DELETE"] * 2, b"POST", b"PATCH")
+ENTRIES = (
+    *["{}"] * 2,
+    '{"device": "d"}',
+    '{"device": "e", "sensor_id": 7, "unit": "\\ud800"}',
+    '{"sensor_id": 99999999999999999999}',
+    '{"sensor_id": 2147483648, "name": "\\u0000"}',
+    '{"warning": {"low": 1e999, "high": -0.0}, "critical": {"clear_low": 1e-320}}',
+    '{"warning": {"low": 1, "high": 9, "clear_high": 8}, "critical": {"high": 1e300}}',
+    '{"rules": [{"rule": "delta_spike", "absolute": 5, "severity": 2}, {"rule": "x"}]}',
+    '{"rules": [{"rule": "delta_spike", "percent": 0.1, "within_seconds": 1e308}]}',
+    '{"version": 0, "site": "s", "tenant": ""}',
+    '{"enabled": false, "keys": [{"key_id": "k", "sha256": "x", "created_at": -1}]}',
+    '{"expires_at": 99999999999999999999}',
+    '{"expires_at": 4000000000000}',
+    "[]",
+    "",
+)
+TAGS = (*[b""] * 8, b'If-Match: "1"', b"If-Match: *", b'If-Match: "99999999999"', b"If-None-Match: *")
 METHODS = (*[b"POST"] * 40, b"PUT", b"GET", b"GET", b"HEAD", b"OPTIONS", b"post", b"BREW", b"")
 VERSIONS = (*[b"HTTP/1.1"] * 30, *[b"HTTP/1.0"] * 5, b"HTTP/2.0", b"HTTP/9", b"", b"HTTP/1.1\x00")
 HEADERS = (
@@ -139,10 +179,27 @@ def compressed(chance: random.Random, raw: bytes) -> tuple[bytes, bytes]:
     return b"Content-Encoding: " + name, packed
 
 
-def request(chance: random.Random) -> bytes:
-    """A whole request; framing, length and headers may be wrong."""
-    path = chance.choice(PATHS)
-    sent, headers = body(chance, path), [b"Host: x"]
+def admins(chance: random.Random) -> tuple[bytes, bytes, bytes, list[bytes]]:
+    """An admin's method, path, body and headers."""
+    raw = bytearray(chance.choice(ENTRIES).encode())
+    if chance.random() < 0.1:
+        at = chance.randrange(len(raw) + 1)
+        raw[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+    tag = chance.choice(TAGS)
+    return chance.choice(ADMIN_METHODS), chance.choice(ADMIN_PATHS), bytes(raw), [tag] if tag else []
+
+
+def request(chance: random.Random, keys: Mapping[str, str] | None = None) -> bytes:
+    """A whole request, with these keys, an admin's now and then; framing, length and headers may be wrong."""
+    method, path = chance.choice(METHODS), chance.choice(PATHS)
+    headers = [b"Host: x"]
+    if keys and chance.random() < 0.4:
+        method, path, sent, more = admins(chance)
+        headers += more
+    else:
+        sent = body(chance, path)
+    if chance.random() < 0.95:
+        headers += [f"{name}: {key}".encode() for name, key in (keys or {}).items()]
     if chance.random() < 0.2:
         header, sent = compressed(chance, sent)
         headers.append(header)
@@ -153,7 +210,7 @@ def request(chance: random.Random) -> bytes:
         headers.append(b"Content-Length: %d" % (len(sent) + chance.choice((*[0] * 20, -1, 1, 10**12))))
     headers += chance.choices(HEADERS, k=chance.choice((0, 0, 0, 0, 0, 1, 1, 2)))
     chance.shuffle(headers)
-    line = b" ".join((chance.choice(METHODS), path, chance.choice(VERSIONS)))
+    line = b" ".join((method, path, chance.choice(VERSIONS)))
     raw = bytearray(b"\r\n".join((line, *headers, b"", sent)))
     if chance.random() < 0.05:
         at = chance.randrange(len(raw))
@@ -170,8 +227,12 @@ def _chunked(chance: random.Random, sent: bytes) -> bytes:
     )
 
 
-async def requests_as_bytes(host: str, port: int, count: int, number: int) -> Answers:
+async def requests_as_bytes(
+    place: tuple[str, int], count: int, number: int, keys: Mapping[str, str] | None = None
+) -> Answers:
     """Send so many requests, made by the seed `number`, each on a connection of its own, some at once.
+
+    `keys` are headers that most of them have; with some, admins edit the registry as well.
 
     Raises AssertionError with the request where the gateway fails, hangs or answers what is not HTTP.
     """
@@ -180,15 +241,15 @@ async def requests_as_bytes(host: str, port: int, count: int, number: int) -> An
 
     async def one(raw: bytes) -> None:
         async with places:
-            answers.add(await _exchange(host, port, raw))
+            answers.add(await _exchange(place, raw))
 
-    await asyncio.gather(*(one(request(chance)) for _ in range(count)))
+    await asyncio.gather(*(one(request(chance, keys)) for _ in range(count)))
     return answers
 
 
-async def _exchange(host: str, port: int, raw: bytes) -> int:
+async def _exchange(place: tuple[str, int], raw: bytes) -> int:
     """Send a request and one that is right behind it; gives the status of the first answer, 0 where there is none."""
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(*place)
     try:
         writer.write(raw + (_BEHIND if b" HTTP/1.1\r\n" in raw else _END))
         answer = await _read(reader)

@@ -70,19 +70,6 @@ class MemoryPublisher:
         return 0
 
 
-@pytest.fixture
-def publisher() -> MemoryPublisher:
-    """Give a Kafka in memory."""
-    return MemoryPublisher()
-
-
-@pytest.fixture
-async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
-    """Give a client of a gateway with small limits."""
-    async for each in serving(publisher):
-        yield each
-
-
 async def serving(
     publisher: MemoryPublisher, access: Access | None = None, **settings: Any
 ) -> AsyncIterator[Client]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -31,19 +30,6 @@ from tests.shell.test_gateway import (
 from tests.slowness import in_time
 
 LIMITS = Limits(10_000, 60_000)
-
-
-@pytest.fixture
-def publisher() -> MemoryPublisher:
-    """Give a Kafka in memory."""
-    return MemoryPublisher()
-
-
-@pytest.fixture
-async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
-    """Give a client of a gateway with small limits."""
-    async for each in serving(publisher):
-        yield each
 
 
 def rows(message: Message) -> list[dict[str, Any]]:

@@ -24,19 +24,6 @@ from tests.shell.test_gateway import (
 )
 
 
-@pytest.fixture
-def publisher() -> MemoryPublisher:
-    """Give a Kafka in memory."""
-    return MemoryPublisher()
-
-
-@pytest.fixture
-async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
-    """Give a client of a gateway with small limits."""
-    async for each in serving(publisher):
-        yield each
-
-
 @pytest.mark.parametrize("path", [PACKETS, READINGS, BULK])
 @pytest.mark.parametrize("before", [b"", b'{"readings":', b'{"device_uuid":"d","readings":[{"ts":', b'{"a":'])
 async def test_deep_nesting_is_harmless(path: str, before: bytes) -> None:

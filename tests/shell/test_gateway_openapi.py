@@ -20,9 +20,7 @@ from streamproc.gateway.operations import TITLE, described
 from streamproc.gateway.pages import page
 from streamproc.gateway.problems import KINDS
 from streamproc.settings import Settings
-from tests.shell.test_gateway import Client, MemoryPublisher, client, publisher
-
-__all__ = ["client", "publisher"]
+from tests.shell.test_gateway import Client, MemoryPublisher
 
 #: Answered before there is a route: of no operation's own, or told of all in the document's description.
 _OF_NO_ROUTE = {"not-found"}

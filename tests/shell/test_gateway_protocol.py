@@ -20,12 +20,6 @@ from streamproc.settings import Settings
 from tests.shell.test_gateway import PACKETS, MemoryPublisher, problem
 
 
-@pytest.fixture
-def publisher() -> MemoryPublisher:
-    """Give a Kafka in memory."""
-    return MemoryPublisher()
-
-
 @asynccontextmanager
 async def answering() -> AsyncIterator[int]:
     """Serve a gateway over connections of ours; gives the port."""

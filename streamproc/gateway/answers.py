@@ -30,7 +30,8 @@ class Result(msgspec.Struct, omit_defaults=True):
     """What became of one item of a body: a packet, or a reading where these come by themselves.
 
     `accepted` counts readings; those of the packet that `rejected` does not name are at `partition` and `offset`. A fault
-    without an `index` is one of the whole item.
+    without an `index` is one of the whole item. `untold` counts readings that are rejected as well, and not listed: beyond
+    1,000 faults of a body none is.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     partition: int | None = None
     offset: int | None = None
     rejected: list[Fault] = []
+    untold: int = 0
 
 
 class Span(msgspec.Struct):

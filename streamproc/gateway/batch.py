@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -18,7 +19,8 @@ from streamproc.gateway.answers import Fault, Result
 
 #: Kafka's default `message.max.bytes` is 1,048,588, with the batch's and the record's headers and the key.
 RECORD_LIMIT_BYTES = 1_000_000
-#: Faults that are told for one body: 150 KB of an answer, and 7 ms to explain. Who makes more does not read them all.
+#: Faults that are told for one body: 150 KB of an answer, and 7 ms to explain. Who makes more does not read them all: of
+#: packets' readings the rest is counted, of what else has a fault it is said that it is refused.
 FAULTS_TOLD = 1_000
 
 _encode = msgspec.json.Encoder().encode
@@ -26,6 +28,8 @@ _encode = msgspec.json.Encoder().encode
 
 #: Readings by their places in the packet as it was made.
 Places = dict[int, Item]
+#: By the same places why a reading is not taken; None: it is only counted.
+Faults = dict[int, Fault | None]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -69,42 +73,48 @@ class Batch(msgspec.Struct):
     accepted: int = 0
     rejected: int = 0
     faults: int = 0
+    untold: int = 0
 
     def add_packet(
-        self, packet: Packet, readings: Places | None = None, faults: dict[int, Fault] | None = None
+        self, packet: Packet, readings: Places | None = None, faults: Faults | None = None
     ) -> None:
         """Add a packet, but for the readings that are not to be taken.
 
-        Where some of its readings were not understood, `readings` are the others with their places, and `faults` tells why.
+        Where some of its readings were not understood, `readings` are the others with their places, and `faults` tells why,
+        or None of one that is not told.
         """
         count = len(packet.readings if readings is None else readings)
         if fault := self._fault_of(packet, count):
             self.refuse(fault, count + len(faults or ()))
             return
-        found = self._faults_in(enumerate(packet.readings) if readings is None else readings.items(), packet)
-        if found or faults:
+        faults = self._faults_in(
+            enumerate(packet.readings) if readings is None else readings.items(), packet, faults or {}
+        )
+        if faults:
             rows = dict(enumerate(packet.readings)) if readings is None else readings
-            self._add_part(packet, rows, {**(faults or {}), **found})
+            self._add_part(packet, rows, faults)
         else:
             self._put(packet, count, [])
 
-    def _add_part(self, packet: Packet, readings: Places, faults: dict[int, Fault]) -> None:
+    def _add_part(self, packet: Packet, readings: Places, faults: Faults) -> None:
         """Add those without a fault; where an identity is made of their places, they keep these."""
-        self.faults += len(faults)
         kept = {place: item for place, item in readings.items() if place not in faults}
-        if self.faults > FAULTS_TOLD:
-            self.refuse(too_many_faults(), len(kept) + len(faults))
-            return
         if packet.packet_id is not None or self.terms.key is not None:
             for place, item in kept.items():
                 item.index = place if item.index is None else item.index
         packet.readings = list(kept.values())
-        told = [faults[place] for place in sorted(faults)]
-        self.rejected += len(told)
+        told = [fault for _, fault in sorted(faults.items()) if fault is not None]
+        if not kept and not told:
+            self.refuse(too_many_faults(), len(faults))
+            return
+        untold = len(faults) - len(told)
+        self.faults += len(told)
+        self.untold += untold
+        self.rejected += len(faults)
         if kept:
-            self._put(packet, len(kept), told)
+            self._put(packet, len(kept), told, untold)
         else:
-            self.results.append(Result(len(self.results), "rejected", 0, rejected=told))
+            self.results.append(Result(len(self.results), "rejected", 0, rejected=told, untold=untold))
 
     def add_single(self, row: Single) -> None:
         """Add a reading by itself."""
@@ -127,7 +137,7 @@ class Batch(msgspec.Struct):
         self.rejected += readings
         self.results.append(Result(len(self.results), "rejected", 0, rejected=[fault]))
 
-    def _put(self, record: Packet | Single, readings: int, faults: list[Fault]) -> None:
+    def _put(self, record: Packet | Single, readings: int, faults: list[Fault], untold: int = 0) -> None:
         if record.packet_id is None and self.terms.key is not None:
             record.packet_id = f"{self.terms.key}/{len(self.results)}" if self.path else self.terms.key
         value = _encode(record)
@@ -136,9 +146,8 @@ class Batch(msgspec.Struct):
             return
         self.messages.append(Message(record_key(record), value))
         self.accepted += readings
-        self.results.append(
-            Result(len(self.results), "partial" if faults else "accepted", readings, rejected=faults)
-        )
+        status: Literal["partial", "accepted"] = "partial" if faults or untold else "accepted"
+        self.results.append(Result(len(self.results), status, readings, rejected=faults, untold=untold))
 
     def _fault_of(self, packet: Packet, readings: int) -> Fault | None:
         """Why nothing of the packet is taken."""
@@ -151,20 +160,23 @@ class Batch(msgspec.Struct):
         fault = refuses(packet.device_uuid) if refuses else None
         return fault and msgspec.structs.replace(fault, field="device_uuid")
 
-    def _faults_in(self, readings: Iterable[tuple[int, Item]], packet: Packet) -> dict[int, Fault]:
-        """Why some of the readings are not taken, by their places."""
-        faults: dict[int, Fault] = {}
+    def _faults_in(self, readings: Iterable[tuple[int, Item]], packet: Packet, known: Faults) -> Faults:
+        """Why some of the readings are not taken, by their places, beside what is `known`."""
+        faults = known
         terms, refuses, device = self.terms, self.terms.writer.refuses, packet.device_uuid
         for place, item in readings:
             if item.ts is not None and (fault := check_stamp(item.ts, "ts", terms)):
-                faults[place] = of_reading(fault, place, "ts")
+                name = "ts"
             elif refuses and (fault := refuses(device, item.sensor_uuid)):
-                faults[place] = of_reading(fault, place, "sensor_uuid")
+                name = "sensor_uuid"
             else:
                 continue
-            if len(faults) > FAULTS_TOLD:
-                break  # nothing of it is taken
+            faults[place] = of_reading(fault, place, name) if self.tells(len(faults)) else None
         return faults
+
+    def tells(self, more: int) -> bool:
+        """Whether yet another fault is told, where so many more have been found in this item."""
+        return self.faults + more < FAULTS_TOLD
 
 
 def of_reading(fault: Fault, place: int, name: str | None) -> Fault:

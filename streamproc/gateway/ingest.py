@@ -14,7 +14,9 @@ from streamproc.errors import KafkaUnavailable
 from streamproc.gateway import intake
 from streamproc.gateway.access import Access, Writer
 from streamproc.gateway.answers import Fault, place, taken
-from streamproc.gateway.bodies import Encoding, Form, check_encoding, check_form, inflate
+from streamproc.gateway.batch import too_many_faults
+from streamproc.gateway.bodies import Encoding, Form, check_encoding, check_form
+from streamproc.gateway.inflation import Inflation
 from streamproc.gateway.load import Load, Share, check_length, read_body
 from streamproc.gateway.metrics import Metrics, field_label
 from streamproc.gateway.problems import Problem, of_batch, of_fault, unavailable
@@ -60,6 +62,7 @@ class Ingest:
         self._settings = settings
         self._publisher = publisher
         self._access = access
+        self._inflation = Inflation(settings.inflated_limit_bytes)
         self._limits = intake.Limits(
             settings.packet_readings_limit, settings.allowed_skew_ms, settings.packets_limit
         )
@@ -107,6 +110,7 @@ class Ingest:
                 raise of_fault(batch)
             if batch.rejected:
                 self._count([fault for result in batch.results for fault in result.rejected])
+                self._count([too_many_faults()] * batch.untold)
             if not batch.messages:
                 raise of_batch(batch)
             share.take_place()
@@ -117,7 +121,7 @@ class Ingest:
         body = await read_body(request, share, settings.body_limit_bytes, settings.body_timeout_seconds)
         if encoding is None:
             return body
-        inflated = inflate(body, encoding, settings.inflated_limit_bytes)
+        inflated = await self._inflation.inflate(body, encoding)
         share.take_bytes(len(inflated) - len(body))
         return inflated
 

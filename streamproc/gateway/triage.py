@@ -1,6 +1,6 @@
 """A body that has faults, item by item and reading by reading: what is right is taken, of the rest is told why not. Pure.
 
-The work is bounded: each byte is decoded a few times at most, and after `FAULTS_TOLD` faults none is explained.
+The work is bounded: each byte is decoded a few times at most, and after `FAULTS_TOLD` faults none is explained, only counted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from streamproc.gateway.answers import Fault
 from streamproc.gateway.batch import (
     FAULTS_TOLD,
     Batch,
+    Faults,
     Limits,
     Terms,
     of_reading,
@@ -71,7 +72,8 @@ _token = re.compile(
     rb'((?:[^"ni]++|"(?:[^"\\]++|\\.)*+"?)*+)((?:nan|inf(?:inity)?)\b|[ni]|\Z)', re.IGNORECASE | re.DOTALL
 )
 _mark = re.compile(rb'\["([+-]?(?:nan|inf(?:inity)?))"\]', re.IGNORECASE)
-#: Other words outside strings (`null`, say) that are passed over: ten for each reading of a packet.
+#: Such words outside strings, and others (`null`, say) that are passed over: ten for each reading of a packet. A text with
+#: more is left as it is.
 _WORDS = 100_000
 
 
@@ -196,26 +198,23 @@ def _mended(decode: Callable[[bytes], T], text: bytes) -> T:
 
 
 def _mend(text: bytes) -> bytes:
-    """Put marks in the place of what is no JSON but often sent as a number: so all else can still be told apart.
-
-    A text with more of them than there are faults to be told is left as it is.
-    """
+    """Put marks in the place of what is no JSON but often sent as a number: so all else can still be told apart."""
     small = text.lower()
     if b"nan" not in small and b"inf" not in small:
         return text
     parts: list[bytes] = []
-    marks = 0
+    marked = False
     for words, found in enumerate(_token.finditer(text)):
         before, token = found.groups()
         if len(token) > 1:
-            marks += 1
+            marked = True
             sign = before[-1:] if before[-1:] in {b"+", b"-"} else b""
             parts += [before.removesuffix(sign), b'["', sign, token, b'"]']
         else:
             parts += [before, token]
-        if marks > FAULTS_TOLD or words > _WORDS:
+        if words > _WORDS:
             return text
-    return b"".join(parts) if marks else text
+    return b"".join(parts) if marked else text
 
 
 def _add_packet(batch: Batch, text: bytes | Raw) -> None:
@@ -238,14 +237,14 @@ def _add_loose(batch: Batch, text: bytes | Raw) -> None:
         batch.refuse(too_many_readings(len(loose.readings), batch.terms.limits), len(loose.readings))
         return
     readings: dict[int, Item] = {}
-    faults: dict[int, Fault] = {}
+    faults: Faults = {}
     for place, part in enumerate(loose.readings):
         try:
             readings[place] = _item(part)
         except FAULTS as error:
-            if batch.faults + len(faults) >= FAULTS_TOLD:
-                batch.refuse(too_many_faults(), len(loose.readings))
-                return
+            if not batch.tells(len(faults)):
+                faults[place] = None
+                continue
             fault = explained(error, part, _item)
             faults[place] = of_reading(fault, place, fault.field)
     batch.add_packet(Packet(loose.device_uuid, [], loose.ts, loose.packet_id), readings, faults)

@@ -148,7 +148,11 @@ def assert_accounted(batch: Batch) -> None:
     for result in batch.results:
         whole = [fault for fault in result.rejected if fault.index is None]
         assert result.status == (
-            "accepted" if not result.rejected else "partial" if result.accepted else "rejected"
+            "accepted"
+            if not result.rejected and not result.untold
+            else "partial"
+            if result.accepted
+            else "rejected"
         )
         assert not (whole and result.accepted)
         for fault in result.rejected:

@@ -88,7 +88,8 @@ def build(
     `member`: it is one of several processes.
     """
     writers = access or Open(settings.ingest_api_key)
-    ingest = Ingest(settings, publisher, writers)
+    callers = access.callers if isinstance(access, Gate) else Callers(settings, Counts())
+    ingest = Ingest(settings, publisher, writers, callers.name)
     for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
         ingest.metrics.registry.register(collector)
     app = web.Application(middlewares=[_guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
@@ -102,7 +103,6 @@ def build(
     siblings = Siblings(member, standing, app[METRICS]) if member else None
     if siblings:
         app[SIBLINGS] = siblings
-    callers = access.callers if isinstance(access, Gate) else Callers(settings, Counts())
     app.router.add_get(
         "/ready", _limited(callers, _ready(siblings.checks if siblings else standing, publisher))
     )

@@ -17,12 +17,14 @@ from streamproc.gateway.answers import Fault, place, taken
 from streamproc.gateway.batch import too_many_faults
 from streamproc.gateway.bodies import Encoding, Form, check_encoding, check_form
 from streamproc.gateway.inflation import Inflation
-from streamproc.gateway.load import Load, Share, check_length, read_body
+from streamproc.gateway.load import Load, Share, check_length, peer, read_body
 from streamproc.gateway.metrics import Metrics, field_label
 from streamproc.gateway.problems import Problem, of_batch, of_fault, unavailable
 from streamproc.gateway.publisher import PartlyAcknowledged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamproc.gateway.publisher import Publisher
     from streamproc.gateway.rounds import Ack
     from streamproc.settings import Settings
@@ -56,8 +58,14 @@ _HEAD = web.RequestKey("head", Head)
 class Ingest:
     """The three ways in; each answers once Kafka has acknowledged, and raises a Problem where nothing is taken."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, access: Access) -> None:
-        self.load = Load(settings.in_flight_limit, settings.in_flight_limit_bytes)
+    def __init__(
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        access: Access,
+        address_of: Callable[[web.Request], str] = peer,
+    ) -> None:
+        self.load = Load(settings.in_flight_limit, settings.in_flight_limit_bytes, address_of)
         self.metrics = Metrics(self.load, publisher)
         self._settings = settings
         self._publisher = publisher

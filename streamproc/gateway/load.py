@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -10,17 +12,35 @@ from aiohttp import web
 from streamproc.gateway.problems import Problem, unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 
-class Load:
-    """Bytes of bodies held, and requests that wait for Kafka; both bounded, so that memory is."""
+#: Of the bytes that may be held, what bodies of one address may have that are still on their way: who sends four of these
+#: slowly needs four addresses to keep all others out. Whole bodies count for nobody: they go on to Kafka at once.
+ARRIVING_SHARE = 0.25
 
-    def __init__(self, limit: int, limit_bytes: int) -> None:
+
+def peer(request: web.Request) -> str:
+    """The address of the connection, whoever is behind it."""
+    return request.remote or "unknown"
+
+
+class Load:
+    """Bytes of bodies held, and requests that wait for Kafka; both bounded, so that memory is.
+
+    `address_of` tells whose a request is: of the bytes that are still arriving one address has a share and no more.
+    """
+
+    def __init__(self, limit: int, limit_bytes: int, address_of: Callable[[web.Request], str] = peer) -> None:
         self.limit = limit
         self.limit_bytes = limit_bytes
+        self.arriving_limit_bytes = int(limit_bytes * ARRIVING_SHARE)
+        self.address_of = address_of
         self.requests = 0
         self.bytes = 0
+        #: Of addresses whose bodies are on their way: how many bytes of them have come.
+        self.arriving: Counter[str] = Counter()
 
 
 class Share:
@@ -40,6 +60,29 @@ class Share:
             raise unavailable("busy", "too many bytes are waiting for Kafka", limit="in_flight_limit_bytes")
         load.bytes += count
         self._bytes += count
+
+    @contextmanager
+    def arriving(self, request: web.Request) -> Iterator[Callable[[int], None]]:
+        """Hold what comes of a slow body; gives what counts it, which raises the Problem of an address that has too many."""
+        load, held = self._load, 0
+        address = load.address_of(request)
+
+        def count(more: int) -> None:
+            nonlocal held
+            # What one body may have, an address may have: else with a small limit nothing would get through.
+            if load.arriving[address] - held and load.arriving[address] + more > load.arriving_limit_bytes:
+                detail = "bodies of this address that are on their way hold too many bytes"
+                raise unavailable("busy", detail, limit="in_flight_limit_bytes")
+            self.take_bytes(more)
+            load.arriving[address] += more
+            held += more
+
+        try:
+            yield count
+        finally:
+            load.arriving[address] -= held
+            if not load.arriving[address]:
+                del load.arriving[address]
 
     def take_place(self) -> None:
         """Join those who wait for Kafka, or raise the Problem that there are too many."""
@@ -89,11 +132,12 @@ async def read_body(request: web.Request, share: Share, limit_bytes: int, timeou
 
 async def _gather(request: web.Request, share: Share, limit_bytes: int) -> bytes:
     body = bytearray()
-    async for part in request.content.iter_any():
-        if len(body) + len(part) > limit_bytes:
-            raise _too_large(limit_bytes)
-        share.take_bytes(len(part))
-        body += part
+    with share.arriving(request) as count:
+        async for part in request.content.iter_any():
+            if len(body) + len(part) > limit_bytes:
+                raise _too_large(limit_bytes)
+            count(len(part))
+            body += part
     return bytes(body)
 
 

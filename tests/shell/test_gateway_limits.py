@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -134,6 +134,45 @@ async def test_bytes_in_flight_are_bounded(publisher: MemoryPublisher) -> None:
         assert (await first).status == 202
         assert (await client.post(PACKETS, data=body)).status == 202
         assert "streamproc_gateway_in_flight_bytes 0.0" in await metrics(client)
+
+
+async def test_slow_bodies_of_one_address_leave_room_for_others(publisher: MemoryPublisher) -> None:
+    """Of the bytes in flight they may hold a quarter: beyond, the address is told so, and others are served."""
+    limits: dict[str, Any] = {
+        "body_limit_bytes": 200_000,
+        "in_flight_limit_bytes": 1_048_576,
+        "body_timeout_seconds": 60,
+        "trusted_proxies": "127.0.0.1",
+    }
+    slow = {"X-Forwarded-For": "1.1.1.1"}
+    async for client in serving(publisher, **limits):
+        async with AsyncExitStack() as stack:
+            await begin(stack, client, "1.1.1.1")
+            await held(client, 140_000)
+            assert b" 503 " in await head_of(await begin(stack, client, "1.1.1.1"))
+            await begin(stack, client, "2.2.2.2")
+            await held(client, 280_000)
+            assert (await client.post(PACKETS, data=packet(1), headers=slow)).status == 202
+        await held(client, 0)
+        for _ in range(3):
+            body = packet(1) + b" " * 140_000
+            assert (await client.post(PACKETS, data=body, headers=slow)).status == 202
+
+
+async def begin(stack: AsyncExitStack, client: Client, address: str) -> asyncio.StreamReader:
+    """Send most of a body that the proxy says is from there, and no more; the connection is the stack's."""
+    head = f"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n"
+    reader, writer = await stack.enter_async_context(connect(client))
+    writer.write(head.encode() + b"Content-Length: 150000\r\n\r\n" + b" " * 140_000)
+    await writer.drain()
+    return reader
+
+
+async def held(client: Client, count: int) -> None:
+    """Wait until the gateway holds so many bytes of bodies."""
+    async with asyncio.timeout(60):
+        while f"streamproc_gateway_in_flight_bytes {float(count)}\n" not in await metrics(client):
+            continue
 
 
 async def test_client_that_leaves_gives_back_its_share(client: Client, publisher: MemoryPublisher) -> None:

@@ -52,10 +52,14 @@ class Callers:
 
     def limit(self, request: web.Request, now: float | None = None) -> str:
         """Count the request for its address, which it gives; raises the Problem of one too many."""
-        address = self._addresses.client(request.remote, self._forwarded(request))
+        address = self.name(request)
         if self._ips.on and (fault := self._ips.take(address, self._clock() if now is None else now)):
             raise self._ips.problem(fault)
         return address
+
+    def name(self, request: web.Request) -> str:
+        """The caller's address as limits know it."""
+        return self._addresses.client(request.remote, self._forwarded(request))
 
     def address(self, request: web.Request) -> str:
         """The caller's address, whole, for an audit."""

@@ -29,7 +29,10 @@ from tests.docker.files import (
 
 ALIASES = {str(field.alias): field for field in Settings.model_fields.values()}
 #: What .env has beside settings: SQL Server's own, and what only the compose file uses.
-FOREIGN = {"ACCEPT_EULA", "MSSQL_PID", "MSSQL_SA_PASSWORD", "GATEWAY_PUBLISH", "WORKERS"}
+FOREIGN = {
+    *("ACCEPT_EULA", "MSSQL_PID", "MSSQL_SA_PASSWORD", "GATEWAY_PUBLISH", "WORKERS"),
+    *("DB_GATEWAY_USER", "DB_GATEWAY_PASSWORD"),
+}
 SERVICES = sorted(services())
 OWN = sorted(own_services())
 STAGES = ("gateway", "worker", "sink")
@@ -94,7 +97,7 @@ def test_its_own_services_have_settings_that_there_are(name: str) -> None:
 
 
 def test_a_database_is_what_its_users_think() -> None:
-    """All who need it name the same server and database; sink and gateway have the login that is made, and nobody else."""
+    """All who need it name the same server and database; sink and gateway have the logins that are made, and nobody else."""
     users = {name for name, one in services().items() if "DB_PASSWORD" in one.get("environment", {})}
     assert users == {"database", "schema", "sink", "gateway"}
     for name in ("schema", "sink", "gateway"):
@@ -107,16 +110,22 @@ def test_a_database_is_what_its_users_think() -> None:
     raw = {name: services()[name]["environment"] for name in users}
     for variable in ("DB_NAME", "DB_USER", "DB_PASSWORD"):
         assert raw["sink"][variable] == raw["database"][variable]
+    for variable in ("USER", "PASSWORD"):
+        assert raw["gateway"][f"DB_{variable}"] == raw["database"][f"DB_GATEWAY_{variable}"]
     assert raw["schema"]["DB_NAME"] == raw["database"]["DB_NAME"]
     assert raw["schema"]["DB_PASSWORD"] == raw["database"]["SQLCMDPASSWORD"]
     script = (DOCKER / "database.sql").read_text("utf-8")
-    assert set(re.findall(r"\$\((\w+)\)", script)) == {"DB_NAME", "DB_USER", "DB_PASSWORD"}
+    given = {name for name in raw["database"] if name.startswith("DB_")}
+    assert set(re.findall(r"\$\((\w+)\)", script)) == given
 
 
-def test_the_login_has_a_role_that_the_migrations_give_rights() -> None:
+@pytest.mark.parametrize(
+    ("login", "role"), [("DB_USER", "streamproc_writer"), ("DB_GATEWAY_USER", "streamproc_reader")]
+)
+def test_each_login_has_a_role_that_the_migrations_give_rights(login: str, role: str) -> None:
     """The set-up makes the role before they do, under the name that they look for, and it is the login's only one."""
     script = (DOCKER / "database.sql").read_text("utf-8")
-    (role,) = set(re.findall(r"ALTER ROLE (\w+) ADD MEMBER", script))
+    assert re.findall(rf"ALTER ROLE (\w+) ADD MEMBER \[\$\({login}\)\]", script) == [role]
     migrations = "".join(migration.text for migration in scripts("sqlserver"))
     for text in (script, migrations):
         assert re.search(rf"IF DATABASE_PRINCIPAL_ID\(N'{role}'\) IS NULL\s+CREATE ROLE {role};", text)

@@ -233,6 +233,19 @@ async def test_a_reader_reads_and_writes_nothing(database: SqlServer, reader: st
         assert refused(reader, statement), statement
 
 
+async def test_a_reader_may_ask_how_sensors_stand(database: SqlServer, reader: str) -> None:
+    """All that a gateway without the admin API asks the database: its login needs no more."""
+    database.execute("INSERT INTO dbo.sensors (stream_key) VALUES (N'a')")
+    opened = SqlServerStore(Connections(reader, "the test's database", LIMITS_OF_TESTS))
+    await opened.open()
+    try:
+        found = await opened.status("a")
+    finally:
+        await opened.close()
+    assert found is not None
+    assert found.entry.sensor == "a"
+
+
 async def test_a_login_without_a_role_is_told_what_it_lacks(database: SqlServer) -> None:
     """The error names the page that lists the rights."""
     password = f"Pw-{uuid4().hex}"

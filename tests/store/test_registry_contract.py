@@ -65,6 +65,22 @@ async def test_all_of_a_sensor_is_kept(store: Store) -> None:
     assert await store.registry(["device/pump", "none"]) == {"device/pump": DeviceEntry("pump")}
 
 
+async def test_many_sensors_at_once(store: Store) -> None:
+    """Those of an import are numbered in its order, bounds are kept bit for bit, and all can be changed at once."""
+    names = [f"s{number:04d}" for number in range(1_100)]
+    bounds = [Range(-number / 7, number / 3 + 1e-300) for number in range(1_100)]
+    entries = [SensorEntry(name, device="d", critical=span) for name, span in zip(names, bounds, strict=True)]
+    await edit(store, *map(PutSensor, entries))
+    found = {entry.sensor: entry for entry in await store.entries()}
+    assert [found[name].critical for name in names] == bounds
+    numbers = [found[name].sensor_id or 0 for name in names]
+    assert numbers == sorted(numbers)
+    await edit(store, *(PutSensor(replace(entry, unit="V", device="e")) for entry in entries))
+    changed = {entry.sensor: entry for entry in await store.entries()}
+    assert changed == {name: replace(entry, unit="V", device="e", version=2) for name, entry in found.items()}
+    assert [line.name for line in await store.audit(limit=1_100)] == names[::-1]
+
+
 async def test_all_of_a_device_is_kept(store: Store) -> None:
     """Its keys too, as hashes; what is changed raises the version, the same again does not."""
     entry = DeviceEntry(

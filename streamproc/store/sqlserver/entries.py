@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import numpy as np
 
 from streamproc.errors import StoreUnavailable
 from streamproc.records import DeviceEntry, SensorEntry
@@ -27,7 +29,18 @@ from streamproc.store.edits import (
 )
 from streamproc.store.entry_rows import SENSOR, device_of, sensor_of, sensor_values, state_of
 from streamproc.store.planner import planned
-from streamproc.store.sqlserver.forms import BIGINT, CODE, given, text_of
+from streamproc.store.sqlserver.forms import (
+    BIGINT,
+    CODE,
+    FLOAT,
+    INT,
+    TEXT,
+    batched,
+    bits_of,
+    float_of,
+    given,
+    text_of,
+)
 from streamproc.store.sqlserver.sensors import EXACT, key_of
 from streamproc.store.thresholds import Threshold
 
@@ -42,7 +55,18 @@ _RENAMED = {"kind": "sensor_type"}
 #: What programs of the reference system do not expect NULL in.
 _EMPTY = {"name", "unit", "kind"}
 _NAMES = [_RENAMED.get(name, name) for name in SENSOR]
-_VALUES = ["COALESCE(?, N'')" if name in _EMPTY else "?" for name in SENSOR]
+_KINDS = {
+    name: FLOAT
+    if name.startswith(("warning_", "critical_"))
+    else INT
+    if name in {"version", "is_active"}
+    else TEXT
+    if name == "rules"
+    else CODE
+    for name in SENSOR
+}
+#: Entries in a statement: half a megabyte of text, where rules are short.
+_AT_ONCE = 1_000
 
 _SENSORS = (
     "SELECT s.uuid, d.uuid, s.id, "
@@ -58,39 +82,59 @@ _KEYS = (
     " FROM dbo.device_keys k JOIN dbo.devices d ON d.id = k.device_id"
 )
 _DEVICE = f"(SELECT id FROM dbo.devices WHERE uuid = ? {EXACT})"
+#: What a sensor's columns are set to, of what is given for them.
+_VALUES = [
+    f"COALESCE(g.[{name}], N'')"
+    if name in _EMPTY
+    else float_of(f"g.[{name}]")
+    if kind == FLOAT
+    else f"g.[{name}]"
+    for name, kind in _KINDS.items()
+]
+_SENSOR = {"guid": CODE, "other": CODE, "device": CODE} | _KINDS
 _COLUMNS = f"sensor_uuid, stream_key, device_id, {', '.join(_NAMES)}"
-_GIVEN = f"COALESCE(CAST(? AS UNIQUEIDENTIFIER), NEWID()), ?, {_DEVICE}, {', '.join(_VALUES)}"
-_ADD_SENSOR = f"INSERT INTO dbo.sensors ({_COLUMNS}) SELECT {_GIVEN}"
-#: With a number of its own, which only the table's owner may give (ALTER).
+_NEW = "COALESCE(CAST(g.guid AS UNIQUEIDENTIFIER), NEWID()), g.other"
+_OF_DEVICE = f"LEFT JOIN dbo.devices d ON d.uuid = g.device {EXACT}"
+_ADD_SENSORS = (
+    f"INSERT INTO dbo.sensors ({_COLUMNS}) SELECT {_NEW}, d.id, {', '.join(_VALUES)}"
+    f" FROM {given(_SENSOR, 'n')} g {_OF_DEVICE} ORDER BY g.n"
+)
+#: With numbers of their own, which only the table's owner may give (ALTER).
 _ADD_NUMBERED = (
-    f"SET IDENTITY_INSERT dbo.sensors ON; INSERT INTO dbo.sensors (id, {_COLUMNS}) SELECT ?, {_GIVEN};"
+    f"SET IDENTITY_INSERT dbo.sensors ON; INSERT INTO dbo.sensors (id, {_COLUMNS})"
+    f" SELECT g.n, {_NEW}, d.id, {', '.join(_VALUES)} FROM {given({'n': BIGINT} | _SENSOR)} g {_OF_DEVICE};"
     " SET IDENTITY_INSERT dbo.sensors OFF"
 )
-_CHANGE_SENSOR = (
-    f"UPDATE dbo.sensors SET device_id = {_DEVICE},"
+_NUMBERS = f"SELECT s.uuid, s.id FROM {given({'k': CODE})} g JOIN dbo.sensors s ON s.uuid = g.k {EXACT}"
+_CHANGE_SENSORS = (
+    "UPDATE s SET device_id = d.id,"
     f" {', '.join(f'{name} = {value}' for name, value in zip(_NAMES, _VALUES, strict=True))},"
-    " updated_at = SYSUTCDATETIME() WHERE id = ?"
+    " updated_at = SYSUTCDATETIME()"
+    f" FROM dbo.sensors s JOIN {given({'n': BIGINT, 'device': CODE} | _KINDS)} g ON s.id = g.n {_OF_DEVICE}"
 )
-_ADD_DEVICE = (
+_DEVICE_KINDS = {"name": CODE, "site": CODE, "tenant": CODE, "version": INT, "state": CODE}
+_ADD_DEVICES = (
     "INSERT INTO dbo.devices (device_uuid, stream_key, name, site, tenant, version, status)"
-    " SELECT COALESCE(CAST(? AS UNIQUEIDENTIFIER), NEWID()), ?, COALESCE(?, N''), ?, ?, ?,"
-    " COALESCE(NULLIF(?, N''), N'online')"
+    f" SELECT {_NEW}, COALESCE(g.name, N''), g.site, g.tenant, g.version, COALESCE(NULLIF(g.state, N''), N'online')"
+    f" FROM {given({'guid': CODE, 'other': CODE} | _DEVICE_KINDS, 'n')} g ORDER BY g.n"
 )
 #: A word that others have for a device that may write stays.
-_CHANGE_DEVICE = (
-    "UPDATE dbo.devices SET name = COALESCE(?, N''), site = ?, tenant = ?, version = ?,"
-    " status = COALESCE(NULLIF(?, N''),"
-    " CASE WHEN status IN (N'disabled', N'removed') THEN N'online' ELSE status END),"
-    f" updated_at = SYSUTCDATETIME() WHERE uuid = ? {EXACT}"
+_CHANGE_DEVICES = (
+    "UPDATE d SET name = COALESCE(g.name, N''), site = g.site, tenant = g.tenant, version = g.version,"
+    " status = COALESCE(NULLIF(g.state, N''),"
+    " CASE WHEN d.status IN (N'disabled', N'removed') THEN N'online' ELSE d.status END),"
+    " updated_at = SYSUTCDATETIME()"
+    f" FROM dbo.devices d JOIN {given({'k': CODE} | _DEVICE_KINDS)} g ON d.uuid = g.k {EXACT}"
 )
 _ADD_KEY = (
     "INSERT INTO dbo.device_keys (device_id, key_id, sha256, created_at, expires_at, created_by)"
     f" SELECT {_DEVICE}, ?, ?, ?, ?, ?"
 )
 _REVOKE = "UPDATE dbo.device_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
+_CHANGE = {"action": CODE, "kind": CODE, "name": CODE, "version": INT, "before": TEXT, "after": TEXT}
 _NOTE = (
-    "INSERT INTO dbo.registry_audit (at, actor, action, kind, name, version, [before], [after])"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO dbo.registry_audit (at, actor, {', '.join(f'[{name}]' for name in _CHANGE)})"
+    f" SELECT ?, ?, {', '.join(f'g.[{name}]' for name in _CHANGE)} FROM {given(_CHANGE, 'n')} g ORDER BY g.n"
 )
 _AUDITED = (
     f"SELECT a.kind, a.name, MAX(a.version) FROM {given({'k': CODE})} g"
@@ -99,7 +143,7 @@ _AUDITED = (
 _THRESHOLDS = (
     "SELECT s.uuid, t.condition_type, CAST(t.threshold_value_min AS FLOAT(53)),"
     " CAST(t.threshold_value_max AS FLOAT(53)), t.severity, t.is_active"
-    " FROM dbo.alert_thresholds t JOIN dbo.sensors s ON s.id = t.sensor_id ORDER BY t.id"
+    " FROM dbo.alert_thresholds t JOIN dbo.sensors s ON s.id = t.sensor_id"
 )
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
 
@@ -113,9 +157,8 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     await _write_devices(cursor, plan)
     await _write_sensors(cursor, plan)
     await _write_keys(cursor, plan, by)
-    for change in plan.changes:
-        named = (change.action, change.kind, change.name, change.version)
-        await cursor.execute(_NOTE, _time(by.at), by.actor, *named, told(change.before), told(change.after))
+    notes = [(c.action, c.kind, c.name, c.version, told(c.before), told(c.after)) for c in plan.changes]
+    await _write(cursor, _NOTE, _counted(notes), _time(by.at), by.actor)
     return plan.outcomes
 
 
@@ -160,9 +203,12 @@ async def audit(cursor: Any, of: tuple[Kind, str] | None, before: int | None, li
     ]
 
 
-async def thresholds(cursor: Any) -> list[Threshold]:
-    """All limits in `alert_thresholds`, the oldest first."""
-    await cursor.execute(_THRESHOLDS)
+async def thresholds(cursor: Any, sensor: str | None = None) -> list[Threshold]:
+    """All limits in `alert_thresholds`, or those of one sensor, the oldest first."""
+    if sensor is None:
+        await cursor.execute(f"{_THRESHOLDS} ORDER BY t.id")
+    else:
+        await cursor.execute(f"{_THRESHOLDS} WHERE s.uuid = ? {EXACT} ORDER BY t.id", sensor)
     return [
         Threshold(sensor, condition.lower(), low, high, severity.lower(), bool(is_active))
         for sensor, condition, low, high, severity, is_active in await cursor.fetchall()
@@ -217,33 +263,49 @@ async def _devices(cursor: Any, joined: str, *values: str) -> dict[str, Row[Devi
     return {row[0]: device_of(row, keys.get(row[0], ()), _ms) for row in rows}
 
 
+async def _write(cursor: Any, statement: str, rows: Iterable[Sequence[object]], *more: object) -> None:
+    """Run a statement that is `given` rows, so many at a time; `more` are parameters before them."""
+    for part in batched(rows, _AT_ONCE):
+        await cursor.execute(statement, *more, text_of(part))
+
+
+def _counted(rows: Iterable[Sequence[object]]) -> Iterator[Sequence[object]]:
+    """Rows with their places before them: their numbers in the database are in that order."""
+    return ((place, *row) for place, row in enumerate(rows))
+
+
 async def _write_devices(cursor: Any, plan: Plan) -> None:
-    for new in plan.new_devices:
-        _, guid, other = key_of(new.device)
-        await cursor.execute(
-            _ADD_DEVICE, guid, other, new.name, new.site, new.tenant, new.version, state_of(Row(new))
-        )
-    for row in plan.devices:
-        entry = row.entry
-        values = (entry.name, entry.site, entry.tenant, entry.version, state_of(row))
-        await cursor.execute(_CHANGE_DEVICE, *values, entry.device)
+    added = ((*key_of(new.device)[1:], *_device_values(Row(new))) for new in plan.new_devices)
+    await _write(cursor, _ADD_DEVICES, _counted(added))
+    await _write(cursor, _CHANGE_DEVICES, ((row.entry.device, *_device_values(row)) for row in plan.devices))
+
+
+def _device_values(row: Row[DeviceEntry]) -> tuple[object, ...]:
+    return (row.entry.name, row.entry.site, row.entry.tenant, row.entry.version, state_of(row))
 
 
 async def _write_sensors(cursor: Any, plan: Plan) -> None:
+    added = [(new, (*key_of(new.sensor)[1:], new.device, *_bits(Row(new)))) for new in plan.new_sensors]
+    await _write(cursor, _ADD_SENSORS, _counted(row for new, row in added if new.sensor_id is None))
+    await _write(
+        cursor, _ADD_NUMBERED, ((new.sensor_id, *row) for new, row in added if new.sensor_id is not None)
+    )
     numbers: dict[str, int] = {}
-    for new in plan.new_sensors:
-        uuid, guid, other = key_of(new.sensor)
-        values = (guid, other, new.device, *sensor_values(Row(new)))
-        if new.sensor_id is None:
-            await cursor.execute(_ADD_SENSOR, *values)
-        else:
-            await cursor.execute(_ADD_NUMBERED, new.sensor_id, *values)
-        await cursor.execute(f"SELECT id FROM dbo.sensors WHERE uuid = ? {EXACT}", uuid)
-        (numbers[new.sensor],) = await cursor.fetchone()
+    for part in batched(plan.new_sensors, _AT_ONCE):
+        await cursor.execute(_NUMBERS, _listed([new.sensor for new in part]))
+        numbers |= {uuid: int(number) for uuid, number in await cursor.fetchall()}
     plan.number(numbers)
-    for row in plan.sensors:
-        entry = row.entry
-        await cursor.execute(_CHANGE_SENSOR, entry.device, *sensor_values(row), entry.sensor_id)
+    changed = ((row.entry.sensor_id, row.entry.device, *_bits(row)) for row in plan.sensors)
+    await _write(cursor, _CHANGE_SENSORS, changed)
+
+
+def _bits(row: Row[SensorEntry]) -> Iterator[object]:
+    """The values of SENSOR, floats as their bits."""
+    for kind, value in zip(_KINDS.values(), sensor_values(row), strict=True):
+        if kind == FLOAT and isinstance(value, int | float):
+            yield bits_of(np.array([value], dtype=np.float64)).item()
+        else:
+            yield value
 
 
 async def _write_keys(cursor: Any, plan: Plan, by: Author) -> None:

@@ -27,6 +27,7 @@ from streamproc.gateway.problems import Problem, unavailable
 from streamproc.records import DeviceEntry, SensorEntry
 from streamproc.registry import checks
 from streamproc.registry.keys import new_key
+from streamproc.registry.thresholds import taken_over
 from streamproc.store.edits import (
     AddKey,
     Edit,
@@ -58,6 +59,8 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}
 #: After what time to ask again where the database or Kafka is away.
 _RETRY_SECONDS = 5
 
+#: Tells of a sensor that was put which of its ranges will not last: other programs' limits in the database overrule them.
+OVERRULED = "Ranges-Overruled-By"
 #: The admin's address, which the audit names.
 _ADDRESS = web.RequestKey("address", str)
 
@@ -134,7 +137,11 @@ class Admin:
         """PUT /admin/sensors/{sensor}: the whole entry, but `device` and `sensor_id` stay where they are left out."""
         entry = checks.normal(await self._body(request, "sensor", SensorEntry))
         _check(list(checks.sensor_faults(entry)))
-        return _made(await self._edit(request, PutSensor(entry, _expected(request))))
+        overruled = await self._overruled(entry)
+        response = _made(await self._edit(request, PutSensor(entry, _expected(request))))
+        if overruled:
+            response.headers[OVERRULED] = f"alert_thresholds; {', '.join(overruled)}"
+        return response
 
     async def put_device(self, request: web.Request) -> web.Response:
         """PUT /admin/devices/{device}: the whole entry; keys in it are added, and none is taken away."""
@@ -199,6 +206,18 @@ class Admin:
         if found is None:
             raise UnknownEntry(f"no {kind} {name} is registered")
         return found
+
+    async def _overruled(self, entry: SensorEntry) -> list[str]:
+        """The ranges that limits of other programs will have changed again soon."""
+        async with self._services.store() as store:
+            limits = await store.thresholds(entry.sensor)
+        kept, _ = taken_over([entry], limits)
+        return [
+            name
+            for name in ("warning", "critical")
+            for each in kept
+            if getattr(each, name) != getattr(entry, name)
+        ]
 
     async def _edit(self, request: web.Request, edit: Edit) -> list[Outcome]:
         async with self._services.service() as service:

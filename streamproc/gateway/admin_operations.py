@@ -81,6 +81,9 @@ _VERSION = (
 _LIMIT = Parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 10_000})
 _AFTER = Parameter("after", "query", "Those whose names come after this one.")
 _ETAG = {"ETag": "the entry's version"}
+_PUT = _ETAG | {
+    "Ranges-Overruled-By": "only where limits in `alert_thresholds` will soon have changed the ranges named here again"
+}
 _SENSOR: dict[str, Any] = {"name": "boiler", "unit": "°C", "critical": {"high": 95.0}}
 _EXAMPLES = {
     SensorEntry: {"sensor": "boiler-1", **_SENSOR},
@@ -122,6 +125,7 @@ def _of(
         if kind == "device"
         else []
     )
+    headers = _PUT if kind == "sensor" else _ETAG
     return [
         _operation(
             ("get", several, f"list{title}s"),
@@ -139,7 +143,7 @@ def _of(
         _operation(
             ("put", one, f"put{title}"),
             f"Make the registry hold this {kind}; its name may be left out of the body",
-            {200: Answer("Changed.", entry, _ETAG), 201: Answer("Added.", entry, _ETAG)},
+            {200: Answer("Changed.", entry, headers), 201: Answer("Added.", entry, headers)},
             *_VERSION,
             bodies=[Content(form=_put(form), examples={"entry": _EXAMPLES[form]})],
         ),

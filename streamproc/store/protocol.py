@@ -263,8 +263,8 @@ class Store(Protocol):
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""
 
-    async def thresholds(self) -> list[Threshold]:
-        """The limits of sensors that other programs keep there, the oldest first; none where they have no table."""
+    async def thresholds(self, sensor: str | None = None) -> list[Threshold]:
+        """The limits of sensors, or one, that other programs keep there, the oldest first; none where they have no table."""
 
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""

@@ -167,7 +167,7 @@ class SqliteStore:
         """All sensors of the registry, by name."""
         return sensors(await self.registry())
 
-    async def thresholds(self) -> list[Threshold]:
+    async def thresholds(self, sensor: str | None = None) -> list[Threshold]:  # noqa: ARG002  # there are none
         """None: no other program's tables are in the file."""
         return []
 

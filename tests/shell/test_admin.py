@@ -33,7 +33,9 @@ from streamproc.settings import Settings
 from streamproc.store.edits import PutSensor
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite import SqliteStore
+from streamproc.store.thresholds import Threshold
 from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.test_mending import Limited
 
 Client = TestClient[web.Request, web.Application]
 KEY = "an admin's own key"
@@ -81,6 +83,13 @@ async def memory(tmp_path: Path) -> Memory:
 @pytest.fixture
 async def client(memory: Memory) -> AsyncIterator[Client]:
     """A client of the admin API."""
+    async with served(memory) as started:
+        yield started
+
+
+@asynccontextmanager
+async def served(memory: Memory) -> AsyncIterator[Client]:
+    """Serve the admin API over these services."""
     app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
     Admin(Doorkeeper(KEY, Callers(Settings(), Counts())), memory, body_seconds=5).add_to(app)
     async with TestClient(TestServer(app)) as started:
@@ -157,6 +166,21 @@ async def test_an_update_is_not_lost(client: Client) -> None:
             assert (status, kind) == (412, "entry-changed")
     assert (await ask(client, "GET", "/admin/sensors/s"))[1]["unit"] == "V"
     assert (await ask(client, "DELETE", "/admin/sensors/s", If_Match='"2"'))[0] == 204
+
+
+async def test_ranges_that_will_not_last_are_told(tmp_path: Path) -> None:
+    """Limits of other programs overrule those of a sensor that has some: the answer says which."""
+    store = Limited(tmp_path / "limited.db")
+    store.limits = (Threshold("s", "greater_than", 90.0, None, "critical"),)
+    async with served(Memory(store)) as client:
+        for name, entry, told in (
+            ("s", {"warning": {"high": 50}}, "alert_thresholds; critical"),
+            ("s", {"warning": {"high": 50}, "critical": {"high": 90}}, None),
+            ("t", {"critical": {"high": 95}}, None),
+        ):
+            async with client.put(f"/admin/sensors/{name}", json=entry, headers=HEADERS) as answer:
+                assert answer.status in {200, 201}
+                assert answer.headers.get("Ranges-Overruled-By") == told
 
 
 async def test_a_device_and_its_keys(client: Client, memory: Memory) -> None:

@@ -45,9 +45,9 @@ class Limited(SqliteStore):
 
     limits: tuple[Threshold, ...] = ()
 
-    async def thresholds(self) -> list[Threshold]:
+    async def thresholds(self, sensor: str | None = None) -> list[Threshold]:
         """Those of the test."""
-        return list(self.limits)
+        return [limit for limit in self.limits if sensor in (None, limit.sensor)]
 
 
 @pytest.fixture

@@ -194,6 +194,8 @@ async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store
         " SELECT id, N'greater_than', 5 FROM dbo.sensors"
     )
     assert [limit.low for limit in await store.thresholds()] == [5.0]
+    assert [limit.low for limit in await store.thresholds("a")] == [5.0]
+    assert await store.thresholds("A") == []
     ann = Author("ann", 1_700_000_000_000)
     await store.edit_registry([AddKey("d", DeviceKey("k", "0" * 64, ann.at))], ann)
     await store.edit_registry([RevokeKey("d", "k"), RemoveSensor("a")], ann)

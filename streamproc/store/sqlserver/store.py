@@ -135,10 +135,10 @@ class SqlServerStore:
         """All sensors of the registry, by name."""
         return sensors(await self.registry())
 
-    async def thresholds(self) -> list[Threshold]:
-        """The limits of registered sensors that other programs keep there, the oldest first."""
+    async def thresholds(self, sensor: str | None = None) -> list[Threshold]:
+        """The limits of registered sensors, or of one, that other programs keep there, the oldest first."""
         async with self._cursor(commits=False) as cursor:
-            return await entries.thresholds(cursor)
+            return await entries.thresholds(cursor, sensor)
 
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""

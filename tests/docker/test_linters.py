@@ -13,7 +13,12 @@ import pytest
 
 from tests.docker.files import DOCKER, ROOT, own_services, services
 
-GIVEN = {"ACCEPT_EULA": "Y", "MSSQL_SA_PASSWORD": "Given-1-of-them", "DB_PASSWORD": "Given-2-of-them"}
+GIVEN = {
+    "ACCEPT_EULA": "Y",
+    "MSSQL_SA_PASSWORD": "Given-1-of-them",
+    "DB_PASSWORD": "Given-2-of-them",
+    "DB_GATEWAY_PASSWORD": "Given-3-of-them",
+}
 
 
 def _run(tool: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

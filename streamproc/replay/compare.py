@@ -15,9 +15,11 @@ from streamproc.errors import RowsRefused, StoreUnavailable
 from streamproc.replay.differences import Difference, Kind, given, standing
 from streamproc.replay.engine import Made
 from streamproc.replay.journal import Journal
+from streamproc.replay.parts import parts
 from streamproc.replay.refused import Refused
 from streamproc.replay.request import Interrupted
 from streamproc.replay.seen import Seen
+from streamproc.sink.batches import Bounds
 from streamproc.sink.writer import backoff
 from streamproc.store.comparison import TABLES, Compared, Extras, Scope
 from streamproc.store.protocol import Batch, Columns, Store
@@ -35,8 +37,8 @@ _log = structlog.get_logger(__name__)
 class Comparison:
     """One pass over the rows of a replay; with `write` the database holds them afterwards.
 
-    `refused` knows the rows that the sink could not write: they are told apart, and left to `dlq redrive`. `limit` is the
-    most rows of one transaction; `stopped` is asked while the database is away.
+    `refused` knows the rows that the sink could not write: they are told apart, and left to `dlq redrive`. `bounds` are those
+    of one transaction; `stopped` is asked while the database is away.
     """
 
     def __init__(
@@ -44,12 +46,12 @@ class Comparison:
         store: Store,
         journal: Journal,
         refused: Refused,
-        limit: int,
+        bounds: Bounds,
         stopped: Callable[[], bool],
         *,
         write: bool,
     ) -> None:
-        self._store, self._journal, self._limit, self._write = store, journal, limit, write
+        self._store, self._journal, self._bounds, self._write = store, journal, bounds, write
         self._refused, self._stopped = refused, stopped
         self._seen = {table: Seen(table, journal) for table in TABLES}
         self._made: Made | None = None
@@ -108,8 +110,7 @@ class Comparison:
 
     async def _mend(self, rows: Batch, at: NDArray[np.intp]) -> None:
         """Write what is missing or different, the rows at these indexes, and see that it is there."""
-        for begin in range(0, len(at), self._limit):
-            part = rows.take(at[begin : begin + self._limit])
+        for part in parts(rows, at, self._bounds):
             await self._overwrite(part)
             after = await self._patiently(lambda part=part: self._store.compare(part))  # type: ignore[misc]
             for table in TABLES:

@@ -22,6 +22,7 @@ from streamproc.replay.refused import Refused
 from streamproc.replay.request import Request
 from streamproc.replay.span import Span, snapshot_before
 from streamproc.settings import Settings
+from streamproc.sink.batches import Bounds
 from streamproc.store.comparison import Scope
 from streamproc.store.protocol import Store
 
@@ -72,9 +73,9 @@ class Replay:
         self._spans = [span for span in spans if span.begin < span.end]
         ranges = {span.partition: (span.begin, span.end) for span in self._spans}
         self._refused = Refused(site.settings, ranges)
-        limit = site.settings.sink_batch_rows
+        bounds = Bounds(site.settings.sink_batch_rows, site.settings.sink_batch_bytes)
         self._comparison = Comparison(
-            site.store, site.journal, self._refused, limit, site.stopped, write=write
+            site.store, site.journal, self._refused, bounds, site.stopped, write=write
         )
         self._topic = site.settings.topic("readings")
         self._interval_s = site.settings.checkpoint_interval_seconds

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 import numpy as np
 import orjson
 
-from streamproc.core.predict import HORIZON_MS
 from streamproc.store import landmarks
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
+from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
 from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_parameters
 from streamproc.store.sqlite_sensors import PARAMETERS, Sensors
-from streamproc.store.stamps import LAST_MS, iso
-from streamproc.store.window_numbers import window_numbers
+from streamproc.store.stamps import iso
 
 #: Rows are looked up all over the file, and its pages need not be copied for that. The most that SQLite maps by default.
 _MAPPED_BYTES = 2_147_418_112
-#: Numbers looked at together: a megabyte of them.
-_PAGE = 20_000
 
 # An event of a reading belongs to the reading's record; one of a window to when the window closed.
 _EVENT_IN_SCOPE = """(json_valid(e.payload) AND CASE
@@ -41,7 +37,7 @@ _CLAIMED = {
         AND (:all OR r.sensor_id IN (SELECT sensor_id FROM temp.scope_only))""",
     "predictions": """SELECT r.id FROM temp.scope_sensors s CROSS JOIN predictions r ON r.sensor_id = s.sensor_id
         AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id""",
-    "windows": """SELECT r.sensor_id, r.size_ms, CAST(strftime('%s', r.window_start) AS INTEGER) * 1000
+    "windows": """SELECT r.sensor_id, r.size_ms, CAST(strftime('%s', r.window_start) AS INTEGER)
         FROM temp.scope_windows s CROSS JOIN sensor_windows r ON r.sensor_id = s.sensor_id AND r.size_ms = s.size_ms
         AND r.window_start > s.low AND r.window_start <= s.high""",
     "events": f"""SELECT e.id FROM temp.scope_sensors s CROSS JOIN ml_events e ON e.sensor_id = s.sensor_id
@@ -145,16 +141,10 @@ def extras(
     _scope(connection, scopes, only)
     asked = {"all": only is None, "first_row": first_row(connection, scopes) if name == "readings" else 0}
     cursor = connection.execute(_CLAIMED[name], asked)
-    count = 0
-    found: list[int] = []
-    while page := cursor.fetchmany(_PAGE):
-        flat = np.fromiter(chain.from_iterable(page), dtype=np.int64)
-        columns = flat.reshape(len(page), -1).T
-        numbers = columns[0] if len(columns) == 1 else window_numbers(*columns)
-        strange = numbers[~given(numbers)]
-        count += len(strange)
-        found += strange[: limit - len(found)].tolist()
-    return Extras(count, list(_described(connection, BY_NAME[name], found)))
+    strange = Strange(given, limit)
+    while page := cursor.fetchmany(PAGE):
+        strange.look(page)
+    return Extras(strange.count, list(_described(connection, BY_NAME[name], strange.numbers)))
 
 
 def first_row(connection: sqlite3.Connection, scopes: Sequence[Scope]) -> int:
@@ -192,30 +182,11 @@ def _scope(connection: sqlite3.Connection, scopes: Sequence[Scope], only: Sequen
     for scope in scopes:
         query = "SELECT id FROM ml_models WHERE name = ? AND version = ?"
         model = connection.execute(query, model_row(scope.model)).fetchone()
-        rows = _sensor_rows(scope, ids, model[0] if model else -1)
+        rows = sensor_rows(scope, ids, model[0] if model else -1, iso)
         connection.executemany("INSERT INTO temp.scope_sensors VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        connection.executemany("INSERT INTO temp.scope_windows VALUES (?, ?, ?, ?)", _window_rows(scope, ids))
-
-
-def _sensor_rows(scope: Scope, ids: Ids, model: int) -> Iterator[tuple[object, ...]]:
-    known = [(ids[sensor], *closed) for sensor, closed in scope.closed.items() if sensor in ids]
-    if not known:
-        return
-    number, low, high, newest = (np.array(column, dtype=np.int64) for column in zip(*known, strict=True))
-    times = (low, high, np.maximum(high, newest), low + HORIZON_MS, high + HORIZON_MS)
-    stamps = [iso(np.clip(column, 0, LAST_MS)) for column in times]
-    yield from zip(number.tolist(), *stamps, [model] * len(known), strict=True)
-
-
-def _window_rows(scope: Scope, ids: Ids) -> Iterator[tuple[object, ...]]:
-    """For each sensor and size, between which starts the windows lie that closed in the range."""
-    known = [(ids[sensor], low, high) for sensor, (low, high, _) in scope.closed.items() if sensor in ids]
-    if not known:
-        return
-    number, low, high = (np.array(column, dtype=np.int64) for column in zip(*known, strict=True))
-    for size in sorted(scope.sizes_ms):
-        begins, ends = (iso(np.clip(column - size, 0, LAST_MS)) for column in (low, high))
-        yield from zip(number.tolist(), [size] * len(known), begins, ends, strict=True)
+        connection.executemany(
+            "INSERT INTO temp.scope_windows VALUES (?, ?, ?, ?)", span_rows(scope, ids, iso)
+        )
 
 
 def _described(connection: sqlite3.Connection, form: Form, numbers: Sequence[int]) -> Iterator[Extra]:

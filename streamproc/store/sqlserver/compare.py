@@ -7,16 +7,15 @@ of another type cannot hold is no difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from streamproc.core.predict import HORIZON_MS
 from streamproc.store import landmarks
 from streamproc.store.columns import model_row
 from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
-from streamproc.store.protocol import Batch, Columns, Ints, WindowColumns, take
+from streamproc.store.protocol import Batch, Columns, WindowColumns, take
+from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
 from streamproc.store.sqlserver.forms import (
     BIGINT,
     BY_NAME,
@@ -37,7 +36,6 @@ from streamproc.store.sqlserver.overwrite import window_rows
 from streamproc.store.sqlserver.precision import Alike, alike, plain
 from streamproc.store.sqlserver.rows import FIND_MODEL
 from streamproc.store.sqlserver.sensors import Sensors
-from streamproc.store.stamps import LAST_MS
 from streamproc.store.window_numbers import window_numbers
 
 #: Where a reading's partition and offset are among its columns.
@@ -49,8 +47,6 @@ _BEFORE = (
 _INSIDE = "SELECT MIN(id) FROM dbo.sensor_readings WHERE kafka_partition = ? AND kafka_landmark >= ? AND kafka_landmark < ?"
 #: A column that is compared: its place, its name, and when values that are not equal are the same all the same.
 _Column = tuple[int, str, Alike | None]
-#: Rows of a result fetched together: some megabytes of them.
-_PAGE = 20_000
 
 _PLACES = given({"place": INT, "first": BIGINT, "last": BIGINT})
 _ONLY = given({"sensor_id": BIGINT})
@@ -199,18 +195,12 @@ async def extras(
     query, parameters = _CLAIMED[name]
     scope = await _scope(cursor, scopes, only)
     await cursor.execute(query, *(scope[parameter] for parameter in parameters))
-    count = 0
-    found: list[int] = []
-    while page := await cursor.fetchmany(_PAGE):
-        flat = np.fromiter(chain.from_iterable(page), dtype=np.int64)
-        columns = flat.reshape(len(page), -1).T
-        numbers = (
-            columns[0] if len(columns) == 1 else window_numbers(columns[0], columns[1], columns[2] * 1000)
-        )
-        strange = numbers[~were_given(numbers)]
-        count += len(strange)
-        found += strange[: limit - len(found)].tolist()
-    return Extras(count, [extra async for extra in _described(cursor, BY_NAME[name], found)])
+    strange = Strange(were_given, limit)
+    while page := await cursor.fetchmany(PAGE):
+        strange.look(page)
+    return Extras(
+        strange.count, [extra async for extra in _described(cursor, BY_NAME[name], strange.numbers)]
+    )
 
 
 async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | None) -> dict[str, object]:
@@ -221,8 +211,8 @@ async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | Non
     spans: list[Any] = []
     for scope in scopes:
         models = await _models(cursor, {scope.model}, {})
-        sensors += _sensor_rows(scope, ids, models[scope.model])
-        spans += _span_rows(scope, ids)
+        sensors += sensor_rows(scope, ids, models[scope.model], naive)
+        spans += span_rows(scope, ids, naive)
     wanted = sorted({ids[sensor] for sensor in only or () if sensor in ids})
     return {
         "first_row": await _first_row(cursor, scopes),
@@ -243,27 +233,6 @@ async def _first_row(cursor: Any, scopes: Sequence[Scope]) -> int:
         await cursor.execute(_INSIDE, scope.partition, scope.begin, scope.end)
         ranges.append(landmarks.Landmarks(*before, *await cursor.fetchone()))
     return landmarks.first_row(ranges)
-
-
-def _closed(scope: Scope, ids: Ids) -> tuple[Ints, ...]:
-    """The ids of the scope's sensors that are registered, and from and to when each closed, and its newest time."""
-    known = [(ids[sensor], *closed) for sensor, closed in scope.closed.items() if sensor in ids]
-    return tuple(np.array(known, dtype=np.int64).reshape(-1, 4).T)
-
-
-def _sensor_rows(scope: Scope, ids: Ids, model: int) -> Iterator[tuple[object, ...]]:
-    number, low, high, newest = _closed(scope, ids)
-    times = (low, high, np.maximum(high, newest), low + HORIZON_MS, high + HORIZON_MS)
-    stamps = [naive(np.clip(column, 0, LAST_MS)) for column in times]
-    yield from zip(number.tolist(), *stamps, [model] * len(number), strict=True)
-
-
-def _span_rows(scope: Scope, ids: Ids) -> Iterator[tuple[object, ...]]:
-    """For each sensor and size, between which starts the windows lie that closed in the range."""
-    number, low, high, _ = _closed(scope, ids)
-    for size in sorted(scope.sizes_ms):
-        begins, ends = (naive(np.clip(column - size, 0, LAST_MS)) for column in (low, high))
-        yield from zip(number.tolist(), [size] * len(number), begins, ends, strict=True)
 
 
 async def _described(cursor: Any, form: Form, numbers: Sequence[int]) -> Any:

@@ -234,7 +234,12 @@ def backoff() -> Iterator[float]:
 def _unknown(rows: Batch, sensors: frozenset[str]) -> Refusals:
     names = [sensor for table in rows.tables() for sensor in table.sensor]
     found = [row for row, sensor in enumerate(names) if sensor in sensors]
-    return Refusals(found, [f"unknown sensor {names[row]}" for row in found])
+    return Refusals(found, [_told(names[row]) for row in found])
+
+
+def _told(name: str) -> str:
+    """Why a row of this unknown sensor is not stored; the registry takes no name that ends in a blank."""
+    return f"unknown sensor {name}" + ("; a name that ends in a blank is none" if name.endswith(" ") else "")
 
 
 def _count(rows: Batch, written: Written, seconds: float) -> None:

@@ -166,7 +166,8 @@ async def entries(cursor: Any, only: Collection[str] | None) -> Registered:
     """All entries by their key on the topic, or those of these keys."""
     if only is not None:
         standing = await _standing(cursor, keyed(only))
-        return registered(standing.sensors, standing.devices)
+        found, asked = registered(standing.sensors, standing.devices), frozenset(only)
+        return {key: entry for key, entry in found.items() if key in asked}  # blanks at the end, see EXACT
     return registered(await _sensors(cursor, _SENSORS), await _devices(cursor, ""))
 
 

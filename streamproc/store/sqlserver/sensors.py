@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from streamproc.errors import RowsRefused
 from streamproc.store.known_sensors import KnownSensors, devices, numbers, unknown
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver.forms import BIGINT, CODE, given, text_of
 
-#: Keys are told apart letter by letter, whatever the database's own collation is.
+#: Keys are told apart letter by letter, whatever the database's own collation is; all but blanks at their end, which make no
+#: difference to any: what is found has to be looked at for these, and its column is the one to select.
 EXACT = "COLLATE Latin1_General_100_BIN2"
 #: A key that is a GUID is in the column of GUIDs, any other beside it; a computed column `uuid` is whichever there is.
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = {"k": CODE, "guid": CODE, "other": CODE}
 
 _LOAD = (
-    f"SELECT g.k, s.id, s.device_id FROM {given({'k': CODE})} g JOIN dbo.sensors s ON s.uuid = g.k {EXACT}"
+    f"SELECT s.uuid, s.id, s.device_id FROM {given({'k': CODE})} g JOIN dbo.sensors s ON s.uuid = g.k {EXACT}"
 )
 _BY_NUMBER = f"SELECT s.id FROM {given({'k': BIGINT})} g JOIN dbo.sensors s ON s.id = g.k"
 _ADD_DEVICES = (
@@ -87,14 +89,18 @@ class Sensors:
         return self._known.learn_numbers(asked, (number for (number,) in await cursor.fetchall()))
 
     async def _register(self, cursor: Any, batch: Batch, keys: Sequence[str]) -> None:
-        homes = devices(batch)
+        if padded := frozenset(key for key in keys if key.endswith(" ")):
+            raise RowsRefused(
+                f"{len(padded)} sensors have keys that end in a blank, which SQL Server does not see", padded
+            )
+        homes = _homes(devices(batch))
         await add_devices(cursor, [device for key in keys if (device := homes.get(key))])
         await cursor.execute(_REGISTER, text_of([*key_of(key), homes.get(key)] for key in keys))
         await self._load(cursor, keys)
 
     async def _settle(self, cursor: Any, batch: Batch) -> None:
         """Give a device to sensors that were registered without: by a prediction, or a reading by itself."""
-        homes = self._known.homes(batch)
+        homes = _homes(self._known.homes(batch))
         if homes:
             await add_devices(cursor, homes.values())
             await cursor.execute(_SETTLE, text_of(homes.items()), text_of([key] for key in homes))
@@ -106,6 +112,11 @@ async def add_devices(cursor: Any, uuids: Iterable[str]) -> None:
     wanted = [list(key_of(uuid)) for uuid in dict.fromkeys(uuids)]
     if wanted:
         await cursor.execute(_ADD_DEVICES, text_of(wanted))
+
+
+def _homes(told: Mapping[str, str]) -> dict[str, str]:
+    """The device of each sensor, without blanks at the end of its key: two that differ in these are one to the database."""
+    return {sensor: key for sensor, device in told.items() if (key := device.rstrip(" "))}
 
 
 def key_of(key: str) -> tuple[str, str | None, str | None]:

@@ -1,4 +1,4 @@
-"""Who judges a reading on SQL Server, and what comes of it; and what retention leaves."""
+"""Who judges a reading on SQL Server, and what comes of it."""
 
 from __future__ import annotations
 
@@ -294,56 +294,3 @@ def test_a_reading_that_is_undone_raises_nothing(database: Database, sensor: int
     connection.close()
     assert database.alerts(sensor) == []
     assert database.told(sensor) == []
-
-
-def test_retention_deletes_what_is_old_and_no_more() -> None:
-    """In small batches, over several calls; a prediction that an event refers to stays."""
-    with made() as database:
-        database.apply()
-        sensor = database.sensor()
-        days = [f"2025-01-{day:02}" for day in range(1, 21)]
-        for day in days:
-            database.run(
-                "INSERT INTO dbo.sensor_readings (sensor_id, value, [timestamp]) VALUES (?, 1, ?)",
-                sensor,
-                day,
-            )
-            database.run(
-                "INSERT INTO dbo.sensor_windows VALUES (?, 1000, ?, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0)",
-                sensor,
-                day,
-            )
-        database.run("INSERT INTO dbo.ml_models (model_name, version) VALUES (N'm', N'1')")
-        for day in days:
-            database.run(
-                "INSERT INTO dbo.predictions (model_id, sensor_id, predicted_value, confidence, predicted_at,"
-                " target_timestamp) VALUES (1, ?, 1, 1, ?, ?)",
-                sensor, day, day,
-            )  # fmt: skip
-        database.run(
-            "INSERT INTO dbo.ml_events (sensor_id, prediction_id, event_type, event_code, title)"
-            " VALUES (?, 2, 'a', 'b', N'c')",
-            sensor,
-        )
-        call = (
-            "EXEC dbo.streamproc_delete_old @p_readings_before = '2025-01-11', @p_windows_before = '2025-01-06',"
-            " @p_predictions_before = '2025-01-04', @p_batch_rows = 3, @p_max_batches = ?"
-        )
-        assert database.rows(call, 2) == [(6, 0, 0, True)]
-        assert database.rows(call, 100) == [(4, 2, 5, False)]
-        assert database.rows(call, 100) == [(0, 0, 0, False)]
-        assert database.value("SELECT MIN([timestamp]) FROM dbo.sensor_readings").day == 11
-        assert database.value("SELECT MIN(window_start) FROM dbo.sensor_windows").day == 6
-        assert database.rows("SELECT COUNT(*), MIN(id) FROM dbo.predictions") == [(18, 2)]
-
-
-def test_retention_refuses_to_hold_every_lock(database: Database) -> None:
-    """Inside a transaction its batches would be one."""
-    connection = database.connect()
-    connection.autocommit = False
-    connection.execute("SELECT COUNT(*) FROM dbo.sensors").fetchall()
-    connection.execute("UPDATE dbo.stream_offsets SET next_offset = 0 WHERE topic = N'none'")
-    with pytest.raises(Exception, match="50012"):
-        connection.execute("EXEC dbo.streamproc_delete_old @p_readings_before = '2000-01-01'")
-    connection.rollback()
-    connection.close()

@@ -39,6 +39,8 @@ ALTER PROCEDURE dbo.streamproc_delete_old
 AS
 BEGIN
     SET NOCOUNT ON;
+    -- Whoever writes goes on, and this is called again.
+    SET DEADLOCK_PRIORITY LOW;
     IF @@TRANCOUNT > 0 THROW 50012, N'call streamproc_delete_old outside of a transaction: it would keep every lock', 1;
     IF @p_batch_rows IS NULL OR @p_batch_rows NOT BETWEEN 1 AND 4000 SET @p_batch_rows = 4000;
     IF @p_max_batches IS NULL OR @p_max_batches < 1 SET @p_max_batches = 1000;

@@ -37,8 +37,8 @@ LONG_AGO = "2020-01-01"
 
 
 @pytest.fixture
-def site_of_each(site: Site, held: Database) -> Site:
-    """Processes over a database of each kind."""
+def site_of_each(held: Database, site: Site) -> Site:
+    """Processes over a database of each kind, which end before it is dropped."""
     site.held = held
     return site
 

@@ -27,7 +27,7 @@ from streamproc.records import WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import offsets, select
-from tests.live.processes import Site, eventually
+from tests.live.processes import Site, Stage, eventually
 from tests.slowness import in_time
 from tests.store.databases import Database
 
@@ -50,12 +50,15 @@ AHEAD = 5_000
 #: So many readings are sent in all at least, 150 s of the made signal: it has events then, and every table rows.
 LEAST = 150 * 120
 
+#: What a sink says of each try that the database has not taken.
+AWAY = "database away, trying again"
+
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def site(site: Site, held: Database) -> Site:
-    """Processes whose sinks write to a database of each kind."""
+def site(held: Database, site: Site) -> Site:
+    """Processes whose sinks write to a database of each kind, and end before it is dropped."""
     site.held = held
     return site
 
@@ -212,6 +215,21 @@ async def test_killed_sink_writes_each_row_once(
     assert in_time(seconds, 3)  # of the 5 s that all stages together may take; 1.2 s where nothing else runs
 
 
+async def pause_between_transactions(site: Site, sink: Stage, other: Stage) -> None:
+    """Have a sink stand still outside of a transaction: what it has locked there it would keep from all until it goes on.
+
+    While the database is locked it has begun none. Two tries of the other's after it stands still take longer than its last.
+    """
+    with site.held.locked():
+        sink.pause()
+        told = len(other.told(AWAY))
+
+        async def tried_twice() -> bool:
+            return len(other.told(AWAY)) >= told + 2
+
+        await eventually(tried_twice)
+
+
 async def test_two_sinks_and_a_locked_database(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
@@ -223,9 +241,9 @@ async def test_two_sinks_and_a_locked_database(
     await until_rows(site, 500)
     with site.held.locked():
         await feed_results(site, producer, reader)  # so that each has some of it, whichever has the readings
-        await asyncio.gather(*(sink.until_told("database away, trying again") for sink in (first, second)))
+        await asyncio.gather(*(sink.until_told(AWAY) for sink in (first, second)))
     await until_rows(site)
-    first.pause()
+    await pause_between_transactions(site, first, second)
     await second.until_assigned(len(TOPICS) * PARTITIONS)
     await until_rows(site)
     first.go_on()

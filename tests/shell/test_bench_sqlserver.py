@@ -37,6 +37,8 @@ def test_without_a_server_it_says_which_settings_are_missing() -> None:
         assert "Traceback" not in made.stderr
 
 
+# A session for each way: the first rows of one take some servers 5 s of CPU time, many times that beside others' work.
+@pytest.mark.timeout(600)
 @on_a_server
 async def test_it_tells_each_way_and_the_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     """For readings and windows: the rows a second of each way, and their ratio."""
@@ -53,7 +55,10 @@ async def test_it_tells_each_way_and_the_ratio(capsys: pytest.CaptureFixture[str
         assert tuple(rates) == WAYS
         writer, *bare = rates.values()
         ratio = float(told[4].removeprefix("ratio to the fastest bare way"))
-        assert ratio == pytest.approx(writer / max(bare), abs=0.02)
+        # All three are rounded, and where a server takes seconds for a session's first rows the rates are a few a second.
+        fastest = max(bare)
+        least, most = (writer - 0.5) / (fastest + 0.5), (writer + 0.5) / max(fastest - 0.5, 0.5)
+        assert least - 0.01 <= ratio <= most + 0.01
 
 
 @on_a_server

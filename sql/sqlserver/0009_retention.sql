@@ -1,4 +1,4 @@
--- Old rows of all tables that grow: streamproc_delete_old of 0006 with alerts, notifications, events and the registry's audit.
+-- Old rows of all tables that grow: streamproc_delete_old of 0006, with alerts, notifications, events and the audit.
 SET QUOTED_IDENTIFIER ON;
 SET ANSI_NULLS ON;
 GO

@@ -14,6 +14,7 @@ import orjson
 
 from streamproc.core.chunk import Chunk
 from streamproc.records import WINDOW_SIZES_MS, DeadLetter
+from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
@@ -148,7 +149,7 @@ async def _writer(path: Path, load: Load) -> float:
     """CPU-seconds, of all threads, that the writer takes."""
     await _prepared(path, load.sensors)
     store = SqliteStore(path)
-    writer = Writer(store, batches_of(load), no_letters)
+    writer = Writer(store, batches_of(load), no_letters, Whole())
     await writer.positions([(load.topic, 0)])
     started = process_time()
     for chunk in load.chunks:

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamproc.bench.database import LIMITS, connection_string, made
 from streamproc.bench.sink import Load, batches_of, no_letters, reading_load, window_load
+from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
@@ -73,7 +74,7 @@ async def _writer(text: str, load: Load) -> tuple[float, float]:
     """Seconds, and CPU-seconds of all threads, that the writer takes."""
     store = SqlServerStore(Connections(text, "the benchmark's database", LIMITS))
     await store.open()
-    writer = Writer(store, batches_of(load), no_letters)
+    writer = Writer(store, batches_of(load), no_letters, Whole())
     await writer.positions([(load.topic, 0)])
     began, cpu = perf_counter(), process_time()
     for chunk in load.chunks:

@@ -22,7 +22,7 @@ from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
 from streamproc.core.ownership import foreign_faults
 from streamproc.core.predict import Forecasts, Predicted
-from streamproc.core.registry import RegistryLog
+from streamproc.core.registry import RegistryLog, parts
 from streamproc.core.router import ReadingRouter
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
 from streamproc.core.telling import Teller
@@ -157,31 +157,19 @@ def run(
 ) -> Iterator[tuple[Chunk, Outputs]]:
     """Take in the next records of the partition, each judged by the registry as of its place; gives the parts in between.
 
-    The chunk is cut before each record that moves the registry's position on. One that names a position which the registry
-    did not have at the record's own time is none of the engine's, and ignored: whether it is so never changes, however much
-    of the registry is read later. `registry` must have been read as far as the state's position and those that the chunk
-    names, if it reaches that far; for a state without a position, as far as the time of the chunk's first record.
+    The chunk is cut as `core.registry.parts` says. `registry` must have been read as far as the state's position and those
+    that the chunk names, if it reaches that far; for a state without a position, as far as the time of its first record.
     Each part's outputs are to be made into messages before the next is asked for. `readings` are the chunk's, where the
     caller has decoded them already.
     """
     if not len(chunk):
         return
     if state.entries is None:
-        position = state.registry_position
-        # A topic that was made anew does not reach as far as the checkpoint says.
-        known = 0 <= position <= registry.position
-        state.judge_by(registry, position if known else registry.position_at(int(chunk.timestamps[0])))
-    begin = 0
-    for index, position in chunk.edits():
-        if not state.registry_position < position <= registry.position_at(int(chunk.timestamps[index])):
-            continue
-        if index > begin:
-            part = chunk.cut(begin, index)
-            yield part, step(state, part)
-        begin = index
-        state.judge_by(registry, position)
-    rest = chunk.cut(begin, len(chunk)) if begin else chunk
-    yield rest, step(state, rest, readings if rest is chunk else None)
+        state.judge_by(registry, registry.begin(state.registry_position, int(chunk.timestamps[0])))
+    for part, position in parts(chunk, state.registry_position, registry):
+        if position > state.registry_position:
+            state.judge_by(registry, position)
+        yield part, step(state, part, readings if part is chunk else None)
 
 
 def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) -> Outputs:

@@ -1,14 +1,106 @@
-"""Readings of sensors that belong to another device than the one that sends them."""
+"""Readings of sensors that belong to another device than the one that sends them.
+
+The engine asks sensor by sensor, as it looks them up (`core.sensors`), the sink and a replay for all readings of a part
+(`foreign`); what makes one foreign is said here alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
+import numpy as np
 
 from streamproc.core.chunk import Chunk
-from streamproc.core.codec import Packet, Readings, Rejected, Single, parse, sensor_key
+from streamproc.core.codec import Packet, Readings, Rejected, Single, parse, sensor_key, take
+from streamproc.core.registry import RegistryLog
 from streamproc.core.windows import Ints
+from streamproc.records import SensorEntry
+
+#: Positions whose owners are kept at once: a sink has as many partitions of `readings` on a large site. Positions between
+#: which no sensor has changed hands share what is kept.
+_POSITIONS = 16
+
+
+def owner_of(entry: SensorEntry | None) -> str | None:
+    """The device that a sensor belongs to by its entry, in lower case; None where it names none."""
+    return entry.device.lower() if entry and entry.device else None
+
+
+def is_foreign(device: str | None, owner: str | None) -> bool:
+    """Whether a reading that names this device, or none, is of a sensor that is another's; names come in lower case.
+
+    >>> is_foreign("a", "b"), is_foreign("a", "a"), is_foreign(None, "b"), is_foreign("a", None)
+    (True, False, False, False)
+    """
+    return bool(device) and owner is not None and owner != device
+
+
+class Owners:
+    """The device of each sensor that has one, as of any position of a registry.
+
+    >>> log = RegistryLog()
+    >>> log.append(0, 1_000, "s", SensorEntry("s", device="D"))
+    >>> Owners(log).as_of(0), Owners(log).as_of(1)
+    ({}, {'s': 'd'})
+    """
+
+    def __init__(self, registry: RegistryLog) -> None:
+        self.registry = registry
+        self._known: OrderedDict[int, dict[str, str]] = OrderedDict()
+
+    def as_of(self, position: int) -> Mapping[str, str]:
+        """Each owned sensor's device, in lower case."""
+        if position not in self._known:
+            self._known[position] = self._made(position)
+            if len(self._known) > _POSITIONS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(position)
+        return self._known[position]
+
+    def _made(self, position: int) -> dict[str, str]:
+        """From those of the nearest position before it, if there is one: mostly nothing has changed hands since."""
+        before = max((known for known in self._known if known < position), default=None)
+        if before is None:
+            owned = ((sensor, owner_of(entry)) for sensor, entry in self.registry.as_of(position).items())
+            return {sensor: owner for sensor, owner in owned if owner is not None}
+        owners = self._known[before]
+        edits = self.registry.between(before, position)
+        changed = {edit.sensor: owner_of(edit.entry) for edit in edits}
+        if all(owners.get(sensor) == owner for sensor, owner in changed.items()):
+            return owners
+        return {sensor: owner for sensor, owner in (owners | changed).items() if owner is not None}
+
+
+def foreign(chunk: Chunk, readings: Readings, position: int, owners: Owners) -> list[int]:
+    """Which of the chunk's readings, decoded for the sink, are foreign: by index, ascending.
+
+    All are judged by the registry as of the position, but for records sent again for the database alone: the engine has
+    judged those where they first came, so they are by the registry as of that time.
+    """
+    now = owners.as_of(position)
+    then = {
+        record: owners.as_of(min(position, owners.registry.position_at(chunk.origin(record)[2])))
+        for record in chunk.headers
+        if chunk.is_for_sink(record)
+    }
+    if not (now or any(then.values())):
+        return []
+    rows = enumerate(zip(readings.device, readings.sensor, strict=True))
+    if not then:
+        return [i for i, (device, sensor) in rows if device and is_foreign(device, now.get(sensor))]
+    record = readings.record.tolist()
+    return [i for i, (device, sensor) in rows if is_foreign(device, then.get(record[i], now).get(sensor))]
+
+
+def without(readings: Readings, left_out: list[int]) -> Readings:
+    """The readings but for those at these indexes."""
+    if not left_out:
+        return readings
+    keep = np.ones(len(readings), dtype=np.bool_)
+    keep[left_out] = False
+    return take(readings, keep, readings.rejected)
 
 
 def foreign_faults(

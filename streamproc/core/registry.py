@@ -6,9 +6,11 @@ A position is an offset on the topic `registry`: the registry as of a position i
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
+from streamproc.core.chunk import Chunk
 from streamproc.records import SensorEntry
 
 #: Of edits older than this beside the newest one, only each sensor's last is kept: no record that is still on `readings`
@@ -90,6 +92,13 @@ class RegistryLog:
         index = bisect_right(self._clocks, timestamp_ms)
         return self._edits[index].offset if index < len(self._edits) else self.position
 
+    def begin(self, position: int, timestamp_ms: int) -> int:
+        """The position that a partition's next record is judged by, which was judged as of this one so far (-1: of none).
+
+        Without one it is that at the record's own time; so it is where the topic was made anew, and does not reach as far.
+        """
+        return position if 0 <= position <= self.position else self.position_at(timestamp_ms)
+
     def _index(self, position: int) -> int:
         return bisect_left(self._edits, position, key=_offset_of)
 
@@ -101,3 +110,20 @@ class RegistryLog:
         self._clocks = [self._clocks[index] for index in kept] + self._clocks[old:]
         self._edits = [self._edits[index] for index in kept] + self._edits[old:]
         self._room = max(2 * len(self._edits), _FEW)
+
+
+def parts(chunk: Chunk, position: int, registry: RegistryLog) -> Iterator[tuple[Chunk, int]]:
+    """The chunk, cut before each record that moves its partition's position on, each part with what it is judged by.
+
+    A record that names a position which the registry did not have at the record's own time is none of the engine's, and
+    ignored: whether it is so never changes, however much of the registry is read later. It must have been read as far as the
+    positions that the chunk names, if it reaches that far.
+    """
+    begin = 0
+    for index, named in chunk.edits():
+        if not position < named <= registry.position_at(int(chunk.timestamps[index])):
+            continue
+        if index > begin:
+            yield chunk.cut(begin, index), position
+        begin, position = index, named
+    yield (chunk.cut(begin, len(chunk)) if begin else chunk), position

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamproc.core.identity import seed
+from streamproc.core.ownership import is_foreign, owner_of
 from streamproc.core.routing import home
 from streamproc.core.windows import NEVER, Ints
 from streamproc.records import SensorEntry
@@ -90,8 +91,7 @@ class Sensors:
 
     def owner(self, sensor: str) -> str | None:
         """The device that the sensor belongs to by the registry, in lower case; None where that names none."""
-        entry = self.entries.get(sensor)
-        return entry.device.lower() if entry and entry.device else None
+        return owner_of(self.entries.get(sensor))
 
     def _resolve(self, sensor: str, device: str | None, offset: int, moved: bool) -> int:
         """Look one reading up, and remember what was found.
@@ -105,7 +105,7 @@ class Sensors:
         at = self.home(sensor, device)
         if at != self.partition and not moved:
             return self._remember(sensor, key, -1 - at)
-        if device and self.owner(sensor) not in {None, device}:
+        if is_foreign(device, self.owner(sensor)):
             return FOREIGN
         slot = self._adopt(sensor, offset)
         return self._remember(sensor, key, slot) if at == self.partition else slot

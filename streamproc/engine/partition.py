@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic, perf_counter, process_time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from streamproc.core.checkpoint import Snapshot, is_uneven, snapshot
 from streamproc.core.chunk import EDIT, TICK, Chunk
 from streamproc.core.engine import Outputs, PartitionState, run
-from streamproc.core.registry import RegistryLog
 from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
 from streamproc.engine.outbox import Outbox, Word
 from streamproc.engine.outputs import Message, messages
 from streamproc.errors import CheckpointError, RegistryError
+from streamproc.registry.following import Followed, read_for
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -31,18 +31,6 @@ CHECKPOINT_SHARE = 0.02
 ANNOUNCE_AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
-
-
-class Followed(Protocol):
-    """The registry as `registry.view.Registry` follows it."""
-
-    log: RegistryLog
-
-    async def reached(self, position: int) -> bool:
-        """Wait until `log` has come to this position; False where the topic ends before it."""
-
-    async def caught_up(self) -> None:
-        """Wait until `log` has all that was on the topic when this was asked."""
 
 
 class Partition:
@@ -98,20 +86,15 @@ class Partition:
 
     async def _read_registry(self, chunk: Chunk) -> None:
         """Wait until the registry is read as far as the chunk needs it; the watchdog sees to it that this ends."""
-        position = self.state.registry_position
-        if self.state.entries is None and not (position >= 0 and await self.registry.reached(position)):
-            if position >= 0:
-                metrics.EDITS_IGNORED.labels(self.label).inc()
-                _log.warning(
-                    "registry ends before the checkpoint's position: judged as of the time of its records",
-                    partition=self.number,
-                    position=position,
-                    registry=self.registry.log.position,
-                )
-            await self.registry.caught_up()
-        for wanted in sorted({wanted for _, wanted in chunk.edits()}):
-            if wanted > position and not await self.registry.reached(wanted):
-                break
+        state = self.state
+        if not await read_for(self.registry, chunk, state.registry_position, begins=state.entries is None):
+            metrics.EDITS_IGNORED.labels(self.label).inc()
+            _log.warning(
+                "registry ends before the checkpoint's position: judged as of the time of its records",
+                partition=self.number,
+                position=state.registry_position,
+                registry=self.registry.log.position,
+            )
 
     def _tell_ignored(self, chunk: Chunk) -> None:
         """Tell of records that name a position which the registry did not have then: no owner of it wrote them."""

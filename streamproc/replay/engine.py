@@ -12,10 +12,12 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
 from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.learners import LearnerBank
+from streamproc.core.ownership import Owners
 from streamproc.core.predict import HORIZON_MS
 from streamproc.core.registry import RegistryLog
 from streamproc.core.windows import NEVER
 from streamproc.engine.outputs import messages
+from streamproc.replay.ranges import Overlaid
 from streamproc.settings import Settings
 from streamproc.sink.batches import batch
 from streamproc.sink.rows import Decoder, Piece
@@ -81,6 +83,7 @@ class Engine:
         self, state: PartitionState, settings: Settings, registry: RegistryLog, only: frozenset[str] | None
     ) -> None:
         self.state, self._settings, self._registry, self._only = state, settings, registry, only
+        self._owners = Owners(registry.original if isinstance(registry, Overlaid) else registry)
         self.topic, self.partition = state.options.topic, state.options.partition
         self._decoder = Decoder(
             settings.allowed_skew_ms, settings.topic_prefix, settings.sink_window_sizes_ms
@@ -93,18 +96,22 @@ class Engine:
 
     def make(self, chunk: Chunk) -> Made:
         """Take in records of the range, and give the rows that the sink would write for them."""
-        outs = []
+        outs: list[Outputs] = []
+        stored: list[Piece] = []
         values: dict[str, list[bytes | None]] = {}
         readings = decode(chunk, self._settings.allowed_skew_ms, for_sink=True)
         # Engine and sink decode alike, but for what was sent again for the sink alone: once is enough.
         alike = not any(chunk.is_for_sink(index) for index in chunk.headers)
         for part, out in run(self.state, chunk, self._registry, readings if alike else None):
             outs.append(out)
+            position = self.state.registry_position  # the part was judged by it
+            stored.append(
+                self._decoder.judged(part, position, self._owners, readings if part is chunk else None)
+            )
             for message in messages(self.state, part, out):
                 if message.topic in OUTPUTS:
                     values.setdefault(message.topic, []).append(message.value)
-        stored = Piece(chunk, self._decoder.reading_rows(chunk, readings), [])
-        pieces = [stored, *(self._piece(topic, told) for topic, told in values.items())]
+        pieces = [*stored, *(self._piece(topic, told) for topic, told in values.items())]
         if self._only is not None:
             pieces = [self._chosen(piece, self._only) for piece in pieces]
         places = {(piece.chunk.topic, piece.chunk.partition): None for piece in pieces}

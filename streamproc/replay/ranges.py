@@ -24,6 +24,8 @@ class Overlaid(RegistryLog):
 
     def __init__(self, log: RegistryLog, entries: Iterable[SensorEntry]) -> None:
         super().__init__()
+        #: The log itself: which rows there should be is no question of ranges.
+        self.original = log
         for edit in log.between(0, log.position):
             self.append(*edit)
         self.advance(log.position)

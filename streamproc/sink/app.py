@@ -21,7 +21,7 @@ from streamproc.registry.sender import sending
 from streamproc.registry.service import Send
 from streamproc.settings import Settings, load
 from streamproc.sink import health, metrics
-from streamproc.sink.registry import RegistryKeeper
+from streamproc.sink.registry import Following, RegistryKeeper
 from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
@@ -49,7 +49,8 @@ class Sink:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = connect(settings)
-        self.writer = Writer(self.store, settings, self.dead_letters)
+        self.following = Following(settings)
+        self.writer = Writer(self.store, settings, self.dead_letters, self.following.view)
         self.producer: AIOKafkaProducer | None = None
         self.app = ChunkedApp(
             settings.group("sink"),
@@ -62,7 +63,9 @@ class Sink:
         self.app.around.append(serving(address, told))
         self.assigned = False
         self._first = TP(settings.topic("readings"), 0)
-        self.registry = RegistryKeeper(self.store, settings, self._registry_sender, self._has_first)
+        self.registry = RegistryKeeper(
+            self.store, settings, self._registry_sender, self._has_first, self.following.started
+        )
         self._wire()
 
     def _wire(self) -> None:
@@ -98,6 +101,7 @@ class Sink:
         Between two owners of a partition there is a moment when both write; what one has written the other skips.
         """
         tried = 0
+        await self.following.started()
         while ours := self._ours(chunks):
             try:
                 await self.writer.write(ours)
@@ -171,7 +175,7 @@ class Sink:
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(UNFOLLOW_S):
-                await self.registry.stop()
+                await self.following.stop()
         await self.store.close()
         if self.producer is not None:
             await self.producer.stop()

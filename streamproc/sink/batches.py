@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,7 +79,8 @@ def _part(piece: Piece, begin: int, end: int) -> Piece:
     last = int(np.searchsorted(records, offsets[end])) if end < len(offsets) else len(records)
     chunk = piece.chunk.cut(first, last)
     inside = [fault for fault in piece.letters if records[first] <= fault.offset <= records[last - 1]]
-    return Piece(chunk, take(piece.rows, np.arange(begin, end)), inside)
+    rows = take(piece.rows, np.arange(begin, end))
+    return replace(piece, chunk=chunk, rows=rows, letters=inside, foreign=0 if begin else piece.foreign)
 
 
 def group(pieces: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:
@@ -100,10 +101,12 @@ def group(pieces: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:
 
 def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None]) -> Batch:
     """The pieces' rows, and their partitions' offsets: from those standing in the database to the next."""
-    offsets = {}
+    offsets, registry = {}, {}
     for piece in pieces:
         place = (piece.chunk.topic, piece.chunk.partition)
         offsets[place] = (standing[place], piece.chunk.next_offset)
+        if piece.registry >= 0:
+            registry[place] = piece.registry
     rows = [piece.rows for piece in pieces]
     return Batch(
         name,
@@ -113,6 +116,7 @@ def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None])
         join([part for part in rows if isinstance(part, EventColumns)] or [EventColumns()]),
         join([part for part in rows if isinstance(part, NotificationColumns)] or [NotificationColumns()]),
         join([part for part in rows if isinstance(part, WindowColumns)] or [WindowColumns()]),
+        registry=registry,
     )
 
 

@@ -14,6 +14,17 @@ PASSED_OVER = Counter(
     "streamproc_sink_passed_over",
     "Records not written since the database is beyond them, or since their partition had gone.",
 )
+FOREIGN = Counter(
+    "streamproc_sink_foreign_readings",
+    "Readings not written since their sensor is registered to another device than the one that sent them.",
+)
+REGISTRY_WAITED = Counter(
+    "streamproc_sink_registry_waited_seconds", "Time that readings have waited for the registry to be read."
+)
+REGISTRY_ANEW = Counter(
+    "streamproc_sink_registry_ignored",
+    "Positions in the database that the registry does not reach: it was made anew.",
+)
 REFUSED = Counter("streamproc_sink_refused_rows", "Rows that the database does not take: dead letters.")
 LETTERS = Counter("streamproc_sink_dead_letters", "Records sent to the dead-letter topic by the sink.")
 RETRIES = Counter("streamproc_sink_retries", "Calls of the database that were tried again.", ["reason"])

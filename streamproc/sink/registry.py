@@ -1,14 +1,15 @@
-"""The sink that has the first partition of `readings` has the topic `registry` follow the database; the others do not."""
+"""Each sink follows the topic `registry`; the one that has the first partition of `readings` has it follow the database."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from streamproc.errors import StreamprocError
+from streamproc.errors import KafkaUnavailable, StreamprocError
 from streamproc.registry.mending import Mender
 from streamproc.registry.service import Send
 from streamproc.registry.view import Registry
@@ -23,6 +24,35 @@ _FIRST = 0.1
 _log = structlog.get_logger(__name__)
 
 
+class Following:
+    """The one view of the topic that a sink has: for whose each sensor is, and for comparisons with the database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.view = Registry(settings.kafka, settings.topic("registry"))
+        self._wait_s = settings.watchdog_seconds
+        self._starting = asyncio.Lock()
+        self._started = False
+
+    async def started(self) -> Registry:
+        """The view, once all is read that is there; raises KafkaUnavailable where that takes too long."""
+        async with self._starting:
+            if not self._started:
+                try:
+                    async with asyncio.timeout(self._wait_s):
+                        await self.view.start()
+                except TimeoutError:
+                    raise KafkaUnavailable(
+                        f"the topic `registry` was not read within {self._wait_s:.0f} s: see that it is there (`streamproc "
+                        "topics apply` makes it), and that this user of Kafka may read it"
+                    ) from None
+                self._started = True
+        return self.view
+
+    async def stop(self) -> None:
+        """Follow the topic no more."""
+        await self.view.stop()
+
+
 class RegistryKeeper:
     """Compares the database with the topic every SENSOR_MAP_TTL_SECONDS, while it is this sink's `turn`."""
 
@@ -32,18 +62,16 @@ class RegistryKeeper:
         settings: Settings,
         sender: Callable[[], Awaitable[Send]],
         turn: Callable[[], bool],
+        followed: Callable[[], Awaitable[Registry]],
     ) -> None:
-        self._store, self._sender, self._turn = store, sender, turn
-        self._kafka, self._topic = settings.kafka, settings.topic("registry")
+        self._store, self._sender, self._turn, self._followed = store, sender, turn, followed
         self._ttl_s = settings.sensor_map_ttl_seconds
         self._due_at: float | None = None
-        self._view: Registry | None = None
 
     async def look(self) -> None:
         """Compare if it is time to. To be called again and again; what fails is told, and tried again in its time."""
         if not self._turn():
             self._due_at = None
-            await self.stop()
             return
         now = monotonic()
         if self._due_at is None:
@@ -60,16 +88,8 @@ class RegistryKeeper:
             )
 
     async def _compare(self) -> None:
-        if self._view is None:
-            self._view = await Registry(self._kafka, self._topic).start()
-        mended = await Mender(self._store, await self._sender(), self._view).mend()
+        mended = await Mender(self._store, await self._sender(), await self._followed()).mend()
         metrics.REGISTRY_COMPARISONS.inc()
         metrics.REGISTRY_SENT.inc(mended.sent)
         metrics.REGISTRY_REFUSED.set(mended.refused)
         metrics.REGISTRY_STRAYS.set(mended.strays)
-
-    async def stop(self) -> None:
-        """Follow the topic no more."""
-        if self._view is not None:
-            view, self._view = self._view, None
-            await view.stop()

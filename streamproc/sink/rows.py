@@ -15,6 +15,7 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.codec import Readings, decode
 from streamproc.core.identity import reading_keys, seed
 from streamproc.core.letters import letter
+from streamproc.core.ownership import Owners, foreign, without
 from streamproc.records import (
     WINDOW_SIZES_MS,
     DeadLetter,
@@ -51,12 +52,17 @@ _notification = msgspec.json.Decoder(Notification).decode
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows of one chunk, of one table, and what was wrong with others of its records; `skipped` were not wanted."""
+    """The rows of one chunk, of one table, and what was wrong with others of its records; `skipped` were not wanted.
+
+    Of readings `foreign` are left out, by the registry as of the position `registry`.
+    """
 
     chunk: Chunk
     rows: Columns
     letters: list[DeadLetter]
     skipped: int = 0
+    foreign: int = 0
+    registry: int = -1
 
 
 class _Names(dict[str, Any]):
@@ -89,10 +95,10 @@ class Decoder:
         self._keys, self._seeds = _Names(str.lower), _Names(lambda name: seed(name.lower()))
 
     def piece(self, chunk: Chunk) -> Piece:
-        """The rows of a chunk; raises ValueError for a topic that is not the sink's."""
+        """The rows of a chunk, of `readings` all of them; raises ValueError for a topic that is not the sink's."""
         match chunk.topic.removeprefix(self._prefix):
             case "readings":
-                return Piece(chunk, self._readings(chunk), [])
+                return Piece(chunk, self.reading_rows(chunk, self._readings(chunk)), [])
             case "predictions":
                 return _decoded(chunk, _prediction_rows, PredictionColumns())
             case "events":
@@ -103,8 +109,18 @@ class Decoder:
                 return _decoded(chunk, partial(_window_rows, self._sizes_ms), WindowColumns())
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
-    def _readings(self, chunk: Chunk) -> ReadingColumns:
-        return self.reading_rows(chunk, decode(chunk, self._allowed_skew_ms, for_sink=True))
+    def judged(self, chunk: Chunk, position: int, owners: Owners, readings: Readings | None = None) -> Piece:
+        """The rows of a chunk of `readings`, but for those that are foreign by the registry as of a position.
+
+        `readings` are the chunk's, where the caller has decoded them `for_sink` already.
+        """
+        readings = self._readings(chunk) if readings is None else readings
+        left_out = foreign(chunk, readings, position, owners)
+        rows = self.reading_rows(chunk, without(readings, left_out))
+        return Piece(chunk, rows, [], foreign=len(left_out), registry=position)
+
+    def _readings(self, chunk: Chunk) -> Readings:
+        return decode(chunk, self._allowed_skew_ms, for_sink=True)
 
     def reading_rows(self, chunk: Chunk, readings: Readings) -> ReadingColumns:
         """The rows of a chunk's readings, decoded `for_sink`.

@@ -16,9 +16,11 @@ import structlog
 from streamproc.core.chunk import Chunk
 from streamproc.errors import RowsRefused, StaleOwner, StoreError, StoreUnavailable
 from streamproc.records import DeadLetter
+from streamproc.registry.following import Followed
 from streamproc.settings import Settings
 from streamproc.sink import metrics
 from streamproc.sink.batches import Bounds, Refusals, batch, cut, group, letters, split, without
+from streamproc.sink.judging import Judge
 from streamproc.sink.rows import Decoder, Piece
 from streamproc.sink.standing import Standing
 from streamproc.store.protocol import Batch, Place, Store, Written
@@ -37,8 +39,8 @@ _log = structlog.get_logger(__name__)
 class Writer:
     """Writes chunks of the sink's topics, in the name of the sink's consumer group.
 
-    `dead_letters` must return once Kafka has what it was given; `pause` waits so many seconds, between two
-    tries.
+    `dead_letters` must return once Kafka has what it was given; whose a sensor is, `registry` tells; `pause` waits so many
+    seconds, between two tries.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Writer:
         store: Store,
         settings: Settings,
         dead_letters: DeadLetters,
+        registry: Followed,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._dead_letters, self._pause = store, dead_letters, pause
@@ -54,7 +57,11 @@ class Writer:
         self._decoder = Decoder(
             settings.allowed_skew_ms, settings.topic_prefix, settings.sink_window_sizes_ms
         )
+        self._readings = settings.topic("readings")
+        self._judge = Judge(registry, settings.watchdog_seconds)
+        #: Of each partition the next offset, and the registry's position that its record is judged by (-1: none known).
         self._known: dict[Place, int | None] = {}
+        self._judged_by: dict[Place, int] = {}
         self._turn = asyncio.Lock()
         self.standing = Standing()
 
@@ -71,9 +78,13 @@ class Writer:
             return await self._positions(partitions)
 
     async def _positions(self, partitions: Collection[Place]) -> dict[Place, int]:
-        known = await self._patiently(lambda: self._store.offsets(self._group))
+        reached = await self._patiently(lambda: self._store.reached(self._group))
+        known = {place: reached[place].next_offset for place in partitions if place in reached}
         self._known.update((place, known.get(place)) for place in partitions)
-        return {place: known[place] for place in partitions if place in known}
+        self._judged_by.update(
+            (place, reached[place].registry if place in known else -1) for place in partitions
+        )
+        return known
 
     async def write(self, chunks: Sequence[Chunk]) -> None:
         """Write the rows of all chunks, each partition's in offset order, without those written before.
@@ -86,6 +97,7 @@ class Writer:
             try:
                 if not places <= self._known.keys():
                     await self._positions(places)
+                await self._read_registry(chunks)
                 for pieces in group(self._pieces(chunks), self.bounds):
                     await self._write(pieces)
             except BaseException:  # cancelled, say, and yet the transaction may succeed: ask again
@@ -93,8 +105,16 @@ class Writer:
                     self._known.pop(place, None)
                 raise
 
+    async def _read_registry(self, chunks: Sequence[Chunk]) -> None:
+        """Wait until the registry is read as far as these chunks need it."""
+        for chunk in chunks:
+            place = (chunk.topic, chunk.partition)
+            fresh = chunk.since(self._known[place])
+            if chunk.topic == self._readings and len(fresh):
+                await self._judge.read_for(fresh, self._judged_by[place])
+
     def _pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        following = dict(self._known)
+        following, judged_by = dict(self._known), dict(self._judged_by)
         for chunk in chunks:
             place = (chunk.topic, chunk.partition)
             fresh = chunk.since(following[place])
@@ -103,9 +123,20 @@ class Writer:
                 following[place] = fresh.next_offset
                 # Before they are decoded: rows of one part are held at a time, whatever was fetched at once.
                 for part in cut(fresh, self.bounds.size_bytes):
-                    piece = self._decoder.piece(part)
-                    metrics.SKIPPED.inc(piece.skipped)
-                    yield from split(piece, self.bounds.rows)
+                    for piece in self._decoded(part, judged_by):
+                        metrics.SKIPPED.inc(piece.skipped)
+                        yield from split(piece, self.bounds.rows)
+
+    def _decoded(self, part: Chunk, judged_by: dict[Place, int]) -> Iterator[Piece]:
+        """The part's rows; those of readings by the registry from where it stands in `judged_by`, which is moved on."""
+        if part.topic != self._readings:
+            yield self._decoder.piece(part)
+            return
+        place = (part.topic, part.partition)
+        begin = self._judge.begin(part, judged_by[place])
+        for judged, (position, owners) in self._judge.parts(part, begin):
+            judged_by[place] = position
+            yield self._decoder.judged(judged, position, owners)
 
     async def _write(self, pieces: list[Piece]) -> None:
         """One transaction; dead letters go out before it, so that no offset passes a record not kept."""
@@ -122,6 +153,8 @@ class Writer:
                 await self._announce(letters(pieces, rows, refused))
                 rows = without(rows, refused)
         self._known.update((place, following) for place, (_, following) in rows.offsets.items())
+        self._judged_by.update(rows.registry)
+        _tell_foreign(pieces)
         metrics.BATCH_BYTES.observe(sum(piece.chunk.size_bytes for piece in pieces))
         _count(rows, written, monotonic() - started)
 
@@ -240,6 +273,22 @@ def _unknown(rows: Batch, sensors: frozenset[str]) -> Refusals:
 def _told(name: str) -> str:
     """Why a row of this unknown sensor is not stored; the registry takes no name that ends in a blank."""
     return f"unknown sensor {name}" + ("; a name that ends in a blank is none" if name.endswith(" ") else "")
+
+
+def _tell_foreign(pieces: Sequence[Piece]) -> None:
+    """Count the readings that were left out as foreign, and say where they were: the engine has a letter for each record."""
+    for piece in pieces:
+        if piece.foreign:
+            metrics.FOREIGN.inc(piece.foreign)
+            _log.info(
+                "foreign readings not stored",
+                topic=piece.chunk.topic,
+                partition=piece.chunk.partition,
+                offset=int(piece.chunk.offsets[0]),
+                last_offset=int(piece.chunk.offsets[-1]),
+                count=piece.foreign,
+                sampled=True,
+            )
 
 
 def _count(rows: Batch, written: Written, seconds: float) -> None:

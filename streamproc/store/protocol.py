@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 #: A topic's broker name and a partition of it.
 Place = tuple[str, int]
+
+
+class Reached(NamedTuple):
+    """How far a partition is written: its next offset, and the registry's position there (-1: none known)."""
+
+    next_offset: int
+    registry: int = -1
 
 
 def _ints() -> Ints:
@@ -159,11 +166,12 @@ class Batch:
     """Rows and offsets that are written together or not at all.
 
     `offsets` maps a partition to the next offset that the database must hold now (None: nothing yet) and
-    the one that it holds afterwards.
+    the one that it holds afterwards; `registry` those of `readings` to the registry's position that it holds beside it.
     """
 
     group: str
     offsets: dict[Place, tuple[int | None, int]] = field(default_factory=dict)
+    registry: dict[Place, int] = field(default_factory=dict, kw_only=True)
     readings: ReadingColumns = field(default_factory=ReadingColumns)
     predictions: PredictionColumns = field(default_factory=PredictionColumns)
     events: EventColumns = field(default_factory=EventColumns)
@@ -190,6 +198,7 @@ class Batch:
             take(self.events, e),
             take(self.notifications, n),
             take(self.windows, w),
+            registry=self.registry,
         )
 
 
@@ -215,6 +224,9 @@ class Store(Protocol):
 
     async def offsets(self, group: str) -> dict[Place, int]:
         """The next offset of each partition that the group has written."""
+
+    async def reached(self, group: str) -> dict[Place, Reached]:
+        """The same, each with the registry's position that was written with it."""
 
     async def write(self, batch: Batch) -> Written:
         """Write the new rows and move the offsets on, or nothing: raises RowsRefused or StaleOwner."""

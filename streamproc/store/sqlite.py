@@ -27,7 +27,7 @@ from streamproc.store.edits import (
     sensors_of,
 )
 from streamproc.store.migrations import migrate, pending, scripts
-from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import SensorStatus
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
@@ -112,7 +112,11 @@ class SqliteStore:
 
     async def offsets(self, group: str) -> dict[Place, int]:
         """The next offset of each partition that the group has written."""
-        return await self._run(lambda: sqlite_rows.offsets(self._connected(), group))
+        return {place: reached.next_offset for place, reached in (await self.reached(group)).items()}
+
+    async def reached(self, group: str) -> dict[Place, Reached]:
+        """The same, each with the registry's position that was written with it."""
+        return await self._run(lambda: sqlite_rows.reached(self._connected(), group))
 
     async def write(self, batch: Batch) -> Written:
         """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""

@@ -23,6 +23,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     Place,
     PredictionColumns,
+    Reached,
     ReadingColumns,
     WindowColumns,
     Written,
@@ -72,26 +73,32 @@ INSERT_WINDOW = (
 _ONCE_WINDOW = f"{INSERT_WINDOW} ON CONFLICT (window_start, size_ms, sensor_id) DO NOTHING"
 
 
-def offsets(connection: sqlite3.Connection, group: str) -> dict[Place, int]:
-    """The next offset of each partition that the group has written."""
-    query = 'SELECT topic, "partition", next_offset FROM stream_offsets WHERE consumer_group = ?'
-    return {(topic, partition): offset for topic, partition, offset in connection.execute(query, (group,))}
+def reached(connection: sqlite3.Connection, group: str) -> dict[Place, Reached]:
+    """The next offset of each partition that the group has written, and the registry's position there."""
+    query = (
+        'SELECT topic, "partition", next_offset, COALESCE(registry_position, -1) FROM stream_offsets'
+        " WHERE consumer_group = ?"
+    )
+    return {
+        (topic, partition): Reached(*told) for topic, partition, *told in connection.execute(query, (group,))
+    }
 
 
 def advance(connection: sqlite3.Connection, batch: Batch) -> None:
     """Move the offsets on; raises StaleOwner where one is not what the batch expects."""
     for (topic, partition), (expected, following) in batch.offsets.items():
+        judged_by = batch.registry.get((topic, partition))
         if expected is None:
             moved = connection.execute(
-                'INSERT INTO stream_offsets (consumer_group, topic, "partition", next_offset)'
-                ' VALUES (?, ?, ?, ?) ON CONFLICT (consumer_group, topic, "partition") DO NOTHING',
-                (batch.group, topic, partition, following),
+                'INSERT INTO stream_offsets (consumer_group, topic, "partition", next_offset, registry_position)'
+                ' VALUES (?, ?, ?, ?, ?) ON CONFLICT (consumer_group, topic, "partition") DO NOTHING',
+                (batch.group, topic, partition, following, judged_by),
             )
         else:
             moved = connection.execute(
-                "UPDATE stream_offsets SET next_offset = ?"
+                "UPDATE stream_offsets SET next_offset = ?, registry_position = ?"
                 ' WHERE consumer_group = ? AND topic = ? AND "partition" = ? AND next_offset = ?',
-                (following, batch.group, topic, partition, expected),
+                (following, judged_by, batch.group, topic, partition, expected),
             )
         if moved.rowcount != 1:
             raise StaleOwner(f"{topic}/{partition}: the database does not hold {expected} as its next offset")

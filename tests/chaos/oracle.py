@@ -13,12 +13,13 @@ from faust.types import TP
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState, run
-from streamproc.core.registry import RegistryLog
+from streamproc.core.ownership import Owners
+from streamproc.core.registry import RegistryLog, parts
 from streamproc.engine.outputs import Message, messages
 from streamproc.kafka.columns import gather
 from streamproc.records import Notification, SeverityEvent, WindowRows
 from streamproc.sink.rows import Decoder
-from streamproc.store.protocol import NotificationColumns, PredictionColumns, ReadingColumns
+from streamproc.store.protocol import NotificationColumns, PredictionColumns, ReadingColumns, join
 from streamproc.store.stamps import iso
 from tests.chaos.plan import PARTITIONS
 
@@ -43,6 +44,8 @@ class Expected:
     late: set[bytes] = field(default_factory=set)
     letters: dict[Key, bytes] = field(default_factory=dict)
     origin: dict[Key, str] = field(default_factory=dict)
+    #: Readings that are no row: their sensors are other devices'.
+    foreign: int = 0
     #: Of each sensor its events in order: (at, event_id, severity).
     history: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
 
@@ -56,7 +59,7 @@ def expected(records: Mapping[int, list[Any]], prefix: str, registry: RegistryLo
         if not held:
             continue
         whole, made = made_by_core(held, f"{prefix}readings", partition, registry, chance)
-        _add_readings(found, decoder, whole)
+        _add_readings(found, decoder, whole, Owners(registry))
         for message in made:
             _add(found, message, partition)
         _add_columns(found, decoder, prefix, partition, made)
@@ -85,8 +88,11 @@ def _messages(whole: Chunk, registry: RegistryLog, chance: Random) -> Iterator[M
         begin = end
 
 
-def _add_readings(found: Expected, decoder: Decoder, whole: Chunk) -> None:
-    rows = decoder.piece(whole).rows
+def _add_readings(found: Expected, decoder: Decoder, whole: Chunk, owners: Owners) -> None:
+    begin = owners.registry.begin(-1, int(whole.timestamps[0]))
+    pieces = [decoder.judged(part, at, owners) for part, at in parts(whole, begin, owners.registry)]
+    found.foreign += sum(piece.foreign for piece in pieces)
+    rows = join([piece.rows for piece in pieces])
     assert isinstance(rows, ReadingColumns)
     columns = (rows.sensor, rows.value.tolist(), iso(rows.ts), iso(rows.received))
     seen = set()

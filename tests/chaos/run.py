@@ -116,6 +116,7 @@ async def _compare(site: Site, outcome: Outcome, load: Load, held: Held) -> None
     registry = registry_of(held["registry"][0])
     wanted = await asyncio.to_thread(expected, held["readings"], site.prefix, registry, site.plan.seed)
     outcome.verdict.compared["registry edits"] = len(registry)
+    outcome.verdict.compared["foreign readings"] = wanted.foreign
     compare.acknowledged(outcome.verdict, load.journal, held["readings"], wanted)
     compare.topics(outcome.verdict, held, wanted)
     compare.database(outcome.verdict, site.database, wanted)

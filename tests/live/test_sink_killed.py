@@ -15,6 +15,7 @@ from tests.store.databases import Database
 
 _FOR_EVER = """
 import asyncio
+from streamproc.registry.following import Whole
 from streamproc.settings import load
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
@@ -23,7 +24,7 @@ from tests.store.builders import PLACE
 
 async def main():
     settings = load(auto_register=True)
-    writer = Writer(connect(settings), settings, None)
+    writer = Writer(connect(settings), settings, None, Whole())
     following = (await writer.positions([PLACE])).get(PLACE, 0)
     while True:
         await writer.write([singles(following, 50)])

@@ -11,10 +11,10 @@ from prometheus_client import REGISTRY
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState
-from streamproc.core.registry import RegistryLog
 from streamproc.engine.checkpoints import Checkpoints
 from streamproc.engine.partition import Partition
 from streamproc.errors import CheckpointError
+from streamproc.registry.following import Whole
 
 
 class Refusing:
@@ -34,20 +34,6 @@ class Refusing:
         return confirmed
 
 
-class Read:
-    """A registry that is read to its end."""
-
-    def __init__(self) -> None:
-        self.log = RegistryLog()
-
-    async def reached(self, position: int) -> bool:
-        """Whether it is as long."""
-        return self.log.position >= position
-
-    async def caught_up(self) -> None:
-        """It is."""
-
-
 async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -> None:
     """The worker ends then, and its last checkpoint must not stand for outputs that nobody has."""
     producer = Refusing(room=1)
@@ -55,7 +41,7 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
         PartitionState(Options("readings", 0, 1)),
         Checkpoints(producer, "checkpoints", 0),
         producer,
-        Read(),
+        Whole(),
         str,
     )
     bad = Chunk("readings", 0, np.arange(3), np.full(3, 1_700_000_000_000), [b"no", b"JSON", b"here"])
@@ -78,7 +64,7 @@ async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> No
         PartitionState(Options("readings", 0, 1)),
         Checkpoints(producer, "checkpoints", 0),
         producer,
-        Read(),
+        Whole(),
         str,
     )
     values: list[Any] = [b"no JSON", 3]
@@ -96,7 +82,7 @@ async def test_what_comes_again_is_passed_over_and_counted() -> None:
 
     producer = Refusing(room=100)
     state = PartitionState(Options("readings", 77, 78))
-    partition = Partition(state, Checkpoints(producer, "checkpoints", 77), producer, Read(), str)
+    partition = Partition(state, Checkpoints(producer, "checkpoints", 77), producer, Whole(), str)
     values = [b'{"sensor_id": "s", "value": %d}' % number for number in range(5)]
     whole = Chunk("readings", 77, np.arange(5), np.full(5, 1_700_000_000_000), values)
     before = passed_over()

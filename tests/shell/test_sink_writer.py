@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from streamproc.core.chunk import MOVED, Chunk
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.records import DeadLetter, PredictionRows, SensorEntry, Severity, WindowRows
+from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink import metrics
 from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
@@ -33,6 +34,7 @@ class Bench:
     def __init__(self, path: Path, store: SqliteStore) -> None:
         self.path, self.store = path, store
         self.letters: list[DeadLetter] = []
+        self.registry = Whole()
         #: The offset in the database when each dead letter was sent.
         self.offsets: list[int | None] = []
         self.pauses: list[float] = []
@@ -40,7 +42,7 @@ class Bench:
     def writer(self, batch_rows: int = 1_000, batch_bytes: int = 1_000_000) -> Writer:
         """A writer that has not asked for its positions yet."""
         settings = Settings.model_validate({"sink_batch_rows": batch_rows, "sink_batch_bytes": batch_bytes})
-        return Writer(self.store, settings, self._keep, self._pause)
+        return Writer(self.store, settings, self._keep, self.registry, self._pause)
 
     async def _keep(self, letters: list[DeadLetter]) -> None:
         found = self.rows("SELECT next_offset FROM stream_offsets")
@@ -122,7 +124,7 @@ async def test_windows_of_sizes_not_wanted_are_passed(bench: Bench) -> None:
     """They leave no row and no dead letter, and their offsets are behind; those before and after are rows."""
     settings = Settings.model_validate({"sink_windows": "1", "sink_batch_rows": 2})
     values = [window_value(size_ms=5_000), window_value(), window_value(size_ms=10_000)]
-    await Writer(bench.store, settings, bench._keep).write([chunk(values, topic="windows")])
+    await Writer(bench.store, settings, bench._keep, bench.registry).write([chunk(values, topic="windows")])
     assert bench.rows("SELECT size_ms, count(*) FROM sensor_windows GROUP BY size_ms") == [(1_000, 2)]
     assert (await bench.store.offsets(GROUP), bench.letters) == ({("windows", 0): 3}, [])
 
@@ -425,7 +427,7 @@ async def test_a_dead_letter_that_cannot_be_sent_holds_the_offset(bench: Bench) 
             raise ConnectionError("no broker")
         sent.extend(letters)
 
-    writer = Writer(bench.store, Settings(), fails_once)
+    writer = Writer(bench.store, Settings(), fails_once, bench.registry)
     bad = chunk([b"?"], topic="events")
     with pytest.raises(ConnectionError):
         await writer.write([bad])

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamproc.errors import StaleOwner
 from streamproc.store.columns import model_row
-from streamproc.store.protocol import Batch, Place, ReadingColumns, Written
+from streamproc.store.protocol import Batch, Place, Reached, ReadingColumns, Written
 from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, naive, text_of
 from streamproc.store.sqlserver.sensors import Sensors
 
@@ -24,11 +24,12 @@ FIND_MODEL = "SELECT MIN(id) FROM dbo.ml_models WHERE model_name = ? AND version
 #: For programs that look into `sensor_readings_latest`.
 _LATEST = "EXEC dbo.streamproc_set_latest @p_latest_json = ?"
 _MOVE = (
-    "UPDATE dbo.stream_offsets SET next_offset = ?"
+    "UPDATE dbo.stream_offsets SET next_offset = ?, registry_position = CAST(? AS BIGINT)"
     " WHERE consumer_group = ? AND topic = ? AND [partition] = ? AND next_offset = ?; SELECT @@ROWCOUNT"
 )
 _BEGIN = (
-    "INSERT INTO dbo.stream_offsets (consumer_group, topic, [partition], next_offset) SELECT ?, ?, ?, ?"
+    "INSERT INTO dbo.stream_offsets (consumer_group, topic, [partition], next_offset, registry_position)"
+    " SELECT ?, ?, ?, ?, CAST(? AS BIGINT)"
     " WHERE NOT EXISTS (SELECT 1 FROM dbo.stream_offsets WITH (UPDLOCK, HOLDLOCK)"
     " WHERE consumer_group = ? AND topic = ? AND [partition] = ?); SELECT @@ROWCOUNT"
 )
@@ -52,12 +53,14 @@ _RESOLVE = (
 )
 
 
-async def offsets(cursor: Any, group: str) -> dict[Place, int]:
-    """The next offset of each partition that the group has written."""
+async def reached(cursor: Any, group: str) -> dict[Place, Reached]:
+    """The next offset of each partition that the group has written, and the registry's position there."""
     await cursor.execute(
-        "SELECT topic, [partition], next_offset FROM dbo.stream_offsets WHERE consumer_group = ?", group
+        "SELECT topic, [partition], next_offset, COALESCE(registry_position, -1) FROM dbo.stream_offsets"
+        " WHERE consumer_group = ?",
+        group,
     )
-    return {(topic, partition): offset for topic, partition, offset in await cursor.fetchall()}
+    return {(topic, partition): Reached(*told) for topic, partition, *told in await cursor.fetchall()}
 
 
 async def advance(cursor: Any, batch: Batch) -> None:
@@ -66,11 +69,11 @@ async def advance(cursor: Any, batch: Batch) -> None:
     In one order for all: two sinks that have the same partitions then wait for one another, and do not block each other.
     """
     for (topic, partition), (expected, following) in sorted(batch.offsets.items()):
-        place = (batch.group, topic, partition)
+        place, judged_by = (batch.group, topic, partition), batch.registry.get((topic, partition))
         if expected is None:
-            await cursor.execute(_BEGIN, *place, following, *place)
+            await cursor.execute(_BEGIN, *place, following, judged_by, *place)
         else:
-            await cursor.execute(_MOVE, following, *place, expected)
+            await cursor.execute(_MOVE, following, judged_by, *place, expected)
         (moved,) = await cursor.fetchone()
         if moved != 1:
             raise StaleOwner(f"{topic}/{partition}: the database does not hold {expected} as its next offset")

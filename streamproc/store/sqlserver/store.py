@@ -22,7 +22,7 @@ from streamproc.store.edits import (
     sensors,
     sensors_of,
 )
-from streamproc.store.protocol import Batch, Place, Written
+from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import SensorStatus
 from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows, status
 from streamproc.store.sqlserver.connections import Connections
@@ -62,8 +62,12 @@ class SqlServerStore:
 
     async def offsets(self, group: str) -> dict[Place, int]:
         """The next offset of each partition that the group has written."""
+        return {place: reached.next_offset for place, reached in (await self.reached(group)).items()}
+
+    async def reached(self, group: str) -> dict[Place, Reached]:
+        """The same, each with the registry's position that was written with it."""
         async with self._cursor(commits=False) as cursor:
-            return await rows.offsets(cursor, group)
+            return await rows.reached(cursor, group)
 
     async def write(self, batch: Batch) -> Written:
         """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""

@@ -1,0 +1,10 @@
+-- The position of the topic `registry` that the record at next_offset of `readings` is judged by: whose each sensor is. It is
+-- NULL of other topics, and of partitions that were written before there was such a column: those begin with the registry as of
+-- the time of their next record. Who sets next_offset to another place by hand sets it to NULL as well.
+SET QUOTED_IDENTIFIER ON;
+SET ANSI_NULLS ON;
+GO
+
+IF COL_LENGTH(N'dbo.stream_offsets', N'registry_position') IS NULL
+ALTER TABLE dbo.stream_offsets ADD registry_position BIGINT NULL;
+GO

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from streamproc.core.registry import RegistryLog
+from streamproc.core.chunk import LETTER, REDRIVEN, Chunk
+from streamproc.core.codec import decode
+from streamproc.core.ownership import Owners, foreign, foreign_faults
+from streamproc.core.registry import RegistryLog, parts
 from streamproc.core.routing import home
 from streamproc.records import SensorEntry
 from tests.core.oracle import (
@@ -19,12 +23,14 @@ from tests.core.oracle import (
     Reading,
     Record,
     Told,
+    chunk,
+    cuttings,
     feed,
     new_state,
     registry,
     whole,
 )
-from tests.core.test_edits import edits
+from tests.core.test_edits import edits, read_until
 
 MINE, THEIRS, FREE = HERE[0], HERE[1], HERE[2]
 DEVICE, OTHER = HERE[10], HERE[11]
@@ -158,3 +164,75 @@ def test_each_reading_is_checked_by_the_registry_of_its_place(made: tuple[list[R
     for offset, _ in extra:
         names = [reading.sensor for reading in records[offset].readings]
         assert len(set(names)) < len(names)
+
+
+def left_out(records: list[Record], log: RegistryLog, cuts: list[int]) -> list[tuple[int, str, float]]:
+    """Offset, sensor and value of what the sink leaves out; started anew at each cut, with no more than its position.
+
+    It has read the registry as far as there was one by then.
+    """
+    found: list[tuple[int, str, float]] = []
+    at, position = 0, -1
+    for end in sorted({cut for cut in cuts if 0 < cut < len(records)} | {len(records)}):
+        read = read_until(log, max(each.timestamp for each in records[:end]))
+        owners, whole_chunk = Owners(read), chunk(records[at:end], at)
+        position = read.begin(position, int(whole_chunk.timestamps[0]))
+        for part, judged_by in parts(whole_chunk, position, read):
+            position = judged_by
+            rows = decode(part, OPTIONS.allowed_skew_ms, for_sink=True)
+            found += [
+                (int(part.offsets[rows.record[i]]), rows.sensor[i], float(rows.value[i]))
+                for i in foreign(part, rows, position, owners)
+            ]
+        at = end
+    return found
+
+
+@pytest.mark.live
+@settings(deadline=None, max_examples=100)
+@given(edits(), cuttings)
+def test_the_sink_leaves_out_what_the_engine_refuses(
+    made: tuple[list[Record], RegistryLog], cuts: list[int]
+) -> None:
+    """However its chunks are cut and often it is restarted; what belongs elsewhere, the engine refuses there alone."""
+    records, log = made
+    told = feed(new_state(), records, log=log)
+    refused = {offset for offset, _, reason in told.rejected if "is registered to device" in reason}
+    elsewhere = {offset for offset, _ in told.moved}
+    found = left_out(records, log, cuts)
+    assert {offset for offset, *_ in found} - elsewhere == refused
+    assert found == left_out(records, log, [])
+
+
+def test_who_owns_what_is_the_same_in_whatever_order_it_is_asked_for() -> None:
+    """Each position by itself, after those before and after it, and where more are asked for than are kept."""
+    log = RegistryLog()
+    for offset in range(60):
+        device = (None, DEVICE, DEVICE.upper(), OTHER)[offset * 7 % 4]
+        entry = None if offset % 9 == 8 else SensorEntry(HERE[offset % 3], device=device)
+        log.append(offset, NOW, HERE[offset % 3], entry)
+    alone = [dict(Owners(log).as_of(position)) for position in range(61)]
+    assert {} in alone and len({str(each) for each in alone}) > 5
+    owners = Owners(log)
+    for position in [*range(61), *range(60, -1, -1), *range(0, 61, 7)]:
+        assert owners.as_of(position) == alone[position]
+
+
+def test_a_record_sent_again_for_the_database_is_judged_by_its_first_time() -> None:
+    """The engine has judged it then: what has changed hands since is stored all the same, and what was foreign is not."""
+    log = RegistryLog()
+    log.append(0, NOW, MINE, SensorEntry(MINE, device=DEVICE))
+    log.append(1, NOW + 100, MINE, SensorEntry(MINE, device=OTHER))
+    for first, device, wanted in (
+        (NOW + 50, DEVICE, []),
+        (NOW + 50, OTHER, [0]),
+        (NOW + 150, DEVICE, [0]),
+        (NOW - 50, OTHER, []),
+    ):
+        sent = chunk([packet(MINE, device=device, at=NOW), packet(MINE, device=DEVICE, at=NOW)])
+        headers = {0: ((REDRIVEN, b"0:7:%d" % first), (LETTER, b"sink:1:0:3"))}
+        again = Chunk(sent.topic, 0, sent.offsets, sent.timestamps + 200, sent.values, headers)
+        readings = decode(again, OPTIONS.allowed_skew_ms, for_sink=True)
+        assert foreign(again, readings, 2, Owners(log)) == [*wanted, 1]
+        # By the engine's own words for the same reading, whatever it sees of the record.
+        assert len(foreign_faults(again, readings, np.array([1]), Owners(log).as_of(2).get)) == 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from streamproc.errors import RegistryError, RowsRefused, StaleEntry, UnknownEntry
+from streamproc.errors import RegistryError, RowsRefused, StaleEntry, StaleOwner, UnknownEntry
 from streamproc.records import DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry
 from streamproc.store.edits import (
     DATABASE,
@@ -23,8 +23,8 @@ from streamproc.store.edits import (
     RemoveSensor,
     RevokeKey,
 )
-from streamproc.store.protocol import Store
-from tests.store.builders import batch, readings
+from streamproc.store.protocol import Batch, Reached, Store
+from tests.store.builders import GROUP, PLACE, batch, readings
 from tests.store.databases import Database
 
 NOW = 1_700_000_000_123
@@ -260,3 +260,17 @@ async def test_what_others_remove_is_gone(database: Database, store: Store) -> N
     assert [line.action for line in await store.audit()] == ["remove", "remove", "create", "create"]
     database.execute("UPDATE sensors SET is_active = 1 WHERE uuid = 's'")
     assert await edit(store, Gone(s), by=Author(DATABASE, NOW)) == []
+
+
+async def test_the_registrys_position_is_kept_beside_the_offset(store: Store) -> None:
+    """In the same transaction; a batch that names none, or that another has overtaken, leaves none of its own."""
+    await store.write(Batch(GROUP, {PLACE: (None, 7), ("events", 0): (None, 3)}, registry={PLACE: 2**40}))
+    assert await store.reached(GROUP) == {PLACE: Reached(7, 2**40), ("events", 0): Reached(3, -1)}
+    assert await store.reached("another group") == {}
+    with pytest.raises(StaleOwner):
+        await store.write(Batch(GROUP, {PLACE: (5, 8)}, registry={PLACE: 5}))
+    assert (await store.reached(GROUP))[PLACE] == Reached(7, 2**40)
+    await store.write(Batch(GROUP, {PLACE: (7, 8)}, registry={PLACE: 0}))
+    assert (await store.reached(GROUP))[PLACE] == Reached(8, 0)
+    await store.write(Batch(GROUP, {PLACE: (8, 9)}))
+    assert (await store.reached(GROUP))[PLACE] == Reached(9, -1)

@@ -53,7 +53,8 @@ class EngineSettings(BaseSettings):
         60.0,
         gt=0,
         alias="STREAMPROC_WATCHDOG_SECONDS",
-        description="A worker with a backlog that processes nothing for so long leaves with an error.",
+        description="A worker with a backlog that processes nothing for so long leaves with an error, and so does a sink that"
+        " waits for the topic `registry`.",
     )
     group_instance_id: str | None = Field(
         None,

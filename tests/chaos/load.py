@@ -19,7 +19,7 @@ from streamproc.kafka import clients
 from streamproc.settings.connection import Connection
 from tests.chaos.journal import Journal
 from tests.chaos.moments import now_ms
-from tests.chaos.packets import Post, edit, poison, post
+from tests.chaos.packets import Post, edit, neighbours, poison, post, stray
 from tests.chaos.plan import PARTITIONS, Device, Plan
 
 #: Clients that post at the same time, each for its share of the devices.
@@ -30,6 +30,8 @@ PATIENCE_S = 75.0
 RETRY_S = 0.3
 #: One of so many records of the direct producer is poison.
 POISON = 150
+#: One of so many has a reading of another device's sensor.
+STRAY = 20
 #: Unacknowledged records of the direct producer, at most.
 IN_FLIGHT = 2_000
 #: What producers may take to close when a run has broken off; `asyncio.run` then cancels what they wait for.
@@ -191,6 +193,8 @@ class Load:
                 await self._write(device, made)
             if count % POISON == 0:
                 await self._write(device, poison(device, time(), chance))
+            if count % STRAY == 0 and (others := neighbours(self.plan, device)):
+                await self._write(device, stray(device, chance.choice(others), time(), chance))
 
         await self._each("direct", devices, hand_on)
         for _ in range(IN_FLIGHT):

@@ -46,13 +46,37 @@ def entries(plan: Plan) -> list[SensorEntry]:
 
 
 def edit(plan: Plan, chance: Random) -> tuple[str, SensorEntry | None]:
-    """An edit of the registry: another range for a sensor, or its entry is taken away."""
+    """An edit of the registry: another range for a sensor, or device, or its entry is taken away."""
     device = chance.choice(plan.devices)
     sensor = chance.choice(device.sensors)
     if chance.random() < 0.2:
         return sensor, None
     high = chance.choice((19.5, 30.0, 80.0, 200.0))
-    return sensor, SensorEntry(sensor, device=device.name, critical=Range(high=high), version=2)
+    others = neighbours(plan, device)
+    owner = chance.choice(others) if others and chance.random() < 0.3 else device
+    return sensor, SensorEntry(sensor, device=owner.name, critical=Range(high=high), version=2)
+
+
+def neighbours(plan: Plan, device: Device) -> list[Device]:
+    """The devices that may speak for this one's sensors, where neither comes over HTTP: the gateway would refuse that.
+
+    They have its partition: of one sensor's windows in two partitions the database could hold but one.
+    """
+    if device.way == "http":
+        return []
+    return [
+        other
+        for other in plan.devices
+        if other.way != "http" and other.home == device.home and other != device
+    ]
+
+
+def stray(device: Device, other: Device, now: float, chance: Random) -> Post:
+    """A packet of a device with a reading of its own, and one of another's sensor, which is foreign if that has an owner."""
+    values = {
+        sensor: _value(sensor, now, chance) for sensor in (device.sensors[0], chance.choice(other.sensors))
+    }
+    return Post(json.dumps(_body(device, values, now, "packet", chance)).encode(), device.name)
 
 
 def post(device: Device, now: float, chance: Random) -> Post:

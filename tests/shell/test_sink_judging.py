@@ -34,7 +34,9 @@ class Bench:
     def own(self, *devices: str | None) -> None:
         """Edit the registry now: the sensor `s` belongs to this device, and then to the next one."""
         for device in devices:
-            self.log.append(self.log.position, START + len(self.records), "s", SensorEntry("s", device=device))
+            self.log.append(
+                self.log.position, START + len(self.records), "s", SensorEntry("s", device=device)
+            )
 
     def edited(self, position: int | None = None) -> None:
         """A control record that names a position, by default the registry's."""
@@ -61,7 +63,9 @@ class Bench:
     def stored(self) -> list[int]:
         """The offsets of the records that have a row."""
         with connection(self.path) as opened:
-            return [offset for (offset,) in opened.execute("SELECT value FROM sensor_readings ORDER BY value")]
+            return [
+                offset for (offset,) in opened.execute("SELECT value FROM sensor_readings ORDER BY value")
+            ]
 
     def forget(self) -> None:
         """Make the database one that was written before it kept positions of the registry."""
@@ -118,7 +122,9 @@ async def test_what_is_foreign_in_a_packet_leaves_the_rest(bench: Bench) -> None
     bench.own(OTHER.upper())
     rows = b'{"device_uuid":"%s","readings":[{"sensor_uuid":"S","value":1},{"sensor_uuid":"x","value":2}],"ts":5}'
     mine, theirs = (rows % name.encode() for name in (MINE, OTHER))
-    await bench.writer().write([chunk([mine, theirs.replace(b":5", b":6"), b'{"sensor_uuid":"s","value":3}'])])
+    await bench.writer().write(
+        [chunk([mine, theirs.replace(b":5", b":6"), b'{"sensor_uuid":"s","value":3}'])]
+    )
     assert bench.stored() == [1, 2, 2, 3]
 
 

@@ -87,11 +87,17 @@ def foreign(chunk: Chunk, readings: Readings, position: int, owners: Owners) -> 
     }
     if not (now or any(then.values())):
         return []
-    rows = enumerate(zip(readings.device, readings.sensor, strict=True))
     if not then:
-        return [i for i, (device, sensor) in rows if device and is_foreign(device, now.get(sensor))]
-    record = readings.record.tolist()
-    return [i for i, (device, sensor) in rows if is_foreign(device, then.get(record[i], now).get(sensor))]
+        owner = list(map(now.get, readings.sensor))
+    else:
+        places = zip(readings.record.tolist(), readings.sensor, strict=True)
+        owner = [then.get(record, now).get(sensor) for record, sensor in places]
+    if (
+        owner == readings.device
+    ):  # the rule on a site where all is registered: half the time of looking at each
+        return []
+    rows = enumerate(zip(readings.device, owner, strict=True))
+    return [i for i, (device, its) in rows if device and device != its and is_foreign(device, its)]
 
 
 def without(readings: Readings, left_out: list[int]) -> Readings:

@@ -212,7 +212,8 @@ def test_who_owns_what_is_the_same_in_whatever_order_it_is_asked_for() -> None:
         entry = None if offset % 9 == 8 else SensorEntry(HERE[offset % 3], device=device)
         log.append(offset, NOW, HERE[offset % 3], entry)
     alone = [dict(Owners(log).as_of(position)) for position in range(61)]
-    assert {} in alone and len({str(each) for each in alone}) > 5
+    assert {} in alone
+    assert len({str(each) for each in alone}) > 5
     owners = Owners(log)
     for position in [*range(61), *range(60, -1, -1), *range(0, 61, 7)]:
         assert owners.as_of(position) == alone[position]

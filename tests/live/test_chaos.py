@@ -32,3 +32,4 @@ async def test_nothing_is_lost_doubled_or_different(installation: Installation, 
     assert not outcome.wrong(), "\n".join(outcome.lines(RECOVERY_S))
     assert outcome.verdict.compared["readings"] > 1_000
     assert outcome.verdict.compared["events"] > 10
+    assert outcome.verdict.compared["foreign readings"] > 10

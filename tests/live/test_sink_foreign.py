@@ -1,4 +1,4 @@
-"""Sensors change hands amid readings and kills: the database has what the engine counts, whoever wrote it to Kafka, and no more."""
+"""Sensors change hands amid readings and kills: the database has what the engine counts, and no more, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -102,13 +102,14 @@ async def test_the_database_has_what_the_engine_counts(line: Pipeline, held: Dis
     assert len(await until_alike(line)) == len(refused) + AMID
     _, found, text = await replay(line.site)
     # Of other tables, the newest windows may be closed by a tick that comes meanwhile.
-    assert "readings" in text and not [each for each in found if each["table"] == "readings"], text
+    assert "readings" in text
+    assert not [each for each in found if each["table"] == "readings"], text
 
 
 async def knows(line: Pipeline, position: int) -> bool:
     """Whether the partitions of A and B are judged by the registry as of this position in the database."""
     query = f"SELECT registry_position FROM stream_offsets WHERE topic = '{line.topic}' AND registry_position >= 0"  # noqa: S608  # the test's own
-    return [at for (at,) in select(line.site, query)].count(position) >= 2  # noqa: PLR2004  # A's and B's
+    return [at for (at,) in select(line.site, query)].count(position) >= 2  # A's and B's
 
 
 async def from_before(line: Pipeline, held: Disturbed, sink: Stage) -> Stage:

@@ -8,6 +8,7 @@ import pytest
 
 from streamproc.errors import RowsRefused
 from streamproc.records import DeadLetter, SensorEntry
+from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Batch, Store, Written
@@ -25,7 +26,7 @@ def written_by(store: Store, letters: list[DeadLetter]) -> Writer:
     async def keep(faults: list[DeadLetter]) -> None:
         letters.extend(faults)
 
-    return Writer(store, Settings.model_validate({}), keep)
+    return Writer(store, Settings.model_validate({}), keep, Whole())
 
 
 async def test_letter_case_tells_sensors_apart(database: Database, store: Store) -> None:

@@ -24,14 +24,14 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
 from streamproc.gateway.admin_access import Doorkeeper
 from streamproc.gateway.admin_service import LazyServices
-from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
 from streamproc.gateway.database import Database
-from streamproc.gateway.ingest import Ingest
+from streamproc.gateway.guard import guard, take_short_way
+from streamproc.gateway.ingest import READS, Ingest
 from streamproc.gateway.listener import Listener
 from streamproc.gateway.openapi import document
 from streamproc.gateway.operations import TITLE, described
 from streamproc.gateway.pages import Pages
-from streamproc.gateway.problems import Problem, of_http, unavailable
+from streamproc.gateway.problems import Problem, unavailable
 from streamproc.gateway.protocol import FIELD_BYTES, FIELDS, URL_BYTES
 from streamproc.gateway.publisher import KafkaPublisher
 from streamproc.gateway.siblings import Siblings
@@ -42,10 +42,9 @@ from streamproc.monitor import Check, report
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from aiohttp.typedefs import Handler, Middleware
+    from aiohttp.typedefs import Handler
 
     from streamproc.gateway.access import Access
-    from streamproc.gateway.metrics import Metrics
     from streamproc.gateway.publisher import Publisher
     from streamproc.gateway.siblings import Member, Standing
     from streamproc.settings import Settings
@@ -62,8 +61,8 @@ _SHUTDOWN_SECONDS = 0.3
 _LINGER_SECONDS = 2.0
 #: An idle connection is kept for a device that posts once a minute.
 _KEEP_ALIVE_SECONDS = 75.0
-#: Where the application keeps what it counts.
-METRICS = web.AppKey("metrics", CollectorRegistry)
+#: Where the application keeps the way in, and what that counts.
+INGEST = web.AppKey("ingest", Ingest)
 #: Where it keeps the other processes of its port, where there are any.
 SIBLINGS = web.AppKey("siblings", Siblings)
 #: aiohttp's own bounds, named so that they are ours. Bodies are inflated by us, within a bound.
@@ -92,21 +91,20 @@ def build(
     ingest = Ingest(settings, publisher, writers, callers.name)
     for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
         ingest.metrics.registry.register(collector)
-    app = web.Application(middlewares=[_guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
-    app[METRICS] = ingest.metrics.registry
+    app = web.Application(middlewares=[guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
+    app[INGEST] = ingest
     expect = _expect(ingest)
-    app.router.add_post("/ingest/packets", ingest.packet, expect_handler=expect)
-    app.router.add_post("/ingest/readings", ingest.reading, expect_handler=expect)
-    app.router.add_post("/ingest/readings/bulk", ingest.bulk, expect_handler=expect)
+    for path, read in READS.items():
+        app.router.add_post(path, ingest.handler(read), expect_handler=expect)
     app.router.add_get("/health", _health)
     standing = _standing(publisher, following)
-    siblings = Siblings(member, standing, app[METRICS]) if member else None
+    siblings = Siblings(member, standing, ingest.metrics.registry) if member else None
     if siblings:
         app[SIBLINGS] = siblings
     app.router.add_get(
         "/ready", _limited(callers, _ready(siblings.checks if siblings else standing, publisher))
     )
-    app.router.add_get("/metrics", _limited(callers, _metrics(app[METRICS], siblings)))
+    app.router.add_get("/metrics", _limited(callers, _metrics(ingest.metrics.registry, siblings)))
     database = Database(settings)
     if key := settings.admin_api_key:
         services = LazyServices(settings, database)
@@ -142,7 +140,9 @@ async def serve(
             await publisher.start(_PATIENCE_SECONDS)
             await following.wait(_PATIENCE_SECONDS)
             shared = True if member else None
-            listener = Listener(runner, settings, tls, app[METRICS], reuse_port=shared)
+            ingest = app[INGEST]
+            take_short_way(runner, ingest)
+            listener = Listener(runner, settings, tls, ingest.metrics.registry, reuse_port=shared)
             await listener.start()
             log.info("gateway_listening", url=listener.name)
             _warn_if_open(settings)
@@ -226,41 +226,6 @@ def _is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
-
-
-def _guard(metrics: Metrics) -> Middleware:
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer whatever is refused as a problem, and count."""
-        try:
-            response = await handler(request)
-        except Problem as problem:
-            response = problem.response()
-        except web.HTTPMethodNotAllowed as error:
-            response = _options(error) if request.method == hdrs.METH_OPTIONS else of_http(error).response()
-        except web.HTTPException as error:
-            response = of_http(error).response()
-        except ConnectionError:
-            raise  # the client is gone: there is nobody to answer
-        except Exception:  # the task's edge: what a client can send never gets here
-            log.exception("request_failed", path=request.path)
-            response = Problem("internal", "see the gateway's log").response()
-        resource = request.match_info.route.resource
-        metrics.answered(resource.canonical if resource else "other", response.status).inc()
-        if not request.content.is_eof():
-            response.force_close()
-        return response
-
-    return guard
-
-
-def _options(error: web.HTTPMethodNotAllowed) -> web.Response:
-    """Tell what may be sent here, to who asks."""
-    methods = {*error.allowed_methods, hdrs.METH_OPTIONS}
-    headers: dict[str, str] = {"Allow": ", ".join(sorted(methods))}
-    if hdrs.METH_POST in methods:
-        headers |= ACCEPT_POST | ACCEPT_ENCODING
-    return web.Response(status=204, headers=headers)
 
 
 def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:

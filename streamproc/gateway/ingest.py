@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiohttp import hdrs, web
@@ -42,6 +42,14 @@ class Read(Protocol):
         """Give its batch, or why nothing of it is looked at."""
 
 
+#: The three ways in: a packet of a device, or several of any devices; a reading by itself; readings of any sensors.
+READS: Mapping[str, Read] = {
+    "/ingest/packets": intake.packets,
+    "/ingest/readings": intake.reading,
+    "/ingest/readings/bulk": intake.bulk,
+}
+
+
 class Head(NamedTuple):
     """What a request's headers tell."""
 
@@ -75,17 +83,14 @@ class Ingest:
             settings.packet_readings_limit, settings.allowed_skew_ms, settings.packets_limit
         )
 
-    async def packet(self, request: web.Request) -> web.Response:
-        """POST /ingest/packets: a packet of a device, or several of any devices."""
-        return await self._take(request, intake.packets)
+    def handler(self, read: Read) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The handler of a route whose bodies are read so."""
 
-    async def reading(self, request: web.Request) -> web.Response:
-        """POST /ingest/readings: one reading by itself."""
-        return await self._take(request, intake.reading)
+        async def handle(request: web.Request) -> web.Response:
+            status, body = await self.take(request, read)
+            return web.Response(status=status, body=body, content_type="application/json")
 
-    async def bulk(self, request: web.Request) -> web.Response:
-        """POST /ingest/readings/bulk: readings of any sensors."""
-        return await self._take(request, intake.bulk)
+        return handle
 
     def check_head(self, request: web.Request) -> Head:
         """Tell what the headers tell, asked once a request; raises the Problem that they alone give."""
@@ -105,7 +110,8 @@ class Ingest:
         """Check the head before the body has come, and keep what it tells."""
         request[_HEAD] = self.check_head(request)
 
-    async def _take(self, request: web.Request, read: Read) -> web.Response:
+    async def take(self, request: web.Request, read: Read) -> tuple[int, bytes]:
+        """Give status and body of the answer, once Kafka has what is taken; raises the Problem where nothing is."""
         head = self.check_head(request)
         with Share(self.load) as share:
             body = await self._read(request, share, head.encoding)
@@ -133,7 +139,7 @@ class Ingest:
         share.take_bytes(len(inflated) - len(body))
         return inflated
 
-    async def _publish(self, batch: intake.Batch, now_ms: int) -> web.Response:
+    async def _publish(self, batch: intake.Batch, now_ms: int) -> tuple[int, bytes]:
         """Hand all records to Kafka at once, and tell of each what became of it."""
         started = time.perf_counter()
         fault: Fault | None = None
@@ -152,8 +158,7 @@ class Ingest:
         accepted = batch.accepted - lost
         self.metrics.readings.inc(accepted)
         counts = (accepted, batch.rejected + lost)
-        status, answer = taken(batch.results, acks, self._publisher.topic, counts)
-        return web.Response(status=status, body=answer, content_type="application/json")
+        return taken(batch.results, acks, self._publisher.topic, counts)
 
     def _count(self, faults: Sequence[Fault]) -> None:
         for (kind, name), count in Counter((each.kind, field_label(each.field)) for each in faults).items():

@@ -22,7 +22,8 @@ from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
 from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.app import _guard, build
+from streamproc.gateway.app import build
+from streamproc.gateway.guard import guard
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
 from streamproc.gateway.problems import KINDS
@@ -90,7 +91,7 @@ async def client(memory: Memory) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def served(memory: Memory) -> AsyncIterator[Client]:
     """Serve the admin API over these services."""
-    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
+    app = web.Application(middlewares=[guard(Metrics(Load(1, 1), MemoryPublisher()))])
     Admin(Doorkeeper(KEY, Callers(Settings(), Counts())), memory, body_seconds=5).add_to(app)
     async with TestClient(TestServer(app)) as started:
         yield started
@@ -104,7 +105,7 @@ async def doorkept(now: list[float], **more: Any) -> AsyncIterator[Client]:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(text=door.admit(request))
 
-    app = web.Application(middlewares=[_guard(Metrics(Load(1, 1), MemoryPublisher()))])
+    app = web.Application(middlewares=[guard(Metrics(Load(1, 1), MemoryPublisher()))])
     app.router.add_get("/", answer)
     async with TestClient(TestServer(app)) as started:
         yield started

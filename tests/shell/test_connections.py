@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from streamproc.errors import GatewayError
 from streamproc.gateway import connections
-from streamproc.gateway.app import build
+from streamproc.gateway.app import INGEST, build
+from streamproc.gateway.guard import take_short_way
 from streamproc.gateway.listener import Listener, _file_limit
 from streamproc.settings import Settings
 from tests.shell.test_access import packet
@@ -35,8 +36,10 @@ async def listening(
 ) -> AsyncIterator[tuple[str, CollectorRegistry]]:
     """Serve a gateway with these settings on any free port; give its URL and what its connections count."""
     settings = Settings.model_validate({"gateway_port": 0, **given})
-    runner = web.AppRunner(build(settings, publisher or MemoryPublisher()), access_log=None)
+    app = build(settings, publisher or MemoryPublisher())
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
+    take_short_way(runner, app[INGEST])
     counted = CollectorRegistry()
     listener = Listener(runner, settings, None, counted)
     await listener.start()

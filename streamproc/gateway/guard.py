@@ -1,0 +1,106 @@
+"""Every request gets an answer that is counted, whatever becomes of it; readings get theirs by a short way.
+
+aiohttp's router, middlewares and responses cost a packet as much time as its readings do, and do nothing for it: three paths,
+no cookies, nothing compressed. So a POST of readings goes straight to `ingest`; what is refused of it, and all other
+requests, go the long way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import HttpVersion11, hdrs, web
+
+from streamproc.gateway.bodies import ACCEPT_ENCODING, ACCEPT_POST
+from streamproc.gateway.ingest import READS
+from streamproc.gateway.problems import Problem, of_http
+from streamproc.gateway.protocol import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.typedefs import Handler, Middleware
+
+    from streamproc.gateway.ingest import Ingest
+    from streamproc.gateway.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+def guard(metrics: Metrics) -> Middleware:
+    """Make the middleware that answers whatever is refused as a problem, and counts."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except ConnectionError:
+            raise  # the client is gone: there is nobody to answer
+        except Exception as error:  # noqa: BLE001  # the task's edge: each kind has its answer
+            response = _refusal(request, error)
+        resource = request.match_info.route.resource
+        metrics.answered(resource.canonical if resource else "other", response.status).inc()
+        if not request.content.is_eof():
+            response.force_close()
+        return response
+
+    return guarded
+
+
+def take_short_way(runner: web.AppRunner, ingest: Ingest) -> None:
+    """Have the runner's connections, which must be `protocol.Answering`, answer readings by the short way."""
+    server = runner.server
+    assert server is not None
+    server.request_handler = _short_way(server.request_handler, ingest)
+
+
+def _short_way(
+    long_way: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], ingest: Ingest
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, web.Request)
+        headers, path = request.headers, request.rel_url.raw_path
+        read = READS.get(path) if request.method == hdrs.METH_POST else None
+        if (
+            read is None
+            or request.version != HttpVersion11
+            or hdrs.EXPECT in headers
+            or hdrs.UPGRADE in headers
+        ):
+            return await long_way(request)
+        try:
+            status, body = await ingest.take(request, read)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `guard`
+            response: web.StreamResponse = _refusal(request, error)
+        else:
+            response = Receipt(status, body)
+        ingest.metrics.answered(path, response.status).inc()
+        if not request.content.is_eof():
+            response.force_close()
+        return response
+
+    return handle
+
+
+def _refusal(request: web.Request, error: Exception) -> web.Response:
+    """The answer to a request that raised this."""
+    if isinstance(error, Problem):
+        return error.response()
+    if isinstance(error, web.HTTPMethodNotAllowed) and request.method == hdrs.METH_OPTIONS:
+        return _options(error)
+    if isinstance(error, web.HTTPException):
+        return of_http(error).response()
+    log.error("request_failed", path=request.path, exc_info=error)  # what a client can send never gets here
+    return Problem("internal", "see the gateway's log").response()
+
+
+def _options(error: web.HTTPMethodNotAllowed) -> web.Response:
+    """Tell what may be sent here, to who asks."""
+    methods = {*error.allowed_methods, hdrs.METH_OPTIONS}
+    headers: dict[str, str] = {"Allow": ", ".join(sorted(methods))}
+    if hdrs.METH_POST in methods:
+        headers |= ACCEPT_POST | ACCEPT_ENCODING
+    return web.Response(status=204, headers=headers)

@@ -61,6 +61,8 @@ _SHUTDOWN_SECONDS = 0.3
 _LINGER_SECONDS = 2.0
 #: An idle connection is kept for a device that posts once a minute.
 _KEEP_ALIVE_SECONDS = 75.0
+#: What /metrics tells is told to all who ask within so long: it takes a millisecond, and anyone may ask, at any rate.
+_METRICS_FRESH_SECONDS = 0.05
 #: Where the application keeps the way in, and what that counts.
 INGEST = web.AppKey("ingest", Ingest)
 #: Where it keeps the other processes of its port, where there are any.
@@ -286,10 +288,17 @@ def _ready(standing: Standing, publisher: Publisher) -> Handler:
 
 
 def _metrics(registry: CollectorRegistry, siblings: Siblings | None) -> Handler:
+    told, until, telling = b"", 0.0, asyncio.Lock()
+
     async def show(_request: web.Request) -> web.Response:
         """GET /metrics: the counters in Prometheus' text format, those of each process."""
-        text = generate_latest(registry) if siblings is None else await siblings.metrics()
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        nonlocal told, until
+        loop = asyncio.get_running_loop()
+        async with telling:
+            if loop.time() >= until:
+                told = await siblings.metrics() if siblings else generate_latest(registry)
+                until = loop.time() + _METRICS_FRESH_SECONDS
+        return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return show
 

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import Counter, Gauge
 
+from streamproc.gateway.load import spread
 from streamproc.gateway.problems import KINDS
 from streamproc.gateway.protocol import Answering
 
@@ -207,7 +208,7 @@ class Connection(Answering):
         super().resume_writing()
 
     def _begin_head(self) -> None:
-        self._head_timer = self._loop.call_later(self._crowd.bounds.head_seconds, self._head_is_late)
+        self._head_timer = self._loop.call_later(spread(self._crowd.bounds.head_seconds), self._head_is_late)
 
     def _end_head(self) -> None:
         self._head_bytes = 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import resource
+import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 
 #: Connections that may wait to be accepted: a fleet that comes back at once.
 _BACKLOG = 1_024
+#: Those that are accepted in one turn of the loop; asyncio takes all that wait, and 1,000 hold the others up for 60 ms.
+_AT_ONCE = 16
 #: Files besides connections: Kafka's sockets, the log, what Python has open, connections whose handshake is under way.
 _OTHER_FILES = 256
 
@@ -76,7 +80,7 @@ class Listener(web.BaseSite):
                 host,
                 port,
                 ssl=self._ssl_context,
-                backlog=self._backlog,
+                backlog=_AT_ONCE,
                 reuse_port=self._reuse_port,
                 ssl_handshake_timeout=self._tls_seconds,
             )
@@ -84,6 +88,14 @@ class Listener(web.BaseSite):
             if error.errno == errno.EADDRINUSE:
                 raise GatewayError(f"{host}:{port} is taken; set GATEWAY_PORT to another port") from error
             raise GatewayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        for listening in self._server.sockets:
+            _let_wait(listening.fileno(), self._backlog)
+
+
+def _let_wait(listening: int, connections: int) -> None:
+    """Let so many connections wait to be accepted: to asyncio that is how many it accepts at once, as well."""
+    with socket.socket(fileno=os.dup(listening)) as same:
+        same.listen(connections)
 
 
 def _file_limit(connections: int) -> int:

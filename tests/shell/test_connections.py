@@ -324,3 +324,30 @@ def test_files_bound_connections() -> None:
     if hard != resource.RLIM_INFINITY:
         assert _file_limit(10 * hard) == hard - 256
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
+async def test_the_short_way_answers_as_the_long_one(last: bytes) -> None:
+    """Readings do not go through aiohttp's responses; who reads the answer cannot tell."""
+    told = []
+    for expect in (b"", b"Expect: nothing\r\n"):  # whatever is expected goes the long way
+        async with listening(auto_register=True) as (url, _), connect(url) as (reader, writer):
+            body = packet("d", "s")
+            head = b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\n" + expect + last
+            writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answer = await asyncio.wait_for(reader.readuntil(b"}]}"), SOON_S)
+            head, _, json = answer.partition(b"\r\n\r\n")
+            told.append((sorted(re.sub(rb"Date: .*", b"Date", line) for line in head.split(b"\r\n")), json))
+            if last:
+                assert await rest(reader) == b""
+    assert told[0] == told[1]
+    assert b"HTTP/1.1 202 Accepted" in told[0][0]
+
+
+async def test_many_may_wait_to_be_accepted() -> None:
+    """A fleet that comes back while the gateway is busy with something else: none has to try again."""
+    async with listening(connection_limit_ip=1_000) as (url, _), AsyncExitStack() as held:
+        for _ in range(200):  # in one turn of the loop, so that none is accepted meanwhile
+            held.enter_context(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 0.9))
+        async with connect(url) as pair:
+            assert (await ask(pair)).startswith(b"HTTP/1.1 200")

@@ -32,6 +32,10 @@ Cause = Literal[
     "spread",
     "stuck",
     "trend",
+    "rate_of_change",
+    "silence",
+    "stuck_value",
+    "expression",
     "recovered",
 ]
 
@@ -69,8 +73,80 @@ class DeltaSpike(
     severity: Severity = Severity.WARN
 
 
+WindowSize = Literal["1s", "5s", "10s"]
+
+
+class RateOfChange(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag="rate_of_change",
+    tag_field="rule",
+):
+    """A rule: windows whose slope, up or down, is more than `per_second` units a second.
+
+    Up after `for_windows` such windows in a row, down after `clear_windows` others in a row.
+    """
+
+    per_second: float
+    window: WindowSize = "10s"
+    severity: Severity = Severity.WARN
+    for_windows: int = 1
+    clear_windows: int = 5
+
+
+class NoData(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag="no_data",
+    tag_field="rule",
+):
+    """A rule: a sensor of which nothing has come for `seconds`, until a reading comes."""
+
+    seconds: float
+    severity: Severity = Severity.WARN
+
+
+class StuckValue(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag="stuck_value",
+    tag_field="rule",
+):
+    """A rule: readings that lie within `tolerance` of each other for `seconds`, judged with each closed window of 1 s."""
+
+    seconds: float
+    tolerance: float = 0.0
+    severity: Severity = Severity.WARN
+    for_windows: int = 1
+    clear_windows: int = 5
+
+
+class Expression(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag="expression",
+    tag_field="rule",
+):
+    """A rule: an expression over the last closed windows that is true, such as `mean_10s > 80 and trend_10s > 0.5`."""
+
+    expression: str
+    severity: Severity = Severity.WARN
+    for_windows: int = 1
+    clear_windows: int = 5
+
+
+#: The rules that closed windows are judged by.
+WindowRule = RateOfChange | StuckValue | Expression
 #: What a user can have a sensor judged by, besides its ranges; told apart by `rule`.
-Rule = DeltaSpike
+Rule = DeltaSpike | RateOfChange | NoData | StuckValue | Expression
 
 
 class DeviceKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -22,12 +22,12 @@ from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import Forecasts
 from streamproc.core.sensor_state import SensorState
 from streamproc.core.sensors import BLOCK
-from streamproc.core.severity import SlotSeverity
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 3
+FORMAT = 4
 
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
@@ -66,6 +66,8 @@ class Block(msgspec.Struct, array_like=True):
     states: list[bytes]
     recent: list[bytes]
     packets: list[bytes]
+    rests: list[bytes]
+    lasts: list[bytes]
 
 
 _Part = TypeVar("_Part", Head, Block)
@@ -175,6 +177,8 @@ def _block(state: PartitionState, number: int) -> Block:
         ],
         recent=_recent(state, first, end),
         packets=[column.tobytes() for column in state.packets.dump(number)],
+        rests=state.router.window_rules.rests.dump(first, end),
+        lasts=state.router.window_rules.lasts.dump(first, end),
     )
 
 
@@ -293,6 +297,8 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     state.recent.add(slot, ts, np.frombuffer(block.recent[2], dtype=np.int64))
     keys, clocks = (np.frombuffer(data, dtype=np.int64) for data in block.packets)
     state.packets.load(number, keys, clocks)
+    state.router.window_rules.rests.load(first, end, block.rests)
+    state.router.window_rules.lasts.load(first, end, block.lasts)
 
 
 def _slots(places: bytes, dtype: type[np.integer[Any]], first: int, end: int) -> Ints:

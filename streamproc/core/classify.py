@@ -14,7 +14,7 @@ from streamproc.core.severity import SeverityBank
 from streamproc.core.spikes import Spike, SpikeRules, Verdicts
 from streamproc.core.watermarks import Runs
 from streamproc.core.windows import Bools, Floats, Ints, Moments
-from streamproc.records import SensorEntry
+from streamproc.records import DeltaSpike, SensorEntry
 
 
 class Pipeline(IntEnum):
@@ -88,7 +88,7 @@ class ReadingClassifier:
 
     def limit(self, slot: int, entry: SensorEntry | None) -> None:
         """Sort a sensor's readings by the rules in its entry from now on."""
-        self.rules.put(slot, entry.rules if entry else ())
+        self.rules.put(slot, [rule for rule in entry.rules if isinstance(rule, DeltaSpike)] if entry else ())
 
     def classify(self, seen: Observed) -> Classified:
         """Sort a chunk's readings, and take them in as what their sensors last read."""

@@ -24,6 +24,7 @@ from streamproc.core.ownership import foreign_faults
 from streamproc.core.predict import Forecasts, Predicted
 from streamproc.core.registry import RegistryLog, parts
 from streamproc.core.router import ReadingRouter
+from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
 from streamproc.core.telling import Teller
 from streamproc.core.watermarks import Runs, Watermarks
@@ -123,7 +124,7 @@ class PartitionState:
         entries = self.entries or {}
         for slot in fresh:
             if entry := entries.get(self.sensors.names[slot] or ""):
-                self.router.limit(slot, entry)
+                self._limit(slot, entry)
         if count <= self._room:
             return
         self._room = -(-(count + count // 8) // BLOCK) * BLOCK
@@ -148,8 +149,14 @@ class PartitionState:
                 self.entries[sensor] = entry
             slot = self.sensors.slot_of(sensor)
             if slot is not None:
-                self.router.limit(slot, entry)
+                self._limit(slot, entry)
             self.sensors.forget_aliases(sensor)
+
+    def _limit(self, slot: int, entry: SensorEntry | None) -> None:
+        # A sensor that has gone to a device of another partition is silent here for ever.
+        device = entry.device if entry else None
+        here = not device or self.sensors.home(device, device) == self.options.partition
+        self.router.limit(slot, entry, lives_here=here)
 
 
 def run(
@@ -181,13 +188,14 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     clocks = state.watermarks.tick(chunk.timestamps)
     if readings is None:
         readings = decode(chunk, state.options.allowed_skew_ms)
-    rows, runs, before, touched = _take_in(state, chunk, readings, clocks, out)
+    rows, runs, before, touched, turns = _take_in(state, chunk, readings, clocks, out)
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
     scores = state.router.learn(base.slot, base.rows)
     seen = Observed(runs, rows.ts, rows.value, rows.offset, before, base.slot, base.rows)
-    routed = state.router.route(seen, scores)
+    larger = [(size.size_ms, size.slot, size.rows) for size in closed[1:]]
+    routed = state.router.route(seen, scores, larger, turns)
     out.routed = routed.counts
     for change in routed.changes:
         sensor = state.sensors.names[change.slot] or ""
@@ -204,8 +212,8 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
 
 def _take_in(
     state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
-) -> tuple[Sorted, Runs, Ints, Ints]:
-    """The readings that count, by sensor, up to where windows were closed before each, and the slots that may be due.
+) -> tuple[Sorted, Runs, Ints, Ints, list[Turn]]:
+    """The readings that count, by sensor, up to where windows were closed before each, the slots that may be due, silences.
 
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """
@@ -213,19 +221,37 @@ def _take_in(
     rows = _sort(state, chunk, readings, slot, clocks)
     runs = Runs.of(rows.slot)
     newest = state.watermarks.newest[runs.sensors]
-    before = state.watermarks.observe(runs, rows.ts, rows.clock)
+    passage = state.watermarks.observe(runs, rows.ts, rows.clock)
+    before = passage.closed
     touched = state.watermarks.close(rows.slot)
     state.dirty[touched // BLOCK] = True
     late = rows.ts < before
     keep = ~late & ~_retried(state, rows, runs, newest, late)
     out.late = _late(state, rows, before, np.flatnonzero(late))
     out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
+    listened = Listened(runs, rows.ts, rows.value, rows.offset, rows.clock, keep, passage)
+    turns = _silences(state, chunk, listened)
     if not keep.all():
         rows, before = rows.take(keep), before[keep]
         runs = Runs.of(rows.slot)
     out.readings = len(rows.slot) + len(out.late)
     state.recent.add(rows.slot, rows.ts, rows.key)
-    return rows, runs, before, touched
+    return rows, runs, before, touched, turns
+
+
+def _silences(state: PartitionState, chunk: Chunk, listened: Listened) -> list[Turn]:
+    """The begins and ends of silences."""
+    severity, rules = state.router.severity, state.router.silence_rules
+    told, blocks = severity.silence_at, state.sensors.block_next
+    if blocks and max(blocks) > chunk.next_offset:
+        # A block that was restored from beyond here has told its own.
+        ahead = np.flatnonzero(np.array(blocks) > chunk.next_offset)
+        told = np.where(np.isin(np.arange(len(told)) // BLOCK, ahead), AHEAD, told)
+    states = state.router.classifier.states
+    turns = rules.turns(listened, state.watermarks, states, severity.silent, told)
+    if turns:
+        state.dirty[np.array([turn.slot for turn in turns]) // BLOCK] = True
+    return turns
 
 
 def _locate(

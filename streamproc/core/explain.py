@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 
+from streamproc.core.changes import Change
 from streamproc.core.phrases import PHRASES, Language, Phrases
 from streamproc.core.ranges import bounds_of
-from streamproc.core.severity import Change
 from streamproc.core.spikes import Spike
 from streamproc.records import SensorEntry, Severity
 
@@ -69,7 +69,37 @@ class _Voice:
             "since": self.moment(change.since_ms),
             "when": self.when(change),
             **self.jump(change.spike),
+            **self.ruled(change),
         }
+
+    def ruled(self, change: Change) -> dict[str, str]:
+        """Return what sentences may mention of a rule over windows, or of one of silence."""
+        judged, silence = change.judged, change.silence
+        numbers, rule = (judged.numbers, judged.rule) if judged else ({}, None)
+        seconds = silence.rule.seconds if silence else numbers.get("seconds", 0.0)
+        slope, allowed = abs(next(iter(numbers.values()), 0.0)), getattr(rule, "per_second", 0.0)
+        apart = digits_apart(slope, allowed)
+        return {
+            "length": self.words.seconds.format(number=number(seconds, _DIGITS, self.words)),
+            "slope": self.slope(slope, apart),
+            "allowed_slope": self.slope(allowed, apart),
+            "expression": getattr(rule, "expression", ""),
+            "numbers": ", ".join(self.stat(name, value) for name, value in numbers.items()),
+        }
+
+    def stat(self, name: str, value: float) -> str:
+        """Return one number of a window in words, by the name that expressions have for it."""
+        stat, _, size = name.rpartition("_")
+        words = self.words.stats.get(stat)
+        if words is None:
+            return ""
+        told = {"trend": self.slope, "count": lambda count: number(count, _ALL_DIGITS, self.words)}
+        length = self.words.seconds.format(number=size.removesuffix("s"))
+        return words.format(size=length, value=told.get(stat, self.quantity)(value))
+
+    def slope(self, value: float, digits: int = _DIGITS) -> str:
+        """Return a change a second, with the sensor's unit."""
+        return self.words.unit_of_trend.format(unit=self.quantity(value, digits))
 
     def jump(self, spike: Spike | None) -> dict[str, str]:
         """Return what sentences may mention of a jump; empty where there was none."""

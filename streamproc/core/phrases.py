@@ -31,6 +31,9 @@ class Phrases:
     far_times: str
     since: str
     severities: Mapping[Severity, str]
+    seconds: str
+    unit_of_trend: str
+    stats: Mapping[str, str]
     happened: Mapping[Cause, str]
     eased: Mapping[Cause, str]
     action: Mapping[Cause, str]
@@ -67,6 +70,18 @@ ENGLISH = Phrases(
     far_times="more than 100 times its usual deviation",
     since=" It left its normal state at {moment}.",
     severities={Severity.NORMAL: "NORMAL", Severity.WARN: "WARNING", Severity.CRITICAL: "CRITICAL"},
+    seconds="{number} s",
+    unit_of_trend="{unit} a second",
+    stats={
+        "mean": "the mean of {size} is {value}",
+        "min": "the lowest of {size} is {value}",
+        "max": "the highest of {size} is {value}",
+        "count": "the readings in {size} are {value}",
+        "deviation": "the spread in {size} is {value}",
+        "first": "the first of {size} is {value}",
+        "last": "the last of {size} is {value}",
+        "trend": "the change in {size} is {value}",
+    },
     happened={
         "critical_range": "{name} read {value} at {moment}, {side} its critical limit of {limit}.",
         "warning_range": "{name} read {value} at {moment}, {side} its warning limit of {limit}.",
@@ -78,6 +93,11 @@ ENGLISH = Phrases(
         "it was {value} {when}.",
         "spread": "{name} varied far more than usual {when}: by about {spread} around {value}.",
         "stuck": "{name} has stayed at exactly {value} for longer than it ever has, up to {moment}.",
+        "rate_of_change": "{name} changed by {slope} {when}, where {allowed_slope} is the most allowed: "
+        "it was {value}.",
+        "silence": "{name} has sent nothing for {length}, up to {moment}: its last value was {value}.",
+        "stuck_value": "{name} has not moved for {length}, up to {moment}: it was {value}.",
+        "expression": "{name} meets the rule “{expression}” {when}: {numbers}.",
         "recovered": "{name} is back to normal: it was {value} {when}. "
         "It had left its normal state at {since}.",
     },
@@ -86,6 +106,10 @@ ENGLISH = Phrases(
         "warning_range": "{name} is no longer critical, but still at or beyond its warning limits: "
         "it was {value} {when}.",
         "delta_spike": "{name} is no longer critical, but changed too fast a short while ago: it was {value} {when}.",
+        "rate_of_change": "{name} is no longer critical, but still changes faster than is allowed: it was {value} {when}.",
+        "silence": "{name} is no longer critical, but has been silent: it was {value} {when}.",
+        "stuck_value": "{name} is no longer critical, but has not moved for too long: it was {value} {when}.",
+        "expression": "{name} is no longer critical, but still meets one of its rules: it was {value} {when}.",
         "level": "{name} is no longer critical, but not yet as usual: it was {value} {when}.",
     },
     action={
@@ -97,6 +121,10 @@ ENGLISH = Phrases(
         "trend": "Watch where it is heading, and look for wear, a leak or a blockage that builds up.",
         "spread": "Check for loose wiring, vibration or electrical noise near the sensor.",
         "stuck": "Check that the sensor is alive: its power, its wiring and whether its readings are frozen.",
+        "rate_of_change": "See what drives it so fast, and whether it is meant to; act before it reaches its limits.",
+        "silence": "Check that the sensor and its device have power and network, and that nobody took them out.",
+        "stuck_value": "Check that the sensor is alive: its power, its wiring and whether its readings are frozen.",
+        "expression": "See what this rule was made for, and compare the sensor with what the equipment is doing.",
         "recovered": "Nothing to do now. If it happens often, review its limits and the equipment.",
     },
     headline={
@@ -108,6 +136,10 @@ ENGLISH = Phrases(
         "trend": "{name} is moving away from its usual level",
         "spread": "{name} varies more than usual",
         "stuck": "{name} does not move",
+        "rate_of_change": "{name} changes too fast",
+        "silence": "{name} is silent",
+        "stuck_value": "{name} does not move",
+        "expression": "{name} meets one of its rules",
         "recovered": "{name} is back to normal",
     },
 )
@@ -142,6 +174,18 @@ SPANISH = Phrases(
     far_times="más de 100 veces su desviación habitual",
     since=" Dejó su estado normal a {moment}.",
     severities={Severity.NORMAL: "NORMAL", Severity.WARN: "AVISO", Severity.CRITICAL: "CRÍTICO"},
+    seconds="{number} s",
+    unit_of_trend="{unit} por segundo",
+    stats={
+        "mean": "la media de {size} es {value}",
+        "min": "el mínimo de {size} es {value}",
+        "max": "el máximo de {size} es {value}",
+        "count": "las lecturas de {size} son {value}",
+        "deviation": "la dispersión en {size} es {value}",
+        "first": "la primera de {size} es {value}",
+        "last": "la última de {size} es {value}",
+        "trend": "el cambio en {size} es de {value}",
+    },
     happened={
         "critical_range": "{name} marcó {value} a {moment}, {side} de su límite crítico de {limit}.",
         "warning_range": "{name} marcó {value} a {moment}, {side} de su límite de aviso de {limit}.",
@@ -152,6 +196,11 @@ SPANISH = Phrases(
         "trend": "{name} se aleja de su nivel habitual más deprisa de lo normal: marcó {value} {when}.",
         "spread": "{name} varió mucho más de lo habitual {when}: unos {spread} en torno a {value}.",
         "stuck": "{name} lleva más tiempo que nunca en exactamente {value}, hasta {moment}.",
+        "rate_of_change": "{name} cambió {slope} {when}, cuando se admiten {allowed_slope} como máximo: "
+        "marcó {value}.",
+        "silence": "{name} no ha enviado nada en {length}, hasta {moment}: su último valor fue {value}.",
+        "stuck_value": "{name} no se ha movido en {length}, hasta {moment}: marcó {value}.",
+        "expression": "{name} cumple la regla «{expression}» {when}: {numbers}.",
         "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
         "Había dejado su estado normal a {since}.",
     },
@@ -160,6 +209,10 @@ SPANISH = Phrases(
         "warning_range": "{name} ya no es crítico, pero sigue en sus límites de aviso o más allá: "
         "marcó {value} {when}.",
         "delta_spike": "{name} ya no es crítico, pero hace poco cambió demasiado deprisa: marcó {value} {when}.",
+        "rate_of_change": "{name} ya no es crítico, pero aún cambia más deprisa de lo admitido: marcó {value} {when}.",
+        "silence": "{name} ya no es crítico, pero ha estado callado: marcó {value} {when}.",
+        "stuck_value": "{name} ya no es crítico, pero lleva demasiado tiempo sin moverse: marcó {value} {when}.",
+        "expression": "{name} ya no es crítico, pero aún cumple una de sus reglas: marcó {value} {when}.",
         "level": "{name} ya no es crítico, pero aún no está como de costumbre: marcó {value} {when}.",
     },
     action={
@@ -172,6 +225,10 @@ SPANISH = Phrases(
         "trend": "Vigile hacia dónde va y busque un desgaste, una fuga o una obstrucción que vaya a más.",
         "spread": "Revise si hay cables flojos, vibración o ruido eléctrico cerca del sensor.",
         "stuck": "Compruebe que el sensor funciona: alimentación, cableado y si repite la misma lectura.",
+        "rate_of_change": "Averigüe qué lo mueve tan deprisa y si es lo previsto; actúe antes de que llegue a sus límites.",
+        "silence": "Compruebe que el sensor y su equipo tienen alimentación y red, y que nadie los ha retirado.",
+        "stuck_value": "Compruebe que el sensor funciona: alimentación, cableado y si repite la misma lectura.",
+        "expression": "Vea para qué se hizo esta regla y compare el sensor con lo que hace el equipo.",
         "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
     },
     headline={
@@ -183,6 +240,10 @@ SPANISH = Phrases(
         "trend": "{name} se aleja de su nivel habitual",
         "spread": "{name} varía más de lo habitual",
         "stuck": "{name} no se mueve",
+        "rate_of_change": "{name} cambia demasiado deprisa",
+        "silence": "{name} no envía datos",
+        "stuck_value": "{name} no se mueve",
+        "expression": "{name} cumple una de sus reglas",
         "recovered": "{name} ha vuelto a la normalidad",
     },
 )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from streamproc.core import windows
+from streamproc.core.changes import Change, Window
 from streamproc.core.classify import Classified, Observed, Pipeline, ReadingClassifier
 from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.ranges import Limits
-from streamproc.core.severity import ALARM, Change, SeverityBank, Window
+from streamproc.core.rules.lasts import Closed
+from streamproc.core.rules.silence import Heard, SilenceRules, Turn
+from streamproc.core.rules.windowed import RuledWindow, WindowRules
+from streamproc.core.severity import ALARM, SeverityBank
 from streamproc.core.windows import BASE_MS, Ints, Moments
-from streamproc.records import SensorEntry
+from streamproc.records import DeltaSpike, NoData, SensorEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class ReadingRouter:
     def __init__(self) -> None:
         self.learners, self.severity = LearnerBank(), SeverityBank()
         self.classifier = ReadingClassifier(self.severity)
+        self.window_rules, self.silence_rules = WindowRules(), SilenceRules()
 
     def grow(self, sensors: int) -> None:
         """Make room for so many sensors; new ones have seen nothing and have no ranges and no rules."""
@@ -43,51 +48,92 @@ class ReadingRouter:
             self.learners.grow(more)
             self.severity.grow(more)
             self.classifier.grow(more)
+            self.window_rules.grow(more)
+            self.silence_rules.grow(more)
 
-    def limit(self, slot: int, entry: SensorEntry | None) -> None:
-        """Judge a sensor by the ranges and rules in its entry from now on."""
+    def limit(self, slot: int, entry: SensorEntry | None, *, lives_here: bool = True) -> None:
+        """Judge a sensor by the ranges and rules in its entry from now on; not its silence, where it lives elsewhere."""
         limited = entry is not None and (entry.warning or entry.critical or entry.rules)
         self.severity.set_limits(slot, _limits(entry) if entry and limited else None)
         self.classifier.limit(slot, entry)
+        rules = entry.rules if entry else ()
+        self.window_rules.put(slot, [rule for rule in rules if not isinstance(rule, DeltaSpike | NoData)])
+        self.silence_rules.put(
+            slot, [rule for rule in rules if isinstance(rule, NoData)] if lives_here else ()
+        )
 
     def learn(self, slot: Ints, rows: Moments) -> Scores:
         """Score base windows (m,), by slot and start, and learn them."""
         return self.learners.observe(slot, windows.mean(rows), windows.deviation(rows), rows.count)
 
-    def route(self, seen: Observed, scores: Scores) -> Routed:
-        """Take in a chunk's readings and windows: each sensor's in the order of its records and windows."""
+    def route(
+        self, seen: Observed, scores: Scores, larger: Sequence[Closed] = (), turns: Sequence[Turn] = ()
+    ) -> Routed:
+        """Take in a chunk's readings and windows: each sensor's in the order of its records and windows.
+
+        `larger` are the windows of other sizes that closed, `turns` the begins and ends of silences.
+        """
         sorted_ = self.classifier.classify(seen)
         notable = sorted_.notable()
+        ruled = self.window_rules.judge(
+            [(BASE_MS, seen.window_slot, seen.rows), *larger], self.severity.ruled
+        )
         window_due = (scores.anomaly >= ALARM) | self.severity.busy[seen.window_slot]
         slots = np.union1d(seen.slot[notable], seen.window_slot[window_due])
+        if turns or ruled:
+            slots = np.union1d(slots, [*(turn.slot for turn in turns), *ruled]).astype(np.int64)
         changes: list[Change] = []
         if len(slots):
             rows = np.flatnonzero(np.isin(seen.window_slot, slots))
-            changes = self._in_order(seen, scores, sorted_, notable, rows)
+            due = _Due(seen, rows, ruled)
+            changes = self._in_order(_Chunk(seen, scores, sorted_, larger), notable, due, turns)
         counts = np.bincount(sorted_.pipelines(notable), minlength=len(Pipeline)).tolist()
         counts[Pipeline.PREDICTIONS] += len(seen.slot) - len(notable)
         return Routed(changes, dict(zip(Pipeline, counts, strict=True)))
 
-    def _in_order(
-        self, seen: Observed, scores: Scores, sorted_: Classified, readings: Ints, rows: Ints
-    ) -> list[Change]:
-        waiting: dict[int, list[int]] = defaultdict(list)
-        for row in rows[::-1].tolist():
-            waiting[int(seen.window_slot[row])].append(row)
-        found: list[Change | None] = []
-        end = (seen.rows.start + BASE_MS).tolist()
-        pipelines = sorted_.pipelines(readings)
-        for i, pipeline in zip(readings.tolist(), pipelines.tolist(), strict=True):
+    def _in_order(self, chunk: _Chunk, readings: Ints, due: _Due, turns: Sequence[Turn]) -> list[Change]:
+        seen, found = chunk.seen, list[Change | None]()
+        pipelines = chunk.sorted_.pipelines(readings)
+        # A reading stands between what came before it and what it has ended; see `Turn.place`.
+        steps: list[tuple[tuple[int, ...], Turn | int]] = [
+            ((i, 1, 0, 0), pipeline)
+            for i, pipeline in zip(readings.tolist(), pipelines.tolist(), strict=True)
+        ]
+        if turns:
+            steps = sorted([*steps, *((turn.place, turn) for turn in turns)], key=lambda step: step[0])
+        for place, step in steps:
+            if isinstance(step, Turn):
+                for window in due.until(step.slot, step.closed):
+                    found += self._close(step.slot, window, chunk)
+                found.append(self._turn(step))
+                continue
+            i = place[0]
             slot = int(seen.slot[i])
-            due = waiting[slot]
-            while due and end[due[-1]] <= seen.closed[i]:
-                found.append(self._predict(slot, due.pop(), seen.rows, scores))
-            judge = self._alert if pipeline == Pipeline.ALERTS else self._warn
-            found.append(judge(seen, sorted_, i))
-        for slot, due in sorted(waiting.items()):
-            while due:
-                found.append(self._predict(slot, due.pop(), seen.rows, scores))
+            for window in due.until(slot, int(seen.closed[i])):
+                found += self._close(slot, window, chunk)
+            judge = self._alert if step == Pipeline.ALERTS else self._warn
+            found.append(judge(seen, chunk.sorted_, i))
+        for slot, window in due.rest():
+            found += self._close(slot, window, chunk)
         return [change for change in found if change is not None]
+
+    def _turn(self, turn: Turn) -> Change | None:
+        if isinstance(turn.what, Heard):
+            return self.severity.on_heard(turn.slot, turn.what)
+        return self.severity.on_silence(turn.slot, turn.what)
+
+    def _close(self, slot: int, window: RuledWindow, chunk: _Chunk) -> list[Change | None]:
+        """What rules and learners say of a window; learners of base windows alone."""
+        base = window.size_ms == BASE_MS
+        found: list[Change | None] = []
+        if window.judged or (base and self.severity.ruled[slot]):
+            rows = chunk.seen.rows if base else chunk.rows_of(window.size_ms)
+            known = self.window_rules.keys(slot) if base else None
+            shown = view(rows, window.row, window.size_ms)
+            found.append(self.severity.on_rules(slot, shown, window.judged, known))
+        if base:
+            found.append(self._predict(slot, window.row, chunk.seen.rows, chunk.scores))
+        return found
 
     def _alert(self, seen: Observed, sorted_: Classified, i: int) -> Change | None:
         """The alerts' pipeline: a reading outside the critical range. A jump besides is kept in mind."""
@@ -138,12 +184,56 @@ def _limits(entry: SensorEntry) -> Limits:
     return Limits(entry.warning, entry.critical, entry.version, entry.rules)
 
 
-def view(rows: Moments, row: int) -> Window:
-    """One base window as plain numbers."""
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What a chunk showed, and what was made of it."""
+
+    seen: Observed
+    scores: Scores
+    sorted_: Classified
+    larger: Sequence[Closed]
+
+    def rows_of(self, size_ms: int) -> Moments:
+        """The windows of a larger size."""
+        return next(rows for size, _, rows in self.larger if size == size_ms)
+
+
+class _Due:
+    """The windows that must be looked at, by sensor and in the order of their ends; each is given once."""
+
+    def __init__(self, seen: Observed, rows: Ints, ruled: Mapping[int, Sequence[RuledWindow]]) -> None:
+        self._waiting: dict[int, list[RuledWindow]] = defaultdict(list)
+        for slot, windows_ in ruled.items():
+            self._waiting[slot] += windows_
+        known = {
+            (slot, window.row) for slot, its in ruled.items() for window in its if window.size_ms == BASE_MS
+        }
+        slots, ends = seen.window_slot[rows].tolist(), (seen.rows.start[rows] + BASE_MS).tolist()
+        for row, slot, end in zip(rows.tolist(), slots, ends, strict=True):
+            if not known or (slot, row) not in known:
+                self._waiting[slot].append(RuledWindow(end, BASE_MS, row, []))
+        for its in self._waiting.values():
+            its.sort(key=lambda window: (window.end, window.size_ms), reverse=True)
+
+    def until(self, slot: int, closed: int) -> Iterator[RuledWindow]:
+        """A sensor's windows that end by this time."""
+        its = self._waiting[slot]
+        while its and its[-1].end <= closed:
+            yield its.pop()
+
+    def rest(self) -> Iterator[tuple[int, RuledWindow]]:
+        """All others."""
+        for slot, its in sorted(self._waiting.items()):
+            while its:
+                yield slot, its.pop()
+
+
+def view(rows: Moments, row: int, size_ms: int = BASE_MS) -> Window:
+    """One window as plain numbers."""
     one = rows.take(slice(row, row + 1))
     return Window(
         start=int(one.start[0]),
-        size_ms=BASE_MS,
+        size_ms=size_ms,
         count=int(one.count[0]),
         mean=float(windows.mean(one)[0]),
         min=float(one.min[0]),

@@ -1,22 +1,28 @@
 """How bad each sensor's state is, and the moments at which that changes.
 
-Three kinds of evidence: the user's ranges and the user's rules of sudden changes, judged for each reading at once, and the
-learners' anomaly, judged for each closed window. Each raises; only calm windows lower. All counts are of windows, so nothing
-needs a clock. `docs/severity.md` tells the rules in words.
+Five kinds of evidence: the user's ranges and rules of sudden changes, judged for each reading at once; the user's rules over
+windows and the learners' anomaly, judged for each closed window; and silence. Each raises. Only calm windows lower, and a
+reading after a silence. All counts are of windows, and silence goes by the stream's own clock: nothing needs another.
+`docs/severity.md` tells the rules in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamproc.core.changes import Change, Window
 from streamproc.core.ranges import Limits, bounds_of, clear_levels_of, held_level
+from streamproc.core.rules import levels
+from streamproc.core.rules.silence import Heard, Silence
+from streamproc.core.rules.windowed import Judged
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.spikes import Spike, words_of
 from streamproc.core.tails import anomaly_of
+from streamproc.core.windows import NEVER
 from streamproc.records import Cause, Severity
 
 #: A told surprise from here on raises to WARN: on clean made series, less than one window in two million.
@@ -40,97 +46,22 @@ DAMPING_LIMIT = 8
 _EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend")
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One closed window: `start` and `size_ms` in ms, `trend` in units a second, offsets of its records."""
-
-    start: int
-    size_ms: int
-    count: int
-    mean: float
-    min: float
-    max: float
-    deviation: float
-    first: float
-    last: float
-    trend: float
-    first_offset: int
-    last_offset: int
-
-    @property
-    def end(self) -> int:
-        """The first millisecond after the window."""
-        return self.start + self.size_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
-
-    `at` is the time of the reading or the window's end, and later than that of the sensor's change before: a window ends
-    before readings that came before it closed, and who orders changes by time must find the last one last.
-    `since_ms` is when the sensor left NORMAL, `offset` that of the reading which made the change.
-    `window` and `scores` are there where a window made it, `spike` where a jump did.
-    """
-
-    slot: int
-    sequence: int
-    severity: Severity
-    previous: Severity
-    cause: Cause
-    at: int
-    value: float
-    rule: str
-    since_ms: int
-    limits: Limits
-    offset: int | None = None
-    window: Window | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-    spike: Spike | None = None
-
-
-class SlotSeverity(msgspec.Struct, array_like=True):
-    """All that is remembered of one sensor that ever changed; `slot` is relative where it was dumped."""
-
-    slot: int
-    sequence: int = 0
-    range_level: int = 0
-    learner_level: int = 0
-    breach_at: int = 0
-    range_calm: int = 0
-    learner_calm: int = 0
-    evidence: int = 0
-    since_ms: int = 0
-    relapse_left: int = 0
-    damping: int = 1
-    changed_at: int = 0
-    spike_level: int = 0
-    spike_at: int = 0
-    spike_calm: int = 0
-
-    @property
-    def level(self) -> int:
-        """The combined severity."""
-        return max(self.range_level, self.spike_level, self.learner_level)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a calm window could change anything."""
-        return self.level > 0 or self.relapse_left > 0
-
-
 class SeverityBank:
     """The severities of a partition's sensors; a slot is a sensor's index.
 
     `level` and `range_level` (n,) are the severities now, `bounds` (n, 4) warning low and high, critical low
     and high (infinite where absent), `clear` (n, 4) their clear levels in the same order, `busy` (n,) is true where a
-    calm window could change something.
+    calm window could change something. `ruled` (n,) is true where something of a rule over windows is remembered, `silent`
+    (n,) where a silence was told that has not ended, `silence_at` (n,) is up to when silence was told.
     """
 
     def __init__(self) -> None:
         self.level: NDArray[np.int8] = np.zeros(0, np.int8)
         self.range_level: NDArray[np.int8] = np.zeros(0, np.int8)
         self.busy: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.ruled: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.silent: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self.silence_at: NDArray[np.int64] = np.zeros(0, np.int64)
         self.bounds: NDArray[np.float64] = np.zeros((0, 4))
         self.clear: NDArray[np.float64] = np.zeros((0, 4))
         self._limits: dict[int, Limits] = {}
@@ -144,6 +75,9 @@ class SeverityBank:
         self.level = np.concatenate([self.level, np.zeros(n, np.int8)])
         self.range_level = np.concatenate([self.range_level, np.zeros(n, np.int8)])
         self.busy = np.concatenate([self.busy, np.zeros(n, np.bool_)])
+        self.ruled = np.concatenate([self.ruled, np.zeros(n, np.bool_)])
+        self.silent = np.concatenate([self.silent, np.zeros(n, np.bool_)])
+        self.silence_at = np.concatenate([self.silence_at, np.full(n, NEVER)])
         self.bounds = np.concatenate([self.bounds, np.tile([-np.inf, np.inf], (n, 2))])
         self.clear = np.concatenate([self.clear, np.tile([-np.inf, np.inf], (n, 2))])
 
@@ -209,6 +143,7 @@ class SeverityBank:
         calm_windows = DOWN_WINDOWS * state.damping
         self._lower_range(state, window)
         _lower_spike(state, window)
+        _lower_silence(state)
         calm = not learner and (surprise < CLEAR_SURPRISE or self._inside_warning(slot, window))
         _weigh(state, learner, evidence, calm=calm)
         if state.level == before:
@@ -219,6 +154,68 @@ class SeverityBank:
         rule = f"learner {cause}" if state.level > before else f"calm for {calm_windows} windows"
         scores = {"anomaly": anomaly, "surprise": surprise, "expected": expected, "deviation": deviation}
         return self._change(state, before, cause, window.end, window.mean, rule, window=window, scores=scores)
+
+    def on_rules(
+        self, slot: int, window: Window, judged: Sequence[Judged], known: Collection[str] | None
+    ) -> Change | None:
+        """Judge one closed window by the rules for its size; at base windows `known` names all of the sensor's rules."""
+        state = self._states.get(slot)
+        if state is None:
+            if not any(one.holds for one in judged):
+                return None
+            state = self._states[slot] = SlotSeverity(slot)
+        before = state.level
+        told = levels.weigh(state.rules, judged, state.damping)
+        if known is not None and state.rules:
+            levels.let_go(state.rules, known, state.damping)
+        if state.level == before:
+            self._mirror(state)
+            return None
+        if told is not None and state.level > before:
+            cause, rule = levels.cause_of(told.rule), levels.words_of(told.rule)
+            scores = told.numbers
+        else:
+            cause, rule, scores, told = (
+                _window_cause(state, before),
+                "calm for as many windows as its rule asks",
+                {},
+                None,
+            )
+        value = window.last if cause == "stuck_value" else window.mean
+        return self._change(
+            state, before, cause, window.end, value, rule, window=window, scores=scores, judged=told
+        )
+
+    def on_silence(self, slot: int, silence: Silence) -> Change | None:
+        """Judge one silence, which raises at once; each is told once."""
+        state = self._states.setdefault(slot, SlotSeverity(slot))
+        if silence.at <= state.silence_at:
+            return None
+        before = state.level
+        state.silence_at, state.silence_calm = silence.at, -1
+        state.silence_level = max(state.silence_level, int(silence.rule.severity))
+        if state.level == before:
+            self._mirror(state)
+            return None
+        rule, last = levels.words_of(silence.rule), silence.last
+        return self._change(
+            state, before, "silence", silence.at, last.value, rule, offset=last.offset, silence=silence
+        )
+
+    def on_heard(self, slot: int, heard: Heard) -> Change | None:
+        """End a silence: at once, or where the sensor falls silent again and again after windows with readings."""
+        state = self._states.get(slot)
+        if state is None or not state.silent:
+            return None
+        before = state.level
+        state.silence_calm = 0
+        if state.damping == 1:
+            state.silence_level = 0
+        if state.level == before:
+            self._mirror(state)
+            return None
+        cause = _window_cause(state, before)
+        return self._change(state, before, cause, heard.at, heard.value, "heard again", offset=heard.offset)
 
     def dump(self, slots: Sequence[int]) -> list[SlotSeverity]:
         """Return the states of those sensors that ever changed; `slot` becomes the index into `slots`."""
@@ -269,6 +266,8 @@ class SeverityBank:
         window: Window | None = None,
         scores: dict[str, float] | None = None,
         spike: Spike | None = None,
+        judged: Judged | None = None,
+        silence: Silence | None = None,
     ) -> Change:
         """Count and remember the change that `state` has just made."""
         if state.sequence:
@@ -295,12 +294,17 @@ class SeverityBank:
             window=window,
             scores=scores or {},
             spike=spike,
+            judged=judged,
+            silence=silence,
         )
 
     def _mirror(self, state: SlotSeverity) -> None:
         self.level[state.slot] = state.level
         self.range_level[state.slot] = state.range_level
         self.busy[state.slot] = state.busy
+        self.ruled[state.slot] = bool(state.rules)
+        self.silent[state.slot] = state.silent
+        self.silence_at[state.slot] = state.silence_at
 
 
 def _learner_level(anomaly: float, surprise: float) -> int:
@@ -316,6 +320,15 @@ def _lower_spike(state: SlotSeverity, window: Window) -> None:
     state.spike_calm += 1
     if state.spike_calm >= DOWN_WINDOWS * state.damping:
         state.spike_level = state.spike_calm = 0
+
+
+def _lower_silence(state: SlotSeverity) -> None:
+    """Count windows that closed since a silence ended, and forget it after enough of them."""
+    if not state.silence_level or state.silence_calm < 0:
+        return
+    state.silence_calm += 1
+    if state.silence_calm >= state.damping:
+        state.silence_level = state.silence_calm = 0
 
 
 def _weigh(state: SlotSeverity, learner: int, evidence: int, *, calm: bool) -> None:
@@ -341,11 +354,17 @@ def _window_cause(state: SlotSeverity, before: int) -> Cause:
     """Why a window changed the severity: what raised it, or what still holds it up."""
     if state.level == 0:
         return "recovered"
-    if state.level > before or state.learner_level > max(state.range_level, state.spike_level):
+    if state.level > before:
         return _EVIDENCE_CAUSES[state.evidence]
-    if state.spike_level > state.range_level:
+    held = state.level
+    if state.range_level == held:
+        return "critical_range" if held == Severity.CRITICAL else "warning_range"
+    if state.spike_level == held:
         return "delta_spike"
-    return "critical_range" if state.range_level == Severity.CRITICAL else "warning_range"
+    for rule in state.rules.values():
+        if rule.level == held:
+            return rule.cause
+    return "silence" if state.silence_level == held else _EVIDENCE_CAUSES[state.evidence]
 
 
 def _range_rule(cause: Cause, bounds: Sequence[float], value: float) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from streamproc.core.changes import Change
 from streamproc.core.explain import explain, title
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
-from streamproc.core.severity import Change
 from streamproc.records import Lineage, Notification, SensorEntry, SeverityEvent
 
 #: What a lineage has of a window.
@@ -55,13 +55,14 @@ class Teller:
         window, spike = change.window, change.spike
         last = change.offset if change.offset is not None else -1
         first = spike.first_offset if spike else last
+        told = spike or change.silence
         return Lineage(
             topic=self.topic,
             partition=self.partition,
             first_offset=window.first_offset if window else first,
             last_offset=window.last_offset if window else last,
             window={name: float(getattr(window, name)) for name in WINDOW_NUMBERS} if window else {},
-            scores=spike.numbers() if spike else change.scores,
+            scores=told.numbers() if told else change.scores,
             rule=change.rule,
             versions={"learners": LearnerBank.VERSION, "registry": str(change.limits.version)},
         )

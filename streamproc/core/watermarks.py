@@ -67,6 +67,18 @@ class Runs:
         return last
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Of each reading (n,): up to where its sensor's windows were closed when it came, and what was before it.
+
+    That is the greatest `ts`, and the clock when the last reading came; for a sensor's first reading its own.
+    """
+
+    closed: Ints
+    newest: Ints
+    arrived: Ints
+
+
 def _floor(ts: Ints, size_ms: int = BASE_MS) -> Ints:
     return ts // size_ms * size_ms
 
@@ -97,10 +109,10 @@ class Watermarks:
             self.clock = int(clocks[-1])
         return clocks
 
-    def observe(self, runs: Runs, ts: Ints, clock: Ints) -> Ints:
+    def observe(self, runs: Runs, ts: Ints, clock: Ints) -> Passage:
         """Take in readings, by sensor and record, with the partition's clock at each; all of shape (n,).
 
-        Gives up to where its sensor's windows were closed when each reading came: it is late if its `ts` is before that.
+        A reading is late if its `ts` is before what was `closed` when it came.
         """
         sensors = runs.sensors
         # A sensor's first reading has nothing before it; its own time stands in, and closes nothing.
@@ -109,14 +121,15 @@ class Watermarks:
         newest = np.maximum(runs.highest(ts), start[runs.run])
         before = runs.shifted(newest, start)
         arrived = runs.shifted(clock, np.where(known, self.arrival[sensors], clock[runs.begin]))
-        due = self._due(before, clock - arrived)
+        due = self.due(before, clock - arrived)
         closed = np.maximum(runs.highest(due), self.closed[sensors][runs.run])
         self.newest[sensors] = runs.last(newest)
         self.arrival[sensors] = runs.last(clock)
         self.closed[sensors] = runs.last(closed)
-        return closed
+        return Passage(closed, before, arrived)
 
-    def _due(self, newest: Ints, silence: Ints) -> Ints:
+    def due(self, newest: Ints, silence: Ints) -> Ints:
+        """Up to where windows are due of sensors whose greatest `ts` is `newest` (n,), after so long a silence (n,)."""
         patience = silence - self.allowed_lateness_ms
         due = np.minimum(_floor(newest + patience), _floor(newest) + BASE_MS)
         gone = patience >= _LARGEST_MS
@@ -128,7 +141,7 @@ class Watermarks:
         Gives the slots whose windows may be due: those that were `seen` in this chunk and those that time has closed.
         """
         known = self.newest != NEVER
-        due = np.where(known, self._due(self.newest, self.clock - self.arrival), NEVER)
+        due = np.where(known, self.due(self.newest, self.clock - self.arrival), NEVER)
         moved = due > self.closed
         self.closed = np.where(moved, due, self.closed)
         moved[seen] = True

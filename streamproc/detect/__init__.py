@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain
 from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.phrases import Language
 from streamproc.core.ranges import Limits
-from streamproc.core.severity import ALARM, Change, SeverityBank, Window
+from streamproc.core.severity import ALARM, SeverityBank
 from streamproc.detect.rows import HEADER, Row
 from streamproc.detect.series import Sample, read
 from streamproc.errors import SeriesError

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from msgspec.structs import replace
 
-from streamproc.records import DEVICE_PREFIX, DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry, Severity
+from streamproc.core.rules.expressions import ExpressionError, parse
+from streamproc.records import (
+    DEVICE_PREFIX,
+    DeltaSpike,
+    DeviceEntry,
+    DeviceKey,
+    Expression,
+    Range,
+    Rule,
+    SensorEntry,
+    Severity,
+    StuckValue,
+)
 
 #: As long as the codec lets a sensor's or device's name be.
 NAME_LIMIT = 128
@@ -18,6 +30,10 @@ _ID_LIMIT = 2**31 - 1
 _TEXT_LIMITS = {"name": 255, "unit": 50, "kind": 100, "site": 128, "tenant": 128}
 #: Rules of one sensor: each costs the engine a little for every reading, and nobody has had a use for as many.
 _RULES = 16
+#: Of the rules `no_data` and `stuck_value`: less than a window says nothing, and a year of silence is no news.
+_SECONDS = (1, 31_622_400)
+#: Windows in a row: more than a quarter of an hour of the smallest is what `seconds` are for.
+_WINDOWS = 1_000
 #: Times that every database holds: up to the year 9999.
 _LAST_MS = 253_402_300_799_999
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -51,11 +67,18 @@ def sensor_faults(entry: SensorEntry) -> Iterator[str]:
     warning, critical = entry.warning or Range(), entry.critical or Range()
     if _beyond(critical.low, warning.low) or _beyond(warning.high, critical.high):
         yield f"{entry.sensor}: warning reaches beyond critical, so it would never be told"
-    if len(entry.rules) > _RULES:
-        yield f"{entry.sensor}: has {len(entry.rules)} rules, {_RULES} are the most"
-    for number, rule in enumerate(entry.rules, 1):
-        for fault in _rule_faults(rule):
-            yield f"{entry.sensor}: rule {number}: {fault}"
+    for fault in _rules_faults(entry.rules):
+        yield f"{entry.sensor}: {fault}"
+
+
+def _rules_faults(rules: Sequence[Rule]) -> Iterator[str]:
+    if len(rules) > _RULES:
+        yield f"has {len(rules)} rules, {_RULES} are the most"
+    for number, rule in enumerate(rules, 1):
+        for fault in (*_number_faults(rule), *_rule_faults(rule)):
+            yield f"rule {number}: {fault}"
+    if len({rule.tolerance for rule in rules if isinstance(rule, StuckValue)}) > 1:
+        yield "all of its rules stuck_value must have the same tolerance"
 
 
 def device_faults(entry: DeviceEntry) -> Iterator[str]:
@@ -102,15 +125,31 @@ def _range_faults(bounds: Range) -> Iterator[str]:
         yield f"has clear_low {bounds.clear_low} above clear_high {bounds.clear_high}: nothing would be calm"
 
 
-def _rule_faults(rule: DeltaSpike) -> Iterator[str]:
-    if rule.absolute is None and rule.percent is None:
-        yield "needs absolute or percent"
-    for field in ("absolute", "percent", "within_seconds"):
-        value = getattr(rule, field)
+def _number_faults(rule: Rule) -> Iterator[str]:
+    for field in ("absolute", "percent", "within_seconds", "per_second", "seconds"):
+        value = getattr(rule, field, None)
         if value is not None and not (isfinite(value) and value > 0):
             yield f"{field} must be above 0"
+        elif field == "seconds" and value is not None and not _SECONDS[0] <= value <= _SECONDS[1]:
+            yield f"seconds must be {_SECONDS[0]} to {_SECONDS[1]} (a year)"
+    tolerance = getattr(rule, "tolerance", 0.0)
+    if not (isfinite(tolerance) and tolerance >= 0):
+        yield "tolerance must be 0 or more"
+    for field in ("for_windows", "clear_windows"):
+        if not 1 <= getattr(rule, field, 1) <= _WINDOWS:
+            yield f"{field} must be 1 to {_WINDOWS}"
+
+
+def _rule_faults(rule: Rule) -> Iterator[str]:
+    if isinstance(rule, DeltaSpike) and rule.absolute is None and rule.percent is None:
+        yield "needs absolute or percent"
     if rule.severity is Severity.NORMAL:
         yield "severity must be 1 (WARN) or 2 (CRITICAL)"
+    if isinstance(rule, Expression):
+        try:
+            parse(rule.expression)
+        except ExpressionError as error:
+            yield f"expression {error}"
 
 
 def _key_faults(key: DeviceKey) -> Iterator[str]:

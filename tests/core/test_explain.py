@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain, number, title
 from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
 from streamproc.core.ranges import Limits
-from streamproc.core.severity import Change, Window
 from streamproc.core.spikes import Spike
 from streamproc.records import Cause, DeltaSpike, Range, SensorEntry, Severity
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproc.core.changes import Change, Window
 from streamproc.core.ranges import Limits, clear_levels_of, held_level
 from streamproc.core.severity import (
     ALARM,
@@ -19,11 +20,9 @@ from streamproc.core.severity import (
     DAMPING_LIMIT,
     DOWN_WINDOWS,
     RELAPSE_WINDOWS,
-    Change,
     SeverityBank,
-    SlotSeverity,
-    Window,
 )
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.tails import anomaly_of
 from streamproc.records import Range, Severity
 

@@ -1,0 +1,213 @@
+"""Silence: sensors of which nothing has come for as long as the user's rules `no_data` allow, by their partition's clock.
+
+What counts as heard is every reading that the partition got of the sensor, late ones and retries included. A silence begins
+when the clock has gone on by so much since the last one; it is found when a record says that it has: a reading, or a tick
+where nothing else comes. So it is the same whoever looks, and whenever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamproc.core.sensor_state import SensorState
+from streamproc.core.watermarks import Passage, Runs, Watermarks
+from streamproc.core.windows import NEVER, Bools, Floats, Ints
+from streamproc.records import NoData
+
+#: Longer than any time: a sensor without a rule.
+_FAR = 2**61
+#: For sensors whose silence is not to be told: as if it had been.
+AHEAD = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class LastRead:
+    """The newest reading of a sensor that counted; `offset` is None where there was none."""
+
+    value: float
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A sensor was silent for as long as a rule allows at this time; the last that was heard of it came at `since` (ms)."""
+
+    at: int
+    since: int
+    last: LastRead
+    rule: NoData
+
+    def numbers(self) -> dict[str, float]:
+        """What the rule was judged by, for an event's lineage."""
+        return {"seconds": self.rule.seconds, "since": float(self.since)}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The first that came of a sensor that was silent: the clock and the reading."""
+
+    at: int
+    value: float
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A silence's begin or end, and its place among its sensor's readings and windows.
+
+    It comes before reading `place[0]` of those that count, or after it where `place[1]` is above 0, and after the windows
+    that end by `closed`.
+    """
+
+    slot: int
+    place: tuple[int, int, int, int]
+    closed: int
+    what: Silence | Heard
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """The readings of a chunk as they came, by sensor (n,), and which of them count (`keep`)."""
+
+    runs: Runs
+    ts: Ints
+    value: Floats
+    offset: Ints
+    clock: Ints
+    keep: Bools
+    passage: Passage
+
+
+class SilenceRules:
+    """The rules `no_data` of a partition's sensors; sensors without any cost nothing."""
+
+    def __init__(self) -> None:
+        self._rules: dict[int, tuple[NoData, ...]] = {}
+        #: Their times in ms, of shape (sensors, most rules of one sensor).
+        self._times = np.empty((0, 1), dtype=np.int64)
+        #: No rule has a shorter time: mostly a chunk has no gap as long, and there is nothing to look up.
+        self._shortest = _FAR
+        self._slots: Ints | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def grow(self, n: int) -> None:
+        """Append `n` sensors without rules."""
+        self._times = np.append(self._times, np.full((n, self._times.shape[1]), _FAR), axis=0)
+
+    def put(self, slot: int, rules: Iterable[NoData]) -> None:
+        """Judge a sensor's silence by these rules from now on."""
+        # The shortest first, of equal ones the gravest: what has been told up to a time has been told for both.
+        its = tuple(sorted(rules, key=lambda rule: (rule.seconds, -rule.severity)))
+        if not its and slot not in self._rules:
+            return
+        self._rules.pop(slot, None)
+        if its:
+            self._rules[slot] = its
+        times = [_ms(rule) for rule in its]
+        more = len(times) - self._times.shape[1]
+        if more > 0:
+            self._times = np.pad(self._times, ((0, 0), (0, more)), constant_values=_FAR)
+        self._times[slot] = _FAR
+        self._times[slot, : len(times)] = times
+        self._shortest = min([self._shortest, *times]) if self._rules else _FAR
+        self._slots = None
+
+    def turns(
+        self, heard: Listened, marks: Watermarks, states: SensorState, silent: Bools, told: Ints
+    ) -> list[Turn]:
+        """The begins and ends of silences up to the partition's clock, in each sensor's order.
+
+        `states` are the sensors' last readings before these, `silent` (sensors,) tells which were silent already, `told`
+        (sensors,) up to when their silence was told.
+        """
+        found: list[Turn] = []
+        if self or silent.any():
+            teller = _Teller(heard, states)
+            self._amid(heard, marks, teller, silent, found)
+            found += self._lasting(marks, teller, told)
+            found.sort(key=lambda turn: (turn.slot, turn.place))
+        return found
+
+    def _amid(
+        self, heard: Listened, marks: Watermarks, teller: _Teller, silent: Bools, found: list[Turn]
+    ) -> None:
+        """Silences that a reading has ended, and those ends."""
+        slot, gap = heard.runs.slot, heard.clock - heard.passage.arrived
+        long = np.flatnonzero(gap >= self._shortest)
+        long = long[gap[long] >= self._times[slot[long], 0]]
+        for row in long.tolist():
+            since = int(heard.passage.arrived[row])
+            for rule in self._over(int(slot[row]), int(gap[row])):
+                begun = Silence(since + _ms(rule), since, teller.last(row), rule)
+                closed = marks.due(heard.passage.newest[row : row + 1], np.array([_ms(rule)]))
+                found.append(Turn(int(slot[row]), teller.before(row, _ms(rule)), int(closed[0]), begun))
+        first = heard.runs.begin
+        ended = np.union1d(long, first[silent[slot[first]]])
+        for row in ended.tolist():
+            end = Heard(int(heard.clock[row]), float(heard.value[row]), int(heard.offset[row]))
+            found.append(Turn(int(slot[row]), teller.after(row), int(heard.passage.closed[row]), end))
+
+    def _lasting(self, marks: Watermarks, teller: _Teller, told: Ints) -> Iterator[Turn]:
+        """Silences that go on."""
+        if self._slots is None:
+            self._slots = np.array(sorted(self._rules), dtype=np.int64)
+        since = marks.arrival[self._slots]
+        at = since[:, None] + self._times[self._slots]
+        due = (since != NEVER)[:, None] & (at <= marks.clock) & (at > told[self._slots][:, None])
+        for place, number in np.argwhere(due).tolist():
+            slot = int(self._slots[place])
+            rule = self._rules[slot][number]
+            begun = Silence(int(at[place, number]), int(since[place]), teller.last_of(slot), rule)
+            closed = marks.due(marks.newest[slot : slot + 1], np.array([_ms(rule)]))
+            yield Turn(slot, teller.at_end(_ms(rule)), int(closed[0]), begun)
+
+    def _over(self, slot: int, silence_ms: int) -> list[NoData]:
+        return [rule for rule in self._rules.get(slot, ()) if _ms(rule) <= silence_ms]
+
+
+class _Teller:
+    """Where a row stands among the readings that count, and what its sensor's last one before it was."""
+
+    def __init__(self, heard: Listened, states: SensorState) -> None:
+        self._heard, self._states = heard, states
+        self._rank = np.cumsum(heard.keep) - heard.keep
+
+    def before(self, row: int, wait_ms: int) -> tuple[int, int, int, int]:
+        """The place of a silence that this row has ended, by how long it took."""
+        return int(self._rank[row]), 0, row, wait_ms
+
+    def after(self, row: int) -> tuple[int, int, int, int]:
+        """The place of what this row has ended; after its own judgement, where it counts."""
+        return int(self._rank[row]), int(self._heard.keep[row]), row, _FAR
+
+    def at_end(self, wait_ms: int) -> tuple[int, int, int, int]:
+        """The place after all readings."""
+        return len(self._rank), 0, len(self._rank), wait_ms
+
+    def last(self, row: int) -> LastRead:
+        """The sensor's last reading before this row."""
+        runs = self._heard.runs
+        return self._newest(int(runs.slot[row]), int(runs.begin[runs.run[row]]), row)
+
+    def last_of(self, slot: int) -> LastRead:
+        """The sensor's last reading."""
+        begin, end = np.searchsorted(self._heard.runs.slot, [slot, slot + 1]).tolist()
+        return self._newest(slot, begin, end)
+
+    def _newest(self, slot: int, begin: int, end: int) -> LastRead:
+        rows = begin + np.flatnonzero(self._heard.keep[begin:end])
+        ts = self._heard.ts[rows]
+        if len(rows) and ts.max() >= self._states.ts[slot]:
+            newest = rows[len(ts) - 1 - int(np.argmax(ts[::-1]))]
+            return LastRead(float(self._heard.value[newest]), int(self._heard.offset[newest]))
+        known = self._states.ts[slot] != NEVER
+        return LastRead(float(self._states.value[slot]), int(self._states.offset[slot]) if known else None)
+
+
+def _ms(rule: NoData) -> int:
+    return round(1_000 * rule.seconds)

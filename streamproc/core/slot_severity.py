@@ -1,0 +1,54 @@
+"""What is remembered of one sensor's severity."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamproc.core.rules import levels
+from streamproc.core.windows import NEVER
+
+
+class SlotSeverity(msgspec.Struct, array_like=True):
+    """All that is remembered of one sensor that ever changed; `slot` is relative where it was dumped."""
+
+    slot: int
+    sequence: int = 0
+    range_level: int = 0
+    learner_level: int = 0
+    breach_at: int = 0
+    range_calm: int = 0
+    learner_calm: int = 0
+    evidence: int = 0
+    since_ms: int = 0
+    relapse_left: int = 0
+    damping: int = 1
+    changed_at: int = 0
+    spike_level: int = 0
+    spike_at: int = 0
+    spike_calm: int = 0
+    #: `silence_calm` is -1 while it is silent; then it counts windows.
+    silence_level: int = 0
+    silence_at: int = NEVER
+    silence_calm: int = 0
+    rules: levels.States = {}
+
+    @property
+    def level(self) -> int:
+        """The combined severity."""
+        return max(
+            self.range_level,
+            self.spike_level,
+            self.learner_level,
+            self.silence_level,
+            levels.gravest(self.rules) if self.rules else 0,
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been heard since a silence was told."""
+        return self.silence_level > 0 and self.silence_calm < 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a calm window could change anything."""
+        return self.level > 0 or self.relapse_left > 0

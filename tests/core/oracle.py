@@ -21,11 +21,28 @@ from streamproc.core.engine import Options, Outputs, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.core.routing import home
 from streamproc.core.windows import COLUMNS, SIZES_MS, Moments
-from streamproc.records import DeltaSpike, Range, SensorEntry, Severity
+from streamproc.records import (
+    DeltaSpike,
+    Expression,
+    NoData,
+    Range,
+    RateOfChange,
+    Rule,
+    SensorEntry,
+    Severity,
+    StuckValue,
+)
 
 NOW = 1_700_000_000_000
 TOPIC = "readings"
 OPTIONS = Options(TOPIC, 0, 2)
+#: Rules of all kinds that the made records break now and then.
+RULES: tuple[tuple[Rule, ...], ...] = (
+    (),
+    (DeltaSpike(absolute=0.6), DeltaSpike(percent=30.0, severity=Severity.CRITICAL)),
+    (NoData(2.0), NoData(7.0, severity=Severity.CRITICAL), StuckValue(3.0, tolerance=1.0)),
+    (RateOfChange(0.5, window="5s", clear_windows=2), Expression("last_1s > mean_10s", for_windows=2)),
+)
 _NAMES = [f"n{i}" for i in range(5_000)]
 #: Names whose records belong to the partition of OPTIONS, and names whose do not.
 HERE = [name for name in _NAMES if home(name, 2) == 0]
@@ -296,7 +313,7 @@ def _edited(rng: random.Random, sensor: str) -> SensorEntry | None:
     warning = Range(middle - rng.random(), middle + rng.random())
     own = HERE[-1 - HERE.index(sensor) // 40] if sensor in HERE else HERE[700]
     device = rng.choice((None, own, own, own, ELSEWHERE[700]))
-    rules = rng.choice(((), (DeltaSpike(absolute=0.6), DeltaSpike(percent=30.0, severity=Severity.CRITICAL))))
+    rules = rng.choice(RULES)
     entry = SensorEntry(sensor, device, warning=warning, rules=rules, version=rng.randrange(99))
     return rng.choice((None, *[entry] * 4))
 

@@ -331,7 +331,7 @@ def _story(steps: list[tuple[str | None, int, int, float]]) -> list[Record]:
 def test_cuts_and_restarts_change_nothing(
     steps: list[tuple[str | None, int, int, float]], edits: list[list[Rule]], cuts: list[int], stop: int
 ) -> None:
-    """Windows, silences, edits and late readings: events and state are the same bits, however it is cut and taken up again."""
+    """Windows, silences, edits and late readings: the same bits, however it is cut and taken up again."""
     records = _story(steps)
     log = registry(SensorEntry(SENSOR, rules=tuple(edits[0])), SensorEntry(OTHER, rules=_RULES))
     for number, rules in enumerate(edits[1:], 1):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from streamproc.core.rules.windowed import Judged
-from streamproc.records import Cause, Expression, NoData, RateOfChange, Rule, StuckValue, WindowRule
+from streamproc.records import Cause, NoData, RateOfChange, StuckValue, WindowRule
 
 #: So many windows end what a rule held up that is in the registry no more.
 GONE_WINDOWS = 5
@@ -66,8 +66,8 @@ def let_go(states: States, known: Iterable[str], damping: int) -> None:
             del states[key]
 
 
-def words_of(rule: Rule) -> str:
-    """The rule as events name it; of delta spikes `core/spikes.py` tells.
+def words_of(rule: WindowRule | NoData) -> str:
+    """The rule as events name it.
 
     >>> words_of(NoData(60.0))
     'no_data for 60.0 s'
@@ -78,8 +78,6 @@ def words_of(rule: Rule) -> str:
         text = f"rate_of_change abs(trend_{rule.window}) > {rule.per_second!r}"
     elif isinstance(rule, StuckValue):
         text = f"stuck_value within {rule.tolerance!r} for {rule.seconds!r} s"
-    elif isinstance(rule, Expression):
-        text = f"expression {rule.expression}"
     else:
-        return rule.__struct_config__.tag or ""
+        text = f"expression {rule.expression}"
     return text if rule.for_windows == 1 else f"{text}, {rule.for_windows} windows in a row"

@@ -175,7 +175,7 @@ class _Teller:
 
     def __init__(self, heard: Listened, states: SensorState) -> None:
         self._heard, self._states = heard, states
-        self._rank = np.cumsum(heard.keep) - heard.keep
+        self._rank: Ints = np.cumsum(heard.keep) - heard.keep
 
     def before(self, row: int, wait_ms: int) -> tuple[int, int, int, int]:
         """The place of a silence that this row has ended, by how long it took."""

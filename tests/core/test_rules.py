@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproc.core.checkpoint import resume, snapshot
+from streamproc.core.rules.rests import LEAST_READINGS, Rests
 from streamproc.core.severity import DOWN_WINDOWS
+from streamproc.core.windows import Moments
 from streamproc.records import (
     DeltaSpike,
     Expression,
@@ -284,6 +289,134 @@ def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
     up, down = events_of(feed(new_state(), records, (), log))
     assert (up.cause, down.cause) == ("expression", "recovered")
     assert down.at > NOW + 9_900
+
+
+# Against plain ones -------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from((1, 900, 3_000, 5_000, 5_001, 61_000)), st.booleans()), max_size=30),
+    st.sampled_from((3, 5)),
+)
+def test_silences_are_those_of_a_plain_clock(steps: list[tuple[int, bool]], seconds: int) -> None:
+    """Each gap of so long, by readings or ticks, is one, from its time on; windows that were calm long enough are between."""
+    clock, heard, wanted = NOW, NOW, list[int]()
+    records = [read(0, 20.0)]
+    for step, is_reading in steps:
+        clock += step
+        if clock - heard >= 1_000 * seconds and wanted[-1:] != [heard + 1_000 * seconds]:
+            wanted.append(heard + 1_000 * seconds)
+        heard = clock if is_reading else heard
+        now = (clock - NOW) / 1_000
+        records.append(read(now, 20.0) if is_reading else tick(now))
+    begun = [event.at for event in judged(NoData(seconds=seconds), records=records) if event.severity]
+    # All are silences; of those that come soon after another one only the first is told.
+    assert set(begun) <= set(wanted)
+    assert begun[:1] == wanted[:1]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.integers(1, 3),
+            st.lists(st.sampled_from((1.0, 1.4, 2.0)), min_size=1, max_size=4),
+        ),
+        max_size=40,
+    ),
+    st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=3, max_size=3),
+    st.lists(st.integers(0, 40), max_size=5),
+)
+def test_rests_are_those_of_a_plain_count(
+    story: list[tuple[int, int, list[float]]], tolerances: list[float], cuts: list[int]
+) -> None:
+    """Window by window of each sensor, however many come at once."""
+    rests, plain, clocks = Rests(), [Plain(), Plain(), Plain()], [0, 0, 0]
+    rests.grow(3)
+    made: list[tuple[int, list[tuple[int, float]]]] = []
+    for slot, step, values in story:
+        clocks[slot] += step
+        made.append((slot, [(1_000 * clocks[slot] + 100 * i, value) for i, value in enumerate(values)]))
+    ends = sorted({cut for cut in cuts if cut < len(made)} | {len(made)})
+    for begin, end in zip([0, *ends], ends, strict=False):
+        part = sorted(made[begin:end], key=lambda window: window[0])
+        rows = Moments.empty(len(part))
+        for index, (_, readings) in enumerate(part):
+            put(rows, index, readings)
+        slots = np.array([slot for slot, _ in part], dtype=np.int64)
+        rested = rests.advance(slots, rows, np.array(tolerances)[slots])
+        wanted = [plain[slot].take(readings, tolerances[slot]) for slot, readings in part]
+        assert (
+            list(zip(rested.rested_ms.tolist(), rested.low.tolist(), rested.high.tolist(), strict=True))
+            == wanted
+        )
+
+
+@dataclass
+class Plain:
+    """One sensor's rest in the most obvious way."""
+
+    rest: list[tuple[int, float]] = field(default_factory=list)
+
+    def take(self, readings: list[tuple[int, float]], tolerance: float) -> tuple[int, float, float]:
+        """How long it has rested, and between which values, after one more window."""
+        for rest in ([*self.rest, *readings], readings, readings[-1:]):
+            values = [value for _, value in rest]
+            if max(values) - min(values) <= tolerance:
+                self.rest = rest
+                break
+        values = [value for _, value in self.rest]
+        rested = self.rest[-1][0] - self.rest[0][0] if len(self.rest) >= LEAST_READINGS else 0
+        return rested, min(values), max(values)
+
+
+def put(rows: Moments, index: int, readings: list[tuple[int, float]]) -> None:
+    """Make a row what a window of these readings is."""
+    values = [value for _, value in readings]
+    rows.count[index], rows.min[index], rows.max[index] = len(values), min(values), max(values)
+    rows.first_ts[index], rows.last_ts[index], rows.last[index] = readings[0][0], readings[-1][0], values[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((500, 1_000, 4_000, 11_000)), st.sampled_from((1.0, 5.0, 9.0))), max_size=40
+    ),
+    st.sampled_from((Expression("mean_1s > 4 and max_5s > 8"), Expression("last_5s - min_10s > 3"))),
+)
+def test_expressions_hold_where_plain_windows_say_so(
+    steps: list[tuple[int, float]], rule: Expression
+) -> None:
+    """Made of all readings, with the last windows of each size that had ended by then."""
+    records, clock = [read(0, 1.0)], NOW
+    readings = [(NOW, 1.0)]
+    for step, value in steps:
+        clock += step
+        readings.append((clock, value))
+        records.append(Record(clock, (Reading(SENSOR, value, clock),)))
+    records.append(Record(clock + 60_000, tick=True))
+    wanted = None
+    by_size: dict[int, dict[int, list[float]]] = {1_000: {}, 5_000: {}, 10_000: {}}
+    for at, value in readings:
+        for size, ended in by_size.items():
+            ended.setdefault(at // size * size + size, []).append(value)
+    smallest = 1_000 if "_1s" in rule.expression else 5_000
+    for end in sorted(by_size[smallest]):
+        last = {
+            size: next((windows[e] for e in sorted(windows, reverse=True) if e <= end), None)
+            for size, windows in by_size.items()
+        }
+        one, five, ten = last[1_000], last[5_000], last[10_000]
+        if smallest == 1_000:
+            holds = one and five and sum(one) / len(one) > 4 and max(five) > 8
+        else:
+            holds = five and ten and five[-1] - min(ten) > 3
+        if holds:
+            wanted = end
+            break
+    events = judged(rule, records=records)
+    assert [event.at for event in events][:1] == ([] if wanted is None else [wanted])
 
 
 # Cuts and restarts --------------------------------------------------------------------------------------------------

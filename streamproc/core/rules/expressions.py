@@ -230,6 +230,8 @@ class _Reader:
             return self._name(node.id)
         if isinstance(node, ast.BinOp) and (sign := _ARITHMETIC.get(type(node.op))):
             return Call(sign, (self.value(node.left, depth + 1), self.value(node.right, depth + 1)))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and self._is_number(node.operand):
+            return self._number(node.operand, -1.0)
         if isinstance(node, ast.UnaryOp) and (sign := _ARITHMETIC.get(type(node.op))):
             return Call(sign, (self.value(node.operand, depth + 1),))
         if isinstance(node, ast.Call):
@@ -252,9 +254,9 @@ class _Reader:
             )
         return Call(name, tuple(self.value(part, depth + 1) for part in node.args))
 
-    def _number(self, node: ast.expr) -> Value:
+    def _number(self, node: ast.expr, sign: float = 1.0) -> Value:
         try:
-            number = float(ast.literal_eval(node))
+            number = sign * float(ast.literal_eval(node))
         except OverflowError:
             number = np.inf
         if not isfinite(number):

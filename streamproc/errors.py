@@ -19,6 +19,7 @@
     │   ├── StaleEntry         it has another version by now
     │   └── EntryNotSent       it is in the database, but not on the topic yet    (retriable)
     ├── ReplayError            a replay cannot be done as it is asked for
+    ├── ExplainError           an event cannot be found or recomputed
     └── SeriesError            a file given to `detect` is not a series
 
 Bad *input* is not an error but a value: `streamproc.core.codec.Rejected`.
@@ -123,6 +124,10 @@ class EntryNotSent(RegistryError):  # noqa: N818
 
 class ReplayError(StreamprocError):
     """A replay cannot be done as it is asked for; the text says what can be done."""
+
+
+class ExplainError(StreamprocError):
+    """An event cannot be found, or not recomputed here; the text says what can be done."""
 
 
 class SeriesError(StreamprocError):

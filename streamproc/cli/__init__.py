@@ -189,6 +189,12 @@ def replay(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def explain(context: typer.Context) -> None:
+    """Why an event was told: its records, what each kind of evidence said, and whether it comes out the same again."""
+    _pass_on("streamproc.explain.commands", "explain", context)
+
+
+@app.command(context_settings=PASS_ON)
 def db(context: typer.Context) -> None:
     """The database's schema (migrate, check, status)."""
     _pass_on("streamproc.store.commands", "commands", context)

@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamproc.core.checkpoint import resume
 from streamproc.core.chunk import Chunk
-from streamproc.core.engine import Options, PartitionState
+from streamproc.core.engine import PartitionState
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import MODEL
 from streamproc.kafka.chunks import read
 from streamproc.replay.compare import Comparison
-from streamproc.replay.engine import Engine
+from streamproc.replay.engine import Engine, options
 from streamproc.replay.journal import Journal
 from streamproc.replay.refused import Refused
 from streamproc.replay.request import Request
@@ -129,18 +129,11 @@ class Replay:
     async def _engine(self, span: Span) -> Engine:
         """The partition's state: that of an earlier run of this replay, or one to be warmed up."""
         settings = self._site.settings
-        options = Options(
-            topic=self._topic,
-            partition=span.partition,
-            partitions=span.partitions,
-            allowed_lateness_ms=settings.allowed_lateness_ms,
-            allowed_skew_ms=settings.allowed_skew_ms,
-            language=settings.language,
-        )
+        wanted = options(settings, span.partition, span.partitions)
         kept = self._journal.state(span.partition)
         if kept is None and span.is_snapshot:
             kept = await snapshot_before(settings, span.partition, span.start)
-        state = PartitionState(options) if kept is None else resume(options, kept)
+        state = PartitionState(wanted) if kept is None else resume(wanted, kept)
         sensors = self._site.request.sensors
         only = None if sensors is None else frozenset(sensors)
         return Engine(state, settings, self._site.registry, only)

@@ -280,3 +280,6 @@ class Store(Protocol):
 
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+
+    async def event(self, event_id: str) -> SeverityEvent | None:
+        """The change of severity of this id, also one that was withdrawn; None where there is none."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
-from streamproc.records import SensorEntry
+from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows, sqlite_status
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.edits import (
@@ -178,6 +178,10 @@ class SqliteStore:
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
         return await self._run(lambda: self._status(sensor))
+
+    async def event(self, event_id: str) -> SeverityEvent | None:
+        """The change of severity of this id, also one that was withdrawn; None where there is none."""
+        return await self._run(lambda: sqlite_status.stored(self._connected(), event_id))
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from streamproc.records import WINDOW_SIZES_MS
+from streamproc.records import WINDOW_SIZES_MS, SeverityEvent
 from streamproc.store import sqlite_entries
 from streamproc.store.sensor_status import (
     EVENT,
@@ -18,6 +18,7 @@ from streamproc.store.sensor_status import (
     number_of,
     window_of,
 )
+from streamproc.store.stored_event import STORED, stored_event
 
 _BY_NAME = "SELECT id, uuid FROM sensors WHERE uuid = ?1"
 _BY_NUMBER = "SELECT id, uuid FROM sensors WHERE id = ?1"
@@ -34,6 +35,19 @@ _WINDOW = (
     f"SELECT {', '.join(WINDOW)} FROM sensor_windows WHERE sensor_id = ? AND size_ms = ?"  # noqa: S608  # constants
     " ORDER BY window_start DESC LIMIT 1"
 )
+_STORED = (
+    f"SELECT {', '.join(f'e.{name}' for name in STORED)}, s.uuid, e.created_at FROM ml_events e"  # noqa: S608  # constants
+    " JOIN sensors s ON s.id = e.sensor_id WHERE e.event_id = ? AND e.event_type = 'severity_change'"
+)
+
+
+def stored(connection: sqlite3.Connection, event_id: str) -> SeverityEvent | None:
+    """The change of severity of this id; None where there is none."""
+    found = connection.execute(_STORED, (event_id,)).fetchone()
+    if found is None:
+        return None
+    *row, sensor, at = found
+    return stored_event(row, sensor, round(datetime.fromisoformat(at).timestamp() * 1000))
 
 
 def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from streamproc.records import WINDOW_SIZES_MS
+from streamproc.records import WINDOW_SIZES_MS, SeverityEvent
 from streamproc.store.sensor_status import (
     EVENT,
     WINDOW,
@@ -19,6 +19,7 @@ from streamproc.store.sensor_status import (
 )
 from streamproc.store.sqlserver import entries
 from streamproc.store.sqlserver.sensors import EXACT
+from streamproc.store.stored_event import STORED, stored_event
 
 _BY_NAME = f"SELECT id, uuid FROM dbo.sensors WHERE uuid = ? {EXACT}"
 _BY_NUMBER = "SELECT id, uuid FROM dbo.sensors WHERE id = ?"
@@ -35,6 +36,21 @@ _WINDOW = (
     f"SELECT TOP (1) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
     " WHERE sensor_id = ? AND size_ms = ? ORDER BY window_start DESC"
 )
+_STORED = (
+    f"SELECT {', '.join(f'e.{name}' for name in STORED)}, s.uuid, e.created_at FROM dbo.ml_events e"
+    " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.event_id = ? AND e.event_type = N'severity_change'"
+)
+
+
+async def stored(cursor: Any, event_id: str) -> SeverityEvent | None:
+    """The change of severity of this id; None where there is none."""
+    if "\0" in event_id:
+        return None  # not every server takes one in a text
+    found = await _row(cursor, _STORED, event_id)
+    if found is None:
+        return None
+    *row, sensor, at = found
+    return stored_event(row, sensor, round(_utc(at).timestamp() * 1000))
 
 
 async def status(cursor: Any, name: str) -> SensorStatus | None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
-from streamproc.records import SensorEntry
+from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.edits import (
@@ -148,6 +148,11 @@ class SqlServerStore:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.status(cursor, sensor)
+
+    async def event(self, event_id: str) -> SeverityEvent | None:
+        """The change of severity of this id, also one that was withdrawn; None where there is none."""
+        async with self._cursor(commits=False) as cursor:
+            return await status.stored(cursor, event_id)
 
     @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:

@@ -1,0 +1,197 @@
+"""An event once more, of the records that it came from. Pure: whoever calls it reads the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+import msgspec
+import numpy as np
+
+from streamproc.core.checkpoint import Snapshot, resume, snapshot
+from streamproc.core.chunk import Chunk
+from streamproc.core.codec import decode
+from streamproc.core.engine import Options, PartitionState, run
+from streamproc.core.phrases import Language
+from streamproc.core.registry import RegistryLog
+from streamproc.core.severity import SlotSeverity
+from streamproc.core.windows import SIZES_MS
+from streamproc.records import SensorEntry, SeverityEvent
+
+#: Records in a step. The one in which the event comes out is done again record by record: tenths of a second for so many.
+STEP = 1_000
+#: Records kept to be done again: with 1 KB in each they take as much memory as a state of 100,000 sensors.
+KEPT = 100_000
+#: How much longer than a window stays open the event is waited for, by the partition's clock: a device may be slow to send.
+PATIENCE_MS = 120_000
+#: Readings kept to be shown: hardly a sensor has more in a window of 10 s.
+READINGS = 1_000
+#: Other changes of the sensor that are told, where the event does not come out.
+OTHERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A reading of the event's sensor among its records; `ts` in ms."""
+
+    offset: int
+    ts: int
+    value: float
+
+
+@dataclass(slots=True)
+class Recomputed:
+    """What came out.
+
+    `event` is the one that was asked for, or the one in its place; None where there is none. `offset` is that of the record
+    with which it came out, `before` and `after` are what each kind of evidence held around it, `entry` is what the sensor was
+    judged by, `registry` the registry's position there, `language` the one that it was told in. `records` and `readings` are
+    those of its lineage, `others` the sensor's other changes since.
+    """
+
+    event: SeverityEvent | None = None
+    offset: int | None = None
+    language: Language = "en"
+    before: SlotSeverity | None = None
+    after: SlotSeverity | None = None
+    entry: SensorEntry | None = None
+    registry: int = -1
+    records: int = 0
+    readings: list[Read] = field(default_factory=list)
+    others: list[SeverityEvent] = field(default_factory=list)
+
+
+class Recomputation:
+    """A partition's engine until an event comes out; `state` is that before any record.
+
+    `warm` takes the records before the event's first one, `take` those from there on, until it says that it is done;
+    `outcome` then tells what came out.
+    """
+
+    def __init__(self, state: PartitionState, registry: RegistryLog, event: SeverityEvent) -> None:
+        self._state, self._registry, self._event = state, registry, event
+        self._mark: Snapshot | None = None
+        #: What was taken in since the mark.
+        self._steps: list[Chunk] = []
+        self._deadline: int | None = None
+        self._is_found = False
+        self._told = Recomputed()
+
+    def warm(self, chunk: Chunk) -> None:
+        """Take in records from before the event's first one."""
+        _changes(self._state, chunk, self._registry, self._event.sensor)
+
+    def take(self, chunk: Chunk) -> bool:
+        """Take in the next records; whether no more are needed."""
+        steps = (chunk.cut(begin, min(begin + STEP, len(chunk))) for begin in range(0, len(chunk), STEP))
+        return any(self._step(step) for step in steps)
+
+    def outcome(self) -> Recomputed:
+        """What came out, looked at record by record; in the event's language where that alone differs."""
+        if not self._is_found:
+            return self._told
+        wanted = msgspec.json.encode(self._event)
+        languages: list[Language] = sorted(
+            get_args(Language), key=lambda each: each != self._state.options.language
+        )
+        tried = []
+        for language in languages:
+            tried.append(self._closely(language))
+            if msgspec.json.encode(tried[-1].event) == wanted:
+                return tried[-1]
+        return tried[0]
+
+    def _step(self, chunk: Chunk) -> bool:
+        if self._mark is None or sum(map(len, self._steps)) >= KEPT:
+            self._mark, self._steps = snapshot(self._state), []
+        self._steps.append(chunk)
+        self._read(chunk)
+        for change in _changes(self._state, chunk, self._registry, self._event.sensor):
+            if _stands_for(change, self._event):
+                self._is_found = True
+                return True
+            if len(self._told.others) < OTHERS:
+                self._told.others.append(change)
+        return self._is_late(chunk)
+
+    def _is_late(self, chunk: Chunk) -> bool:
+        """Whether the event would have come out by now."""
+        if chunk.next_offset <= self._event.lineage.last_offset:
+            return False
+        clock = self._state.watermarks.clock
+        if self._deadline is None:
+            lateness = self._state.options.allowed_lateness_ms
+            self._deadline = max(clock, self._event.at) + lateness + SIZES_MS[-1] + PATIENCE_MS
+        return clock > self._deadline
+
+    def _read(self, chunk: Chunk) -> None:
+        """Keep what the event's own records hold of its sensor."""
+        lineage, told = self._event.lineage, self._told
+        begin, end = np.searchsorted(chunk.offsets, [lineage.first_offset, lineage.last_offset + 1]).tolist()
+        part = chunk.cut(begin, end)
+        told.records += len(part)
+        if not len(part):
+            return
+        readings = decode(part, self._state.options.allowed_skew_ms)
+        for i, sensor in enumerate(readings.sensor):
+            if sensor == self._event.sensor and len(told.readings) < READINGS:
+                offset = int(part.offsets[readings.record[i]])
+                told.readings.append(Read(offset, int(readings.ts[i]), float(readings.value[i])))
+
+    def _closely(self, language: Language) -> Recomputed:
+        """Once more from the mark, and through the last step record by record."""
+        assert self._mark is not None
+        told, sensor = self._told, self._event.sensor
+        state = resume(replace(self._state.options, language=language), self._mark)
+        for chunk in self._steps[:-1]:
+            _changes(state, chunk, self._registry, sensor)
+        for single in _singly(self._steps[-1]):
+            before = _severity(state, sensor)
+            for change in _changes(state, single, self._registry, sensor):
+                if _stands_for(change, self._event):
+                    return Recomputed(
+                        event=change,
+                        offset=int(single.offsets[0]),
+                        language=language,
+                        before=before,
+                        after=_severity(state, sensor),
+                        entry=(state.entries or {}).get(sensor),
+                        registry=state.registry_position,
+                        records=told.records,
+                        readings=told.readings,
+                        others=told.others,
+                    )
+        raise AssertionError(
+            "results do not depend on how records are cut"
+        )  # core promises it, tests show it
+
+
+def _changes(state: PartitionState, chunk: Chunk, registry: RegistryLog, sensor: str) -> list[SeverityEvent]:
+    """Take in records; the changes of one sensor among what comes out."""
+    return [event for _, out in run(state, chunk, registry) for event in out.events if event.sensor == sensor]
+
+
+def _stands_for(change: SeverityEvent, event: SeverityEvent) -> bool:
+    """Whether it is the event, or what has come out in its place: of the same time or of the same records."""
+    if change.event_id == event.event_id:
+        return True
+    places = [(each.lineage.first_offset, each.lineage.last_offset) for each in (change, event)]
+    return change.severity == event.severity and (change.at == event.at or places[0] == places[1])
+
+
+def _singly(chunk: Chunk) -> Iterator[Chunk]:
+    for index in range(len(chunk)):
+        yield chunk.cut(index, index + 1)
+
+
+def _severity(state: PartitionState, sensor: str) -> SlotSeverity | None:
+    """What is held of a sensor that has ever changed."""
+    slot = state.sensors.slot_of(sensor)
+    held = [] if slot is None else state.router.severity.dump([slot])
+    return held[0] if held else None
+
+
+def fresh(options: Options, kept: Snapshot | None) -> PartitionState:
+    """The state of a snapshot, or one that knows nothing."""
+    return PartitionState(options) if kept is None else resume(options, kept)

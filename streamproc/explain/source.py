@@ -1,0 +1,100 @@
+"""Where an event's records are read from: the nearest snapshot of the state before them, or the topic's beginning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streamproc.core.checkpoint import Snapshot
+from streamproc.core.chunk import Chunk
+from streamproc.core.registry import RegistryLog
+from streamproc.errors import ExplainError
+from streamproc.explain.recompute import Recomputation, Recomputed, fresh
+from streamproc.kafka.chunks import read
+from streamproc.kafka.reading import bounds, partitions
+from streamproc.records import SeverityEvent
+from streamproc.registry import Registry
+from streamproc.replay.engine import options
+from streamproc.replay.span import snapshot_before
+from streamproc.settings import Settings
+
+#: A registry of 100,000 entries is read in a few seconds; without its topic it would be waited for without end.
+_REGISTRY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A partition's records: Kafka has `first`..`end`-1; reading begins at `start`, with a `snapshot`'s state, if any."""
+
+    place: TopicPartition
+    partitions: int
+    first: int
+    end: int
+    start: int
+    snapshot: Snapshot | None
+
+    @property
+    def cold(self) -> bool:
+        """Whether the state begins with a record that was not the partition's first."""
+        return self.snapshot is None and self.first > 0
+
+    def has(self, event: SeverityEvent) -> bool:
+        """Whether all records that the event came from are there."""
+        return self.first <= event.lineage.first_offset and event.lineage.last_offset < self.end
+
+
+async def source_of(settings: Settings, consumer: AIOKafkaConsumer, event: SeverityEvent) -> Source:
+    """Where the records of an event are; raises ExplainError where Kafka has no such partition."""
+    lineage = event.lineage
+    places = await partitions(consumer, lineage.topic)
+    place = TopicPartition(lineage.topic, lineage.partition)
+    if place not in places:
+        raise ExplainError(
+            f"the event came by partition {lineage.partition} of {lineage.topic}, which Kafka at {settings.bootstrap} does "
+            "not have: see that STREAMPROC_BOOTSTRAP names the right one"
+        )
+    first, end = (await bounds(consumer, [place]))[place]
+    kept = None
+    if first <= lineage.first_offset < end:
+        kept = await snapshot_before(settings, place.partition, lineage.first_offset)
+        if kept is not None and kept.next_offset < first:
+            kept = None  # records between it and the event are gone
+    return Source(place, len(places), first, end, kept.next_offset if kept else first, kept)
+
+
+async def registry_of(settings: Settings) -> RegistryLog:
+    """All edits of the registry that Kafka keeps; raises ExplainError where it cannot be read."""
+    view = Registry(settings.kafka, settings.topic("registry"))
+    try:
+        async with asyncio.timeout(_REGISTRY_S):
+            await view.start()
+    except TimeoutError:
+        raise ExplainError(
+            f"the topic {settings.topic('registry')} at {settings.bootstrap} cannot be read: is it there? "
+            "`streamproc topics check` tells"
+        ) from None
+    await view.stop()
+    return view.log
+
+
+async def recompute(
+    settings: Settings, consumer: AIOKafkaConsumer, source: Source, event: SeverityEvent
+) -> Recomputed:
+    """Have the engine's core make the event once more; raises KafkaUnavailable."""
+    wanted = options(settings, source.place.partition, source.partitions)
+    work = Recomputation(fresh(wanted, source.snapshot), await registry_of(settings), event)
+    first = event.lineage.first_offset
+    async for chunk in _records(consumer, source):
+        at = int(chunk.offsets.searchsorted(first))
+        if at:
+            work.warm(chunk.cut(0, at))
+        if at < len(chunk) and work.take(chunk.cut(at, len(chunk))):
+            break
+    return work.outcome()
+
+
+def _records(consumer: AIOKafkaConsumer, source: Source) -> AsyncIterator[Chunk]:
+    return read(consumer, source.place, source.start, source.end, lambda: False)

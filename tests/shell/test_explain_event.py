@@ -1,0 +1,187 @@
+"""An event made once more of its records, and what is told where it does not come out the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from msgspec.structs import replace as with_
+
+from streamproc.core.checkpoint import Snapshot, snapshot
+from streamproc.core.engine import run
+from streamproc.core.registry import RegistryLog
+from streamproc.explain import recompute, report
+from streamproc.explain.find import Found
+from streamproc.explain.reasons import Verdict, judge
+from streamproc.explain.recompute import Recomputation, Recomputed, fresh
+from streamproc.explain.source import Source
+from streamproc.records import SeverityEvent
+from tests.core.oracle import OPTIONS, TOPIC, Record, chunk, edited, story
+
+SEED = 5
+
+
+@cache
+def told() -> tuple[list[Record], RegistryLog, list[SeverityEvent]]:
+    """A story with edits, and all that the engine tells of it."""
+    records, log = edited(SEED, story(SEED, sensors=80, seconds=115))
+    state = fresh(OPTIONS, None)
+    events = [event for _, out in run(state, chunk(records, 0), log) for event in out.events]
+    return records, log, events
+
+
+def one_of_each() -> list[SeverityEvent]:
+    """The last event of each cause and severity: the ranges', rules', learners' and recoveries."""
+    return list({(event.cause, event.severity): event for event in told()[2]}.values())
+
+
+def explained(
+    event: SeverityEvent, *, language: str = "en", kept: Snapshot | None = None, cut: int = 97, begin: int = 0
+) -> Recomputed:
+    """What comes out of the records from a snapshot, or `begin`, on."""
+    records, log, _ = told()
+    options = replace(OPTIONS, language=language)  # type: ignore[arg-type]
+    work = Recomputation(fresh(options, kept), log, event)
+    start, first = kept.next_offset if kept else begin, event.lineage.first_offset
+    if start < first:
+        work.warm(chunk(records[start:first], start))
+    for at in range(first, len(records), cut):
+        if work.take(chunk(records[at : at + cut], at)):
+            break
+    return work.outcome()
+
+
+def source(first: int = 0, kept: Snapshot | None = None) -> Source:
+    """The topic, of which Kafka has the records from `first` on."""
+    start = kept.next_offset if kept else first
+    return Source(TopicPartition(TOPIC, 0), 2, first, len(told()[0]), start, kept)
+
+
+@pytest.mark.parametrize("event", one_of_each(), ids=lambda event: f"{event.cause}-{event.severity.name}")
+def test_each_kind_of_event_comes_out_the_same(event: SeverityEvent) -> None:
+    """Byte for byte, however its records come; the evidence around it has its severities."""
+    for cut in (1, 97, 5_000):
+        made = explained(event, cut=cut)
+        assert msgspec.json.encode(made.event) == msgspec.json.encode(event)
+        levels = [max(report.evidence(held).values(), key=_rank) for held in (made.before, made.after)]
+        assert levels == [event.previous.name, event.severity.name]
+    assert made.offset is not None
+    assert made.offset >= event.lineage.last_offset
+    assert judge(event, source(), made).verdict is Verdict.SAME
+    assert event.value in {reading.value for reading in made.readings} or event.lineage.window
+    text = report.as_text(
+        report.Told(Found(event, "the database"), source(), made, judge(event, source(), made))
+    )
+    assert "It comes out the same: yes, byte for byte" in text
+    assert event.explanation in text
+
+
+def _rank(name: str) -> int:
+    return ["NORMAL", "WARN", "CRITICAL"].index(name)
+
+
+def test_all_kinds_are_in_the_story() -> None:
+    """So that the test above is one of range, spike, learner and recovery."""
+    causes = {event.cause for event in told()[2]}
+    assert {"warning_range", "delta_spike", "recovered"} <= causes
+    assert causes & {"level", "difference", "trend", "spread", "stuck"}
+
+
+def test_a_snapshot_before_it_gives_the_same() -> None:
+    """Of whatever offset up to the event's first record."""
+    records, log, events = told()
+    event = events[-1]
+    for at in (1, event.lineage.first_offset // 2, event.lineage.first_offset):
+        state = fresh(OPTIONS, None)
+        for _ in run(state, chunk(records[:at], 0), log):
+            pass
+        kept = snapshot(state)
+        assert explained(event, kept=kept).event == event
+
+
+def test_few_records_are_kept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many lie between an event's records and its coming out, a later state is gone on from."""
+    monkeypatch.setattr(recompute, "KEPT", 3)
+    monkeypatch.setattr(recompute, "STEP", 2)
+    for event in one_of_each():
+        assert explained(event).event == event
+
+
+def test_an_event_in_the_other_language_is_the_same() -> None:
+    """It is compared in the language that it was written in, whatever STREAMPROC_LANGUAGE says now."""
+    event = told()[2][-1]
+    made = explained(event, language="es")
+    assert (made.event, made.language) == (event, "en")
+
+
+def test_what_was_changed_is_told() -> None:
+    """Each part that differs, as it was and as it is; other words alone are told as that."""
+    event = told()[2][-1]
+    changed = with_(event, value=event.value + 1, explanation="Nothing.")
+    finding = judge(changed, source(), explained(changed))
+    assert finding.verdict is Verdict.DIFFERENT
+    assert {part.name: part.now for part in finding.parts} == {
+        "value": event.value,
+        "explanation": event.explanation,
+    }
+    worded = with_(event, explanation="Nothing.")
+    finding = judge(worded, source(), explained(worded))
+    assert [part.name for part in finding.parts] == ["explanation"]
+    assert "only the words differ" in finding.reasons[0]
+
+
+def test_why_it_differs_is_told() -> None:
+    """Learners, the registry's entry, and a state that began knowing nothing."""
+    event = next(event for event in told()[2] if event.cause == "warning_range" and event.previous == 0)
+    older = with_(event, lineage=with_(event.lineage, versions={"learners": "0", "registry": "999"}))
+    finding = judge(older, source(), explained(older))
+    assert "learners of version 0" in finding.reasons[0]
+    assert "version 999 of the sensor's entry" in finding.reasons[1]
+    late = with_(event, event_id="0" * 32)
+    finding = judge(late, source(first=3), explained(late, begin=3))
+    assert any("nothing before offset 3" in reason for reason in finding.reasons)
+
+
+def test_an_event_that_does_not_come_out_is_told_with_what_does() -> None:
+    """It is waited for until the partition's clock is far past it, and no longer."""
+    events = told()[2]
+    event = events[0]
+    never = with_(event, event_id="0" * 32, at=event.at - 1, severity=event.previous, lineage=event.lineage)
+    made = explained(never)
+    finding = judge(never, source(), made)
+    assert (made.event, finding.verdict) == (None, Verdict.DIFFERENT)
+    assert event in made.others
+    text = report.as_text(report.Told(Found(never, "the database"), source(), made, finding))
+    assert "it does not come out at all" in text
+    assert f"instead: {event.severity.name}" in text
+
+
+def test_records_that_are_gone_are_told() -> None:
+    """With what Kafka still has, or that it is another topic; nothing is recomputed."""
+    event = told()[2][-1]
+    gone = source(first=event.lineage.first_offset + 1)
+    assert not gone.has(event)
+    finding = judge(event, gone, None)
+    assert finding.verdict is Verdict.GONE
+    assert f"those from offset {gone.first} on" in finding.reasons[0]
+    anew = replace(source(), end=0)
+    assert "made anew" in judge(event, anew, None).reasons[0]
+    answer = json.loads(report.as_json(report.Told(Found(event, "x"), gone, None, finding)))
+    assert (answer["verdict"], answer["same"], "recomputed" in answer) == ("gone", False, False)
+
+
+def test_json_has_all_there_is() -> None:
+    """The event, what came out, the evidence before and after, the readings and the versions."""
+    event = told()[2][-1]
+    made = explained(event)
+    answer = json.loads(
+        report.as_json(report.Told(Found(event, "x"), source(), made, judge(event, source(), made)))
+    )
+    assert answer["event"] == answer["recomputed"]["event"] == msgspec.to_builtins(event)
+    assert answer["same"] is True
+    assert set(answer["recomputed"]["evidence"]["after"]) >= {"ranges", "delta spikes", "learners"}
+    assert len(answer["recomputed"]["readings"]) == len(made.readings) > 0

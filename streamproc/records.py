@@ -181,6 +181,31 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 DEVICE_PREFIX = "device/"
 
 
+#: Before a kind of sensors and a cause as a key on the topic `registry`; no sensor may have a name that begins so either.
+ACTION_PREFIX = "action/"
+#: The kind of all sensors.
+ANY_KIND = "*"
+
+
+class ActionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What people are to do about a `cause` (one of Cause) at sensors of a `kind`, as the topic `registry` carries it.
+
+    It is keyed by ACTION_PREFIX, kind and cause. `en` and `es` are the sentences in these languages; where one is absent,
+    that of ANY_KIND is told, or else streamproc's own. `kind` is in lower case; `version` counts the entry's edits.
+    """
+
+    kind: str
+    cause: str
+    en: str | None = None
+    es: str | None = None
+    version: int = 1
+
+    @property
+    def name(self) -> str:
+        """What the entry is called: its kind and its cause."""
+        return f"{self.kind}/{self.cause}"
+
+
 class SensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One sensor as the topic `registry` carries it, keyed by `sensor`.
 

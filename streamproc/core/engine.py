@@ -22,7 +22,7 @@ from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
 from streamproc.core.ownership import foreign_faults
 from streamproc.core.predict import Forecasts, Predicted
-from streamproc.core.registry import RegistryLog, parts
+from streamproc.core.registry import Actions, RegistryLog, parts
 from streamproc.core.router import ReadingRouter
 from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
@@ -112,6 +112,8 @@ class PartitionState:
         self.registry_position = -1
         #: Each sensor's entry as of there. A state that was restored has a position only, and gets these when it goes on.
         self.entries: dict[str, SensorEntry] | None = None
+        #: The recommended actions as of there.
+        self.actions: Actions = {}
         #: Blocks of BLOCK slots that have changed since the last checkpoint.
         self.dirty: Bools = np.empty(0, dtype=bool)
         self._room = 0
@@ -139,8 +141,11 @@ class PartitionState:
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
+            self.actions = registry.actions_as_of(position)
         else:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
+            if registry.actions_between(self.registry_position, position):
+                self.actions = registry.actions_as_of(position)
         self.registry_position = position
         for sensor, entry in changed.items():
             if entry is None:
@@ -199,7 +204,9 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     out.routed = routed.counts
     for change in routed.changes:
         sensor = state.sensors.names[change.slot] or ""
-        event, notification = state.teller.tell(change, sensor, (state.entries or {}).get(sensor))
+        event, notification = state.teller.tell(
+            change, sensor, (state.entries or {}).get(sensor), state.actions
+        )
         out.events.append(event)
         out.notifications.append(notification)
     out.predictions = state.forecasts.make(

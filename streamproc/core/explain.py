@@ -9,8 +9,9 @@ from math import isfinite
 from streamproc.core.changes import Change
 from streamproc.core.phrases import PHRASES, Language, Phrases
 from streamproc.core.ranges import bounds_of
+from streamproc.core.registry import Actions
 from streamproc.core.spikes import Spike
-from streamproc.records import SensorEntry, Severity
+from streamproc.records import ANY_KIND, Cause, SensorEntry, Severity
 
 #: As many digits as people read at a glance, and as many as a double keeps.
 _DIGITS, _ALL_DIGITS = 4, 15
@@ -29,6 +30,19 @@ def explain(change: Change, entry: SensorEntry | None, language: Language) -> tu
     if change.previous and change.severity and change.since_ms < change.at:
         text += words.since.format(moment=voice.moment(change.since_ms))
     return text, words.action[change.cause]
+
+
+def recommended(cause: Cause, entry: SensorEntry | None, language: Language, actions: Actions) -> str | None:
+    """Return what the user recommends for a cause: for the sensor's kind, or else for all; None: nothing in this language."""
+    if not actions:
+        return None
+    kind = entry.kind.lower() if entry and entry.kind else ANY_KIND
+    for wanted in (kind, ANY_KIND):
+        action = actions.get((wanted, cause))
+        text: str | None = getattr(action, language, None)
+        if text:
+            return text
+    return None
 
 
 def title(change: Change, entry: SensorEntry | None, language: Language) -> str:

@@ -6,12 +6,12 @@ A position is an offset on the topic `registry`: the registry as of a position i
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
 from streamproc.core.chunk import Chunk
-from streamproc.records import SensorEntry
+from streamproc.records import ActionEntry, SensorEntry
 
 #: Of edits older than this beside the newest one, only each sensor's last is kept: no record that is still on `readings`
 #: (7 days), and no state that it could be replayed from (8 days), asks for the others. topics.yaml has the same bound.
@@ -20,6 +20,12 @@ KEEP_MS = 8 * 86_400_000
 _FEW = 10_000
 
 _offset_of = attrgetter("offset")
+#: Where an edit has the name of what it is of.
+_NAME = 2
+
+
+#: Recommended actions by kind of sensor and cause.
+Actions = Mapping[tuple[str, str], ActionEntry]
 
 
 class Edit(NamedTuple):
@@ -29,6 +35,15 @@ class Edit(NamedTuple):
     timestamp: int
     sensor: str
     entry: SensorEntry | None
+
+
+class ActionEdit(NamedTuple):
+    """One record that puts a recommended action, or takes it away; `name` is that of its entry."""
+
+    offset: int
+    timestamp: int
+    name: str
+    entry: ActionEntry | None
 
 
 class RegistryLog:
@@ -43,7 +58,10 @@ class RegistryLog:
 
     def __init__(self) -> None:
         self.position = 0
-        self._edits: list[Edit] = []
+        #: Sensors' and actions' in one order: a position is found by the time of either.
+        self._edits: list[Edit | ActionEdit] = []
+        #: The actions' among them, which are few.
+        self._actions: list[ActionEdit] = []
         #: The greatest timestamp up to each edit: a broker's clock may step back, a position does not.
         self._clocks: list[int] = []
         self._newest: dict[str, SensorEntry] = {}
@@ -63,9 +81,20 @@ class RegistryLog:
             entry = known  # an import sends entries that have not changed, too: they take no room twice
         else:
             self._newest[sensor] = entry
-        self._edits.append(Edit(offset, timestamp, sensor, entry))
-        self._clocks.append(max(timestamp, self._clocks[-1]) if self._clocks else timestamp)
-        self.position = offset + 1
+        self._add(Edit(offset, timestamp, sensor, entry))
+
+    def append_action(self, offset: int, timestamp: int, name: str, entry: ActionEntry | None) -> None:
+        """Add the next edit, of a recommended action; raises ValueError where its offset lies before `position`."""
+        if offset < self.position:
+            raise ValueError(f"offset {offset} lies before position {self.position}")
+        edit = ActionEdit(offset, timestamp, name, entry)
+        self._actions.append(edit)
+        self._add(edit)
+
+    def _add(self, edit: Edit | ActionEdit) -> None:
+        self._edits.append(edit)
+        self._clocks.append(max(edit.timestamp, self._clocks[-1]) if self._clocks else edit.timestamp)
+        self.position = edit.offset + 1
         if len(self._edits) > self._room:
             self._forget()
 
@@ -74,18 +103,34 @@ class RegistryLog:
         self.position = max(self.position, position)
 
     def between(self, begin: int, end: int) -> list[Edit]:
-        """The edits from one position to another, in their order."""
+        """The edits of sensors from one position to another, in their order."""
+        return [edit for edit in self.all_between(begin, end) if isinstance(edit, Edit)]
+
+    def all_between(self, begin: int, end: int) -> list[Edit | ActionEdit]:
+        """The edits of sensors and of recommended actions from one position to another, in their order."""
         return self._edits[self._index(begin) : self._index(end)]
 
     def as_of(self, position: int) -> dict[str, SensorEntry]:
         """Each sensor's entry as of a position."""
         entries: dict[str, SensorEntry] = {}
         for edit in self._edits[: self._index(position)]:
+            if isinstance(edit, ActionEdit):
+                continue
             if edit.entry is None:
                 entries.pop(edit.sensor, None)
             else:
                 entries[edit.sensor] = edit.entry
         return entries
+
+    def actions_between(self, begin: int, end: int) -> list[ActionEdit]:
+        """The edits of recommended actions from one position to another, in their order."""
+        first, last = (bisect_left(self._actions, position, key=_offset_of) for position in (begin, end))
+        return self._actions[first:last]
+
+    def actions_as_of(self, position: int) -> Actions:
+        """Each recommended action as of a position."""
+        by_name = {edit.name: edit.entry for edit in self.actions_between(0, position)}
+        return {(entry.kind, entry.cause): entry for entry in by_name.values() if entry is not None}
 
     def position_at(self, timestamp_ms: int) -> int:
         """The position at a time of the broker's clock, all edits of that millisecond included."""
@@ -105,10 +150,11 @@ class RegistryLog:
     def _forget(self) -> None:
         """Let go of edits that were superseded KEEP_MS ago."""
         old = self._index(self.position_at(self._clocks[-1] - KEEP_MS))
-        last = {edit.sensor: index for index, edit in enumerate(self._edits[:old])}
+        last = {(type(edit), edit[_NAME]): index for index, edit in enumerate(self._edits[:old])}
         kept = [index for index in sorted(last.values()) if self._edits[index].entry is not None]
         self._clocks = [self._clocks[index] for index in kept] + self._clocks[old:]
         self._edits = [self._edits[index] for index in kept] + self._edits[old:]
+        self._actions = [edit for edit in self._edits if isinstance(edit, ActionEdit)]
         self._room = max(2 * len(self._edits), _FEW)
 
 

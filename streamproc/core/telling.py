@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamproc.core.changes import Change
-from streamproc.core.explain import explain, title
+from streamproc.core.explain import explain, recommended, title
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
+from streamproc.core.registry import Actions
 from streamproc.records import Lineage, Notification, SensorEntry, SeverityEvent
 
 #: What a lineage has of a window.
@@ -24,10 +25,14 @@ class Teller:
     language: Literal["en", "es"]
 
     def tell(
-        self, change: Change, sensor: str, entry: SensorEntry | None
+        self, change: Change, sensor: str, entry: SensorEntry | None, actions: Actions
     ) -> tuple[SeverityEvent, Notification]:
-        """The event and the notification of a change; `entry` gives the sensor's name and unit."""
+        """The event and the notification of a change; `entry` gives the sensor's name, unit and kind.
+
+        What is to be done is what the user's `actions` say, or else streamproc's own words.
+        """
         explanation, action = explain(change, entry, self.language)
+        action = recommended(change.cause, entry, self.language, actions) or action
         event = SeverityEvent(
             event_id=content_id("severity", sensor, change.sequence, change.at, int(change.severity)),
             sensor=sensor,

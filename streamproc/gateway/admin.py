@@ -1,11 +1,11 @@
-"""The admin API of the registry: sensors, devices, their keys, and who has changed what."""
+"""The admin API of the registry: sensors, devices, their keys, recommended actions, and who has changed what."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import structlog
@@ -24,7 +24,7 @@ from streamproc.gateway.admin_service import Services
 from streamproc.gateway.bodies import check_encoding
 from streamproc.gateway.load import Load, Share, read_body
 from streamproc.gateway.problems import Problem, unavailable
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks
 from streamproc.registry.keys import new_key
 from streamproc.registry.thresholds import taken_over
@@ -34,11 +34,14 @@ from streamproc.store.edits import (
     Entry,
     Kind,
     Outcome,
+    PutAction,
     PutDevice,
     PutSensor,
+    RemoveAction,
     RemoveDevice,
     RemoveSensor,
     RevokeKey,
+    actions,
     devices,
     sensors,
     topic_key,
@@ -89,6 +92,10 @@ class Admin:
             ("DELETE", "/admin/devices/{name}", self.delete_device),
             ("POST", "/admin/devices/{name}/keys", self.add_key),
             ("DELETE", "/admin/devices/{name}/keys/{key_id}", self.revoke_key),
+            ("GET", "/admin/actions", self.list_actions),
+            ("GET", "/admin/actions/{kind}/{cause}", self.get_action),
+            ("PUT", "/admin/actions/{kind}/{cause}", self.put_action),
+            ("DELETE", "/admin/actions/{kind}/{cause}", self.delete_action),
             ("GET", "/admin/audit", self.audit),
         ):
             app.router.add_route(method, path, self._guarded(answer))
@@ -180,14 +187,41 @@ class Admin:
         await self._edit(request, RevokeKey(_name(request), request.match_info["key_id"]))
         return web.Response(status=204)
 
+    async def list_actions(self, request: web.Request) -> web.Response:
+        """GET /admin/actions: by name; `kind` and `cause` narrow them down, `after` and `limit` turn pages."""
+        return _page(request, "actions", actions(await self._registered()), ("kind", "cause"))
+
+    async def get_action(self, request: web.Request) -> web.Response:
+        """GET /admin/actions/{kind}/{cause}: its entry, its version as the ETag."""
+        return _entry(await self._one("action", request))
+
+    async def put_action(self, request: web.Request) -> web.Response:
+        """PUT /admin/actions/{kind}/{cause}: the whole entry; a language that is left out is taken away."""
+        body = await self._read(request)
+        named = {field: _part(request, field) for field in ("kind", "cause")}
+        for field, given in named.items():
+            if body.get(field, given) != given:
+                raise Problem("entry-invalid", f"the body is of another {field} than the path", field=field)
+        try:
+            entry = msgspec.convert({**body, **named}, ActionEntry)
+        except msgspec.ValidationError as error:
+            raise Problem("entry-invalid", str(error)) from None
+        _check(list(checks.action_faults(entry)))
+        return _made(await self._edit(request, PutAction(entry, _expected(request))))
+
+    async def delete_action(self, request: web.Request) -> web.Response:
+        """DELETE /admin/actions/{kind}/{cause}: what is told is streamproc's own again."""
+        await self._edit(request, RemoveAction(_name(request), _expected(request)))
+        return web.Response(status=204)
+
     async def audit(self, request: web.Request) -> web.Response:
         """GET /admin/audit: newest first; `kind` and `name` narrow it down, `before` and `limit` turn pages."""
         kind, name = request.query.get("kind"), request.query.get("name")
-        if (kind is None) != (name is None) or kind not in (None, "sensor", "device"):
-            raise Problem("entry-invalid", "kind is sensor or device, and name goes with it")
+        if (kind is None) != (name is None) or kind not in (None, *get_args(Kind)):
+            raise Problem("entry-invalid", "kind is sensor, device or action, and name goes with it")
         of: tuple[Kind, str] | None = None
         if name is not None:
-            of = ("sensor" if kind == "sensor" else "device", name.lower())
+            of = (msgspec.convert(kind, Kind), name.lower())
         before = _number(request, "before", None, 2**63 - 1)
         limit = _number(request, "limit", 100, _LONGEST_PAGE) or 100
         async with self._services.store() as store:
@@ -265,7 +299,14 @@ def _problem(error: StreamprocError) -> Problem:
 
 
 def _name(request: web.Request) -> str:
-    return request.match_info["name"].lower()
+    """The name of the entry that the path is of; a recommended action's are its kind and its cause."""
+    if "cause" in request.match_info:
+        return f"{_part(request, 'kind')}/{_part(request, 'cause')}"
+    return _part(request, "name")
+
+
+def _part(request: web.Request, name: str) -> str:
+    return request.match_info[name].lower()
 
 
 def _expected(request: web.Request) -> int | None:
@@ -303,7 +344,7 @@ def _page(request: web.Request, name: str, entries: Sequence[Any], filters: Sequ
     limit = _number(request, "limit", _PAGE, _LONGEST_PAGE) or _PAGE
     after = request.query.get("after", "").lower()
     wanted = {field: request.query[field] for field in filters if field in request.query}
-    field = name.removesuffix("s")
+    field = "name" if name == "actions" else name.removesuffix("s")
     left = [
         entry
         for entry in entries

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from streamproc.gateway.openapi import ANY, Answer, Content, Operation, Parameter
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store.edits import Audited
 
 
@@ -22,6 +22,13 @@ class DevicePage(msgspec.Struct, frozen=True):
     """Devices by name; `after` is where the next page begins."""
 
     devices: list[DeviceEntry]
+    after: str | None
+
+
+class ActionPage(msgspec.Struct, frozen=True):
+    """Recommended actions by name; `after` is where the next page begins."""
+
+    actions: list[ActionEntry]
     after: str | None
 
 
@@ -91,11 +98,18 @@ _EXAMPLES = {
 }
 
 
+_PLACES = {
+    "name": "The name of the entry.",
+    "kind": "A kind of sensors, as in their entries; `*`: all.",
+    "cause": "What happened.",
+}
+
+
 def _operation(
     route: tuple[Any, str, str], words: str, answers: dict[int, Answer], *parameters: Parameter, **more: Any
 ) -> Operation:
     method, path, name = route
-    places = [Parameter("name", "path", "The name of the entry.")] if "{name}" in path else []
+    places = [Parameter(name, "path", words) for name, words in _PLACES.items() if f"{{{name}}}" in path]
     edits = () if method == "get" else _EDITS
     kinds = (*_KINDS, *edits, *({"entry-unknown", "entry-invalid"} - set(edits)))
     return Operation(
@@ -157,9 +171,54 @@ def _of(
     ]
 
 
+class ActionPut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people are to do, in one language or both; kind and cause are those of the path, and may be left out."""
+
+    kind: str | msgspec.UnsetType = msgspec.UNSET
+    cause: str | msgspec.UnsetType = msgspec.UNSET
+    en: str | None = None
+    es: str | None = None
+    version: int = 1
+
+
+def _of_actions() -> list[Operation]:
+    """The routes of recommended actions."""
+    one = "/admin/actions/{kind}/{cause}"
+    text = {"en": "Check the pump's intake for air.", "es": "Compruebe si entra aire en la bomba."}
+    entry = [Content(form=ActionEntry, examples={"entry": {"kind": "pressure", "cause": "spread", **text}})]
+    return [
+        _operation(
+            ("get", "/admin/actions", "listActions"),
+            "What people are told to do, where users have set it",
+            {200: Answer("By name.", [Content(form=ActionPage)])},
+            Parameter("kind", "query", "Those of this kind."),
+            Parameter("cause", "query", "Those of this cause."),
+            _AFTER,
+            _LIMIT,
+        ),
+        _operation(
+            ("get", one, "getAction"), "One recommended action", {200: Answer("Its entry.", entry, _ETAG)}
+        ),
+        _operation(
+            ("put", one, "putAction"),
+            "Have events of a cause, of sensors of a kind, tell people to do this",
+            {200: Answer("Changed.", entry, _ETAG), 201: Answer("Added.", entry, _ETAG)},
+            *_VERSION,
+            bodies=[Content(form=ActionPut, examples={"entry": text})],
+        ),
+        _operation(
+            ("delete", one, "deleteAction"),
+            "Have such events tell streamproc's own words again",
+            {204: Answer("Removed.")},
+            *_VERSION,
+        ),
+    ]
+
+
 ADMIN = (
     *_of("sensor", SensorEntry, SensorPage, ("device", "site", "tenant")),
     *_of("device", DeviceEntry, DevicePage, ("site", "tenant")),
+    *_of_actions(),
     _operation(
         ("post", "/admin/devices/{name}/keys", "addKey"),
         "A new key of a device, which has two at most",
@@ -177,7 +236,7 @@ ADMIN = (
         ("get", "/admin/audit", "getAudit"),
         "Who has changed what",
         {200: Answer("Newest first.", [Content(form=AuditPage)])},
-        Parameter("kind", "query", "Of one entry: its kind.", {"enum": ["sensor", "device"]}),
+        Parameter("kind", "query", "Of one entry: its kind.", {"enum": ["sensor", "device", "action"]}),
         Parameter("name", "query", "Of one entry: its name."),
         Parameter("before", "query", "Older than this one's id.", {"type": "integer", "minimum": 1}),
         _LIMIT,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from typing import get_args
 
 from msgspec.structs import replace
 
 from streamproc.core.rules.expressions import ExpressionError, parse
 from streamproc.records import (
+    ACTION_PREFIX,
     DEVICE_PREFIX,
+    ActionEntry,
+    Cause,
     DeltaSpike,
     DeviceEntry,
     DeviceKey,
@@ -36,6 +40,10 @@ _SECONDS = (1, 31_622_400)
 _WINDOWS = 1_000
 #: Times that every database holds: up to the year 9999.
 _LAST_MS = 253_402_300_799_999
+#: What other entries' keys on the topic begin with.
+_PREFIXES = {DEVICE_PREFIX: "device", ACTION_PREFIX: "recommended action"}
+#: What a person reads in a list; alert_notifications.message has room for it behind the explanation.
+_ACTION_LIMIT = 500
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[a-z0-9]{1,32}")
 
@@ -56,8 +64,7 @@ def sensor_faults(entry: SensorEntry) -> Iterator[str]:
     yield from _names("sensor", entry.sensor)
     if entry.device is not None:
         yield from _names("device", entry.device)
-    if entry.sensor.startswith(DEVICE_PREFIX):
-        yield f"{entry.sensor}: a sensor's name may not begin with {DEVICE_PREFIX}: on the topic that is a device"
+    yield from _taken(entry.sensor)
     if entry.sensor_id is not None and not 1 <= entry.sensor_id <= _ID_LIMIT:
         yield f"{entry.sensor}: sensor_id must be 1 to {_ID_LIMIT}"
     yield from _texts(entry.sensor, entry)
@@ -81,6 +88,12 @@ def _rules_faults(rules: Sequence[Rule]) -> Iterator[str]:
         yield "all of its rules stuck_value must have the same tolerance"
 
 
+def _taken(sensor: str) -> Iterator[str]:
+    for prefix, kind in _PREFIXES.items():
+        if sensor.startswith(prefix):
+            yield f"{sensor}: a sensor's name may not begin with {prefix}: on the topic that is a {kind}"
+
+
 def device_faults(entry: DeviceEntry) -> Iterator[str]:
     """What is wrong with a device's entry."""
     yield from _names("device", entry.device)
@@ -92,6 +105,23 @@ def device_faults(entry: DeviceEntry) -> Iterator[str]:
         seen |= {key.key_id, key.sha256}
         for fault in _key_faults(key):
             yield f"device {entry.device}: key {key.key_id}: {fault}"
+
+
+def action_faults(entry: ActionEntry) -> Iterator[str]:
+    """What is wrong with a recommended action's entry."""
+    whose = f"action {entry.name}"
+    if not 1 <= len(entry.kind) <= _TEXT_LIMITS["kind"] or entry.kind != entry.kind.strip():
+        yield f"{whose}: kind must have 1 to {_TEXT_LIMITS['kind']} characters, or be * for all kinds"
+    elif entry.kind != entry.kind.lower():
+        yield f"{whose}: kind must be in lower case: kinds of sensors are compared so"
+    if entry.cause not in get_args(Cause):
+        yield f"{whose}: cause must be one of {', '.join(get_args(Cause))}"
+    if entry.en is None and entry.es is None:
+        yield f"{whose}: has no text: give it in English (en), Spanish (es) or both"
+    for language in ("en", "es"):
+        text = getattr(entry, language)
+        if text is not None and not (1 <= len(text) <= _ACTION_LIMIT and text.isprintable() and text.strip()):
+            yield f"{whose}: {language} must be a line of 1 to {_ACTION_LIMIT} characters"
 
 
 def _names(kind: str, name: str) -> Iterator[str]:

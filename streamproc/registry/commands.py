@@ -11,29 +11,35 @@ import msgspec
 import typer
 
 from streamproc.errors import RegistryError, UnknownEntry
-from streamproc.records import DEVICE_PREFIX, SensorEntry
-from streamproc.registry import files, history
+from streamproc.records import SensorEntry
+from streamproc.registry import action_commands, files, history
 from streamproc.registry.session import edit, forget, looking, on_topic_alone, take_over
 from streamproc.store.edits import (
     Audited,
     Edit,
     Kind,
     Outcome,
+    PutAction,
     PutDevice,
     PutSensor,
     Registered,
     RemoveSensor,
+    actions,
     devices,
+    named,
     sensors,
 )
 
-commands = typer.Typer(no_args_is_help=True, help="Sensors, their devices, ranges and rules.")
+commands = typer.Typer(
+    no_args_is_help=True, help="Sensors, their devices, ranges and rules, and recommended actions."
+)
+commands.add_typer(action_commands.commands, name="action")
 
 
 @commands.command("import")
 def import_(
     file: Annotated[
-        Path | None, typer.Argument(help="A .yaml, .json or .csv file of devices and sensors.")
+        Path | None, typer.Argument(help="A .yaml, .json or .csv file of devices, sensors and actions.")
     ] = None,
     from_thresholds: Annotated[
         bool,
@@ -43,7 +49,7 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Save the devices and sensors of a file, and send them to gateways and workers; others stay as they are.
+    """Save the devices, sensors and actions of a file, and send them to gateways and workers; others stay as they are.
 
     With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once: a sink does the
     same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
@@ -59,6 +65,7 @@ def import_(
     contents = files.read(file)
     edits: list[Edit] = [PutDevice(entry) for entry in contents.devices]
     edits += [PutSensor(entry) for entry in contents.sensors]
+    edits += [PutAction(entry) for entry in contents.actions]
     made = asyncio.run(edit(edits))
     typer.echo(f"{_counted(made)} saved and sent, {sum(outcome.changed for outcome in made)} changed")
 
@@ -69,15 +76,15 @@ def export(
         Path | None, typer.Option("--output", "-o", help="A file; by default YAML on stdout.")
     ] = None,
 ) -> None:
-    """Write all devices, with their keys' hashes, and all sensors as a file that `import` reads; CSV has sensors alone."""
+    """Write all devices, with their keys' hashes, sensors and actions as a file that `import` reads; CSV: sensors alone."""
     found = asyncio.run(_registered())
     suffix = ".yaml" if output is None else output.suffix.lower()
-    text = files.export(sensors(found), suffix, devices(found))
+    text = files.export(sensors(found), suffix, devices(found), actions(found))
     if output is None:
         typer.echo(text, nl=False)
         return
     output.write_text(text, "utf-8")
-    told = "" if suffix == ".csv" else f"{len(devices(found))} devices and "
+    told = "" if suffix == ".csv" else f"{len(devices(found))} devices, {len(actions(found))} actions and "
     typer.echo(f"{told}{len(sensors(found))} sensors in {output}")
 
 
@@ -104,7 +111,7 @@ def remove(
 @commands.command("history")
 def show_history(
     name: Annotated[
-        str | None, typer.Argument(help="A sensor's uuid, or device/NAME; by default all.")
+        str | None, typer.Argument(help="A sensor's uuid, device/NAME, or action/KIND/CAUSE; by default all.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
@@ -140,16 +147,12 @@ async def _registered() -> Registered:
 
 
 async def _audit(name: str | None, limit: int) -> list[Audited]:
-    of: tuple[Kind, str] | None = None
-    if name is not None and name.startswith(DEVICE_PREFIX):
-        of = ("device", name.removeprefix(DEVICE_PREFIX).lower())
-    elif name is not None:
-        of = ("sensor", name.lower())
+    of: tuple[Kind, str] | None = None if name is None else named(name.lower())
     async with looking() as store:
         lines = await store.audit(of, None, limit)
     if name is not None and not lines:
         raise RegistryError(
-            f"nothing is known of {name}; a device's history is `registry history device/NAME`"
+            f"nothing is known of {name}; a device's history is `registry history device/NAME`, an action's action/KIND/CAUSE"
         )
     return lines
 
@@ -168,7 +171,7 @@ def _sensor(found: Registered, wanted: str) -> SensorEntry:
 def _counted(outcomes: Sequence[Outcome]) -> str:
     counts = {
         kind: len({outcome.name for outcome in outcomes if outcome.kind == kind})
-        for kind in ("device", "sensor")
+        for kind in ("device", "sensor", "action")
     }
     told = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items() if count]
-    return " and ".join(told) or "nothing"
+    return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]])) or "nothing"

@@ -1,4 +1,4 @@
-"""The registry as a file: YAML or JSON with devices and sensors, or CSV with sensors alone."""
+"""The registry as a file: YAML or JSON with devices, sensors and recommended actions, or CSV with sensors alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks
 
 _TEXTS = ("sensor", "device", "sensor_id", "name", "unit", "kind", "site", "tenant")
@@ -33,29 +33,32 @@ class Contents(NamedTuple):
 
     devices: list[DeviceEntry]
     sensors: list[SensorEntry]
+    actions: list[ActionEntry]
 
 
 def read(path: Path) -> Contents:
     """What a `.yaml`, `.json` or `.csv` file holds; raises RegistryError that names every fault.
 
-    YAML and JSON hold `devices:` and `sensors:`, lists of entries as the topic has them, or a list of sensors alone. CSV
-    has a sensor a row; its columns are those of `export`.
+    YAML and JSON hold `devices:`, `sensors:` and `actions:`, lists of entries as the topic has them, or a list of sensors
+    alone. CSV has a sensor a row; its columns are those of `export`.
     """
     suffix = path.suffix.lower()
     try:
         parts = _parts(suffix, path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error) as error:
         raise RegistryError(f"{path}: {error}") from error
-    found, faults = Contents([], []), list[str]()
+    found, faults = Contents([], [], []), list[str]()
     for kind, rows in parts.items():
         for number, row in enumerate(rows, 1):
             try:
                 if kind == "devices":
                     found.devices.append(_device(row))
+                elif kind == "actions":
+                    found.actions.append(_action(row))
                 else:
                     found.sensors.append(_sensor(row, strict=suffix != ".csv"))
             except ValueError as error:  # msgspec's ValidationError is one
-                told = f"entry {number}" if kind == "sensors" else f"device {number}"
+                told = f"entry {number}" if kind == "sensors" else f"{kind.removesuffix('s')} {number}"
                 faults += [f"{told}: {fault}" for fault in str(error).split("\n")]
     faults += _doubles(found)
     if faults:
@@ -80,8 +83,8 @@ def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
     parts = msgspec.json.decode(text) if suffix == ".json" else yaml.safe_load(text)
     if isinstance(parts, list):
         parts = {"sensors": parts}
-    if not isinstance(parts, dict) or not parts or parts.keys() - {"devices", "sensors"}:
-        raise ValueError("not a list of sensors, nor `devices:` and `sensors:` with lists")
+    if not isinstance(parts, dict) or not parts or parts.keys() - {"devices", "sensors", "actions"}:
+        raise ValueError("not a list of sensors, nor `devices:`, `sensors:` and `actions:` with lists")
     for name, rows in parts.items():
         if not isinstance(rows, list):
             raise ValueError(f"`{name}:` is not a list")  # noqa: TRY004  # a fault of the file, told like others
@@ -116,6 +119,13 @@ def _device(row: object) -> DeviceEntry:
     return entry
 
 
+def _action(row: object) -> ActionEntry:
+    entry = msgspec.convert(row, ActionEntry)
+    entry = replace(entry, kind=entry.kind.lower())
+    _check(checks.action_faults(entry))
+    return entry
+
+
 def _named(row: object) -> object:
     """YAML reads a bare number as one."""
     if not isinstance(row, dict):
@@ -133,6 +143,7 @@ def _doubles(found: Contents) -> Iterator[str]:
         ("device", [entry.device for entry in found.devices]),
         ("key", [key.key_id for entry in found.devices for key in entry.keys]),
         ("sensor", [entry.sensor for entry in found.sensors]),
+        ("action", [entry.name for entry in found.actions]),
         ("sensor_id", [entry.sensor_id for entry in found.sensors]),
     ]
     for name, values in named:
@@ -141,7 +152,12 @@ def _doubles(found: Contents) -> Iterator[str]:
                 yield f"{name} {value} is there {count} times"
 
 
-def export(sensors: Sequence[SensorEntry], suffix: str = ".yaml", devices: Sequence[DeviceEntry] = ()) -> str:
+def export(
+    sensors: Sequence[SensorEntry],
+    suffix: str = ".yaml",
+    devices: Sequence[DeviceEntry] = (),
+    actions: Sequence[ActionEntry] = (),
+) -> str:
     """The text of a file that `read` reads; versions are left out, for the database counts them. CSV has no devices.
 
     >>> print(export([SensorEntry("a", unit="V")], devices=[DeviceEntry("d")]).strip())
@@ -151,9 +167,12 @@ def export(sensors: Sequence[SensorEntry], suffix: str = ".yaml", devices: Seque
     - sensor: a
       unit: V
     """
-    parts = {
-        name: [_plain(entry) for entry in rows] for name, rows in (("devices", devices), ("sensors", sensors))
-    }
+    kinds: list[tuple[str, Sequence[SensorEntry | DeviceEntry | ActionEntry]]] = [
+        ("devices", devices),
+        ("sensors", sensors),
+    ]
+    kinds += [("actions", actions)] if actions else []
+    parts = {name: [_plain(entry) for entry in rows] for name, rows in kinds}
     if suffix == ".json":
         return msgspec.json.format(msgspec.json.encode(parts)).decode() + "\n"
     if suffix in {".yaml", ".yml"}:
@@ -174,5 +193,5 @@ def export(sensors: Sequence[SensorEntry], suffix: str = ".yaml", devices: Seque
     return text.getvalue()
 
 
-def _plain(entry: SensorEntry | DeviceEntry) -> dict[str, Any]:
+def _plain(entry: SensorEntry | DeviceEntry | ActionEntry) -> dict[str, Any]:
     return {name: value for name, value in msgspec.to_builtins(entry).items() if name != "version"}

@@ -18,15 +18,16 @@ def told(line: Audited) -> str:
     '1970-01-01T00:00:00.000Z  ann  change sensor s, version 2: unit none → "V"'
     """
     at = datetime.fromtimestamp(line.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    differing = "; ".join(_differences(line.before or {}, line.after or {})) if line.after else ""
+    told = {"version", "kind", "cause"} if line.kind == "action" else {"version"}
+    differing = "; ".join(_differences(line.before or {}, line.after or {}, told)) if line.after else ""
     said = f"{line.action} {line.kind} {line.name}, version {line.version}"
     return f"{at}  {line.actor}  {said}{': ' if differing else ''}{differing}"
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+def _differences(before: dict[str, Any], after: dict[str, Any], told: set[str]) -> Iterator[str]:
     for name in [*after, *(name for name in before if name not in after)]:
         was, now = before.get(name), after.get(name)
-        if was != now and name not in {"version", "sensor", "device"} | (
+        if was != now and name not in {*told, "sensor", "device"} | (
             {"device"} & after.keys() - before.keys()
         ):
             yield f"{name} {_text(was)} → {_text(now)}"

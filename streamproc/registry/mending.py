@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from streamproc.errors import StaleEntry
-from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
+from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks
 from streamproc.registry.service import LOOKS, Send, values
 from streamproc.registry.thresholds import taken_over
@@ -43,6 +43,7 @@ class View(Protocol):
 
     entries: dict[str, SensorEntry]
     devices: dict[str, DeviceEntry]
+    actions: dict[str, ActionEntry]
 
     async def caught_up(self) -> None:
         """Wait until all is read that is there now."""
@@ -105,7 +106,8 @@ class Mender:
 def on_topic(view: View) -> dict[str, Entry]:
     """All that the topic has, by key."""
     devices = {topic_key("device", name): entry for name, entry in view.devices.items()}
-    return {**devices, **view.entries}
+    actions = {topic_key("action", name): entry for name, entry in view.actions.items()}
+    return {**devices, **actions, **view.entries}
 
 
 def _differences(
@@ -132,10 +134,12 @@ def _refused(rows: Registered) -> Iterator[tuple[str, str]]:
         faults: Sequence[str] = ()
         if isinstance(entry, SensorEntry):
             faults = list(checks.sensor_faults(entry))
-            if key.startswith(DEVICE_PREFIX) and not faults:
-                faults = ["its name is that of a device"]
+            if key.startswith((DEVICE_PREFIX, ACTION_PREFIX)) and not faults:
+                faults = ["its name is that of a device or a recommended action"]
         elif isinstance(entry, DeviceEntry):
             faults = list(checks.device_faults(entry))
+        elif isinstance(entry, ActionEntry):
+            faults = list(checks.action_faults(entry))
         if faults:
             yield key, "; ".join(faults)
 

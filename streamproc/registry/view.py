@@ -15,7 +15,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
-from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
+from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, SensorEntry
 from streamproc.settings.connection import Connection
 
 OnChange = Callable[[str, SensorEntry | None], None]
@@ -36,11 +36,12 @@ _NEXT_S = 0.002
 
 _decode = msgspec.json.Decoder(SensorEntry).decode
 _decode_device = msgspec.json.Decoder(DeviceEntry).decode
+_decode_action = msgspec.json.Decoder(ActionEntry).decode
 _log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """The topic's edits as `log`, and the newest entry of each sensor and device.
+    """The topic's edits as `log`, and the newest entry of each sensor, device and recommended action.
 
     `on_change` is told each sensor that comes, changes or goes, `on_device` each device.
 
@@ -57,6 +58,7 @@ class Registry:
     ) -> None:
         self.entries: dict[str, SensorEntry] = {}
         self.devices: dict[str, DeviceEntry] = {}
+        self.actions: dict[str, ActionEntry] = {}
         self.log = RegistryLog()
         self._kafka, self._on_change, self._on_device = kafka, on_change, on_device
         # One partition: an order of all edits is what places in it are made of.
@@ -219,6 +221,8 @@ class Registry:
         self._tell(entries, {**dict.fromkeys(self.devices), **devices})
 
     def _tell(self, entries: dict[str, SensorEntry | None], devices: Devices) -> None:
+        found = self.log.actions_as_of(self.log.position).values()
+        self.actions = {entry.name: entry for entry in found}
         self._moved.set()
         self._moved = asyncio.Event()
         _put(self.entries, entries, self._on_change)
@@ -256,6 +260,10 @@ def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
                 device = None if record.value is None else _decode_device(record.value)
                 devices[key.removeprefix(DEVICE_PREFIX)] = device
                 log.advance(record.offset + 1)
+                continue
+            if key.startswith(ACTION_PREFIX):
+                action = None if record.value is None else _decode_action(record.value)
+                log.append_action(record.offset, record.timestamp, key.removeprefix(ACTION_PREFIX), action)
                 continue
             entry = None if record.value is None else _decode(record.value)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

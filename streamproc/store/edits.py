@@ -14,11 +14,18 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from streamproc.records import DEVICE_PREFIX, DeviceEntry, DeviceKey, SensorEntry
+from streamproc.records import (
+    ACTION_PREFIX,
+    DEVICE_PREFIX,
+    ActionEntry,
+    DeviceEntry,
+    DeviceKey,
+    SensorEntry,
+)
 
-Kind = Literal["sensor", "device"]
-Entry = SensorEntry | DeviceEntry
-E = TypeVar("E", SensorEntry, DeviceEntry)
+Kind = Literal["sensor", "device", "action"]
+Entry = SensorEntry | DeviceEntry | ActionEntry
+E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry)
 
 #: Live keys of one device, at most: the one in use, and the one that takes its place.
 KEYS = 2
@@ -71,6 +78,22 @@ class RemoveDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAction:
+    """Have the registry hold this recommended action, in the languages that it has."""
+
+    entry: ActionEntry
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAction:
+    """Take a recommended action, by its `name`, out of the registry: what is told is streamproc's own again."""
+
+    name: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AddKey:
     """Give a device one more key; those that have expired go."""
 
@@ -101,7 +124,18 @@ class Gone:
     known: Entry
 
 
-Edit = PutSensor | PutDevice | RemoveSensor | RemoveDevice | AddKey | RevokeKey | Found | Gone
+Edit = (
+    PutSensor
+    | PutDevice
+    | PutAction
+    | RemoveSensor
+    | RemoveDevice
+    | RemoveAction
+    | AddKey
+    | RevokeKey
+    | Found
+    | Gone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +153,24 @@ class Standing:
 
     sensors: dict[str, Row[SensorEntry]] = field(default_factory=dict)
     devices: dict[str, Row[DeviceEntry]] = field(default_factory=dict)
+    actions: dict[str, Row[ActionEntry]] = field(default_factory=dict)
     audited: dict[tuple[Kind, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Wanted:
-    """What edits need to know: sensors by name or number, those of some devices, devices, and what the audit tells of."""
+    """What edits need to know: sensors by name or number, those of some devices, devices, actions, versions told."""
 
     sensors: set[str] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)
     homes: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
+    actions: set[str] = field(default_factory=set)
     audited: set[tuple[Kind, str]] = field(default_factory=set)
+
+    def of(self, kind: Kind) -> set[str]:
+        """The names of one kind."""
+        return {"sensor": self.sensors, "device": self.devices, "action": self.actions}[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +226,7 @@ class Plan:
     sensors: list[Row[SensorEntry]] = field(default_factory=list)
     new_devices: list[DeviceEntry] = field(default_factory=list)
     devices: list[Row[DeviceEntry]] = field(default_factory=list)
+    actions: list[Row[ActionEntry]] = field(default_factory=list)
     new_keys: list[tuple[str, DeviceKey]] = field(default_factory=list)
     revoked_keys: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -210,18 +251,35 @@ class Plan:
         ]
 
 
+_PREFIXES: dict[Kind, str] = {"sensor": "", "device": DEVICE_PREFIX, "action": ACTION_PREFIX}
+
+
 def topic_key(kind: Kind, name: str) -> str:
     """An entry's key on the topic `registry`.
 
-    >>> topic_key("device", "pump"), topic_key("sensor", "7")
-    ('device/pump', '7')
+    >>> topic_key("device", "pump"), topic_key("sensor", "7"), topic_key("action", "*/stuck")
+    ('device/pump', '7', 'action/*/stuck')
     """
-    return DEVICE_PREFIX + name if kind == "device" else name
+    return _PREFIXES[kind] + name
 
 
 def kind_of(entry: Entry) -> tuple[Kind, str]:
     """Which kind of entry it is, and its name."""
-    return ("sensor", entry.sensor) if isinstance(entry, SensorEntry) else ("device", entry.device)
+    if isinstance(entry, SensorEntry):
+        return "sensor", entry.sensor
+    return ("device", entry.device) if isinstance(entry, DeviceEntry) else ("action", entry.name)
+
+
+def named(key: str) -> tuple[Kind, str]:
+    """Which kind of entry has this key on the topic, and its name.
+
+    >>> named("device/pump"), named("7"), named("action/*/stuck")
+    (('device', 'pump'), ('sensor', '7'), ('action', '*/stuck'))
+    """
+    for kind, prefix in _PREFIXES.items():
+        if prefix and key.startswith(prefix):
+            return kind, key.removeprefix(prefix)
+    return "sensor", key
 
 
 def wanted(edits: Sequence[Edit]) -> Wanted:
@@ -240,11 +298,15 @@ def wanted(edits: Sequence[Edit]) -> Wanted:
             case RemoveDevice(name):
                 asked.devices.add(name)
                 asked.homes.add(name)
+            case PutAction(entry):
+                asked.actions.add(entry.name)
+            case RemoveAction(name):
+                asked.actions.add(name)
             case AddKey(name) | RevokeKey(name):
                 asked.devices.add(name)
             case Found(entry) | Gone(entry):
                 kind, name = kind_of(entry)
-                (asked.sensors if kind == "sensor" else asked.devices).add(name)
+                asked.of(kind).add(name)
                 asked.audited.add((kind, name))
     return asked
 
@@ -263,21 +325,26 @@ def told(entry: Entry | None) -> str | None:
     return msgspec.json.encode(plain).decode()
 
 
-def registered(
-    sensors: Mapping[str, Row[SensorEntry]], devices: Mapping[str, Row[DeviceEntry]]
-) -> Registered:
+def registered(standing: Standing) -> Registered:
     """Rows as the topic has them."""
-    found: Registered = {
-        topic_key("device", name): row.entry if row.registered else None for name, row in devices.items()
+    kinds: tuple[tuple[Kind, Mapping[str, Row[Any]]], ...] = (
+        ("device", standing.devices),
+        ("action", standing.actions),
+        ("sensor", standing.sensors),
+    )
+    return {
+        topic_key(kind, name): row.entry if row.registered else None
+        for kind, rows in kinds
+        for name, row in rows.items()
     }
-    found |= {name: row.entry if row.registered else None for name, row in sensors.items()}
-    return found
 
 
 def keyed(only: Collection[str]) -> Wanted:
     """The rows that have these keys on the topic."""
-    devices = {key.removeprefix(DEVICE_PREFIX) for key in only if key.startswith(DEVICE_PREFIX)}
-    return Wanted(sensors={key for key in only if not key.startswith(DEVICE_PREFIX)}, devices=devices)
+    asked = Wanted()
+    for kind, name in map(named, only):
+        asked.of(kind).add(name)
+    return asked
 
 
 def sensors_of(outcomes: Sequence[Outcome]) -> list[SensorEntry]:
@@ -296,6 +363,13 @@ def devices(found: Registered) -> list[DeviceEntry]:
     """The devices that are registered, by name."""
     return sorted(
         (entry for entry in found.values() if isinstance(entry, DeviceEntry)), key=lambda entry: entry.device
+    )
+
+
+def actions(found: Registered) -> list[ActionEntry]:
+    """The recommended actions that are registered, by name."""
+    return sorted(
+        (entry for entry in found.values() if isinstance(entry, ActionEntry)), key=lambda entry: entry.name
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamproc.records import DeviceEntry, DeviceKey, Range, Rule, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, DeviceKey, Range, Rule, SensorEntry
 from streamproc.store.edits import Row
 
 #: A sensor's columns beside its uuid, its device and its id, in the order of a row's values.
@@ -30,6 +30,10 @@ SENSOR = (
     "version",
     "is_active",
 )
+#: The columns of a recommended action in one language.
+ACTION = ("kind", "cause", "language", "text", "version", "is_active")
+#: Its languages: each is a field of the entry.
+LANGUAGES = ("en", "es")
 #: What programs of other people call a device that nothing is taken from, and one that has left the registry.
 DISABLED, REMOVED = "disabled", "removed"
 #: Bounds of a range, in a row's order.
@@ -128,3 +132,33 @@ def device_of(
         version=version,
     )
     return Row(entry, registered=status != REMOVED, revoked=frozenset(revoked))
+
+
+def action_values(row: Row[ActionEntry]) -> list[tuple[object, ...]]:
+    """The rows of ACTION that an entry is: one for each of its languages."""
+    entry = row.entry
+    told = [(language, getattr(entry, language)) for language in LANGUAGES]
+    return [
+        (entry.kind, entry.cause, language, text, entry.version, int(row.registered))
+        for language, text in told
+        if text is not None
+    ]
+
+
+def actions_of(rows: Iterable[Sequence[Any]]) -> dict[str, Row[ActionEntry]]:
+    """The entries of rows of ACTION, by name. One language may be switched off; an entry without any has been removed.
+
+    >>> actions_of([("*", "stuck", "en", "Look.", 2, 1), ("*", "stuck", "es", "Mire.", 1, 0)])["*/stuck"].entry
+    ActionEntry(kind='*', cause='stuck', en='Look.', es=None, version=2)
+    """
+    parts: dict[tuple[str, str], list[Sequence[Any]]] = {}
+    for kind, cause, *rest in rows:
+        parts.setdefault((kind, cause), []).append(rest)
+    found: dict[str, Row[ActionEntry]] = {}
+    for (kind, cause), theirs in parts.items():
+        active = [part for part in theirs if part[-1]]
+        texts = {language: text for language, text, *_ in active or theirs}
+        version = max(int(part[2]) for part in theirs)
+        entry = ActionEntry(kind, cause, **texts, version=version)
+        found[entry.name] = Row(entry, registered=bool(active))
+    return found

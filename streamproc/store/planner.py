@@ -22,8 +22,10 @@ from streamproc.store.edits import (
     Kind,
     Outcome,
     Plan,
+    PutAction,
     PutDevice,
     PutSensor,
+    RemoveAction,
     RemoveDevice,
     RemoveSensor,
     RevokeKey,
@@ -59,6 +61,7 @@ class _Planner:
         self._before, self._by = standing, by
         self._sensors = dict(standing.sensors)
         self._devices = dict(standing.devices)
+        self._actions = dict(standing.actions)
         self._numbers = {row.entry.sensor_id: name for name, row in standing.sensors.items()}
         self._plan = Plan()
 
@@ -69,10 +72,12 @@ class _Planner:
                 self._put_sensor(edit)
             case PutDevice():
                 self._put_device(edit)
-            case RemoveSensor(name, expected):
-                self._remove(_there("sensor", self._sensors, name, expected), "sensor")
             case RemoveDevice():
                 self._remove_device(edit)
+            case PutAction():
+                self._put_action(edit)
+            case RemoveSensor() | RemoveAction():
+                self._remove_one(edit)
             case AddKey():
                 self._add_key(edit)
             case RevokeKey():
@@ -96,6 +101,9 @@ class _Planner:
                 self._plan.new_sensors.append(sensor.entry)
             elif sensor != self._before.sensors[name]:
                 self._plan.sensors.append(sensor)
+        self._plan.actions = [
+            row for name, row in self._actions.items() if row != self._before.actions.get(name)
+        ]
         return self._plan
 
     def _plan_keys(self, name: str, before: Row[DeviceEntry] | None) -> None:
@@ -161,6 +169,14 @@ class _Planner:
             return
         self._make("device", row, replace(entry, keys=ordered, version=row.entry.version))
 
+    def _put_action(self, edit: PutAction) -> None:
+        entry, row = edit.entry, self._actions.get(edit.entry.name)
+        _expect("action", entry.name, row, edit.expected)
+        if row is None:
+            self._set("create", "action", Row(replace(entry, version=1)))
+            return
+        self._make("action", row, replace(entry, version=row.entry.version))
+
     def _check_keys(self, device: str, keys: Sequence[DeviceKey]) -> None:
         live = [key for key in keys if key.expires_at is None or key.expires_at > self._by.at]
         if len(live) > KEYS:
@@ -177,6 +193,13 @@ class _Planner:
             return
         action = "change" if row.registered else "restore"
         self._set(action, kind, Row(replace(entry, version=row.entry.version + 1), revoked=row.revoked))
+
+    def _remove_one(self, edit: RemoveSensor | RemoveAction) -> None:
+        """Nothing else depends on it."""
+        if isinstance(edit, RemoveSensor):
+            self._remove(_there("sensor", self._sensors, edit.sensor, edit.expected), "sensor")
+        else:
+            self._remove(_there("action", self._actions, edit.name, edit.expected), "action")
 
     def _remove_device(self, edit: RemoveDevice) -> None:
         row = _there("device", self._devices, edit.device, edit.expected)
@@ -260,7 +283,12 @@ class _Planner:
         self._set("remove", kind, replace_row(row, entry), gone)
 
     def _rows(self, kind: Kind) -> dict[str, Any]:
-        return self._sensors if kind == "sensor" else self._devices
+        rows: dict[Kind, dict[str, Any]] = {
+            "sensor": self._sensors,
+            "device": self._devices,
+            "action": self._actions,
+        }
+        return rows[kind]
 
     def _set(self, action: str, kind: Kind, row: Row[Any], change: Change | None = None) -> None:
         """Have this row, and tell of it in the audit."""

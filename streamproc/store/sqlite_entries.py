@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -27,7 +27,16 @@ from streamproc.store.edits import (
     told,
     wanted,
 )
-from streamproc.store.entry_rows import SENSOR, device_of, sensor_of, sensor_values, state_of
+from streamproc.store.entry_rows import (
+    ACTION,
+    SENSOR,
+    action_values,
+    actions_of,
+    device_of,
+    sensor_of,
+    sensor_values,
+    state_of,
+)
 from streamproc.store.planner import planned
 from streamproc.store.sqlite_sensors import PARAMETERS
 from streamproc.store.stamps import iso
@@ -41,8 +50,14 @@ _KEYS = (
     "SELECT d.uuid, k.key_id, k.sha256, k.created_at, k.expires_at, k.revoked_at"
     " FROM device_keys k JOIN devices d ON d.id = k.device_id"
 )
+_ACTIONS = f"SELECT {', '.join(ACTION)} FROM recommended_actions"  # noqa: S608  # constants
+_DROP_ACTION = "DELETE FROM recommended_actions WHERE kind = ? AND cause = ?"
 _DEVICE = "(SELECT id FROM devices WHERE uuid = ?)"
 _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+_ADD_ACTION = (
+    f"INSERT INTO recommended_actions ({', '.join(ACTION)}, updated_at)"  # noqa: S608  # constants
+    f" VALUES ({', '.join('?' * len(ACTION))}, {_NOW})"
+)
 _ADD_SENSOR = (
     f"INSERT INTO sensors (uuid, device_id, id, {', '.join(SENSOR)})"  # noqa: S608  # only the constants above
     f" VALUES (?, {_DEVICE}, ?, {', '.join('?' * len(SENSOR))})"
@@ -79,11 +94,10 @@ def edit(connection: sqlite3.Connection, edits: Sequence[Edit], by: Author) -> l
 def entries(connection: sqlite3.Connection, only: Collection[str] | None) -> Registered:
     """All entries by their key on the topic, or those of these keys."""
     if only is not None:
-        standing = _standing(connection, keyed(only))
-        return registered(standing.sensors, standing.devices)
+        return registered(_standing(connection, keyed(only)))
     sensors = _sensors(connection, [_SENSORS], [()])
     devices = _devices(connection, [(_DEVICES, _KEYS)], [()])
-    return registered(sensors, devices)
+    return registered(Standing(sensors, devices, _actions(connection)))
 
 
 def entry(connection: sqlite3.Connection, sensor: str) -> SensorEntry | None:
@@ -126,7 +140,10 @@ def _standing(connection: sqlite3.Connection, asked: Wanted) -> Standing:
     audited: dict[tuple[Kind, str], int] = {}
     for query, part in _among(_AUDITED, {name for _, name in asked.audited}):
         audited |= {(kind, name): version for kind, name, version in connection.execute(query, part)}
-    return Standing(sensors, devices, audited)
+    actions = _actions(connection) if asked.actions else {}
+    return Standing(
+        sensors, devices, {name: row for name, row in actions.items() if name in asked.actions}, audited
+    )
 
 
 def _sensors(
@@ -151,6 +168,11 @@ def _devices(
         for row in connection.execute(rows, part):
             found[row[0]] = device_of(row, theirs.get(row[0], ()), _ms)
     return found
+
+
+def _actions(connection: sqlite3.Connection) -> dict[str, Row[ActionEntry]]:
+    """All recommended actions: there are some tens of them."""
+    return actions_of(connection.execute(_ACTIONS))
 
 
 def _among(query: str, values: Collection[object]) -> Iterator[tuple[str, list[object]]]:
@@ -179,6 +201,9 @@ def _write(connection: sqlite3.Connection, plan: Plan, by: Author) -> None:
         connection.execute(
             _CHANGE_SENSOR, (changed.entry.device, *sensor_values(changed), changed.entry.sensor)
         )
+    for action in plan.actions:
+        connection.execute(_DROP_ACTION, (action.entry.kind, action.entry.cause))
+        connection.executemany(_ADD_ACTION, action_values(action))
     at = _iso(by.at)
     for key_id in plan.revoked_keys:
         connection.execute(_REVOKE, (at, key_id))

@@ -27,7 +27,7 @@ from streamproc.gateway.guard import guard
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
 from streamproc.gateway.problems import KINDS
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry.keys import hashed
 from streamproc.registry.service import Service
 from streamproc.settings import Settings
@@ -385,3 +385,51 @@ async def test_edits_that_cross_end_alike(tmp_path: Path) -> None:
     await first
     assert msgspec.json.decode(memory.topic["s"] or b"", type=SensorEntry).unit == "A"
     await store.close()
+
+
+async def test_a_recommended_action_is_put_changed_and_removed(client: Client, memory: Memory) -> None:
+    """By kind and cause, in the path; each change is on the topic when it is answered."""
+    path = "/admin/actions/Air%2FPump/stuck"
+    status, made = await ask(client, "PUT", path, {"en": "Look at it."})
+    wanted = {"kind": "air/pump", "cause": "stuck", "en": "Look at it.", "es": None, "version": 1}
+    assert (status, made) == (201, wanted)
+    key = "action/air/pump/stuck"
+    assert msgspec.json.decode(memory.topic[key] or b"", type=ActionEntry) == msgspec.convert(
+        made, ActionEntry
+    )
+    assert await ask(client, "GET", path) == (200, made)
+    status, changed = await ask(client, "PUT", path, {**made, "es": "Mírelo."}, If_Match='"1"')
+    assert (status, changed) == (200, {**made, "es": "Mírelo.", "version": 2})
+    assert (await ask(client, "PUT", path, made, If_Match='"1"'))[1][0] == "entry-changed"
+    await ask(client, "PUT", "/admin/actions/*/level", {"en": "Look."})
+    _, told = await ask(client, "GET", "/admin/actions")
+    assert [entry["kind"] for entry in told["actions"]] == ["*", "air/pump"]
+    _, told = await ask(client, "GET", "/admin/actions?cause=stuck&limit=1")
+    assert told == {"actions": [changed], "after": None}
+    assert await ask(client, "DELETE", path) == (204, None)
+    assert memory.topic[key] is None
+    assert (await ask(client, "GET", path))[1][0] == "entry-unknown"
+    _, told = await ask(client, "GET", "/admin/audit?kind=action&name=air/pump/stuck")
+    assert [line["action"] for line in told["audit"]] == ["remove", "change", "create"]
+
+
+@pytest.mark.parametrize(
+    ("path", "entry", "reason"),
+    [
+        ("*/weather", {"en": "Look."}, "cause must be one of"),
+        ("*/stuck", {}, "has no text"),
+        ("*/stuck", {"en": "two\nlines"}, "en must be a line"),
+        ("*/stuck", {"en": "x" * 501}, "en must be a line of 1 to 500"),
+        ("*/stuck", {"fr": "Regardez."}, "unknown field `fr`"),
+        ("*/stuck", {"en": "Look.", "cause": "level"}, "another cause than the path"),
+        ("k" * 101 + "/stuck", {"en": "Look."}, "kind must have 1 to 100"),
+    ],
+)
+async def test_a_wrong_recommended_action_is_refused(
+    client: Client, path: str, entry: dict[str, Any], reason: str
+) -> None:
+    """With what is wrong; nothing is changed."""
+    status, (kind, detail) = await ask(client, "PUT", f"/admin/actions/{path}", entry)
+    assert (status, kind) == (422, "entry-invalid")
+    assert reason in detail
+    assert (await ask(client, "GET", "/admin/actions"))[1]["actions"] == []

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 import pytest
 
-from streamproc.records import DEVICE_PREFIX, DeviceEntry, Range, SensorEntry
+from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, Range, SensorEntry
 from streamproc.registry.mending import Mended, Mender
 from streamproc.registry.service import Service
-from streamproc.store.edits import PutSensor
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.edits import PutAction, PutSensor
+from streamproc.store.sqlite import SqliteStore, connection
 from streamproc.store.thresholds import Threshold
 from tests.slowness import in_time
 
@@ -24,17 +25,26 @@ class MemoryTopic:
     def __init__(self) -> None:
         self.entries: dict[str, SensorEntry] = {}
         self.devices: dict[str, DeviceEntry] = {}
+        self.actions: dict[str, ActionEntry] = {}
 
     async def send(self, records: Mapping[str, bytes | None]) -> None:
         """Take the records in."""
         for key, value in records.items():
             name = key.removeprefix(DEVICE_PREFIX)
-            if value is None:
+            if key.startswith(ACTION_PREFIX):
+                self._action(key.removeprefix(ACTION_PREFIX), value)
+            elif value is None:
                 (self.devices if key.startswith(DEVICE_PREFIX) else self.entries).pop(name, None)
             elif key.startswith(DEVICE_PREFIX):
                 self.devices[name] = msgspec.json.decode(value, type=DeviceEntry)
             else:
                 self.entries[name] = msgspec.json.decode(value, type=SensorEntry)
+
+    def _action(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self.actions.pop(name, None)
+        else:
+            self.actions[name] = msgspec.json.decode(value, type=ActionEntry)
 
     async def caught_up(self) -> None:
         """All is read."""
@@ -94,3 +104,20 @@ async def test_a_large_registry_is_compared_quickly(store: Limited) -> None:
     began = monotonic()
     assert await mender.mend() == Mended(0, 0, 0, 0)
     assert in_time(monotonic() - began, 3)
+
+
+async def test_recommended_actions_follow_the_database(store: Limited) -> None:
+    """Those of SQL are sent, wrong ones are not, and one that is gone leaves the topic."""
+    topic = MemoryTopic()
+    service, mender = Service(store, topic.send), Mender(store, topic.send, topic)
+    kept = ActionEntry("*", "stuck", en="Look.")
+    await service.edit([PutAction(kept), PutAction(ActionEntry("pump", "level", es="Mire."))], "ann")
+    assert set(topic.actions) == {"*/stuck", "pump/level"}
+    insert = "INSERT INTO recommended_actions (kind, cause, language, text) VALUES (?, ?, 'en', 'Look.')"
+    with closing(connection(store._path)) as opened:
+        opened.execute("DELETE FROM recommended_actions WHERE kind = 'pump'")
+        opened.executemany(insert, [("fan", "level"), ("Fan", "level"), ("fan", "weather")])
+    mended = await mender.mend()
+    assert (mended.sent, mended.removed, mended.refused) == (2, 1, 2)
+    assert topic.actions == {"*/stuck": kept, "fan/level": ActionEntry("fan", "level", en="Look.")}
+    assert (await mender.mend()).sent == 0

@@ -8,7 +8,16 @@ import pytest
 from msgspec.structs import replace
 
 from streamproc.errors import RegistryError, RowsRefused, StaleEntry, StaleOwner, UnknownEntry
-from streamproc.records import DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry
+from streamproc.records import (
+    ActionEntry,
+    DeltaSpike,
+    DeviceEntry,
+    DeviceKey,
+    Range,
+    SensorEntry,
+    Severity,
+    SeverityEvent,
+)
 from streamproc.store.edits import (
     DATABASE,
     AddKey,
@@ -17,14 +26,16 @@ from streamproc.store.edits import (
     Found,
     Gone,
     Outcome,
+    PutAction,
     PutDevice,
     PutSensor,
+    RemoveAction,
     RemoveDevice,
     RemoveSensor,
     RevokeKey,
 )
 from streamproc.store.protocol import Batch, Reached, Store
-from tests.store.builders import GROUP, PLACE, batch, readings
+from tests.store.builders import GROUP, PLACE, batch, event, events, readings
 from tests.store.databases import Database
 
 NOW = 1_700_000_000_123
@@ -47,6 +58,11 @@ WHOLE = SensorEntry(
 def key(number: int, expires_at: int | None = None) -> DeviceKey:
     """A key; no two numbers have the same hash."""
     return DeviceKey(f"k{number}", f"{number:064x}", NOW + number, expires_at)
+
+
+def as_batch(told: SeverityEvent) -> Batch:
+    """What the sink writes of an event."""
+    return Batch(GROUP, {PLACE: (None, 1)}, events=events(told))
 
 
 async def edit(store: Store, *edits: Edit, by: Author = ANN) -> Sequence[Outcome]:
@@ -274,3 +290,62 @@ async def test_the_registrys_position_is_kept_beside_the_offset(store: Store) ->
     assert (await store.reached(GROUP))[PLACE] == Reached(8, 0)
     await store.write(Batch(GROUP, {PLACE: (8, 9)}))
     assert (await store.reached(GROUP))[PLACE] == Reached(9, -1)
+
+
+async def test_recommended_actions_are_kept(store: Store) -> None:
+    """In one language or both; they are versioned, audited, removed and put again as other entries."""
+    pump = ActionEntry("pump/7 ñ", "stuck", en="Look at it.", es="Mírelo.")
+    every = ActionEntry("*", "stuck", es="Mire.")
+    made = await edit(store, PutAction(replace(pump, version=9)), PutAction(every))
+    assert [(outcome.key, outcome.entry) for outcome in made] == [
+        ("action/pump/7 ñ/stuck", pump),
+        ("action/*/stuck", every),
+    ]
+    assert await store.registry() == {"action/pump/7 ñ/stuck": pump, "action/*/stuck": every}
+    assert await store.registry(["action/*/stuck", "stuck", "device/*"]) == {"action/*/stuck": every}
+    (same,) = await edit(store, PutAction(pump))
+    assert not same.changed
+    fewer = replace(pump, es=None, version=2)
+    assert [outcome.entry for outcome in await edit(store, PutAction(fewer, expected=1))] == [fewer]
+    with pytest.raises(StaleEntry, match="has version 2 by now, not 1"):
+        await edit(store, PutAction(pump, expected=1))
+    await edit(store, RemoveAction(pump.name, expected=2))
+    assert (await store.registry())["action/pump/7 ñ/stuck"] is None
+    with pytest.raises(UnknownEntry, match="no action pump/7 ñ/stuck"):
+        await edit(store, RemoveAction(pump.name))
+    await edit(store, PutAction(pump, expected=0))
+    assert (await store.registry())["action/pump/7 ñ/stuck"] == replace(pump, version=4)
+    lines = await store.audit(("action", pump.name))
+    assert [(line.action, line.version) for line in lines] == [
+        ("restore", 4),
+        ("remove", 3),
+        ("change", 2),
+        ("create", 1),
+    ]
+    assert lines[-1].after == {"kind": "pump/7 ñ", "cause": "stuck", "en": "Look at it.", "es": "Mírelo."}
+
+
+async def test_recommended_actions_of_others_are_found(database: Database, store: Store) -> None:
+    """Who writes one by SQL need not know of versions; one that is switched off, or deleted, goes."""
+    database.execute(
+        "INSERT INTO recommended_actions (kind, cause, language, text) VALUES ('*', 'level', 'en', 'Look.')"
+    )
+    entry = ActionEntry("*", "level", en="Look.")
+    assert await store.registry() == {"action/*/level": entry}
+    (found,) = await edit(store, Found(entry, None), by=Author(DATABASE, NOW))
+    assert found == Outcome("action", "*/level", entry, changed=True)
+    database.execute("UPDATE recommended_actions SET is_active = 0")
+    assert await store.registry() == {"action/*/level": None}
+    database.execute("DELETE FROM recommended_actions")
+    (gone,) = await edit(store, Gone(entry), by=Author(DATABASE, NOW))
+    assert (gone.entry, gone.changed) == (None, True)
+    assert [line.action for line in await store.audit(("action", "*/level"))] == ["remove", "create"]
+
+
+async def test_an_event_is_found_by_its_id(store: Store) -> None:
+    """Whole, as it was on its topic; withdrawn ones too."""
+    told = event("s", Severity.WARN, Severity.NORMAL, 1_234)
+    await store.write(as_batch(told))
+    assert await store.event(told.event_id) == told
+    assert await store.event("none") is None
+    assert await store.event("no\0ne") is None

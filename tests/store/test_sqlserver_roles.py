@@ -54,6 +54,7 @@ READ = (
     "stream_offsets",
     "schema_migrations",
     "registry_audit",
+    "recommended_actions",
 )
 
 #: What was accepted is deleted by nobody who writes, and the schema and others' limits are not theirs.

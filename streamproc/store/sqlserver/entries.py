@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.errors import StoreUnavailable
-from streamproc.records import DeviceEntry, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -27,7 +27,16 @@ from streamproc.store.edits import (
     told,
     wanted,
 )
-from streamproc.store.entry_rows import SENSOR, device_of, sensor_of, sensor_values, state_of
+from streamproc.store.entry_rows import (
+    ACTION,
+    SENSOR,
+    action_values,
+    actions_of,
+    device_of,
+    sensor_of,
+    sensor_values,
+    state_of,
+)
 from streamproc.store.planner import planned
 from streamproc.store.sqlserver.forms import (
     BIGINT,
@@ -126,6 +135,12 @@ _CHANGE_DEVICES = (
     " updated_at = SYSUTCDATETIME()"
     f" FROM dbo.devices d JOIN {given({'k': CODE} | _DEVICE_KINDS)} g ON d.uuid = g.k {EXACT}"
 )
+_ACTIONS = f"SELECT {', '.join(f'[{name}]' for name in ACTION)} FROM dbo.recommended_actions"
+_DROP_ACTION = "DELETE FROM dbo.recommended_actions WHERE kind = ? AND cause = ?"
+_ADD_ACTION = (
+    f"INSERT INTO dbo.recommended_actions ({', '.join(f'[{name}]' for name in ACTION)})"
+    f" SELECT {', '.join('?' * len(ACTION))}"
+)
 _ADD_KEY = (
     "INSERT INTO dbo.device_keys (device_id, key_id, sha256, created_at, expires_at, created_by)"
     f" SELECT {_DEVICE}, ?, ?, ?, ?, ?"
@@ -156,6 +171,7 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     plan = planned(edits, await _standing(cursor, wanted(edits)), by)
     await _write_devices(cursor, plan)
     await _write_sensors(cursor, plan)
+    await _write_actions(cursor, plan)
     await _write_keys(cursor, plan, by)
     notes = [(c.action, c.kind, c.name, c.version, told(c.before), told(c.after)) for c in plan.changes]
     await _write(cursor, _NOTE, _counted(notes), _time(by.at), by.actor)
@@ -165,10 +181,10 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
 async def entries(cursor: Any, only: Collection[str] | None) -> Registered:
     """All entries by their key on the topic, or those of these keys."""
     if only is not None:
-        standing = await _standing(cursor, keyed(only))
-        found, asked = registered(standing.sensors, standing.devices), frozenset(only)
+        found, asked = registered(await _standing(cursor, keyed(only))), frozenset(only)
         return {key: entry for key, entry in found.items() if key in asked}  # blanks at the end, see EXACT
-    return registered(await _sensors(cursor, _SENSORS), await _devices(cursor, ""))
+    sensors, devices = await _sensors(cursor, _SENSORS), await _devices(cursor, "")
+    return registered(Standing(sensors, devices, await _actions(cursor)))
 
 
 async def audit(cursor: Any, of: tuple[Kind, str] | None, before: int | None, limit: int) -> list[Audited]:
@@ -235,7 +251,10 @@ async def _standing(cursor: Any, asked: Wanted) -> Standing:
     if asked.audited:
         await cursor.execute(_AUDITED, _listed({name for _, name in asked.audited}))
         audited = {(kind, name): version for kind, name, version in await cursor.fetchall()}
-    return Standing(sensors, devices, audited)
+    actions = await _actions(cursor) if asked.actions else {}
+    return Standing(
+        sensors, devices, {name: row for name, row in actions.items() if name in asked.actions}, audited
+    )
 
 
 def _listed(values: Collection[Any]) -> str:
@@ -262,6 +281,12 @@ async def _devices(cursor: Any, joined: str, *values: str) -> dict[str, Row[Devi
     await cursor.execute(f"{_DEVICES} {joined}", *values)
     rows = [tuple(row) for row in await cursor.fetchall()]
     return {row[0]: device_of(row, keys.get(row[0], ()), _ms) for row in rows}
+
+
+async def _actions(cursor: Any) -> dict[str, Row[ActionEntry]]:
+    """All recommended actions: there are some tens of them."""
+    await cursor.execute(_ACTIONS)
+    return actions_of(map(tuple, await cursor.fetchall()))
 
 
 async def _write(cursor: Any, statement: str, rows: Iterable[Sequence[object]], *more: object) -> None:
@@ -307,6 +332,13 @@ def _bits(row: Row[SensorEntry]) -> Iterator[object]:
             yield bits_of(np.array([value], dtype=np.float64)).item()
         else:
             yield value
+
+
+async def _write_actions(cursor: Any, plan: Plan) -> None:
+    for row in plan.actions:
+        await cursor.execute(_DROP_ACTION, row.entry.kind, row.entry.cause)
+        for values in action_values(row):
+            await cursor.execute(_ADD_ACTION, *values)
 
 
 async def _write_keys(cursor: Any, plan: Plan, by: Author) -> None:

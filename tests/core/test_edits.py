@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streamproc.core.checkpoint import restore
 from streamproc.core.engine import PartitionState, run
-from streamproc.core.registry import RegistryLog
-from streamproc.records import DeltaSpike, Range, SensorEntry, Severity
+from streamproc.core.registry import Edit, RegistryLog
+from streamproc.records import ActionEntry, DeltaSpike, Range, SensorEntry, Severity
 from tests.core.oracle import (
     ELSEWHERE,
     HERE,
@@ -164,3 +164,31 @@ def test_a_position_that_is_no_number_is_a_tick(position: bytes) -> None:
     assert len(told.windows[HERE[0], 1_000]) == 1
     assert not told.rejected
     assert (state.registry_position, state.watermarks.clock) == (0, NOW + 60_000)
+
+
+def test_what_to_do_is_as_of_the_records_place() -> None:
+    """Edits of recommended actions amid readings: in force from their place on, in every cut, restored and replayed."""
+    records, log = edited(5, story(5, sensors=24, seconds=60))
+    mixed, places = RegistryLog(), dict[int, str]()
+    for edit in log.all_between(0, log.position):
+        if edit.offset % 40 == 39:
+            entry = ActionEntry("*", "warning_range", en=f"Look {edit.offset}.")
+            places[edit.offset] = entry.en or ""
+            mixed.append_action(edit.offset, edit.timestamp, entry.name, entry)
+        elif isinstance(edit, Edit):
+            mixed.append(*edit)
+    one, other = new_state(), new_state()
+    told = feed(one, records, range(0, len(records), 7), mixed)
+    assert told == feed(other, records, [], mixed)
+    half = new_state()
+    first = feed(half, records[: len(records) // 2], [], mixed)
+    snapshot = whole(half)
+    copy, _ = restore(OPTIONS, [snapshot.head], {n: [block] for n, block in snapshot.blocks.items()})
+    rest = feed(copy, records, [], mixed)
+    assert {
+        name: [*first.events.get(name, []), *rest.events.get(name, [])] for name in told.events
+    } == told.events
+    found = [msgspec.json.decode(event)[0] for made in told.events.values() for event in made]
+    said = {event["recommended_action"] for event in found if event["cause"] == "warning_range"}
+    assert len(said & set(places.values())) > 2
+    assert said - set(places.values())  # streamproc's own, before the first edit

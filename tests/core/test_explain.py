@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproc.core.changes import Change, Window
-from streamproc.core.explain import explain, number, title
+from streamproc.core.explain import explain, number, recommended, title
 from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
 from streamproc.core.ranges import Limits
 from streamproc.core.spikes import Spike
-from streamproc.records import Cause, DeltaSpike, Range, SensorEntry, Severity
+from streamproc.records import ActionEntry, Cause, DeltaSpike, Range, SensorEntry, Severity
 
 NORMAL, WARN, CRITICAL = Severity
 AT = 1_714_565_045_000  # 2024-05-01 12:04:05 UTC
@@ -51,7 +51,7 @@ def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Se
 
 
 WHEN = "in the 1 s before 12:04:05 UTC on 1 May 2024"
-CUANDO = "en 1 s hasta las 12:04:05 UTC del 1 de mayo de 2024"
+CUANDO = "en el intervalo de 1 s hasta las 12:04:05 UTC del 1 de mayo de 2024"
 GOLDEN: list[tuple[Change, str, str]] = [
     (
         change("warning_range", 80.004),
@@ -99,22 +99,22 @@ GOLDEN: list[tuple[Change, str, str]] = [
         change("level", 76.2),
         (
             f"Boiler 3 was 76.2 °C {WHEN}, where about 61.24 °C was expected: "
-            "about 10 times its usual deviation."
+            "about 10 times as far off as it usually is."
         ),
         (
             f"Boiler 3 marcó 76,2 °C {CUANDO}, cuando se esperaban unos 61,24 °C: "
-            "unas 10 veces su desviación habitual."
+            "unas 10 veces más lejos de lo habitual."
         ),
     ),
     (
         change("difference", 1_234_567.0, severity=CRITICAL),
         (
             f"Boiler 3 jumped to 1,235,000 °C {WHEN}, where about 61.24 °C was expected: "
-            "more than 100 times its usual deviation."
+            "more than 100 times as far off as it usually is."
         ),
         (
             f"Boiler 3 saltó a 1.235.000 °C {CUANDO}, cuando se esperaban unos 61,24 °C: "
-            "más de 100 veces su desviación habitual."
+            "más de 100 veces más lejos de lo habitual."
         ),
     ),
     (
@@ -213,20 +213,88 @@ def test_an_unknown_sensor_is_spoken_of_plainly() -> None:
     assert "61 °" not in explain(change("level", 76.2), nameless, "en")[0]
 
 
+#: What no person should have to read: fields, raw exponents, scores, and what is no number.
+RAW = re.compile(
+    r"[{}]|\d[eE][+-]?\d|surprise|anomaly|sigma|deviation|desviación|None|\bnan\b|\binf\b|  |\.\.| [.,:]"
+)
+#: Of a recovery, and of all else.
+DOWN = [(WARN, NORMAL), (CRITICAL, NORMAL)]
+STEPS = [(NORMAL, WARN), (NORMAL, CRITICAL), (WARN, CRITICAL), (CRITICAL, WARN)]
+CHANGES = [(cause, step) for cause in get_args(Cause) for step in (DOWN if cause == "recovered" else STEPS)]
+ENTRIES = [
+    None,
+    SensorEntry("b-1"),
+    SensorEntry("b-1", name="Boiler 3"),
+    SensorEntry("b-1", unit="°C", kind="temperature"),
+    BOILER,
+]
+
+
 @given(
-    st.sampled_from(get_args(Cause)),
+    st.sampled_from(CHANGES),
     st.floats(-1e100, 1e100),
-    st.sampled_from([(NORMAL, WARN), (WARN, CRITICAL), (CRITICAL, WARN), (CRITICAL, NORMAL)]),
     st.sampled_from(get_args(Language)),
+    st.sampled_from(ENTRIES),
 )
 def test_any_change_makes_sentences(
-    cause: Cause, value: float, step: tuple[Severity, Severity], language: Language
+    made: tuple[Cause, tuple[Severity, Severity]],
+    value: float,
+    language: Language,
+    entry: SensorEntry | None,
 ) -> None:
-    """No value leaves a field unfilled, a raw exponent or a score in the text; it ends with a full stop."""
-    explanation, action = explain(change(cause, value, *step), BOILER, language)
-    assert explanation.endswith(".")
-    assert action.endswith(".")
-    assert not re.search(r"[{}]|\d[eE][+-]?\d|surprise|anomaly|sigma|None|nan|inf\b", explanation)
+    """No value leaves a field unfilled, a raw exponent or a score in the text; all are whole sentences with their unit."""
+    cause, step = made
+    told = change(cause, value, *step)
+    explanation, action = explain(told, entry, language)
+    for sentence in (explanation, action):
+        assert sentence.endswith(".")
+        assert sentence[0].isupper()
+        assert not RAW.search(sentence)
+    assert not RAW.search(title(told, entry, language))
+    if entry is not None:
+        assert explanation.startswith(entry.name or {"en": "Sensor b-1", "es": "El sensor b-1"}[language])
+        assert ("°C" in explanation) == (entry.unit is not None)
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_cause_speaks_at_every_step(language: Language, entry: SensorEntry | None) -> None:
+    """No combination is left to chance: each has its time, and languages do not mix."""
+    for cause, step in CHANGES:
+        explanation, action = explain(change(cause, 61.25, *step), entry, language)
+        assert not RAW.search(explanation + action)
+        assert {"en": "UTC on 1 May 2024", "es": "UTC del 1 de mayo de 2024"}[language] in explanation
+
+
+def test_users_say_what_to_do() -> None:
+    """For the sensor's kind, or else for all kinds; in another language nothing of theirs is told."""
+    pump = SensorEntry("p", kind="Pump")
+    texts = [
+        ActionEntry("*", "stuck", en="Look.", es="Mire."),
+        ActionEntry("pump", "stuck", en="Look at the pump."),
+        ActionEntry("pump", "level", en="Call Ann."),
+    ]
+    actions = {(entry.kind, entry.cause): entry for entry in texts}
+    told = {
+        (cause, language, entry): recommended(cause, entry, language, actions)
+        for cause in ("stuck", "level")
+        for language in ("en", "es")
+        for entry in (None, SensorEntry("x"), pump)
+    }
+    assert told == {
+        ("stuck", "en", None): "Look.",
+        ("stuck", "en", SensorEntry("x")): "Look.",
+        ("stuck", "en", pump): "Look at the pump.",
+        ("stuck", "es", None): "Mire.",
+        ("stuck", "es", SensorEntry("x")): "Mire.",
+        ("stuck", "es", pump): "Mire.",
+        ("level", "en", None): None,
+        ("level", "en", SensorEntry("x")): None,
+        ("level", "en", pump): "Call Ann.",
+        ("level", "es", None): None,
+        ("level", "es", SensorEntry("x")): None,
+        ("level", "es", pump): None,
+    }
 
 
 @pytest.mark.parametrize(

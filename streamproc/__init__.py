@@ -15,6 +15,7 @@ The parts, in the order that a reading meets them:
     detect     the same core over a file
     dev        everything on one machine, supervised, with a simulator
     replay     a range of readings through the same core again, beside what the database holds
+    explain    one event, made once more of the records that it came from, and told
     bench      the figures in the README, measured again
     cli        the commands; the only place that puts concrete parts together
     settings   the only reader of the environment

@@ -38,7 +38,7 @@ def explain(
 
 async def _explained(chosen: Settings, event_id: str) -> Told:
     tune_collector()
-    async with consuming(chosen.kafka, AS_A_WORKER, chosen.group("explain")) as consumer:
+    async with consuming(chosen.kafka, AS_A_WORKER) as consumer:
         found = await find(chosen, consumer, event_id)
         event = found.event
         source = await source_of(chosen, consumer, event)

@@ -84,11 +84,11 @@ def _parts(was: dict[str, Any], now: dict[str, Any], path: str = "") -> Iterator
 
 
 def _words(parts: list[Part]) -> Iterator[str]:
-    yield (
-        "all numbers are the same; only the words differ, so another version of streamproc has written them"
-        if {part.name for part in parts} & {"explanation"}
-        else "only the recommended action differs, so another version of streamproc has written it"
-    )
+    who = "another version of streamproc has written them, or somebody has changed the row"
+    if {part.name for part in parts} == {"recommended_action"}:
+        yield f"only the words of the recommended action differ: {who}"
+    else:
+        yield f"all numbers are the same, and only the words differ: {who}"
 
 
 def _reasons(event: SeverityEvent, source: Source, told: Recomputed) -> Iterator[str]:

@@ -18,7 +18,7 @@ from streamproc.explain.find import Found
 from streamproc.explain.reasons import Finding, Verdict
 from streamproc.explain.recompute import Read, Recomputed
 from streamproc.explain.source import Source
-from streamproc.records import Range, SensorEntry, Severity, SeverityEvent
+from streamproc.records import DeltaSpike, Range, SensorEntry, Severity, SeverityEvent
 from streamproc.store.stamps import LAST_MS, iso
 
 #: Readings that the text names; JSON has all that were kept.
@@ -120,11 +120,9 @@ def _read(event: SeverityEvent, source: Source, made: Recomputed | None) -> Iter
         yield f"  and {len(made.readings) - SHOWN} more (--json has them)"
     if made.offset is not None and made.offset != last:
         yield f"  it came out with the record at offset {made.offset}, which moved the time past the window's end"
-    begun = (
-        f"the snapshot at offset {source.start}"
-        if source.snapshot
-        else f"offset {source.start}, the first kept"
-    )
+    begun = f"offset {source.start}, the first kept" if source.start else "the partition's first record"
+    if source.snapshot:
+        begun = f"the snapshot at offset {source.start}"
     yield f"  the state before it was made from {begun}"
 
 
@@ -154,9 +152,10 @@ def _detail(name: str, event: SeverityEvent, entry: SensorEntry | None) -> str:
             if each
         ]
         return f": {', '.join(ranges)}" if ranges else ": none set"
-    if name == "delta spikes":
-        count = len(entry.rules) if entry else 0
-        return f": {count} rule{'' if count == 1 else 's'}" if count else ": no rule set"
+    if name not in {"ranges", "learners"}:
+        spikes = name == "delta spikes"
+        rules = [rule for rule in (entry.rules if entry else ()) if isinstance(rule, DeltaSpike) is spikes]
+        return f": {', '.join(map(_plain, rules))}" if rules else ": none set"
     scores = event.lineage.scores
     if name == "learners" and "surprise" in scores:
         return (

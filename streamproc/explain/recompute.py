@@ -15,7 +15,7 @@ from streamproc.core.codec import decode
 from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.phrases import Language
 from streamproc.core.registry import RegistryLog
-from streamproc.core.severity import SlotSeverity
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.windows import SIZES_MS
 from streamproc.records import SensorEntry, SeverityEvent
 

@@ -12,8 +12,8 @@ from streamproc.core.learners import LearnerBank
 from streamproc.core.severity import (
     ALARM_SURPRISE,
     CRITICAL_SURPRISE,
-    SlotSeverity,
 )
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.explain.find import Found
 from streamproc.explain.reasons import Finding, Verdict
 from streamproc.explain.recompute import Read, Recomputed

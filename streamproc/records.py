@@ -36,6 +36,7 @@ Cause = Literal[
     "silence",
     "stuck_value",
     "expression",
+    "season",
     "recovered",
 ]
 

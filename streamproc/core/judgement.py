@@ -2,7 +2,8 @@
 
 A window is compared with three things: the level of the last few windows (`level`, or `difference` where it
 is a sudden jump), a slower level (`trend`: the two levels part where values creep away), and the usual
-deviation inside a window (`spread`). A value that does not move for longer than it ever did is `stuck`.
+deviation inside a window (`spread`). A value that does not move for longer than it ever did is `stuck`. What the last
+hour said of the `season` (`core/season.py`) holds until the next is over.
 Squares have a floor that grows with the value, so constant, tiny and huge signals divide by no zero.
 
 The numbers were chosen on labelled series of the Numenta Anomaly Benchmark, one setting for all; the score is
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamproc.core.fading import clip, clipped, nearer, still
+from streamproc.core.season import HELD, USUAL
 from streamproc.core.tails import Arithmetic, Value, surprise_of
 
 #: What made a score, by its number.
-EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend")
-NONE, LEVEL, DIFFERENCE, SPREAD, STUCK, TREND = range(6)
+EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend", "season")
+NONE, LEVEL, DIFFERENCE, SPREAD, STUCK, TREND, SEASON = range(7)
 
 #: Fading of the level: the last 8 windows weigh 63 %.
 LEVEL_FADING = 0.12
@@ -31,12 +34,6 @@ SPREAD_FADING = 0.01
 WARM_UP = 50
 #: The weight of the spread's learner after WARM_UP windows that had one.
 SPREAD_WARM = 1 - (1 - SPREAD_FADING) ** WARM_UP
-#: What is below this part of the value's size is no deviation: the last bit of an 11-bit converter.
-RELATIVE_FLOOR = 0.0005
-#: Deviations below 1e-50 vanish; this keeps 0/0 away, and 1e100 squared over it in a double's range.
-ABSOLUTE_FLOOR = 1e-100
-#: What is learnt of one deviation is cut at 20 sigma, so that a spike does not spoil the scale.
-CLIP_SQUARE = 400.0
 #: The widest deviation fades by this factor a window: a day of one-second windows …
 WIDEST_FADING = 0.99999
 #: … and a twentieth of it (squared) always counts as usual, so that a machine that starts each morning after
@@ -57,12 +54,21 @@ STUCK_FACTOR = 2.0
 REST_FADING = 0.9995
 #: How surprising that is: an alarm, never a critical one.
 STUCK_SURPRISE = 3.5
+#: An hour that is so far from its season's counts for this much of its square.
+SEASON_PART = 1.0
+#: A forecast's margin of 90 % is this many deviations, widened by what was outside: a miss by MISSED, a hit narrows it by
+#: HIT, so that in the long run one in ten is outside, however heavy the tails …
+NINE_TENTHS = 1.6448536269514722
+MISSED, HIT = 0.018, 0.002
+#: … and never to less than a fifth: a quantised signal mostly hits exactly.
+NARROWEST = -0.8
 
 #: The state of a sensor as the columns of one row; the first two mirror its River objects.
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
-WIDEST = 15
-WIDTH = 16
+WIDEST, WIDENED = 15, 16
+#: Those of the season follow (`core/season.py`).
+WIDTH = USUAL + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Judgement:
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
     `told` is the surprise where it is worth telling, else 0. `level` and `error` (a square) are for the River
-    objects; `state` holds the columns from LEVEL_WEIGHT on.
+    objects; `state` holds the columns from LEVEL_WEIGHT to WIDENED.
     """
 
     surprise: Value
@@ -82,25 +88,35 @@ class Judgement:
     state: tuple[Value, ...]
 
 
-def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmetic) -> Judgement:
-    """Judge one window by `state` (WIDTH columns): nothing of it has been learnt before it is judged."""
+def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, which have no object of their own in the hot path
+    state: Value, mean: Value, deviation: Value, count: Value, turned: Value, a: Arithmetic
+) -> Judgement:
+    """Judge one window by `state` (WIDTH columns): nothing of it has been learnt before it is judged.
+
+    `turned` says whether an hour was over just before it, so that what the season says is new.
+    """
     windows, last = state[WINDOWS], state[LAST]
     seen = windows > 0
     fit = _fit(state, mean, seen, a)
     trend, trend_state = _trend(state, fit, a)
     spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a)  # noqa: PLR2004  # one has none
-    stuck, fresh, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
+    stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
     squares = (SINGLE_WEIGHT * fit.square / fit.variance, trend, SINGLE_WEIGHT * spread)
     jumped = (mean - last) * (mean - last) > 0.5 * fit.square
-    moving, evidence = _strongest(squares, jumped, windows * windows, a)
-    surprise = a.where(windows >= WARM_UP, a.greatest(moving, stuck), 0.0)
+    moving, evidence = _strongest(squares, jumped, a)
+    seasonal = SEASON_PART * state[HELD]
+    # n windows tell of nothing rarer than 1 in n^2.
+    alive = surprise_of(a.least(a.greatest(moving, seasonal), windows * windows), a)
+    surprise = a.where(windows >= WARM_UP, a.greatest(alive, stuck), 0.0)
     bar = state[TOLD] * HABIT
-    tell = (surprise > bar) & (fresh | (surprise > stuck))
+    held = moving < seasonal
+    tell = (surprise > bar) & a.where(surprise > stuck, turned | (moving >= seasonal), rested)
+    kind = a.where(stuck > alive, STUCK, a.where(held, SEASON, evidence))
     return Judgement(
         surprise=surprise,
         told=a.where(tell, surprise, 0.0),
-        evidence=a.where(surprise > 0, a.where(stuck > moving, STUCK, evidence), NONE),
-        expected=fit.expected,
+        evidence=a.where(surprise > 0, kind, NONE),
+        expected=a.where(kind == SEASON, state[USUAL], fit.expected),
         level=fit.level,
         error=fit.learnt,
         state=(
@@ -111,6 +127,7 @@ def judge(state: Value, mean: Value, deviation: Value, count: Value, a: Arithmet
             windows + 1,
             a.where(tell, REPEAT_BAR * surprise, bar),
             a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
+            _widened(state, fit, a),
         ),
     )
 
@@ -136,28 +153,35 @@ class _Fit:
 def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
     expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, state[LEVEL_WEIGHT], 1.0), mean)
     scale = a.where(seen, state[SCALE_WEIGHT], 1.0)
-    still = RELATIVE_FLOOR * abs(expected)
-    still = still * still + ABSOLUTE_FLOOR
-    floor = still + WIDEST_PART * state[WIDEST]
+    least = still(expected)
+    floor = least + WIDEST_PART * state[WIDEST]
     error = mean - expected
     square = error * error
     variance = state[LEARNT_ERROR] / scale + floor
-    learnt = _clip(square, variance, state[LEARNT_ERROR], a)
-    level = expected + error * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
-    return _Fit(expected, scale, still, floor, square, variance, learnt, level)
+    learnt = clip(square, variance, state[LEARNT_ERROR], a)
+    level = expected + clipped(error, square, learnt, a)
+    return _Fit(expected, scale, least, floor, square, variance, learnt, level)
+
+
+def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+    """Return by how much of it the margin of forecasts is widened, after one more came true or not."""
+    widened = state[WIDENED]
+    margin = NINE_TENTHS * (1 + widened)
+    missed = fit.square * fit.scale > margin * margin * state[LEARNT_ERROR]
+    return a.where(missed, widened + MISSED, a.greatest(widened - HIT, NARROWEST))
 
 
 def _trend(state: Value, fit: _Fit, a: Arithmetic) -> tuple[Value, tuple[Value, ...]]:
     """Return the square of how far the levels part, by the usual, and LEVEL_WEIGHT to TREND_SQUARE anew."""
     level, slow, known = state[LEARNT_LEVEL], state[SLOW_LEVEL], state[TREND_SQUARE]
-    level_weight = _nearer(state[LEVEL_WEIGHT], 1, LEVEL_FADING)
-    slow_weight = _nearer(state[SLOW_WEIGHT], 1, SLOW_FADING)
-    scale_weight = _nearer(state[SCALE_WEIGHT], 1, SCALE_FADING)
-    slow = _nearer(slow, fit.level, SLOW_FADING)
-    parted = _nearer(level, fit.level, LEVEL_FADING) / level_weight - slow / slow_weight
+    level_weight = nearer(state[LEVEL_WEIGHT], 1, LEVEL_FADING)
+    slow_weight = nearer(state[SLOW_WEIGHT], 1, SLOW_FADING)
+    scale_weight = nearer(state[SCALE_WEIGHT], 1, SCALE_FADING)
+    slow = nearer(slow, fit.level, SLOW_FADING)
+    parted = nearer(level, fit.level, LEVEL_FADING) / level_weight - slow / slow_weight
     parted *= parted
     usual = known / fit.scale + LEVEL_FADING * fit.floor
-    learnt = _nearer(known, _clip(parted, usual, known, a), SCALE_FADING)
+    learnt = nearer(known, clip(parted, usual, known, a), SCALE_FADING)
     return parted / usual, (level_weight, slow, slow_weight, scale_weight, learnt)
 
 
@@ -174,25 +198,15 @@ def _spread(
     excess = a.where(seen, deviation - mean / whole, 0.0)
     square = excess * excess
     variance = learnt_square / whole + floor
-    learnt = _clip(square, variance, learnt_square, a)
-    level = deviation - excess + excess * a.sqrt(learnt / (square + ABSOLUTE_FLOOR))
+    learnt = clip(square, variance, learnt_square, a)
+    level = deviation - excess + clipped(excess, square, learnt, a)
     fading = a.where(known, SPREAD_FADING, 0.0)
     surprising = known & (excess > 0) & (weight >= SPREAD_WARM)
     return a.where(surprising, square / variance, 0.0), (
-        _nearer(mean, level, fading),
-        _nearer(learnt_square, learnt, fading),
-        _nearer(weight, 1, fading),
+        nearer(mean, level, fading),
+        nearer(learnt_square, learnt, fading),
+        nearer(weight, 1, fading),
     )
-
-
-def _nearer(mean: Value, value: Value, fading: Value) -> Value:
-    """Return an exponentially weighted mean after one more value."""
-    return mean + fading * (value - mean)
-
-
-def _clip(square: Value, variance: Value, known: Value, a: Arithmetic) -> Value:
-    """Return what is learnt of a squared deviation: not more than the clip, unless nothing ever deviated."""
-    return a.where(known > 0, a.least(square, CLIP_SQUARE * variance), square)
 
 
 def _stuck(state: Value, same: Value, a: Arithmetic) -> tuple[Value, Value, tuple[Value, Value]]:
@@ -212,13 +226,10 @@ def _stuck(state: Value, same: Value, a: Arithmetic) -> tuple[Value, Value, tupl
     )
 
 
-def _strongest(
-    squares: tuple[Value, Value, Value], jumped: Value, most: Value, a: Arithmetic
-) -> tuple[Value, Value]:
-    """Return the greatest surprise and its evidence: n windows tell of nothing rarer than 1 in n^2."""
+def _strongest(squares: tuple[Value, Value, Value], jumped: Value, a: Arithmetic) -> tuple[Value, Value]:
+    """Return the greatest square and its evidence."""
     single, trend, spread = squares
     greatest = a.greatest(a.greatest(single, trend), spread)
     alone = a.where(jumped, DIFFERENCE, LEVEL)
     together = a.where(single >= a.least(trend, CLEARLY), alone, TREND)
-    evidence = a.where(spread > a.greatest(single, trend), SPREAD, together)
-    return surprise_of(a.least(greatest, most), a), evidence
+    return greatest, a.where(spread > a.greatest(single, trend), SPREAD, together)

@@ -1,14 +1,14 @@
 """Learners: what is usual for each sensor, learnt online, and how far from it each closed window is.
 
 A sensor's level and its squared error are River's `EWMean`, one object each; what else is remembered stands
-in a row of numbers beside them. The formulas are in `judgement`. Windows of many sensors are judged as
+in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of many sensors are judged as
 columns, a long run of one sensor's windows one by one, with the same bits for result: how calls batch the
 windows never matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -24,14 +24,29 @@ from streamproc.core.judgement import (
     LEVEL_WEIGHT,
     SCALE_FADING,
     SCALE_WEIGHT,
+    WIDENED,
     WIDTH,
     Judgement,
     judge,
 )
+from streamproc.core.season import (
+    COUNT,
+    DAY_HOURS,
+    DAY_SQUARE,
+    HOUR,
+    HOUR_MS,
+    PROFILE,
+    STRETCH_HOURS,
+    STRETCHES,
+    SUM,
+    compare,
+)
 from streamproc.core.tails import COLUMNS, SINGLE, Value, anomaly_of
 
-__all__ = ["EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
+__all__ = ["DUMPED", "EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
 
+#: What a sensor's row of dumped state holds: its state, and its profile two to a number.
+DUMPED = WIDTH + PROFILE // 2
 #: Below so many sensors at once, one by one is faster than columns (measured: they meet at 12 to 20).
 FEW = 16
 
@@ -42,8 +57,8 @@ class Scores:
 
     `surprise` is about -log10 of a tail's probability, of the strongest evidence, whose index in EVIDENCE is
     `evidence`. `anomaly` is the surprise brought to 0..1 where it is worth telling, and 0 where it only
-    repeats what was told. `expected` is what was expected of this window's mean, `forecast` of the next
-    one's, `deviation` its one sigma.
+    repeats what was told. `expected` is what was expected of this window's mean (by season, of the last hour's), `forecast`
+    of the next one's; nine in ten are within 1.645 times `deviation` of it.
     """
 
     anomaly: NDArray[np.float64]
@@ -58,10 +73,12 @@ class LearnerBank:
     """The learners of a partition's sensors; a slot is a sensor's index."""
 
     #: Changes whenever the same windows would give other results.
-    VERSION = "1"
+    VERSION = "2"
 
     def __init__(self) -> None:
         self._state: NDArray[np.float64] = np.zeros((0, WIDTH))
+        # Most of a sensor's memory, so in single precision: a deviation is no smaller than a part in 2,000.
+        self._profile: NDArray[np.float32] = _unseen(0)
         # Level and error in turn: a sensor's two lie side by side in memory, which halves the cost of 100,000
         # sensors.
         self._means: list[EWMean] = []
@@ -72,6 +89,7 @@ class LearnerBank:
     def grow(self, n: int) -> None:
         """Append `n` sensors that have seen nothing."""
         self._state = np.concatenate([self._state, np.zeros((n, WIDTH))])
+        self._profile = np.concatenate([self._profile, _unseen(n)])
         self._means += _means(np.zeros((n, WIDTH)))
 
     def observe(
@@ -80,18 +98,23 @@ class LearnerBank:
         mean: Sequence[float] | NDArray[np.float64],
         deviation: Sequence[float] | NDArray[np.float64],
         count: Sequence[int] | NDArray[np.int64],
+        start: Sequence[int] | NDArray[np.int64],
     ) -> Scores:
-        """Judge closed windows, then learn them; a slot's rows are in time order, and know the earlier."""
+        """Judge closed windows, then learn them; a slot's rows are in time order, and know the earlier.
+
+        `start` is when a window begins, in ms: the season goes by it.
+        """
         out = np.empty((6, len(slots)))
         rest: Sequence[int] = range(len(slots))
         if len(slots) >= FEW:
-            rows = _Rows(slots, mean, deviation, count)
+            rows = _Rows(slots, mean, deviation, count, start)
             for at in rows.rounds:
                 out[:, at] = self._columns(rows, at)
             rest = rows.rest
         if len(rest):
-            columns = (np.asarray(column).tolist() for column in (slots, mean, deviation, count))
-            out[:, rest] = np.array(self._singly(rest, *columns)).T
+            hour = np.asarray(start, dtype=np.int64) // HOUR_MS
+            columns = (np.asarray(column).tolist() for column in (slots, mean, deviation, count, hour))
+            out[:, rest] = np.array(self._singly(rest, zip(*columns, strict=True))).T
         return Scores(
             anomaly=anomaly_of(out[1]),
             evidence=out[2].astype(np.int8),
@@ -102,24 +125,62 @@ class LearnerBank:
         )
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
-        """The state of these sensors, exactly, of shape (len(slots), WIDTH)."""
-        return self._state[np.asarray(slots, dtype=np.intp)]
+        """The state of these sensors, exactly, of shape (len(slots), DUMPED)."""
+        at = np.asarray(slots, dtype=np.intp)
+        return np.concatenate([self._state[at], self._profile[at].view(np.float64)], axis=1)
 
     def load(self, first_slot: int, state: NDArray[np.float64]) -> None:
         """Put dumped state in the place of that of the sensors from `first_slot` on."""
         end = first_slot + len(state)
-        self._state[first_slot:end] = state
+        self._state[first_slot:end] = state[:, :WIDTH]
+        self._profile[first_slot:end] = np.ascontiguousarray(state[:, WIDTH:]).view(np.float32)
         self._means[2 * first_slot : 2 * end] = _means(state)
 
     def _columns(self, rows: _Rows, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], ...]:
         """Judge and learn one window of each of many sensors."""
-        slots = rows.slots[at]
+        slots, mean = rows.slots[at], rows.mean[at]
         state = np.ascontiguousarray(self._state[slots].T)
-        judged = judge(state, rows.mean[at], rows.deviation[at], rows.count[at], COLUMNS)
+        turned = self._turn(slots, state, rows.hour[at])
+        judged = judge(state, mean, rows.deviation[at], rows.count[at], turned, COLUMNS)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
-        state[LEVEL_WEIGHT:] = judged.state
+        state[LEVEL_WEIGHT:HOUR] = judged.state
+        state[SUM] += mean
+        state[COUNT] += 1
         self._state[slots] = state.T
         return _row(judged, state, np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]))
+
+    def _turn(
+        self, slots: NDArray[np.intp], state: NDArray[np.float64], hour: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Begin the hour of the windows where it is another, and compare the one before; returns where it was."""
+        new = state[HOUR] != hour
+        at = np.flatnonzero(new)
+        if not len(at):
+            return new
+        turned = new & (state[COUNT] > 0)
+        over = np.flatnonzero(turned)
+        if len(over):
+            day, week = _places(state[HOUR, over].astype(np.int64))
+            of = slots[over]
+            known = self._profile[of, day].astype(np.float64), self._profile[of, week].astype(np.float64)
+            compared = compare(state[:, over], *known, COLUMNS)
+            state[DAY_SQUARE:, over] = compared.state
+            self._profile[of, day], self._profile[of, week] = compared.day, compared.week
+        state[HOUR, at] = hour[at]
+        state[SUM : COUNT + 1, at] = 0.0
+        return turned
+
+    def _turn_one(self, slot: int, state: list[float], hour: int) -> bool:
+        """The same for one sensor, whose hour is another."""
+        turned = state[COUNT] > 0
+        if turned:
+            day, week = _places(int(state[HOUR]))
+            profile = self._profile[slot]
+            compared = compare(state, float(profile[day]), float(profile[week]), SINGLE)
+            state[DAY_SQUARE:] = compared.state
+            profile[day], profile[week] = compared.day, compared.week
+        state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
+        return turned
 
     def _learn(
         self, slots: NDArray[np.intp], levels: NDArray[np.float64], errors: NDArray[np.float64]
@@ -139,30 +200,40 @@ class LearnerBank:
         return np.array(learnt).reshape(-1, 2).T
 
     def _singly(
-        self,
-        rest: Sequence[int],
-        slots: Sequence[int],
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        count: Sequence[int],
+        self, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
     ) -> list[tuple[float, ...]]:
         """Judge and learn these rows one by one, a sensor's state at hand while its rows follow on."""
         out = []
-        slot, state = -1, None
+        slot, state = -1, list[float]()
+        every = list(rows)
         for row in rest:
-            if slots[row] != slot:
+            now, mean, deviation, count, hour = every[row]
+            if now != slot:
                 if state:
                     self._state[slot] = state
-                slot = int(slots[row])
+                slot = now
                 state = self._state[slot].tolist()
                 level, error = self._means[2 * slot : 2 * slot + 2]
-            judged = judge(state, float(mean[row]), float(deviation[row]), count[row], SINGLE)
+            turned = state[HOUR] != hour and self._turn_one(slot, state, hour)
+            judged = judge(state, float(mean), float(deviation), count, turned, SINGLE)
             level.update(judged.level)
             error.update(judged.error)
-            state = [level.get(), error.get(), *judged.state]
+            state[SUM] += mean
+            state[COUNT] += 1
+            state[:HOUR] = level.get(), error.get(), *judged.state
             out.append(_row(judged, state, SINGLE.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT])))
         self._state[slot] = state
         return out
+
+
+def _places(hour: Value) -> tuple[Value, Value]:
+    """Return where in a profile an hour of the day stands, and a stretch of the week."""
+    return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES
+
+
+def _unseen(n: int) -> NDArray[np.float32]:
+    """Return the profiles of sensors that have seen nothing."""
+    return np.full((n, PROFILE), np.nan, dtype=np.float32)
 
 
 def _means(state: NDArray[np.float64]) -> list[EWMean]:
@@ -182,7 +253,7 @@ def _means(state: NDArray[np.float64]) -> list[EWMean]:
 def _row(judged: Judgement, state: Value, deviation: Value) -> tuple[Value, ...]:
     """Return the rows of `Scores`: surprise, told, evidence, expected, forecast and its deviation."""
     forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
-    return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, deviation
+    return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, deviation * (1 + state[WIDENED])
 
 
 class _Rows:
@@ -192,11 +263,14 @@ class _Rows:
     sensor.
     """
 
-    def __init__(self, slots: ArrayLike, mean: ArrayLike, deviation: ArrayLike, count: ArrayLike) -> None:
+    def __init__(
+        self, slots: ArrayLike, mean: ArrayLike, deviation: ArrayLike, count: ArrayLike, start: ArrayLike
+    ) -> None:
         self.slots = np.asarray(slots, dtype=np.intp)
         self.mean = np.asarray(mean, dtype=np.float64)
         self.deviation = np.asarray(deviation, dtype=np.float64)
         self.count = np.asarray(count, dtype=np.float64)
+        self.hour = np.asarray(start, dtype=np.int64) // HOUR_MS
         by_slot = _order(self.slots)
         ordered = self.slots[by_slot]
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

@@ -98,6 +98,8 @@ ENGLISH = Phrases(
         "silence": "{name} has sent nothing for {length}, up to {moment}: its last value was {value}.",
         "stuck_value": "{name} has not moved for {length}, up to {moment}: it was {value}.",
         "expression": "{name} meets the rule “{expression}” {when}: {numbers}.",
+        "season": "{name} was not as it usually is at this hour: it was {value} {when}, "
+        "and the last hour's usual value is about {expected}.",
         "recovered": "{name} is back to normal: it was {value} {when}. "
         "It had left its normal state at {since}.",
     },
@@ -125,6 +127,7 @@ ENGLISH = Phrases(
         "silence": "Check that the sensor and its device have power and network, and that nobody took them out.",
         "stuck_value": "Check that the sensor is alive: its power, its wiring and whether its readings are frozen.",
         "expression": "See what this rule was made for, and compare the sensor with what the equipment is doing.",
+        "season": "See what is different from other days: a holiday, a stop, another way of working, or a setting.",
         "recovered": "Nothing to do now. If it happens often, review its limits and the equipment.",
     },
     headline={
@@ -140,6 +143,7 @@ ENGLISH = Phrases(
         "silence": "{name} is silent",
         "stuck_value": "{name} does not move",
         "expression": "{name} meets one of its rules",
+        "season": "{name} is not as usual at this hour",
         "recovered": "{name} is back to normal",
     },
 )
@@ -201,6 +205,8 @@ SPANISH = Phrases(
         "silence": "{name} no ha enviado nada en {length}, hasta {moment}: su último valor fue {value}.",
         "stuck_value": "{name} no se ha movido en {length}, hasta {moment}: marcó {value}.",
         "expression": "{name} cumple la regla «{expression}» {when}: {numbers}.",
+        "season": "{name} no está como suele a esta hora: marcó {value} {when}, "
+        "y lo habitual en la última hora son unos {expected}.",
         "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
         "Había dejado su estado normal a {since}.",
     },
@@ -229,6 +235,7 @@ SPANISH = Phrases(
         "silence": "Compruebe que el sensor y su equipo tienen alimentación y red, y que nadie los ha retirado.",
         "stuck_value": "Compruebe que el sensor funciona: alimentación, cableado y si repite la misma lectura.",
         "expression": "Vea para qué se hizo esta regla y compare el sensor con lo que hace el equipo.",
+        "season": "Vea qué hay de distinto a otros días: un festivo, una parada, otra forma de trabajo o un ajuste.",
         "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
     },
     headline={
@@ -244,6 +251,7 @@ SPANISH = Phrases(
         "silence": "{name} no envía datos",
         "stuck_value": "{name} no se mueve",
         "expression": "{name} cumple una de sus reglas",
+        "season": "{name} no está como suele a esta hora",
         "recovered": "{name} ha vuelto a la normalidad",
     },
 )

@@ -43,7 +43,7 @@ RELAPSE_WINDOWS = 60
 #: Longest that flapping stretches DOWN_WINDOWS.
 DAMPING_LIMIT = 8
 
-_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend")
+_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend", "season")
 
 
 class SeverityBank:

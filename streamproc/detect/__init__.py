@@ -75,7 +75,8 @@ class _Detector:
         """Judge the samples in their order; a missing reading changes nothing."""
         values = [sample.value for sample in block if sample.value is not None]
         none, one = [0] * len(values), [1] * len(values)
-        scores = self.learners.observe(none, values, [0.0] * len(values), one)
+        starts = [sample.at_ms for sample in block if sample.value is not None]
+        scores = self.learners.observe(none, values, [0.0] * len(values), one, starts)
         anomalies = scores.anomaly.tolist()
         index = 0
         for sample in block:

@@ -1,0 +1,104 @@
+"""What is usual at this hour: of the day, and of the week.
+
+When an hour is over, the mean of its windows is compared with the same hour of the days before, and with that and
+the same two hours of the weeks before; the one that has been the better guide is believed. Hours are of event time in
+UTC. The comparison costs once an hour; a window costs a sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamproc.core.fading import clip, clipped, nearer, still
+from streamproc.core.tails import Arithmetic, Value
+
+HOUR_MS = 3_600_000
+DAY_HOURS = 24
+#: Weeks are known by stretches of two hours: half the memory of hours, for a point of the labelled series' score.
+STRETCH_HOURS = 2
+STRETCHES = 7 * DAY_HOURS // STRETCH_HOURS
+#: What is known of a sensor's season: the mean of each hour of the day, then how far each stretch of the week is from it.
+PROFILE = DAY_HOURS + STRETCHES
+#: Fading of an hour of the day: the last 3 days weigh 66 %.
+DAY_FADING = 0.3
+#: Fading of a stretch of the week, which learns twice a week.
+WEEK_FADING = 0.2
+#: Fading of the squares that deviations are measured by: 50 hours.
+SQUARE_FADING = 0.02
+#: Hours that were compared before a guide is believed, as the weight of its squares. Days are after a week, which had all its
+#: days off; weeks, which begin a week later, after two days.
+DAY_WARM = 1 - (1 - SQUARE_FADING) ** (6 * DAY_HOURS)
+WEEK_WARM = 1 - (1 - SQUARE_FADING) ** (2 * DAY_HOURS)
+#: The greatest number kept of a season, which is stored in single precision; 1e100 is beyond it.
+GREATEST = 3e38
+
+#: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
+HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(17, 26)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An hour that is over: `state` holds the columns from DAY_SQUARE on, `day` and `week` the profile anew."""
+
+    state: tuple[Value, ...]
+    day: Value
+    week: Value
+
+
+@dataclass(frozen=True, slots=True)
+class _Guide:
+    """One comparison: the squared deviation by the usual, 0 where that is not known well, and what is learnt."""
+
+    ratio: Value
+    variance: Value
+    error: Value
+    square: Value
+    weight: Value
+    warm: Value
+
+
+def compare(state: Value, day: Value, week: Value, a: Arithmetic) -> Compared:
+    """Compare the open hour, which has windows, with what its profile says; NaN stands for never seen."""
+    mean = state[SUM] / state[COUNT]
+    known = day == day  # noqa: PLR0124  # not NaN
+    told = known & (week == week)  # noqa: PLR0124  # not NaN
+    usual = a.where(known, day, mean)
+    of_week = usual + a.where(told, week, 0.0)
+    by_day = _guide(mean, usual, (state[DAY_SQUARE], state[DAY_WEIGHT], DAY_WARM), known, a)
+    by_week = _guide(mean, of_week, (state[WEEK_SQUARE], state[WEEK_WEIGHT], WEEK_WARM), told, a)
+    weekly = by_week.warm & (by_week.variance < by_day.variance)
+    return Compared(
+        state=(
+            by_day.square,
+            by_day.weight,
+            by_week.square,
+            by_week.weight,
+            a.where(weekly, by_week.ratio, by_day.ratio),
+            a.where(weekly, of_week, usual),
+        ),
+        day=_held(usual + DAY_FADING * by_day.error, a),
+        week=a.where(told, _held(week + WEEK_FADING * by_week.error, a), a.where(known, _held(mean - usual, a), week)),
+    )
+
+
+def _guide(mean: Value, usual: Value, learnt: tuple[Value, Value, float], known: Value, a: Arithmetic) -> _Guide:
+    """Compare an hour's mean with what one guide calls usual; `learnt` is its squares, their weight, and how much is warm."""
+    known_square, weight, enough = learnt
+    error = mean - usual
+    square = error * error
+    variance = known_square / a.where(weight > 0, weight, 1.0) + still(mean)
+    cut = clip(square, variance, known_square, a)
+    warm = known & (weight >= enough)
+    fading = a.where(known, SQUARE_FADING, 0.0)
+    return _Guide(
+        ratio=a.where(warm, square / variance, 0.0),
+        variance=variance,
+        error=clipped(error, square, cut, a),
+        square=nearer(known_square, cut, fading),
+        weight=nearer(weight, 1, fading),
+        warm=warm,
+    )
+
+
+def _held(value: Value, a: Arithmetic) -> Value:
+    return a.greatest(a.least(value, GREATEST), -GREATEST)

@@ -6,7 +6,7 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-peers clean
+.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-anomalies bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -79,6 +79,12 @@ bench: $(SETUP) ## Measure again what the README says
 	$(BIN)/streamproc bench gateway
 	$(BIN)/streamproc bench latency
 	$(BIN)/streamproc bench sink
+
+# The labelled series are no part of the project.
+ANOMALIES ?= ../shared/anomalies
+
+bench-anomalies: $(SETUP) ## Score the learners on the labelled series in ANOMALIES, and tell their cost
+	$(BIN)/streamproc bench anomalies "$(ANOMALIES)"
 
 # The peers are no part of the project; those in Java need Maven and a JDK 17, and are skipped without.
 PEERS ?= ../shared/peers

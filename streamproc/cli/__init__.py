@@ -307,6 +307,21 @@ def bench_gateway(
         asyncio.run(run(Plan(tuple(connections or (64, 1_000)), seconds, rounds, workers)))
 
 
+@bench.command("anomalies")
+def bench_anomalies(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled series: windows.json and data/GROUP/NAME.csv, as the Numenta benchmark has them."
+        ),
+    ] = Path("../shared/anomalies"),
+) -> None:
+    """Score of the learners on labelled series, what their forecasts cover, and their cost."""
+    from streamproc.bench.anomalies import run
+
+    run(directory)
+
+
 @bench.command("sink")
 def bench_sink(
     rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,

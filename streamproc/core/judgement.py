@@ -12,7 +12,7 @@ flat around each of them (`docs/severity.md`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.season import HELD, USUAL
@@ -71,8 +71,7 @@ WIDEST, WIDENED = 15, 16
 WIDTH = USUAL + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
     `told` is the surprise where it is worth telling, else 0. `level` and `error` (a square) are for the River
@@ -88,7 +87,7 @@ class Judgement:
     state: tuple[Value, ...]
 
 
-def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, which have no object of their own in the hot path
+def judge(  # a window's numbers, which have no object of their own in the hot path
     state: Value, mean: Value, deviation: Value, count: Value, turned: Value, a: Arithmetic
 ) -> Judgement:
     """Judge one window by `state` (WIDTH columns): nothing of it has been learnt before it is judged.
@@ -132,8 +131,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, which have no object
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
+class _Fit(NamedTuple):
     """A window's mean against the level: `square` is the error's, `variance` what is usual of it.
 
     `still` is the square of what is no deviation for a value of this size, `floor` that of what never

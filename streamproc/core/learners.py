@@ -1,9 +1,9 @@
 """Learners: what is usual for each sensor, learnt online, and how far from it each closed window is.
 
 A sensor's level and its squared error are River's `EWMean`, one object each; what else is remembered stands
-in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of many sensors are judged as
-columns, a long run of one sensor's windows one by one, with the same bits for result: how calls batch the
-windows never matters.
+in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of
+many sensors are judged as columns, a long run of one sensor's windows one by one, with the same bits for result: how
+calls batch the windows never matters.
 """
 
 from __future__ import annotations
@@ -253,7 +253,14 @@ def _means(state: NDArray[np.float64]) -> list[EWMean]:
 def _row(judged: Judgement, state: Value, deviation: Value) -> tuple[Value, ...]:
     """Return the rows of `Scores`: surprise, told, evidence, expected, forecast and its deviation."""
     forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
-    return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, deviation * (1 + state[WIDENED])
+    return (
+        judged.surprise,
+        judged.told,
+        judged.evidence,
+        judged.expected,
+        forecast,
+        deviation * (1 + state[WIDENED]),
+    )
 
 
 class _Rows:

@@ -64,7 +64,9 @@ class ReadingRouter:
 
     def learn(self, slot: Ints, rows: Moments) -> Scores:
         """Score base windows (m,), by slot and start, and learn them."""
-        return self.learners.observe(slot, windows.mean(rows), windows.deviation(rows), rows.count, rows.start)
+        return self.learners.observe(
+            slot, windows.mean(rows), windows.deviation(rows), rows.count, rows.start
+        )
 
     def route(
         self, seen: Observed, scores: Scores, larger: Sequence[Closed] = (), turns: Sequence[Turn] = ()

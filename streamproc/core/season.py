@@ -7,7 +7,7 @@ UTC. The comparison costs once an hour; a window costs a sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.tails import Arithmetic, Value
@@ -36,8 +36,7 @@ GREATEST = 3e38
 HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(17, 26)
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """An hour that is over: `state` holds the columns from DAY_SQUARE on, `day` and `week` the profile anew."""
 
     state: tuple[Value, ...]
@@ -45,8 +44,7 @@ class Compared:
     week: Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Guide:
+class _Guide(NamedTuple):
     """One comparison: the squared deviation by the usual, 0 where that is not known well, and what is learnt."""
 
     ratio: Value
@@ -77,11 +75,15 @@ def compare(state: Value, day: Value, week: Value, a: Arithmetic) -> Compared:
             a.where(weekly, of_week, usual),
         ),
         day=_held(usual + DAY_FADING * by_day.error, a),
-        week=a.where(told, _held(week + WEEK_FADING * by_week.error, a), a.where(known, _held(mean - usual, a), week)),
+        week=a.where(
+            told, _held(week + WEEK_FADING * by_week.error, a), a.where(known, _held(mean - usual, a), week)
+        ),
     )
 
 
-def _guide(mean: Value, usual: Value, learnt: tuple[Value, Value, float], known: Value, a: Arithmetic) -> _Guide:
+def _guide(
+    mean: Value, usual: Value, learnt: tuple[Value, Value, float], known: Value, a: Arithmetic
+) -> _Guide:
     """Compare an hour's mean with what one guide calls usual; `learnt` is its squares, their weight, and how much is warm."""
     known_square, weight, enough = learnt
     error = mean - usual

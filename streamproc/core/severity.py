@@ -43,7 +43,15 @@ RELAPSE_WINDOWS = 60
 #: Longest that flapping stretches DOWN_WINDOWS.
 DAMPING_LIMIT = 8
 
-_EVIDENCE_CAUSES: tuple[Cause, ...] = ("recovered", "level", "difference", "spread", "stuck", "trend", "season")
+_EVIDENCE_CAUSES: tuple[Cause, ...] = (
+    "recovered",
+    "level",
+    "difference",
+    "spread",
+    "stuck",
+    "trend",
+    "season",
+)
 
 
 class SeverityBank:

@@ -68,31 +68,35 @@ class _Detector:
         self.severity.grow(1)
         self.severity.set_limits(0, limits)
         self.bounds: list[float] = self.severity.bounds[0].tolist()
+        self.bounded = limits is not None
         self.row = 0
         self.since_ms = 0
+        # As `severity` has them, at hand: they change when a window was judged and not else.
+        self.level, self.busy = Severity.NORMAL, False
 
     def rows(self, block: list[Sample]) -> Iterator[Row]:
         """Judge the samples in their order; a missing reading changes nothing."""
-        values = [sample.value for sample in block if sample.value is not None]
+        known = [sample for sample in block if sample.value is not None]
+        values, starts = [sample.value or 0.0 for sample in known], [sample.at_ms for sample in known]
         none, one = [0] * len(values), [1] * len(values)
-        starts = [sample.at_ms for sample in block if sample.value is not None]
         scores = self.learners.observe(none, values, [0.0] * len(values), one, starts)
         anomalies = scores.anomaly.tolist()
         index = 0
-        for sample in block:
-            if sample.value is None:
-                yield self._row(sample, 0.0, [])
-            else:
-                self.row += 1
-                due = anomalies[index] >= ALARM or self.severity.busy[0] or self._breach(sample.value)
-                changes = self._judge(sample.at_ms, sample.value, scores, index) if due else []
-                yield self._row(sample, anomalies[index], changes)
-                index += 1
+        for timestamp, text, at_ms, value in block:
+            if value is None:
+                yield Row(timestamp, text, 0.0, self.level, "")
+                continue
+            self.row += 1
+            anomaly, told = anomalies[index], ""
+            if anomaly >= ALARM or self.busy or (self.bounded and self._breach(value)):
+                told = self._tell(self._judge(at_ms, value, scores, index))
+            index += 1
+            yield Row(timestamp, text, anomaly, self.level, told)
 
-    def _row(self, sample: Sample, anomaly: float, changes: list[Change]) -> Row:
-        told = " ".join(explain(change, None, self.language)[0] for change in changes)
-        severity = Severity(int(self.severity.level[0]))
-        return Row(sample.timestamp, sample.text, anomaly, severity, told)
+    def _tell(self, changes: list[Change]) -> str:
+        """Put changes into words, and take note of the severity that a window has left."""
+        self.level, self.busy = Severity(int(self.severity.level[0])), bool(self.severity.busy[0])
+        return " ".join(explain(change, None, self.language)[0] for change in changes)
 
     def _judge(self, at_ms: int, value: float, scores: Scores, index: int) -> list[Change]:
         """Judge one value as a reading and as a window of its own."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import isfinite
-from typing import Protocol
+from typing import NamedTuple
 
 from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
 from streamproc.errors import SeriesError
@@ -16,19 +15,7 @@ COLUMNS = ("timestamp", "value")
 _SHOWN = 40
 
 
-class Rows(Protocol):
-    """What `csv.reader` returns: rows, and the count of lines so far."""
-
-    @property
-    def line_num(self) -> int:
-        """The lines read."""
-
-    def __next__(self) -> list[str]:
-        """Return the next row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One row: its fields as they are written, the time in ms, and the number, None where it is missing."""
 
     timestamp: str
@@ -45,28 +32,25 @@ def read(lines: Iterable[str]) -> Iterator[Sample]:
     2100; times may repeat and run backwards. An empty value is a missing reading.
     """
     rows = csv.reader(lines, strict=True)
-    at, of = _header(rows)
-    while (row := _next(rows)) is not None:
-        if not row:
-            continue
-        if len(row) <= max(at, of):
-            raise SeriesError(f"line {rows.line_num}: {len(row)} columns; `timestamp` and `value` are wanted")
-        stamp, text = row[at].strip(), row[of].strip()
-        yield Sample(stamp, text, _time(stamp, rows.line_num), _value(text, rows.line_num))
-
-
-def _next(rows: Rows) -> list[str] | None:
     try:
-        return next(rows)
-    except StopIteration:
-        return None
+        at, of = _header(next(rows, []))
+        least = max(at, of)
+        for row in rows:
+            if not row:
+                continue
+            if len(row) <= least:
+                raise SeriesError(
+                    f"line {rows.line_num}: {len(row)} columns; `timestamp` and `value` are wanted"
+                )
+            stamp, text = row[at].strip(), row[of].strip()
+            yield Sample(stamp, text, _time(stamp, rows.line_num), _value(text, rows.line_num))
     except csv.Error as error:
         raise SeriesError(f"line {rows.line_num}: {error}") from None
 
 
-def _header(rows: Rows) -> tuple[int, int]:
+def _header(header: list[str]) -> tuple[int, int]:
     """Return the places of the two columns."""
-    names = [name.strip().lower().removeprefix("\ufeff") for name in _next(rows) or []]
+    names = [name.strip().lower().removeprefix("\ufeff") for name in header]
     for column in COLUMNS:
         if column not in names:
             raise SeriesError(
@@ -77,18 +61,22 @@ def _header(rows: Rows) -> tuple[int, int]:
 
 def _time(text: str, line: int) -> int:
     try:
-        stamp: float | str = float(text)
-    except ValueError:
-        stamp = text
-    known = isinstance(stamp, str) or 0 <= stamp <= TS_LIMIT
-    try:
-        at_ms = to_ms(stamp) if known else None
+        # Most times are written so; that they are no numbers need not be found out each time.
+        return to_ms(text if text[4:5] == "-" and text[:4].isdecimal() else _seconds(text))
     except (ValueError, OverflowError):
-        at_ms = None
-    if at_ms is None:
         shown = text[:_SHOWN]
-        raise SeriesError(f"line {line}, column timestamp: not a time from 1970 to 2100: {shown!r}")
-    return at_ms
+        raise SeriesError(f"line {line}, column timestamp: not a time from 1970 to 2100: {shown!r}") from None
+
+
+def _seconds(text: str) -> float | str:
+    """Return epoch seconds where it is a number, else the text; raises ValueError."""
+    try:
+        stamp = float(text)
+    except ValueError:
+        return text
+    if not 0 <= stamp <= TS_LIMIT:
+        raise ValueError("beyond 1970 to 2100")
+    return stamp
 
 
 def _value(text: str, line: int) -> float | None:

@@ -122,7 +122,7 @@ def test_columns_and_single_numbers_are_the_same_arithmetic() -> None:
     state = bank(1)
     observe(state, [(0, value, 0.5, 3, 0) for value in noise(200).tolist()])
     row = state.dump([0])[0, :WIDTH]
-    single = judge(row.tolist(), 23.5, 0.7, 3, False, SINGLE)  # noqa: FBT003  # no hour was over
+    single = judge(row.tolist(), 23.5, 0.7, 3, False, SINGLE)  # no hour was over
     parts = (np.array([part]) for part in (23.5, 0.7, 3.0, False))
     column = judge(row[:, None], *parts, COLUMNS)
     assert [single.surprise, single.told, single.level, single.error, *single.state] == [

@@ -1,0 +1,116 @@
+"""`streamproc bench anomalies DIRECTORY`: what the learners find in labelled series, and what they cost."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamproc import detect
+from streamproc.bench.labelled import Series, read, scores
+from streamproc.core.judgement import NINE_TENTHS, WARM_UP
+from streamproc.core.learners import LearnerBank
+from streamproc.core.severity import SeverityBank
+from streamproc.detect.series import read as samples
+
+#: Sensors and windows of each where the cost in columns is measured: as `bench engine` has them, a second or two.
+SENSORS, WINDOWS = 1_000, 1_000
+#: Sensors whose memory is measured: so many that what does not grow with them does not show.
+MEASURED = 10_000
+#: A forecast is to cover so much of what comes.
+NOMINAL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How often what came was within a forecast's margin, of one series or of all, and the windows looked at."""
+
+    covered: int
+    windows: int
+
+    @property
+    def part(self) -> float:
+        """The part of the windows that were covered."""
+        return self.covered / self.windows
+
+
+def run(directory: Path) -> None:
+    """Print the score in each profile, how much the forecasts cover, and the cost."""
+    series = read(directory)
+    rows = sum(len(each.stamps) for each in series)
+    windows = sum(len(each.windows) for each in series)
+    print(f"{len(series)} series, {rows:,} rows, {windows} anomalies")
+    began = time.process_time()
+    anomalies = {each.name: detected(each) for each in series}
+    row_us = 1e6 * (time.process_time() - began) / rows
+    for name, score in scores(series, anomalies).items():
+        print(f"{name:9s} {score.points:6.2f}  at threshold {score.threshold:.6g}")
+    known = [values(each) for each in series]
+    began = time.process_time()
+    forecasts = [forecast(*columns) for columns in known]
+    single_us = 1e6 * (time.process_time() - began) / rows
+    _tell_forecasts(forecasts)
+    print(f"detect {row_us:.1f} µs a row, of them learning {single_us:.1f}")
+    print(f"learners in columns {columns_us():.2f} µs a window at {SENSORS:,} sensors")
+    memory, checkpoint = sensor_bytes()
+    print(f"a sensor: {memory:,} bytes of memory, {checkpoint:,} of a checkpoint")
+
+
+def _tell_forecasts(forecasts: Sequence[Forecast]) -> None:
+    every = Forecast(sum(each.covered for each in forecasts), sum(each.windows for each in forecasts))
+    parts = sorted(each.part for each in forecasts)
+    least, most = parts[0], parts[-1]
+    print(
+        f"forecasts of {NOMINAL:.0%} cover {every.part:.1%} of the windows, of a series from {least:.1%} to {most:.1%}"
+    )
+
+
+def detected(series: Series) -> list[float]:
+    """The anomaly scores as `streamproc detect` writes them."""
+    return [float(row.fields()[2]) for row in detect.run(series.lines)]
+
+
+def values(series: Series) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The values of a series, those missing left out, and their times in ms."""
+    known = [(sample.value, sample.at_ms) for sample in samples(series.lines) if sample.value is not None]
+    value, at_ms = zip(*known, strict=True)
+    return np.array(value), np.array(at_ms)
+
+
+def forecast(value: NDArray[np.float64], at_ms: NDArray[np.int64]) -> Forecast:
+    """How often a value was within the margin of the forecast before it, from the end of the warm-up on."""
+    learners, rows = LearnerBank(), len(value)
+    learners.grow(1)
+    told = learners.observe([0] * rows, value, [0.0] * rows, [1] * rows, at_ms)
+    margin = NINE_TENTHS * told.deviation[WARM_UP - 1 : -1]
+    covered = np.abs(value[WARM_UP:] - told.forecast[WARM_UP - 1 : -1]) <= margin
+    return Forecast(int(np.count_nonzero(covered)), len(covered))
+
+
+def columns_us() -> float:
+    """CPU time for a window where many sensors' windows are judged at once."""
+    learners, rng = LearnerBank(), np.random.default_rng(1)
+    learners.grow(SENSORS)
+    slots, ones = np.arange(SENSORS), np.ones(SENSORS, dtype=np.int64)
+    series = rng.normal(20, 1, (WINDOWS, SENSORS))
+    began = time.process_time()
+    for second, mean in enumerate(series):
+        learners.observe(slots, mean, np.abs(mean - 20), 2 * ones, 1_000 * second * ones)
+    return 1e6 * (time.process_time() - began) / series.size
+
+
+def sensor_bytes() -> tuple[int, int]:
+    """What learners and severity take for a sensor in memory, and what the learners take in a checkpoint."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    learners, severity = LearnerBank(), SeverityBank()
+    learners.grow(MEASURED)
+    severity.grow(MEASURED)
+    memory = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return round(memory / MEASURED), learners.dump([0]).nbytes

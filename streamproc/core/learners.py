@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river.stats import EWMean
 
+from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     EVIDENCE,
     LEARNT_ERROR,
@@ -26,7 +28,6 @@ from streamproc.core.judgement import (
     SCALE_WEIGHT,
     WIDENED,
     WIDTH,
-    Judgement,
     judge,
 )
 from streamproc.core.season import (
@@ -113,7 +114,8 @@ class LearnerBank:
             rest = rows.rest
         if len(rest):
             hour = np.asarray(start, dtype=np.int64) // HOUR_MS
-            columns = (np.asarray(column).tolist() for column in (slots, mean, deviation, count, hour))
+            means, deviations = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
+            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, hour))
             out[:, rest] = np.array(self._singly(rest, zip(*columns, strict=True))).T
         return Scores(
             anomaly=anomaly_of(out[1]),
@@ -147,7 +149,9 @@ class LearnerBank:
         state[SUM] += mean
         state[COUNT] += 1
         self._state[slots] = state.T
-        return _row(judged, state, np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]))
+        forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
+        sigma = np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
+        return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, sigma
 
     def _turn(
         self, slots: NDArray[np.intp], state: NDArray[np.float64], hour: NDArray[np.int64]
@@ -160,10 +164,10 @@ class LearnerBank:
         turned = new & (state[COUNT] > 0)
         over = np.flatnonzero(turned)
         if len(over):
-            day, week = _places(state[HOUR, over].astype(np.int64))
+            day, week, ends = _places(state[HOUR, over].astype(np.int64))
             of = slots[over]
             known = self._profile[of, day].astype(np.float64), self._profile[of, week].astype(np.float64)
-            compared = compare(state[:, over], *known, COLUMNS)
+            compared = compare(state[:, over], *known, ends, COLUMNS)
             state[DAY_SQUARE:, over] = compared.state
             self._profile[of, day], self._profile[of, week] = compared.day, compared.week
         state[HOUR, at] = hour[at]
@@ -174,9 +178,9 @@ class LearnerBank:
         """The same for one sensor, whose hour is another."""
         turned = state[COUNT] > 0
         if turned:
-            day, week = _places(int(state[HOUR]))
+            day, week, ends = _places(int(state[HOUR]))
             profile = self._profile[slot]
-            compared = compare(state, float(profile[day]), float(profile[week]), SINGLE)
+            compared = compare(state, float(profile[day]), float(profile[week]), ends, SINGLE)
             state[DAY_SQUARE:] = compared.state
             profile[day], profile[week] = compared.day, compared.week
         state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
@@ -215,20 +219,24 @@ class LearnerBank:
                 state = self._state[slot].tolist()
                 level, error = self._means[2 * slot : 2 * slot + 2]
             turned = state[HOUR] != hour and self._turn_one(slot, state, hour)
-            judged = judge(state, float(mean), float(deviation), count, turned, SINGLE)
-            level.update(judged.level)
-            error.update(judged.error)
+            surprise, told, evidence, expected, mean_part, square = judge_one(
+                state, mean, deviation, count, turned
+            )
+            level.update(mean_part)
+            error.update(square)
+            state[LEARNT_LEVEL], state[LEARNT_ERROR] = levels, errors = level.get(), error.get()
             state[SUM] += mean
             state[COUNT] += 1
-            state[:HOUR] = level.get(), error.get(), *judged.state
-            out.append(_row(judged, state, SINGLE.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT])))
+            sigma = sqrt(errors / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
+            out.append((surprise, told, evidence, expected, levels / state[LEVEL_WEIGHT], sigma))
         self._state[slot] = state
         return out
 
 
-def _places(hour: Value) -> tuple[Value, Value]:
-    """Return where in a profile an hour of the day stands, and a stretch of the week."""
-    return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES
+def _places(hour: Value) -> tuple[Value, Value, Value]:
+    """Return where in a profile an hour of the day stands, and a stretch of the week, and whether that ends with it."""
+    ends = hour % STRETCH_HOURS == STRETCH_HOURS - 1
+    return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES, ends
 
 
 def _unseen(n: int) -> NDArray[np.float32]:
@@ -248,19 +256,6 @@ def _means(state: NDArray[np.float64]) -> list[EWMean]:
             mean.update(value)
             means.append(mean)
     return means
-
-
-def _row(judged: Judgement, state: Value, deviation: Value) -> tuple[Value, ...]:
-    """Return the rows of `Scores`: surprise, told, evidence, expected, forecast and its deviation."""
-    forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
-    return (
-        judged.surprise,
-        judged.told,
-        judged.evidence,
-        judged.expected,
-        forecast,
-        deviation * (1 + state[WIDENED]),
-    )
 
 
 class _Rows:

@@ -55,8 +55,12 @@ class _Guide(NamedTuple):
     warm: Value
 
 
-def compare(state: Value, day: Value, week: Value, a: Arithmetic) -> Compared:
-    """Compare the open hour, which has windows, with what its profile says; NaN stands for never seen."""
+def compare(state: Value, day: Value, week: Value, ends: Value, a: Arithmetic) -> Compared:
+    """Compare the open hour, which has windows, with what its profile says; NaN stands for never seen.
+
+    `ends` says whether a stretch is over with it: only then a stretch is first known, so that no hour is compared with
+    the one just before it.
+    """
     mean = state[SUM] / state[COUNT]
     known = day == day  # noqa: PLR0124  # not NaN
     told = known & (week == week)  # noqa: PLR0124  # not NaN
@@ -64,6 +68,7 @@ def compare(state: Value, day: Value, week: Value, a: Arithmetic) -> Compared:
     of_week = usual + a.where(told, week, 0.0)
     by_day = _guide(mean, usual, (state[DAY_SQUARE], state[DAY_WEIGHT], DAY_WARM), known, a)
     by_week = _guide(mean, of_week, (state[WEEK_SQUARE], state[WEEK_WEIGHT], WEEK_WARM), told, a)
+    first = _held(mean - usual, a)
     weekly = by_week.warm & (by_week.variance < by_day.variance)
     return Compared(
         state=(
@@ -75,9 +80,7 @@ def compare(state: Value, day: Value, week: Value, a: Arithmetic) -> Compared:
             a.where(weekly, of_week, usual),
         ),
         day=_held(usual + DAY_FADING * by_day.error, a),
-        week=a.where(
-            told, _held(week + WEEK_FADING * by_week.error, a), a.where(known, _held(mean - usual, a), week)
-        ),
+        week=a.where(told, _held(week + WEEK_FADING * by_week.error, a), a.where(known & ends, first, week)),
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from river.stats import EWMean
 
+from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     DIFFERENCE,
     LEVEL,
@@ -25,8 +26,9 @@ from streamproc.core.judgement import (
     judge,
 )
 from streamproc.core.learners import DUMPED, EVIDENCE, FEW, WIDTH, LearnerBank, Scores
+from streamproc.core.season import HOUR as HOUR_COLUMN
 from streamproc.core.severity import ALARM, CRITICAL_SURPRISE
-from streamproc.core.tails import COLUMNS, SINGLE, anomaly_of, log10, surprise_of
+from streamproc.core.tails import COLUMNS, anomaly_of, log10, surprise_of
 
 Row = tuple[int, float, float, int, int]
 
@@ -117,17 +119,22 @@ def test_a_sensor_is_judged_as_if_it_were_alone() -> None:
         assert alone.tobytes() == whole[:, mine].tobytes()
 
 
-def test_columns_and_single_numbers_are_the_same_arithmetic() -> None:
-    """One row judged with columns of one has the same bits as judged as numbers."""
-    state = bank(1)
-    observe(state, [(0, value, 0.5, 3, 0) for value in noise(200).tolist()])
-    row = state.dump([0])[0, :WIDTH]
-    single = judge(row.tolist(), 23.5, 0.7, 3, False, SINGLE)  # no hour was over
-    parts = (np.array([part]) for part in (23.5, 0.7, 3.0, False))
-    column = judge(row[:, None], *parts, COLUMNS)
-    assert [single.surprise, single.told, single.level, single.error, *single.state] == [
-        float(part[0]) for part in (column.surprise, column.told, column.level, column.error, *column.state)
-    ]
+@given(rows_of_three, st.integers(0, 3))
+def test_one_window_and_columns_are_judged_to_the_same_bits(rows: list[Row], seed: int) -> None:
+    """The formulas that are written out for one float are those for columns, whatever a sensor has seen."""
+    learners = bank(1)
+    observe(learners, [(0, *row[1:]) for row in mixed_rows(300 * seed, seed)])
+    for _, mean, deviation, count, start in rows:
+        row, turned = learners.dump([0])[0, :WIDTH], start % 2 == 0
+        single = row.tolist()
+        told = judge_one(single, mean, deviation, count, turned)
+        parts = (np.array([part]) for part in (mean, deviation, float(count), turned))
+        with np.errstate(all="ignore"):
+            column = judge(row[:, None], *parts, COLUMNS)
+        names = ("surprise", "told", "evidence", "expected", "level", "error")
+        assert list(told) == [float(getattr(column, name)[0]) for name in names]
+        assert single[2:HOUR_COLUMN] == [float(part[0]) for part in column.state]
+        observe(learners, [(0, mean, deviation, count, start)])
 
 
 def test_state_is_bounded_and_dumped_in_the_order_asked() -> None:
@@ -336,45 +343,6 @@ def test_the_interval_covers_nine_in_ten_whatever_the_tails(made: str) -> None:
     scores = watch(series)
     covered = np.abs(series[201:] - scores.forecast[200:-1]) <= 1.645 * scores.deviation[200:-1]
     assert 0.88 < covered.mean() < 0.92
-
-
-def weeks(count: int, seed: int = 5) -> NDArray[np.float64]:
-    """A sensor that reads every 10 minutes: a day's wave, half of it on two days in seven, and noise."""
-    at = np.arange(count * 1_008)
-    wave = 10 * np.sin(at * 2 * np.pi / 144) * np.where(at // 144 % 7 < 5, 1.0, 0.5)
-    return 50 + wave + np.random.default_rng(seed).normal(0, 0.5, len(at))
-
-
-def test_a_day_unlike_other_days_is_told_as_its_season() -> None:
-    """A working day that passes like a day off moves smoothly: only its hours betray it."""
-    series = weeks(5)
-    begin = 4 * 1_008 + 2 * 144
-    series[begin : begin + 144] = series[begin - 1_008 + 3 * 144 : begin - 1_008 + 4 * 144]
-    scores = watch(series, 10 * MINUTE)
-    told = np.flatnonzero(scores.anomaly > ALARM)
-    assert not len(told) or begin < told[0]
-    assert begin < told[0] < begin + 72
-    assert named(scores, int(told[0])) == EVIDENCE[SEASON]
-    assert scores.expected[told[0]] == pytest.approx(weeks(5)[told[0] - 6 : told[0]].mean(), abs=1)
-
-
-def test_a_season_that_keeps_its_course_is_never_told() -> None:
-    """Days and weeks that are as they always are, also where days off are different."""
-    scores = watch(weeks(6), 10 * MINUTE)
-    assert not (scores.anomaly > ALARM).any()
-
-
-def test_an_unusual_hour_is_told_once_while_it_holds() -> None:
-    """What the last hour said stands until the next is over, but is no news in each of its windows."""
-    series = weeks(4)
-    begin = 3 * 1_008 + 30
-    series[begin : begin + 12] += np.minimum(np.arange(12), 6) * 1.5
-    scores = watch(np.repeat(series, 10), MINUTE)
-    seasonal = np.flatnonzero(scores.evidence == SEASON)
-    hours = seasonal[scores.surprise[seasonal] > 3] // 60
-    told = np.flatnonzero((scores.anomaly > ALARM) & (scores.evidence == SEASON))
-    assert len(np.unique(hours)) * 60 > len(told) * 20
-    assert (told % 60 == 0).all()
 
 
 def _autoregressive(steps: NDArray[np.float64]) -> NDArray[np.float64]:

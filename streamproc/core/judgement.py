@@ -43,10 +43,10 @@ WIDEST_PART = 0.0025
 CLEARLY = 9.0
 #: Single windows stray further than levels do: their squares count for less.
 SINGLE_WEIGHT = 0.3
-#: A surprise is told when it is a tenth greater than any that was told lately; the bar sinks by HABIT a
+#: A surprise is told when it is 15 % greater than any that was told lately; the bar sinks by HABIT a
 #: window.
-REPEAT_BAR = 1.1
-HABIT = 0.998
+REPEAT_BAR = 1.15
+HABIT = 0.997
 #: A value is stuck after this many equal windows more than STUCK_FACTOR times its longest rest so far …
 STUCK_WINDOWS = 20
 STUCK_FACTOR = 2.0

@@ -157,11 +157,11 @@ class LearnerBank:
         self, slots: NDArray[np.intp], state: NDArray[np.float64], hour: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Begin the hour of the windows where it is another, and compare the one before; returns where it was."""
-        new = state[HOUR] != hour
+        new: NDArray[np.bool_] = state[HOUR] != hour
         at = np.flatnonzero(new)
         if not len(at):
             return new
-        turned = new & (state[COUNT] > 0)
+        turned: NDArray[np.bool_] = new & (state[COUNT] > 0)
         over = np.flatnonzero(turned)
         if len(over):
             day, week, ends = _places(state[HOUR, over].astype(np.int64))
@@ -207,7 +207,7 @@ class LearnerBank:
         self, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
     ) -> list[tuple[float, ...]]:
         """Judge and learn these rows one by one, a sensor's state at hand while its rows follow on."""
-        out = []
+        out = list[tuple[float, ...]]()
         slot, state = -1, list[float]()
         every = list(rows)
         for row in rest:

@@ -19,8 +19,8 @@ STRETCH_HOURS = 2
 STRETCHES = 7 * DAY_HOURS // STRETCH_HOURS
 #: What is known of a sensor's season: the mean of each hour of the day, then how far each stretch of the week is from it.
 PROFILE = DAY_HOURS + STRETCHES
-#: Fading of an hour of the day: the last 3 days weigh 66 %.
-DAY_FADING = 0.3
+#: Fading of an hour of the day: the last 5 days weigh 67 %.
+DAY_FADING = 0.2
 #: Fading of a stretch of the week, which learns twice a week.
 WEEK_FADING = 0.2
 #: Fading of the squares that deviations are measured by: 50 hours.

@@ -128,9 +128,9 @@ def test_one_window_and_columns_are_judged_to_the_same_bits(rows: list[Row], see
         row, turned = learners.dump([0])[0, :WIDTH], start % 2 == 0
         single = row.tolist()
         told = judge_one(single, mean, deviation, count, turned)
-        parts = (np.array([part]) for part in (mean, deviation, float(count), turned))
+        of, around, many, over = (np.array([part]) for part in (mean, deviation, float(count), turned))
         with np.errstate(all="ignore"):
-            column = judge(row[:, None], *parts, COLUMNS)
+            column = judge(row[:, None], of, around, many, over, COLUMNS)
         names = ("surprise", "told", "evidence", "expected", "level", "error")
         assert list(told) == [float(getattr(column, name)[0]) for name in names]
         assert single[2:HOUR_COLUMN] == [float(part[0]) for part in column.state]

@@ -120,6 +120,24 @@ def sink() -> None:
 
 
 @app.command()
+def notify() -> None:
+    """Tell people of changes of severity, by webhook, e-mail and log."""
+    from streamproc.cli.serving import until_signal
+    from streamproc.notify.app import run
+
+    settings = _settings()
+    ended_well = False
+
+    async def service(stop: asyncio.Event) -> None:
+        nonlocal ended_well
+        ended_well = await run(settings, stop)
+
+    asyncio.run(until_signal(service))
+    if not ended_well:
+        raise typer.Exit(3)
+
+
+@app.command()
 def dev(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where the database, Kafka's log and the logs are kept.")
@@ -127,7 +145,7 @@ def dev(
     simulate: Annotated[bool, typer.Option(help="Play real and made devices.")] = True,
     speed: Speed = 3_600,
 ) -> None:
-    """Run everything on this machine: real Kafka, gateway, worker, sink and a simulator. Ctrl-C stops it."""
+    """Run everything on this machine: real Kafka, gateway, worker, sink, notify and a simulator. Ctrl-C stops it."""
     from rich.console import Console
 
     from streamproc.cli.logs import configure
@@ -241,7 +259,7 @@ def version() -> None:
 
 @app.command()
 def health(
-    stage: Annotated[Literal["gateway", "worker", "sink"], typer.Argument(help="Which to ask.")],
+    stage: Annotated[Literal["gateway", "worker", "sink", "notify"], typer.Argument(help="Which to ask.")],
     ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is able to work.")] = False,
 ) -> None:
     """Ask a stage on this machine whether it is alive; exit code 1 if not. Asks where the settings say that it listens."""

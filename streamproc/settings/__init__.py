@@ -18,6 +18,7 @@ from streamproc.settings.database import STORE, DatabaseSettings
 from streamproc.settings.engine import EngineSettings
 from streamproc.settings.gateway import GatewaySettings
 from streamproc.settings.kafka import KafkaSettings
+from streamproc.settings.notify import NotifySettings
 from streamproc.settings.sink import SinkSettings
 
 PREFIX = "STREAMPROC_"
@@ -26,7 +27,13 @@ FILE = "IOT_ENV_FILE"
 
 
 class Settings(
-    SinkSettings, EngineSettings, AccessSettings, GatewaySettings, DatabaseSettings, KafkaSettings
+    NotifySettings,
+    SinkSettings,
+    EngineSettings,
+    AccessSettings,
+    GatewaySettings,
+    DatabaseSettings,
+    KafkaSettings,
 ):
     """All settings, frozen. Each field's alias is its environment variable; the last base's fields come first."""
 

@@ -15,6 +15,7 @@ import structlog
 
 from streamproc.core.chunk import Chunk
 from streamproc.errors import RowsRefused, StaleOwner, StoreError, StoreUnavailable
+from streamproc.monitor.standing import Standing
 from streamproc.records import DeadLetter
 from streamproc.registry.following import Followed
 from streamproc.settings import Settings
@@ -22,7 +23,6 @@ from streamproc.sink import metrics
 from streamproc.sink.batches import Bounds, Refusals, batch, cut, group, letters, split, without
 from streamproc.sink.judging import Judge
 from streamproc.sink.rows import Decoder, Piece
-from streamproc.sink.standing import Standing
 from streamproc.store.protocol import Batch, Place, Store, Written
 
 T = TypeVar("T")

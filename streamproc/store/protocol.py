@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.records import Notification, SensorEntry, SeverityEvent
+from streamproc.store.deliveries import Deliveries
 
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
@@ -213,7 +214,7 @@ class Written:
     windows: int = 0
 
 
-class Store(Protocol):
+class Store(Deliveries, Protocol):
     """A database; each call is one transaction. All raise StoreUnavailable or StoreError, too."""
 
     async def open(self) -> None:

@@ -12,8 +12,16 @@ from typing import TypeVar
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
 from streamproc.records import SensorEntry, SeverityEvent
-from streamproc.store import sqlite_compare, sqlite_entries, sqlite_overwrite, sqlite_rows, sqlite_status
+from streamproc.store import (
+    sqlite_compare,
+    sqlite_deliveries,
+    sqlite_entries,
+    sqlite_overwrite,
+    sqlite_rows,
+    sqlite_status,
+)
 from streamproc.store.comparison import Compared, Extras, Given, Scope
+from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -183,6 +191,22 @@ class SqliteStore:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
         return await self._run(lambda: sqlite_status.stored(self._connected(), event_id))
 
+    async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
+        """Enroll what is new and put together what goes out at once; gives what was written."""
+        return await self._run(lambda: self._plan(policy, now))
+
+    async def claim_message(self, channel: str, claim: Claim) -> Message | None:
+        """Hold the message that is due first, if there is one and nobody else holds it."""
+        return await self._run(lambda: self._claim(channel, claim))
+
+    async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
+        """Write down how an attempt ended; False where somebody else holds the message by now."""
+        return await self._run(lambda: self._settle(message, by, attempt))
+
+    async def waiting(self, channel: str) -> Waiting:
+        """What is to be sent and is not yet."""
+        return await self._run(lambda: sqlite_deliveries.waiting(self._connected(), channel))
+
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well
             raise StoreUnavailable(f"{self._path} was closed", "closed")
@@ -292,11 +316,36 @@ class SqliteStore:
         finally:
             opened.execute("ROLLBACK")
 
+    def _plan(self, policy: Policy, now: int) -> Plan:
+        """Nothing is locked where nothing is to be written, which is nearly always."""
+        made = sqlite_deliveries.plan(self._connected(), policy, now)
+        if made:
+            with self._lasting() as opened:
+                made = sqlite_deliveries.plan(opened, policy, now)
+                sqlite_deliveries.carry_out(opened, made, policy.channel, now)
+        return made
+
+    def _claim(self, channel: str, claim: Claim) -> Message | None:
+        if not sqlite_deliveries.is_due(self._connected(), channel, claim.now):
+            return None
+        with self._lasting() as opened:
+            return sqlite_deliveries.claim(opened, channel, claim)
+
+    def _settle(self, message: Message, by: str, attempt: Attempt) -> bool:
+        with self._lasting() as opened:
+            return sqlite_deliveries.settle(opened, message, by, attempt)
+
     def _edit(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
+        with self._lasting() as opened:
+            return sqlite_entries.edit(opened, edits, by)
+
+    @contextmanager
+    def _lasting(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that outlives a power cut: nobody makes an edit again, or takes back what was told to people."""
         opened = self._connected()
-        opened.execute("PRAGMA synchronous = FULL")  # nobody sends an edit again: it must outlive a power cut
+        opened.execute("PRAGMA synchronous = FULL")
         try:
             with self._transaction():
-                return sqlite_entries.edit(opened, edits, by)
+                yield opened
         finally:
             opened.execute("PRAGMA synchronous = NORMAL")

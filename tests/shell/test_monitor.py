@@ -45,7 +45,7 @@ from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
 from streamproc.sink.app import Sink
-from streamproc.sink.standing import Standing
+from streamproc.monitor.standing import Standing
 from tests.shell.test_gateway import MemoryPublisher
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"

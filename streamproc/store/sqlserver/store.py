@@ -10,6 +10,7 @@ from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
 from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
+from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -24,7 +25,17 @@ from streamproc.store.edits import (
 )
 from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import SensorStatus
-from streamproc.store.sqlserver import compare, driver, entries, faults, migrations, overwrite, rows, status
+from streamproc.store.sqlserver import (
+    compare,
+    deliveries,
+    driver,
+    entries,
+    faults,
+    migrations,
+    overwrite,
+    rows,
+    status,
+)
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.thresholds import Threshold
@@ -153,6 +164,32 @@ class SqlServerStore:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.stored(cursor, event_id)
+
+    async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
+        """Enroll what is new and put together what goes out at once; gives what was written."""
+        async with self._cursor(commits=False) as cursor:
+            if not await deliveries.plan(cursor, policy, now):
+                return Plan()
+        async with self._cursor() as cursor:
+            await deliveries.take_turn(cursor)
+            made = await deliveries.plan(cursor, policy, now)
+            await deliveries.carry_out(cursor, made, policy.channel, now)
+            return made
+
+    async def claim_message(self, channel: str, claim: Claim) -> Message | None:
+        """Hold the message that is due first, if there is one and nobody else holds it."""
+        async with self._cursor() as cursor:
+            return await deliveries.claim(cursor, channel, claim)
+
+    async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
+        """Write down how an attempt ended; False where somebody else holds the message by now."""
+        async with self._cursor() as cursor:
+            return await deliveries.settle(cursor, message, by, attempt)
+
+    async def waiting(self, channel: str) -> Waiting:
+        """What is to be sent and is not yet."""
+        async with self._cursor(commits=False) as cursor:
+            return await deliveries.waiting(cursor, channel)
 
     @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from time import monotonic
 
 from streamproc.errors import StoreUnavailable
-from streamproc.monitor import Check
+from streamproc.monitor.checks import Check
 
-#: An answer is news for so long; then an idle sink asks by itself.
+#: An answer is news for so long; then who is idle asks by itself.
 FRESH_S = 3.0
 #: A call that takes longer than this is taken for a database that does not answer: a full batch takes 0.3 s.
 SLOW_S = 10.0

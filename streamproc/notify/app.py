@@ -1,0 +1,122 @@
+"""The process `streamproc notify`: a sender for each channel, over one store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from streamproc.monitor import Address, Told, serving
+from streamproc.notify import health
+from streamproc.notify.channels import Channel
+from streamproc.notify.console import ConsoleChannel
+from streamproc.notify.mail import EmailChannel, Server
+from streamproc.notify.sender import Sender, Times
+from streamproc.notify.webhook import WebhookChannel
+from streamproc.records import Severity
+from streamproc.settings import Settings
+from streamproc.settings.notify import CONSOLE, EMAIL, WEBHOOK
+from streamproc.store import connect
+from streamproc.store.deliveries import Policy
+
+#: What is on its way when the process is asked to end has this long; the whole stop has 5 s.
+STOP_S = 4.0
+
+_log = structlog.get_logger(__name__)
+
+
+def channels(settings: Settings) -> list[Channel]:
+    """The channels that the settings name; several webhooks are counted from the second on."""
+    found: list[Channel] = []
+    if CONSOLE in settings.notify_kinds:
+        found.append(ConsoleChannel())
+    if WEBHOOK in settings.notify_kinds:
+        found += [
+            WebhookChannel(
+                WEBHOOK if number == 1 else f"{WEBHOOK}-{number}",
+                url,
+                settings.notify_secret,
+                settings.notify_timeout_seconds,
+                settings.language,
+            )
+            for number, url in enumerate(settings.notify_webhook_urls, 1)
+        ]
+    if EMAIL in settings.notify_kinds:
+        found.append(email(settings))
+    return found
+
+
+def email(settings: Settings) -> EmailChannel:
+    """The channel for e-mails; the settings must have what it needs."""
+    assert settings.smtp_host is not None
+    assert settings.notify_email_from is not None
+    server = Server(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_tls,
+        settings.smtp_ca_file,
+        settings.smtp_login,
+        settings.notify_timeout_seconds,
+    )
+    return EmailChannel(
+        server, settings.notify_email_from, settings.notify_email_addresses, settings.language
+    )
+
+
+def policy(settings: Settings, channel: str) -> Policy:
+    """What a channel tells by these settings."""
+    return Policy(
+        channel,
+        Severity[settings.notify_min_severity],
+        settings.notify_group_by,
+        round(settings.notify_group_seconds * 1000),
+        round(settings.notify_max_age_seconds * 1000),
+    )
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> bool:
+    """Tell people until `stop` is set; whether everything that was on its way then has come to its end."""
+    store = connect(settings, process="notify")
+    times = Times(settings.notify_timeout_seconds)
+    ways = channels(settings)
+    senders = [Sender(channel, store, policy(settings, channel.name), times) for channel in ways]
+    address = Address(settings.notify_host, settings.notify_port, "STREAMPROC_NOTIFY_PORT")
+    told = Told("notify", lambda: health.checks(senders), lambda: health.gauges(senders))
+    try:
+        async with serving(address, told):
+            _log.info(
+                "notifying", channels=[channel.name for channel in ways], database=settings.database_place
+            )
+            return await _work(senders, stop)
+    finally:
+        for channel in ways:
+            await channel.close()
+        await store.close()
+
+
+async def _set(stop: asyncio.Event) -> bool:
+    return await stop.wait()
+
+
+async def _work(senders: Sequence[Sender], stop: asyncio.Event) -> bool:
+    """Have all senders work; the first error of one ends them all."""
+    tasks = [asyncio.create_task(sender.run(stop), name=sender.channel.name) for sender in senders]
+    stopped: asyncio.Task[bool] = asyncio.create_task(_set(stop))
+    try:
+        await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        _, late = await asyncio.wait(tasks, timeout=STOP_S)
+        if late:
+            _log.warning(
+                "ended before all was written down", channels=sorted(task.get_name() for task in late)
+            )
+        for task in tasks:
+            if task.done():
+                task.result()
+        return not late
+    finally:
+        stopped.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, stopped, return_exceptions=True)

@@ -1,0 +1,211 @@
+"""One channel's work: see what is new, claim what is due, hand it over, and write down how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+import structlog
+
+from streamproc.errors import StoreUnavailable
+from streamproc.monitor import Check
+from streamproc.monitor.standing import Standing
+from streamproc.notify import metrics
+from streamproc.notify.channels import Accepted, Answer, Channel, Later, Refused
+from streamproc.store.deliveries import Attempt, Claim, Deliveries, Message, Policy, Waiting
+
+T = TypeVar("T")
+
+#: The time between two looks at the database: people do not see the difference, and a look takes a millisecond.
+LOOK_S = 1.0
+#: The first wait after a failure, doubled after each further one; most receivers are back after a restart of some seconds.
+FIRST_PAUSE_S = 1.0
+#: The longest wait: how long after the receiver is back a message may still wait.
+LAST_PAUSE_S = 60.0
+#: The longest wait for a database that is away, as the sink's.
+LAST_DATABASE_PAUSE_S = 5.0
+#: A message is held for as long as sending it may take, and this: for writing it down to a database that is away for a
+#: moment, and for clocks of several machines that differ. So long the message of a process that was killed waits for another.
+MARGIN_S = 20.0
+#: A receiver that has taken nothing for so long while there was something is told by `/ready`: shorter is a restart of it.
+FAILING_S = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a receiver may take, how often the database is looked at, and how long a message is held beyond the former."""
+
+    timeout_s: float
+    look_s: float = LOOK_S
+    margin_s: float = MARGIN_S
+
+
+class Sender:
+    """Tells one channel what the database has for it; several processes may do so for the same channel."""
+
+    def __init__(self, channel: Channel, store: Deliveries, policy: Policy, times: Times) -> None:
+        self.channel, self.policy = channel, policy
+        self._store, self._times = store, times
+        self._by = uuid4().hex
+        self._failures = 0
+        self._failing_since: float | None = None
+        self._reason = ""
+        self._paused_until = 0.0
+        self.waiting = Waiting(0, None)
+        self.standing = Standing()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; the message that is on its way then is still seen through."""
+        while not stop.is_set():
+            await self._round(stop)
+            try:
+                await asyncio.wait_for(stop.wait(), self._times.look_s)
+            except TimeoutError:
+                continue
+
+    async def _round(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and await self._planned():
+            pass
+        while not stop.is_set() and time.monotonic() >= self._paused_until:
+            claim = self._claim()
+            message = await self._patiently(lambda: self._store.claim_message(self.channel.name, claim))  # noqa: B023
+            if message is None:
+                break
+            await self._deliver(message)
+        self.waiting = await self._patiently(lambda: self._store.waiting(self.channel.name))
+
+    async def _planned(self) -> bool:
+        """Whether something was found, so that there may be more."""
+        plan = await self._patiently(lambda: self._store.plan_deliveries(self.policy, _now()))
+        for status, count in Counter(row.status for row in plan.enroll).items():
+            metrics.ENROLLED.labels(channel=self.channel.name, status=status).inc(count)
+        late = [row.notification_id for row in plan.enroll if row.reason and row.reason.startswith("too old")]
+        if late:
+            _log.warning(
+                "changes are too old to be told", channel=self.channel.name, count=len(late), first=late[0]
+            )
+        return bool(plan.enroll or plan.groups)
+
+    def _claim(self) -> Claim:
+        now = _now()
+        held_ms = round((self._times.timeout_s + self._times.margin_s) * 1000)
+        return Claim(self._by, now, now + held_ms)
+
+    async def _deliver(self, message: Message) -> None:
+        if message.again:
+            metrics.AGAIN.labels(channel=self.channel.name).inc()
+            _log.warning("message may have been sent before", **self._named(message))
+        answer: Answer
+        if _now() - message.newest > self.policy.age_ms:
+            answer = Refused("too old when it could be sent")
+        else:
+            began = time.monotonic()
+            answer = await self._handed_over(message)
+            metrics.SECONDS.labels(channel=self.channel.name).observe(time.monotonic() - began)
+        attempt = self._judged(message, answer)
+        settled = await self._patiently(lambda: self._store.settle_message(message, self._by, attempt))
+        if not settled:
+            _log.warning("message is held by another process by now", **self._named(message))
+
+    async def _handed_over(self, message: Message) -> Answer:
+        try:
+            async with asyncio.timeout(self._times.timeout_s):
+                return await self.channel.send(message)
+        except TimeoutError:
+            return Later(f"no answer within {self._times.timeout_s:g} s")
+        except Exception as error:  # noqa: BLE001  # one message that cannot be told must not silence the others
+            _log.exception("channel failed", **self._named(message))
+            return Later(f"failed: {type(error).__name__}")
+
+    def _judged(self, message: Message, answer: Answer) -> Attempt:
+        """What is written down of an attempt; counts and logs it."""
+        now = _now()
+        if isinstance(answer, Accepted):
+            self._failures, self._failing_since = 0, None
+            metrics.DELAY.labels(channel=self.channel.name).observe((now - message.newest) / 1000)
+            self._tell("sent", message, note=answer.note)
+            return Attempt("sent", now, now, answer.note)
+        if isinstance(answer, Refused):
+            self._tell("failed", message, reason=answer.reason)
+            return Attempt("failed", now, now, answer.reason)
+        pause_s = self._pause(message, answer)
+        if now + round(pause_s * 1000) - message.newest > self.policy.age_ms:
+            self._tell("failed", message, reason=answer.reason)
+            return Attempt("failed", now, now, f"given up: {answer.reason}")
+        self._tell("later", message, reason=answer.reason, in_seconds=round(pause_s, 1))
+        return Attempt("pending", now, now + round(pause_s * 1000), answer.reason)
+
+    def _pause(self, message: Message, answer: Later) -> float:
+        """How long the message waits. The channel does, too, by its failures in a row: the next message meets the same."""
+        self._failing_since = self._failing_since or time.monotonic()
+        self._failures += 1
+        self._reason = answer.reason
+        least_s = min(answer.after_s or 0.0, self.policy.age_ms / 1000)
+        self._paused_until = time.monotonic() + max(pause(self._failures), least_s)
+        return max(pause(message.attempts + 1), least_s)
+
+    def _tell(self, result: str, message: Message, **more: object) -> None:
+        metrics.MESSAGES.labels(channel=self.channel.name, result=result).inc()
+        more = {name: value for name, value in more.items() if value is not None}
+        named = self._named(message)
+        if result == "later":
+            _log.warning("message not sent, trying again", **named, **more)
+        elif result == "failed":
+            _log.error("message not sent, given up", **named, **more)
+        elif more:
+            _log.warning("message not taken for everyone", **named, **more)
+        else:
+            _log.info("message sent", **named)
+
+    def _named(self, message: Message) -> dict[str, object]:
+        return {
+            "channel": self.channel.name,
+            "message_id": message.message_id,
+            "changes": len(message.changes),
+            "attempt": message.attempts + 1,
+        }
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call's result, tried again for ever while the database is away."""
+        failures = 0
+        while True:
+            try:
+                with self.standing.asking():
+                    return await call()
+            except StoreUnavailable as error:
+                failures += 1
+                seconds = min(pause(failures), LAST_DATABASE_PAUSE_S)
+                metrics.RETRIES.labels(reason=error.code).inc()
+                _log.warning(
+                    "database away, trying again",
+                    reason=str(error),
+                    code=error.code,
+                    in_seconds=round(seconds, 2),
+                )
+                await asyncio.sleep(seconds)
+
+    def check(self) -> Check:
+        """Whether the receiver takes what it is given."""
+        name = self.channel.name
+        failing_s = time.monotonic() - (self._failing_since or time.monotonic())
+        if failing_s > FAILING_S:
+            return Check(name, False, f"takes nothing for {failing_s:.0f} s: {self._reason}")
+        return Check(name, True, f"{self.waiting.changes} changes waiting")
+
+
+def pause(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubled up to the longest, less up to a quarter by chance."""
+    longest = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LAST_PAUSE_S)
+    return longest * random.uniform(0.75, 1)  # noqa: S311  # keeps several from coming at once
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,64 @@
+"""A message in words: its subject and its text, in the language of the explanations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from streamproc.core.phrases import PHRASES
+from streamproc.records import Severity
+from streamproc.store.deliveries import Message, severity_of
+
+Language = Literal["en", "es"]
+
+#: Longest subject: what a list of mails shows, and far from the 998 characters of a line of mail.
+_SUBJECT_CHARACTERS = 150
+_MANY = {"en": "{severity}: {count} changes at {place}", "es": "{severity}: {count} cambios en {place}"}
+_MORE = {
+    "en": "This goes on with what was told before.",
+    "es": "Continúa lo que ya se avisó.",
+}
+
+
+def gravest(message: Message) -> Severity:
+    """The gravest severity of the message's changes."""
+    return max(severity_of(change.severity) for change in message.changes)
+
+
+def subject(message: Message, language: Language) -> str:
+    """One line: the change's own title, or how many there are and where."""
+    if len(message.changes) == 1:
+        return _line(message.changes[0].title)
+    severity = PHRASES[language].severities[gravest(message)]
+    return _line(_MANY[language].format(severity=severity, count=len(message.changes), place=place(message)))
+
+
+def text(message: Message, language: Language) -> str:
+    """Every change with its time, its title and what is to be done, the oldest first."""
+    parts = [f"{moment(change.at)}  {_line(change.title)}\n{change.text}" for change in message.changes]
+    if message.thread_id != message.message_id:
+        parts.append(_MORE[language])
+    return "\n\n".join(parts) + "\n"
+
+
+def place(message: Message) -> str:
+    """What the changes have in common, by the name that people gave it."""
+    kind, _, name = message.scope.partition(":")
+    first = message.changes[0]
+    named = {"device": first.device_name, "sensor": first.name}.get(kind)
+    return named or name
+
+
+def moment(ms: int) -> str:
+    """A time as people read it, to the second.
+
+    >>> moment(1_700_000_000_001)
+    '2023-11-14 22:13:20 UTC'
+    """
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _line(words: str) -> str:
+    """One line of at most so many characters, without what no header of a mail may hold."""
+    whole = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return whole if len(whole) <= _SUBJECT_CHARACTERS else f"{whole[: _SUBJECT_CHARACTERS - 1]}…"

@@ -1,0 +1,187 @@
+"""What was told to people, in SQLite, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+import numpy as np
+
+from streamproc.store.deliveries import (
+    AT_ONCE,
+    ERROR_CHARACTERS,
+    FIRST_LOOK_MS,
+    Attempt,
+    Claim,
+    Found,
+    Look,
+    Loose,
+    Message,
+    Plan,
+    Policy,
+    Waiting,
+    change_of,
+    enrolled,
+    grouped,
+    looked,
+    message_of,
+)
+from streamproc.store.stamps import iso
+
+_LOOK = "SELECT after_id, seen_id, seen_at FROM notification_channels WHERE channel = ?"
+_NEWEST = "SELECT COALESCE(MAX(id), 0) FROM alert_notifications"
+#: The last number before the first notification of this time or later.
+_BEGIN = "SELECT MIN(id) - 1 FROM alert_notifications WHERE created_at >= ?"
+# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel.
+_NEW = (
+    "SELECT n.notification_id, n.severity, n.created_at, s.uuid, d.uuid, COALESCE(s.site, d.site),"
+    " p.notification_id, p.severity, b.status"
+    " FROM (SELECT w.*, (SELECT o.id FROM alert_notifications o WHERE o.sensor_id = w.sensor_id"
+    " AND o.source = 'ml_event'"
+    " AND (o.created_at < w.created_at OR o.created_at = w.created_at AND o.id < w.id)"
+    " ORDER BY o.created_at DESC, o.id DESC LIMIT 1) AS before_id"
+    " FROM alert_notifications w WHERE w.id > ?1 AND w.source = 'ml_event'"
+    " AND NOT EXISTS (SELECT 1 FROM notification_deliveries x"
+    " WHERE x.notification_id = w.notification_id AND x.channel = ?2)"
+    " ORDER BY w.id LIMIT ?3) n"
+    " LEFT JOIN sensors s ON s.id = n.sensor_id LEFT JOIN devices d ON d.id = s.device_id"
+    " LEFT JOIN alert_notifications p ON p.id = n.before_id"
+    " LEFT JOIN notification_deliveries b ON b.notification_id = p.notification_id AND b.channel = ?2"
+    " ORDER BY n.created_at, n.id"
+)
+_LOOSE = (
+    "SELECT r.id, r.notification_id, r.scope, r.created_at, n.created_at, r.follows, f.thread_id"
+    " FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
+    " LEFT JOIN notification_deliveries f ON f.notification_id = r.follows AND f.channel = r.channel"
+    " WHERE r.status = 'pending' AND r.channel = ? AND r.message_id IS NULL"
+)
+_ENROLL = (
+    "INSERT INTO notification_deliveries"
+    " (notification_id, channel, scope, status, follows, last_error, created_at, due_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_GROUP = "UPDATE notification_deliveries SET message_id = ?, thread_id = ? WHERE id = ?"
+_SAVE_LOOK = (
+    "INSERT INTO notification_channels (channel, after_id, seen_id, seen_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (channel) DO UPDATE"
+    " SET after_id = excluded.after_id, seen_id = excluded.seen_id, seen_at = excluded.seen_at"
+)
+_DUE = (
+    "SELECT message_id FROM notification_deliveries WHERE status = 'pending' AND channel = ? AND due_at <= ?"
+    " AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?) ORDER BY due_at, id LIMIT 1"
+)
+_ROWS = (
+    "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, n.notification_id, n.source_event_id,"
+    " s.uuid, s.name, d.uuid, d.name, COALESCE(s.site, d.site), n.severity, n.title, n.message, n.created_at"
+    " FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
+    " LEFT JOIN sensors s ON s.id = n.sensor_id LEFT JOIN devices d ON d.id = s.device_id"
+    " WHERE r.status = 'pending' AND r.channel = ? AND r.message_id = ? ORDER BY n.created_at, r.id"
+)
+_CLAIM = (
+    "UPDATE notification_deliveries SET claimed_by = ?, lease_until = ?"
+    " WHERE status = 'pending' AND channel = ? AND message_id = ? AND (lease_until IS NULL OR lease_until <= ?)"
+)
+_SETTLE = (
+    "UPDATE notification_deliveries SET status = ?, due_at = ?, last_error = ?, sent_at = ?,"
+    " attempts = attempts + 1, claimed_by = NULL, lease_until = NULL"
+    " WHERE status = 'pending' AND channel = ? AND message_id = ? AND claimed_by = ?"
+)
+_DELIVERED = (
+    "UPDATE alert_notifications SET delivered_at = ? WHERE delivered_at IS NULL AND notification_id IN"
+    " (SELECT notification_id FROM notification_deliveries WHERE status = 'sent' AND channel = ? AND message_id = ?)"
+)
+_WAITING = (
+    "SELECT COUNT(*), MIN(n.created_at) FROM notification_deliveries r"
+    " JOIN alert_notifications n ON n.notification_id = r.notification_id"
+    " WHERE r.status = 'pending' AND r.channel = ?"
+)
+
+
+def plan(connection: sqlite3.Connection, policy: Policy, now: int) -> Plan:
+    """What is to be written now; nothing is."""
+    row = connection.execute(_LOOK, (policy.channel,)).fetchone()
+    look = None if row is None else Look(row[0], row[1], _ms(row[2]))
+    (newest,) = connection.execute(_NEWEST).fetchone()
+    begins_after = newest
+    if look is None:
+        (first,) = connection.execute(_BEGIN, (_text(now - FIRST_LOOK_MS),)).fetchone()
+        begins_after = newest if first is None else first
+    after = begins_after if look is None else look.after_id
+    found = [
+        Found(name, severity, _ms(at), *rest)
+        for name, severity, at, *rest in connection.execute(_NEW, (after, policy.channel, AT_ONCE))
+    ]
+    loose = [
+        Loose(number, name, scope, _ms(since), _ms(at), follows, thread)
+        for number, name, scope, since, at, follows, thread in connection.execute(_LOOSE, (policy.channel,))
+    ]
+    return Plan(
+        enrolled(found, policy, now),
+        grouped(loose, policy, now),
+        looked(look, newest, begins_after, len(found), now),
+    )
+
+
+def carry_out(connection: sqlite3.Connection, made: Plan, channel: str, now: int) -> None:
+    """Write what `plan` has found in the same transaction."""
+    stamp = _text(now)
+    connection.executemany(
+        _ENROLL,
+        [
+            (row.notification_id, channel, row.scope, row.status, row.follows, row.reason, stamp, stamp)
+            for row in made.enroll
+        ],
+    )
+    connection.executemany(
+        _GROUP,
+        [(group.message_id, thread, number) for group in made.groups for number, thread in group.rows],
+    )
+    if made.look is not None:
+        after_id, seen_id, seen_at = made.look
+        connection.execute(_SAVE_LOOK, (channel, after_id, seen_id, _text(seen_at)))
+
+
+def is_due(connection: sqlite3.Connection, channel: str, now: int) -> bool:
+    """Whether there is a message to claim."""
+    return connection.execute(_DUE, (channel, _text(now), _text(now))).fetchone() is not None
+
+
+def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message | None:
+    """Hold the message that is due first."""
+    now = _text(claim.now)
+    due = connection.execute(_DUE, (channel, now, now)).fetchone()
+    if due is None:
+        return None
+    (message_id,) = due
+    rows = connection.execute(_ROWS, (channel, message_id)).fetchall()
+    if not connection.execute(_CLAIM, (claim.by, _text(claim.until), channel, message_id, now)).rowcount:
+        return None
+    changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]
+    return message_of(message_id, channel, [(row[0], row[1], row[2], bool(row[3])) for row in rows], changes)
+
+
+def settle(connection: sqlite3.Connection, message: Message, by: str, attempt: Attempt) -> bool:
+    """Write down how an attempt ended, unless somebody else holds the message."""
+    sent_at = _text(attempt.at) if attempt.status == "sent" else None
+    place = (message.channel, message.message_id)
+    error = attempt.error and attempt.error[:ERROR_CHARACTERS]
+    settled = connection.execute(
+        _SETTLE, (attempt.status, _text(attempt.due_at), error, sent_at, *place, by)
+    ).rowcount
+    if settled and sent_at:
+        connection.execute(_DELIVERED, (sent_at, *place))
+    return bool(settled)
+
+
+def waiting(connection: sqlite3.Connection, channel: str) -> Waiting:
+    """What is to be sent and is not yet."""
+    count, oldest = connection.execute(_WAITING, (channel,)).fetchone()
+    return Waiting(count, None if oldest is None else _ms(oldest))
+
+
+def _text(ms: int) -> str:
+    return iso(np.array([ms], dtype=np.int64))[0]
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -1,0 +1,208 @@
+"""What was told to people, in SQL Server, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamproc.errors import StoreUnavailable
+from streamproc.store.deliveries import (
+    AT_ONCE,
+    ERROR_CHARACTERS,
+    FIRST_LOOK_MS,
+    Attempt,
+    Claim,
+    Found,
+    Look,
+    Loose,
+    Message,
+    Plan,
+    Policy,
+    Waiting,
+    change_of,
+    enrolled,
+    grouped,
+    looked,
+    message_of,
+)
+
+#: One process at a time plans: what two of them read and write is not locked row by row. Ends with the transaction, which is
+#: done in a fraction of a second.
+_TURN = (
+    "SET NOCOUNT ON; DECLARE @turn INT;"
+    " EXEC @turn = sp_getapplock @Resource = N'streamproc-notify', @LockMode = N'Exclusive',"
+    " @LockOwner = N'Transaction', @LockTimeout = 5000; SELECT @turn"
+)
+_LOOK = "SELECT after_id, seen_id, seen_at FROM dbo.notification_channels WHERE channel = ?"
+_NEWEST = "SELECT COALESCE(MAX(id), 0) FROM dbo.alert_notifications"
+#: The last number before the first notification of this time or later.
+_BEGIN = "SELECT MIN(id) - 1 FROM dbo.alert_notifications WHERE created_at >= ?"
+# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel.
+_NEW = (
+    "SELECT n.notification_id, n.severity, n.created_at, s.uuid, d.uuid, COALESCE(s.site, d.site),"
+    " p.notification_id, p.severity, b.status"
+    " FROM (SELECT TOP (?) w.id, w.notification_id, w.severity, w.created_at, w.sensor_id,"
+    " (SELECT TOP (1) o.id FROM dbo.alert_notifications o WHERE o.sensor_id = w.sensor_id"
+    " AND o.source = N'ml_event'"
+    " AND (o.created_at < w.created_at OR (o.created_at = w.created_at AND o.id < w.id))"
+    " ORDER BY o.created_at DESC, o.id DESC) AS before_id"
+    " FROM dbo.alert_notifications w WHERE w.id > ? AND w.source = N'ml_event'"
+    " AND NOT EXISTS (SELECT 1 FROM dbo.notification_deliveries x"
+    " WHERE x.notification_id = w.notification_id AND x.channel = ?)"
+    " ORDER BY w.id) n"
+    " LEFT JOIN dbo.sensors s ON s.id = n.sensor_id LEFT JOIN dbo.devices d ON d.id = s.device_id"
+    " LEFT JOIN dbo.alert_notifications p ON p.id = n.before_id"
+    " LEFT JOIN dbo.notification_deliveries b ON b.notification_id = p.notification_id AND b.channel = ?"
+    " ORDER BY n.created_at, n.id"
+)
+_LOOSE = (
+    "SELECT r.id, r.notification_id, r.scope, r.created_at, n.created_at, r.follows, f.thread_id"
+    " FROM dbo.notification_deliveries r JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
+    " LEFT JOIN dbo.notification_deliveries f ON f.notification_id = r.follows AND f.channel = r.channel"
+    " WHERE r.status = N'pending' AND r.channel = ? AND r.message_id IS NULL"
+)
+_ENROLL = (
+    "INSERT INTO dbo.notification_deliveries"
+    " (notification_id, channel, scope, status, follows, last_error, created_at, due_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_GROUP = "UPDATE dbo.notification_deliveries SET message_id = ?, thread_id = ? WHERE id = ?"
+_MOVE_LOOK = (
+    "UPDATE dbo.notification_channels SET after_id = ?, seen_id = ?, seen_at = ? WHERE channel = ?;"
+    " SELECT @@ROWCOUNT"
+)
+_BEGIN_LOOK = (
+    "INSERT INTO dbo.notification_channels (after_id, seen_id, seen_at, channel) VALUES (?, ?, ?, ?)"
+)
+_DUE = (
+    "SELECT TOP (1) message_id FROM dbo.notification_deliveries WHERE status = N'pending' AND channel = ?"
+    " AND due_at <= ? AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)"
+    " ORDER BY due_at, id"
+)
+_ROWS = (
+    "SELECT r.scope, r.thread_id, r.attempts, CASE WHEN r.claimed_by IS NULL THEN 0 ELSE 1 END,"
+    " n.notification_id, n.event_id, s.uuid, NULLIF(s.name, N''), d.uuid, NULLIF(d.name, N''),"
+    " COALESCE(s.site, d.site), n.severity, n.title, COALESCE(n.message, N''), n.created_at"
+    " FROM dbo.notification_deliveries r"
+    " JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
+    " LEFT JOIN dbo.sensors s ON s.id = n.sensor_id LEFT JOIN dbo.devices d ON d.id = s.device_id"
+    " WHERE r.status = N'pending' AND r.channel = ? AND r.message_id = ? ORDER BY n.created_at, r.id"
+)
+_CLAIM = (
+    "UPDATE dbo.notification_deliveries SET claimed_by = ?, lease_until = ?"
+    " WHERE status = N'pending' AND channel = ? AND message_id = ? AND (lease_until IS NULL OR lease_until <= ?);"
+    " SELECT @@ROWCOUNT"
+)
+_SETTLE = (
+    "UPDATE dbo.notification_deliveries SET status = ?, due_at = ?, last_error = ?,"
+    " sent_at = CAST(? AS DATETIME2(6)), attempts = attempts + 1, claimed_by = NULL, lease_until = NULL"
+    " WHERE status = N'pending' AND channel = ? AND message_id = ? AND claimed_by = ?; SELECT @@ROWCOUNT"
+)
+_DELIVERED = (
+    "UPDATE dbo.alert_notifications SET delivered_at = ? WHERE delivered_at IS NULL AND notification_id IN"
+    " (SELECT notification_id FROM dbo.notification_deliveries WHERE status = N'sent' AND channel = ? AND message_id = ?)"
+)
+_WAITING = (
+    "SELECT COUNT(*), MIN(n.created_at) FROM dbo.notification_deliveries r"
+    " JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
+    " WHERE r.status = N'pending' AND r.channel = ?"
+)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
+
+
+async def take_turn(cursor: Any) -> None:
+    """Be the only one that plans, until the transaction ends."""
+    await cursor.execute(_TURN)
+    if (await cursor.fetchone())[0] < 0:
+        raise StoreUnavailable("another process plans what is to be told", "locked")
+
+
+async def plan(cursor: Any, policy: Policy, now: int) -> Plan:
+    """What is to be written now; nothing is."""
+    row = await _row(cursor, _LOOK, policy.channel)
+    look = None if row is None else Look(row[0], row[1], _ms(row[2]))
+    (newest,) = await _row(cursor, _NEWEST)
+    begins_after = newest
+    if look is None:
+        (first,) = await _row(cursor, _BEGIN, _time(now - FIRST_LOOK_MS))
+        begins_after = newest if first is None else first
+    after = begins_after if look is None else look.after_id
+    await cursor.execute(_NEW, AT_ONCE, after, policy.channel, policy.channel)
+    found = [Found(name, severity, _ms(at), *rest) for name, severity, at, *rest in await cursor.fetchall()]
+    await cursor.execute(_LOOSE, policy.channel)
+    loose = [
+        Loose(number, name, scope, _ms(since), _ms(at), follows, thread)
+        for number, name, scope, since, at, follows, thread in await cursor.fetchall()
+    ]
+    return Plan(
+        enrolled(found, policy, now),
+        grouped(loose, policy, now),
+        looked(look, newest, begins_after, len(found), now),
+    )
+
+
+async def carry_out(cursor: Any, made: Plan, channel: str, now: int) -> None:
+    """Write what `plan` has found in the same transaction."""
+    stamp = _time(now)
+    for row in made.enroll:
+        await cursor.execute(
+            _ENROLL,
+            *(row.notification_id, channel, row.scope, row.status, row.follows, row.reason),
+            stamp,
+            stamp,
+        )
+    for group in made.groups:
+        for number, thread in group.rows:
+            await cursor.execute(_GROUP, group.message_id, thread, number)
+    if made.look is not None:
+        after_id, seen_id, seen_at = made.look
+        values = (after_id, seen_id, _time(seen_at), channel)
+        if not (await _row(cursor, _MOVE_LOOK, *values))[0]:
+            await cursor.execute(_BEGIN_LOOK, *values)
+
+
+async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
+    """Hold the message that is due first."""
+    now = _time(claim.now)
+    due = await _row(cursor, _DUE, channel, now, now)
+    if due is None:
+        return None
+    (message_id,) = due
+    await cursor.execute(_ROWS, channel, message_id)
+    rows = await cursor.fetchall()
+    if not (await _row(cursor, _CLAIM, claim.by, _time(claim.until), channel, message_id, now))[0]:
+        return None
+    changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]
+    return message_of(message_id, channel, [(row[0], row[1], row[2], bool(row[3])) for row in rows], changes)
+
+
+async def settle(cursor: Any, message: Message, by: str, attempt: Attempt) -> bool:
+    """Write down how an attempt ended, unless somebody else holds the message."""
+    sent_at = _time(attempt.at) if attempt.status == "sent" else None
+    place = (message.channel, message.message_id)
+    error = attempt.error and attempt.error[:ERROR_CHARACTERS]
+    (settled,) = await _row(
+        cursor, _SETTLE, attempt.status, _time(attempt.due_at), error, sent_at, *place, by
+    )
+    if settled and sent_at:
+        await cursor.execute(_DELIVERED, sent_at, *place)
+    return bool(settled)
+
+
+async def waiting(cursor: Any, channel: str) -> Waiting:
+    """What is to be sent and is not yet."""
+    count, oldest = await _row(cursor, _WAITING, channel)
+    return Waiting(count, None if oldest is None else _ms(oldest))
+
+
+async def _row(cursor: Any, query: str, *values: object) -> Any:
+    await cursor.execute(query, *values)
+    return await cursor.fetchone()
+
+
+def _time(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _ms(time: datetime) -> int:
+    return round(time.replace(tzinfo=UTC).timestamp() * 1000)

@@ -167,7 +167,7 @@ def failed(error: OSError, place: str, timeout_s: float) -> Answer:
         answer = Refused(told) if of_mail and error.smtp_code >= _FOR_GOOD else Later(told)
     elif isinstance(error, ssl.SSLError):
         answer = Later(f"{place}: TLS failed: {error.reason or error}")
-    elif isinstance(error, TimeoutError):
+    elif isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         answer = Later(f"{place}: no answer within {timeout_s:g} s")
     return answer
 

@@ -41,11 +41,11 @@ from streamproc.gateway.metrics import Metrics
 from streamproc.gateway.siblings import Joined
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
+from streamproc.monitor.standing import Standing
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
 from streamproc.sink.app import Sink
-from streamproc.monitor.standing import Standing
 from tests.shell.test_gateway import MemoryPublisher
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"

@@ -1,0 +1,241 @@
+"""What was told to people, on every store: enrolled once, grouped, held by one, written down."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamproc.core.identity import content_id
+from streamproc.records import Notification, SensorEntry, Severity
+from streamproc.store.deliveries import (
+    AT_ONCE,
+    ERROR_CHARACTERS,
+    MOST_CHANGES,
+    SETTLED_MS,
+    Attempt,
+    Claim,
+    Message,
+    Policy,
+)
+from streamproc.store.protocol import Batch, Store
+from tests.store.builders import GROUP, START, notifications
+from tests.store.databases import Database
+
+POLICY = Policy("console", group_ms=10_000)
+#: A whole second, for not every server keeps their parts.
+NOW = START + 60_000
+WARN, CRITICAL, NORMAL = Severity.WARN, Severity.CRITICAL, Severity.NORMAL
+
+
+def told(sensor: str, severity: Severity, seconds: int) -> Notification:
+    """A notification of a sensor, so many seconds after START."""
+    at = START + seconds * 1000
+    name = content_id("notification", sensor, at, int(severity))
+    return Notification(
+        name, f"event-{name}", sensor, severity, at, f"{severity.name}: {sensor}", "Look at it."
+    )
+
+
+async def write(store: Store, *rows: Notification, device: str | None = None) -> None:
+    """Have the store hold these as the sink writes them; their sensors are of this device."""
+    known = [entry.sensor for entry in await store.entries()]
+    new = dict.fromkeys(row.sensor for row in rows if row.sensor not in known)
+    await store.save_entries([SensorEntry(sensor, device=device, name=f"The {sensor}") for sensor in new])
+    await store.write(Batch(GROUP, notifications=notifications(*rows)))
+
+
+async def planned(store: Store, now: int, policy: Policy = POLICY) -> None:
+    """Plan until there is nothing more."""
+    while await store.plan_deliveries(policy, now):
+        pass
+
+
+async def sent(store: Store, now: int, policy: Policy = POLICY) -> list[Message]:
+    """Plan, and send all that is due."""
+    await planned(store, now, policy)
+    found = []
+    while message := await store.claim_message(policy.channel, Claim("me", now, now + 30_000)):
+        assert await store.settle_message(message, "me", Attempt("sent", now, now))
+        found.append(message)
+    return found
+
+
+def titles(messages: list[Message]) -> list[list[str]]:
+    """What each message tells."""
+    return [[change.title for change in message.changes] for message in messages]
+
+
+async def test_changes_of_a_device_go_as_one_message_once(store: Store, database: Database) -> None:
+    """After the first has waited; a device's sensors together, others by themselves, and none of them again."""
+    await planned(store, NOW)
+    await write(store, told("a", WARN, 60), told("b", CRITICAL, 61), device="d")
+    await write(store, told("c", WARN, 61))
+    assert await sent(store, NOW + 9_000) == []
+    assert await sent(store, NOW + 18_000) == []
+    messages = await sent(store, NOW + 19_000)
+    assert sorted(titles(messages)) == [["WARN: a", "CRITICAL: b"], ["WARN: c"]]
+    (first,) = [message for message in messages if len(message.changes) == 2]
+    assert (first.scope, first.thread_id, first.attempts) == ("device:d", first.message_id, 0)
+    assert (first.changes[0].name, first.changes[0].device, first.changes[0].sensor) == ("The a", "d", "a")
+    assert first.changes[0].at == START + 60_000
+    assert await sent(store, NOW + 60_000) == []
+    query = "SELECT status, attempts, message_id FROM notification_deliveries ORDER BY id"
+    assert [row[:2] for row in database.rows(query)] == [("sent", 1)] * 3
+    delivered = "SELECT COUNT(*) FROM alert_notifications WHERE delivered_at IS NOT NULL"
+    assert database.rows(delivered) == [(3,)]
+
+
+async def test_a_recovery_goes_on_with_the_thread(store: Store) -> None:
+    """So does what gets worse; what comes after the recovery begins another."""
+    await planned(store, NOW)
+    threads = []
+    for number, severity in enumerate((WARN, CRITICAL, NORMAL, WARN)):
+        now = NOW + number * 60_000
+        await write(store, told("a", severity, 60 * (number + 1)), device="d")
+        await planned(store, now)
+        (message,) = await sent(store, now + 10_000)
+        threads.append((message.thread_id, message.message_id))
+    first = threads[0][0]
+    assert [thread for thread, _ in threads[:3]] == [first] * 3
+    assert threads[3][0] == threads[3][1] != first
+
+
+async def test_least_severity_and_the_end_of_what_was_told(store: Store, database: Database) -> None:
+    """Where CRITICAL alone is told, so is that it is over, and nothing of what was WARN alone."""
+    policy = Policy("console", CRITICAL, group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60), told("b", WARN, 60))
+    await write(store, told("a", NORMAL, 61), told("b", CRITICAL, 61))
+    await write(store, told("b", WARN, 62), told("b", NORMAL, 63))
+    messages = await sent(store, NOW + 10_000, policy)
+    assert titles(messages) == [["CRITICAL: b", "WARN: b"]]
+    query = "SELECT COUNT(*) FROM notification_deliveries WHERE status = 'skipped' AND last_error = 'below CRITICAL'"
+    assert database.rows(query) == [(4,)]
+
+
+async def test_what_is_old_is_not_told(store: Store, database: Database) -> None:
+    """Neither what was there long before the channel was, nor what comes when it is too late."""
+    await write(store, told("a", CRITICAL, -3_600))
+    await planned(store, NOW)
+    assert database.rows("SELECT COUNT(*) FROM notification_deliveries") == [(0,)]
+    await write(store, told("b", CRITICAL, -30_000), told("c", CRITICAL, 60))
+    assert titles(await sent(store, NOW + 20_000, Policy("console", group_ms=0))) == [["CRITICAL: c"]]
+    query = "SELECT last_error FROM notification_deliveries WHERE status = 'skipped'"
+    assert database.rows(query) == [("too old when it was found",)]
+
+
+async def test_a_channel_looks_no_further_back_than_it_must(store: Store, database: Database) -> None:
+    """It begins with the last minutes, and passes what it has seen once nothing older can come."""
+    await write(store, told("a", CRITICAL, -3_600))
+    await write(store, told("b", CRITICAL, 0))
+    policy = Policy("console", group_ms=0)
+    assert titles(await sent(store, NOW, policy)) == [["CRITICAL: b"]]
+    look = "SELECT after_id, seen_id FROM notification_channels"
+    ((after, seen),) = database.rows(look)
+    assert after == seen
+    await write(store, told("c", CRITICAL, 60))
+    await planned(store, NOW + SETTLED_MS, policy)
+    await planned(store, NOW + 2 * SETTLED_MS, policy)
+    ((after, newest),) = database.rows(look)
+    assert after == newest == seen + 2
+    assert len(await sent(store, NOW + 2 * SETTLED_MS, policy)) == 1
+
+
+async def test_each_channel_is_told_by_itself(store: Store) -> None:
+    """What one has sent, the other sends as well, under an identity of its own."""
+    other = Policy("email", group_ms=0)
+    await planned(store, NOW)
+    await planned(store, NOW, other)
+    await write(store, told("a", WARN, 60))
+    (one,) = await sent(store, NOW + 20_000, Policy("console", group_ms=0))
+    (two,) = await sent(store, NOW + 20_000, other)
+    assert one.changes == two.changes
+    assert one.message_id != two.message_id
+
+
+async def test_a_message_is_held_by_one(store: Store, database: Database) -> None:
+    """Nobody else has it until the lease ends; then who is late writes nothing, and the next knows of the attempt before."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60))
+    await planned(store, NOW, policy)
+    second = database.store()
+    await second.open()
+    try:
+        mine = await store.claim_message("console", Claim("me", NOW, NOW + 30_000))
+        assert mine is not None
+        assert not mine.again
+        assert await second.claim_message("console", Claim("you", NOW + 29_000, NOW + 60_000)) is None
+        yours = await second.claim_message("console", Claim("you", NOW + 30_000, NOW + 60_000))
+        assert yours is not None
+        assert (yours.message_id, yours.changes, yours.again) == (mine.message_id, mine.changes, True)
+        done = Attempt("sent", NOW + 31_000, NOW + 31_000)
+        assert not await store.settle_message(mine, "me", done)
+        assert await second.settle_message(yours, "you", done)
+        assert not await second.settle_message(yours, "you", done)
+    finally:
+        await second.close()
+
+
+async def test_what_failed_is_due_later(store: Store, database: Database) -> None:
+    """With its reason, cut to what the column holds; what was given up is not due again."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60))
+    await planned(store, NOW, policy)
+    for number, (status, now) in enumerate([("pending", NOW), ("failed", NOW + 60_000)]):
+        assert await store.claim_message("console", Claim("me", now - 1_000, now)) is None
+        message = await store.claim_message("console", Claim("me", now, now + 1_000))
+        assert message is not None
+        assert (message.attempts, message.again) == (number, False)
+        assert (await store.waiting("console")) == (1, START + 60_000)
+        attempt = Attempt("failed" if status == "failed" else "pending", now, now + 60_000, "away " * 200)
+        assert await store.settle_message(message, "me", attempt)
+    assert await store.claim_message("console", Claim("me", NOW + 600_000, NOW + 700_000)) is None
+    assert await store.waiting("console") == (0, None)
+    query = "SELECT status, attempts, last_error, sent_at FROM notification_deliveries"
+    assert database.rows(query) == [("failed", 2, ("away " * 200)[:ERROR_CHARACTERS], None)]
+
+
+async def test_many_changes_are_several_messages_of_one_thread(store: Store) -> None:
+    """Each of a size that people read; more than are enrolled at once are all there."""
+    policy = Policy("console", group_ms=0)
+    count = AT_ONCE + MOST_CHANGES // 2
+    await planned(store, NOW, policy)
+    rows = [told(f"s{number:04}", WARN, 60) for number in range(count)]
+    entries = [SensorEntry(row.sensor, device="d") for row in rows]
+    await store.save_entries(entries)
+    await store.write(Batch(GROUP, notifications=notifications(*rows)))
+    messages = await sent(store, NOW + 1_000, policy)
+    assert max(len(message.changes) for message in messages) == MOST_CHANGES
+    names = [change.sensor for message in messages for change in message.changes]
+    assert sorted(names, key=str) == [row.sensor for row in rows]
+
+
+async def test_those_who_plan_at_once_enroll_once(store: Store, database: Database) -> None:
+    """Two processes that see the same news come to one row and one message."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, *[told(f"s{number}", WARN, 60) for number in range(20)], device="d")
+    second = database.store()
+    await second.open()
+    try:
+        await asyncio.gather(planned(store, NOW, policy), planned(second, NOW, policy))
+        ours, theirs = await asyncio.gather(sent(store, NOW, policy), sent(second, NOW, policy))
+    finally:
+        await second.close()
+    assert len([*ours, *theirs]) == 1
+    assert database.rows("SELECT COUNT(*) FROM notification_deliveries") == [(20,)]
+
+
+async def test_a_deleted_notification_takes_its_deliveries_along(store: Store, database: Database) -> None:
+    """Whoever deletes what is old need not know of them; numbers that begin anew are looked at again."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60), told("b", WARN, 60))
+    assert len(await sent(store, NOW, policy)) == 2
+    await planned(store, NOW + SETTLED_MS, policy)
+    await planned(store, NOW + 2 * SETTLED_MS, policy)
+    database.execute("DELETE FROM notification_deliveries")  # SQLite's own shell does not cascade by itself
+    database.execute("DELETE FROM alert_notifications")
+    await write(store, told("c", WARN, 61))
+    assert titles(await sent(store, NOW + 2 * SETTLED_MS, policy)) == [["WARN: c"]]

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from streamproc import __version__
 from streamproc.errors import KafkaRefused, StoreError, StreamprocError, TopicsError
 from streamproc.settings import Settings
+from streamproc.settings.notify import EMAIL, WEBHOOK
 from streamproc.store.commands import verdict
 from streamproc.store.schema import schema
 from streamproc.store.sqlserver import driver
@@ -31,6 +33,7 @@ ANSWER_S = 10.0
 PORT_S = 2.0
 #: What a day of one sensor in a hundred takes at the least; Kafka and SQLite stop where the disk is full.
 DISK_BYTES = 1 << 30
+_WEB_PORTS = {"http": 80, "https": 443}
 
 
 class State(Enum):
@@ -68,6 +71,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     yield await kafka(settings)
     for name, host, port in ports(settings):
         yield await listening(name, host, port)
+    for name, host, port in receivers(settings):
+        yield await reachable(name, host, port)
     yield disk(settings.data_dir)
 
 
@@ -192,6 +197,33 @@ async def listening(name: str, host: str, port: int) -> Finding:
     if await _is_ours(host, port):
         return Finding(State.OK, "port", f"{place} is in use by a streamproc that runs")
     return Finding(State.WRONG, "port", f"{place} is in use by another program", f"set {name} to another")
+
+
+def receivers(settings: Settings) -> list[tuple[str, str, int]]:
+    """Who takes notifications by these settings, with the variable: where a connection is made, and nothing else of a URL."""
+    found = []
+    if WEBHOOK in settings.notify_kinds:
+        parts = [urlsplit(url) for url in settings.notify_webhook_urls]
+        found += [
+            ("STREAMPROC_NOTIFY_WEBHOOK_URL", part.hostname or "", part.port or _WEB_PORTS[part.scheme])
+            for part in parts
+        ]
+    if EMAIL in settings.notify_kinds and settings.smtp_host:
+        found.append(("STREAMPROC_SMTP_HOST", settings.smtp_host, settings.smtp_port))
+    return found
+
+
+async def reachable(name: str, host: str, port: int) -> Finding:
+    """Whether somebody listens where notifications go; nothing is sent."""
+    place = f"{name}: {host}:{port}"
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        reason = getattr(error, "strerror", None) or f"no answer within {ANSWER_S:g} s"
+        return Finding(State.WRONG, "notify", f"{place} cannot be reached: {reason}", f"see {name}")
+    writer.close()
+    return Finding(State.OK, "notify", f"{place} is there")
 
 
 def _free(host: str, port: int) -> bool:

@@ -50,9 +50,9 @@ class Stack:
         await topics.apply(kafka, await topics.plan(kafka, specs))
 
     async def stages(self, kafka: Connection) -> None:
-        """Start sink, worker and gateway; returns once each of them works."""
-        self.progress("sink, worker and gateway are starting")
-        for name in ("sink", "worker", "gateway"):
+        """Start sink, worker, gateway and notify; returns once the first three of them work."""
+        self.progress("sink, worker, gateway and notify are starting")
+        for name in ("sink", "worker", "gateway", "notify"):
             await self.command(name, (name,), kafka)
         async with aiohttp.ClientSession() as session:
             await until(partial(answers, session, f"{gateway_url(self.settings)}/ready"))

@@ -35,7 +35,9 @@ FOREIGN = {
 }
 SERVICES = sorted(services())
 OWN = sorted(own_services())
-STAGES = ("gateway", "worker", "sink")
+STAGES = ("gateway", "worker", "sink", "notify")
+#: Those that talk with Kafka.
+OF_KAFKA = ("gateway", "worker", "sink")
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:
@@ -99,8 +101,8 @@ def test_its_own_services_have_settings_that_there_are(name: str) -> None:
 def test_a_database_is_what_its_users_think() -> None:
     """All who need it name the same server and database; sink and gateway have the logins that are made, and nobody else."""
     users = {name for name, one in services().items() if "DB_PASSWORD" in one.get("environment", {})}
-    assert users == {"database", "schema", "sink", "gateway"}
-    for name in ("schema", "sink", "gateway"):
+    assert users == {"database", "schema", "sink", "notify", "gateway"}
+    for name in ("schema", "sink", "notify", "gateway"):
         settings = _settings(name)
         assert settings.store == "sqlserver"
         assert settings.db_host == services()["sqlserver"]["hostname"]
@@ -109,7 +111,7 @@ def test_a_database_is_what_its_users_think() -> None:
         assert settings.db_encrypt
     raw = {name: services()[name]["environment"] for name in users}
     for variable in ("DB_NAME", "DB_USER", "DB_PASSWORD"):
-        assert raw["sink"][variable] == raw["database"][variable]
+        assert raw["notify"][variable] == raw["sink"][variable] == raw["database"][variable]
     for variable in ("USER", "PASSWORD"):
         assert raw["gateway"][f"DB_{variable}"] == raw["database"][f"DB_GATEWAY_{variable}"]
     assert raw["schema"]["DB_NAME"] == raw["database"]["DB_NAME"]
@@ -143,12 +145,13 @@ def test_the_example_has_every_variable_and_no_other() -> None:
 
 
 def test_there_is_no_password_in_the_files() -> None:
-    """Each comes from .env, where it must be given."""
+    """Each comes from .env, where it must be given, but for that of a mail server, which need not be there."""
     for name, service in services().items():
         for variable, value in service.get("environment", {}).items():
             if "PASSWORD" in variable:
-                assert re.fullmatch(r"\$\{\w*PASSWORD:\?.+\}", value), (name, variable)
-    assert all(mark == "?" for name, mark, _ in variables() if "PASSWORD" in name)
+                assert re.fullmatch(r"\$\{\w*PASSWORD:(\?.+|-)\}", value), (name, variable)
+    optional = {name for name, mark, _ in variables() if "PASSWORD" in name and mark != "?"}
+    assert optional == {"STREAMPROC_SMTP_PASSWORD"}
 
 
 def test_git_and_docker_leave_the_passwords_out() -> None:
@@ -212,9 +215,10 @@ def test_the_start_follows_health() -> None:
         free = [name for name in rest if after[name] <= set(order)]
         assert free, rest
         order += free
-    for stage in STAGES:
+    for stage in OF_KAFKA:
         assert "topics" in after[stage]
-    assert "schema" in after["sink"]
+    for stage in ("sink", "notify"):
+        assert "schema" in after[stage]
 
 
 def test_who_talks_to_each_other_shares_a_network() -> None:
@@ -230,6 +234,7 @@ def test_who_talks_to_each_other_shares_a_network() -> None:
         "database",
         "schema",
         "sink",
+        "notify",
         "gateway",
     }
     assert compose()["networks"]["storage"] == {"internal": True}

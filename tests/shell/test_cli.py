@@ -16,6 +16,7 @@ COMMANDS = (
     "gateway",
     "worker",
     "sink",
+    "notify",
     "dev",
     "simulate",
     "topics",

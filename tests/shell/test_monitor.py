@@ -42,6 +42,7 @@ from streamproc.gateway.siblings import Joined
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
 from streamproc.monitor.standing import Standing
+from streamproc.notify import health as notify_health
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
@@ -79,6 +80,7 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(engine_health.gauges(worker))
         | scraped(Metrics(Load(1, 1), MemoryPublisher()).registry.collect())
         | scraped(_of_access())
+        | scraped(notify_health.gauges([]))
         | scraped(Joined([None]).collect())
         | scraped([build_info("x")])
         | {"streamproc_check"}

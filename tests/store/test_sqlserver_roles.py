@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from streamproc.core.predict import HORIZON_MS
 from streamproc.errors import RowsRefused, StoreError
 from streamproc.records import DeviceKey, Range, SensorEntry, Severity
+from streamproc.store.deliveries import Attempt, Claim, Policy
 from streamproc.store.edits import AddKey, Author, RemoveSensor, RevokeKey
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver import driver
@@ -20,6 +21,7 @@ from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store.builders import (
     GROUP,
     PLACE,
+    START,
     event,
     events,
     notification,
@@ -55,6 +57,8 @@ READ = (
     "schema_migrations",
     "registry_audit",
     "recommended_actions",
+    "notification_deliveries",
+    "notification_channels",
 )
 
 #: What was accepted is deleted by nobody who writes, and the schema and others' limits are not theirs.
@@ -73,6 +77,7 @@ NOT_A_WRITERS = (
     "DELETE FROM dbo.registry_audit",
     "UPDATE dbo.registry_audit SET actor = N'nobody'",
     "DELETE FROM dbo.alerts",
+    "DELETE FROM dbo.notification_deliveries",
     "ALTER TABLE dbo.sensor_readings ADD mine INT",
     "CREATE TABLE dbo.mine (a INT)",
     "EXEC dbo.streamproc_delete_old",
@@ -201,6 +206,20 @@ async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store
     await store.edit_registry([AddKey("d", DeviceKey("k", "0" * 64, ann.at))], ann)
     await store.edit_registry([RevokeKey("d", "k"), RemoveSensor("a")], ann)
     assert [line.action for line in await store.audit(limit=2)] == ["remove", "key-revoke"]
+
+
+async def test_a_writer_may_do_what_notify_does(store: SqlServerStore) -> None:
+    """Enroll, hold, and write down."""
+    now = START + 1_000
+    policy = Policy("console", Severity.NORMAL, group_ms=0)
+    await store.plan_deliveries(policy, now)
+    await store.write(whole())
+    while await store.plan_deliveries(policy, now):
+        pass
+    message = await store.claim_message("console", Claim("me", now, now + 1_000))
+    assert message is not None
+    assert (await store.waiting("console")).changes == 1
+    assert await store.settle_message(message, "me", Attempt("sent", now, now))
 
 
 async def test_a_row_that_is_refused_is_no_fault_of_the_role(

@@ -43,8 +43,8 @@ def database(tmp_path: Path) -> Sqlite:
 
 @asynccontextmanager
 async def opened(database: Sqlite) -> AsyncIterator[SqliteStore]:
-    """A store on it."""
-    store = database.store()
+    """A store on it that waits for others' locks, as a process's does."""
+    store = SqliteStore(database.path)
     await store.open()
     try:
         yield store

@@ -126,15 +126,13 @@ def notify() -> None:
     from streamproc.notify.app import run
 
     settings = _settings()
-    ended_well = False
 
     async def service(stop: asyncio.Event) -> None:
-        nonlocal ended_well
-        ended_well = await run(settings, stop)
+        if not await run(settings, stop):
+            sys.stderr.flush()
+            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
 
     asyncio.run(until_signal(service))
-    if not ended_well:
-        raise typer.Exit(3)
 
 
 @app.command()

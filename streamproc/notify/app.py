@@ -19,9 +19,12 @@ from streamproc.settings import Settings
 from streamproc.settings.notify import CONSOLE, EMAIL, WEBHOOK
 from streamproc.store import connect
 from streamproc.store.deliveries import Policy
+from streamproc.store.protocol import Store
 
 #: What is on its way when the process is asked to end has this long; the whole stop has 5 s.
 STOP_S = 4.0
+#: A call of the database that was given up may still be under way in its thread.
+CLOSE_S = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -83,16 +86,25 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     senders = [Sender(channel, store, policy(settings, channel.name), times) for channel in ways]
     address = Address(settings.notify_host, settings.notify_port, "STREAMPROC_NOTIFY_PORT")
     told = Told("notify", lambda: health.checks(senders), lambda: health.gauges(senders))
+    async with serving(address, told):
+        _log.info("notifying", channels=[channel.name for channel in ways], database=settings.database_place)
+        try:
+            ended_well = await _work(senders, stop)
+        finally:
+            for channel in ways:
+                await channel.close()
+            closed = await _closed(store)
+    return ended_well and closed
+
+
+async def _closed(store: Store) -> bool:
+    """Let go of the database; whether it has let go of us."""
     try:
-        async with serving(address, told):
-            _log.info(
-                "notifying", channels=[channel.name for channel in ways], database=settings.database_place
-            )
-            return await _work(senders, stop)
-    finally:
-        for channel in ways:
-            await channel.close()
-        await store.close()
+        async with asyncio.timeout(CLOSE_S):
+            await store.close()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _set(stop: asyncio.Event) -> bool:

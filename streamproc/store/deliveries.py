@@ -27,6 +27,8 @@ SETTLED_MS = 300_000
 #: What a channel tells of the time before it was first started: enough that nothing falls between the start of the sink and
 #: its own, and no flood of what people know by now.
 FIRST_LOOK_MS = 300_000
+#: Why a message is not sent of which nothing is left: somebody has deleted the notifications, and not by a cascade.
+GONE = "its notifications were deleted"
 #: Longest error that is kept; both databases hold it.
 ERROR_CHARACTERS = 500
 

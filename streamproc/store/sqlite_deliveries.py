@@ -11,6 +11,7 @@ from streamproc.store.deliveries import (
     AT_ONCE,
     ERROR_CHARACTERS,
     FIRST_LOOK_MS,
+    GONE,
     Attempt,
     Claim,
     Found,
@@ -76,6 +77,10 @@ _ROWS = (
     " FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
     " LEFT JOIN sensors s ON s.id = n.sensor_id LEFT JOIN devices d ON d.id = s.device_id"
     " WHERE r.status = 'pending' AND r.channel = ? AND r.message_id = ? ORDER BY n.created_at, r.id"
+)
+_DROP = (
+    "UPDATE notification_deliveries SET status = 'skipped', last_error = ?"
+    " WHERE status = 'pending' AND channel = ? AND message_id = ?"
 )
 _CLAIM = (
     "UPDATE notification_deliveries SET claimed_by = ?, lease_until = ?"
@@ -154,6 +159,9 @@ def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message
         return None
     (message_id,) = due
     rows = connection.execute(_ROWS, (channel, message_id)).fetchall()
+    if not rows:
+        connection.execute(_DROP, (GONE, channel, message_id))
+        return None
     if not connection.execute(_CLAIM, (claim.by, _text(claim.until), channel, message_id, now)).rowcount:
         return None
     changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from streamproc.cli.doctor import State, reachable, receivers
 from streamproc.errors import SettingsError
 from streamproc.notify import health
 from streamproc.notify.app import channels, email, policy
@@ -337,3 +338,19 @@ def test_secrets_are_not_shown() -> None:
     settings = Settings.model_validate({**MAIL, **url, "smtp_username": "u", "smtp_password": "S3CRET"})
     assert "S3CRET" not in repr(settings)
     assert "S3CRET" not in repr([vars(channel).get("_server") for channel in channels(settings)])
+
+
+async def test_the_doctor_looks_for_who_is_told() -> None:
+    """By host and port alone: nothing is sent, and nothing of a URL is shown."""
+    async with hooked() as hook:
+        port = int(hook.url.split(":")[2].split("/")[0])
+        url = f"http://127.0.0.1:{port}/S3CRET, https://b.example/S3CRET"
+        settings = Settings.model_validate({**MAIL, "notify_webhook_url": url})
+        assert receivers(settings) == [
+            ("STREAMPROC_NOTIFY_WEBHOOK_URL", "127.0.0.1", port),
+            ("STREAMPROC_NOTIFY_WEBHOOK_URL", "b.example", 443),
+            ("STREAMPROC_SMTP_HOST", "mail.example", 587),
+        ]
+        assert (await reachable("X", "127.0.0.1", port)).state is State.OK
+    assert (await reachable("X", "127.0.0.1", port)).state is State.WRONG
+    assert receivers(Settings.model_validate({})) == []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from streamproc.core.identity import content_id
 from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.store.deliveries import (
     AT_ONCE,
     ERROR_CHARACTERS,
+    GONE,
     MOST_CHANGES,
     SETTLED_MS,
     Attempt,
@@ -194,6 +197,21 @@ async def test_what_failed_is_due_later(store: Store, database: Database) -> Non
     assert await store.waiting("console") == (0, None)
     query = "SELECT status, attempts, last_error, sent_at FROM notification_deliveries"
     assert database.rows(query) == [("failed", 2, ("away " * 200)[:ERROR_CHARACTERS], None)]
+
+
+async def test_a_message_of_which_nothing_is_left_is_skipped(store: Store, database: Database) -> None:
+    """Who deletes notifications without a cascade stops nobody: the next message is sent."""
+    if isinstance(database, SqlServer):
+        pytest.skip("its references cascade, whoever deletes")
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60), told("b", WARN, 61))
+    await planned(store, NOW, policy)
+    database.execute("DELETE FROM alert_notifications WHERE title = 'WARN: a'")
+    assert await store.claim_message("console", Claim("me", NOW, NOW + 1)) is None
+    assert titles(await sent(store, NOW, policy)) == [["WARN: b"]]
+    query = "SELECT status, last_error FROM notification_deliveries ORDER BY id"
+    assert database.rows(query) == [("skipped", GONE), ("sent", None)]
 
 
 async def test_many_changes_are_several_messages_of_one_thread(store: Store) -> None:

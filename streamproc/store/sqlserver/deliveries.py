@@ -10,6 +10,7 @@ from streamproc.store.deliveries import (
     AT_ONCE,
     ERROR_CHARACTERS,
     FIRST_LOOK_MS,
+    GONE,
     Attempt,
     Claim,
     Found,
@@ -87,6 +88,10 @@ _ROWS = (
     " JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
     " LEFT JOIN dbo.sensors s ON s.id = n.sensor_id LEFT JOIN dbo.devices d ON d.id = s.device_id"
     " WHERE r.status = N'pending' AND r.channel = ? AND r.message_id = ? ORDER BY n.created_at, r.id"
+)
+_DROP = (
+    "UPDATE dbo.notification_deliveries SET status = N'skipped', last_error = ?"
+    " WHERE status = N'pending' AND channel = ? AND message_id = ?"
 )
 _CLAIM = (
     "UPDATE dbo.notification_deliveries SET claimed_by = ?, lease_until = ?"
@@ -170,6 +175,9 @@ async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
     (message_id,) = due
     await cursor.execute(_ROWS, channel, message_id)
     rows = await cursor.fetchall()
+    if not rows:
+        await cursor.execute(_DROP, GONE, channel, message_id)
+        return None
     if not (await _row(cursor, _CLAIM, claim.by, _time(claim.until), channel, message_id, now))[0]:
         return None
     changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]

@@ -14,8 +14,21 @@ from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain, number, recommended, title
 from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
 from streamproc.core.ranges import Limits
+from streamproc.core.rules.silence import LastRead, Silence
+from streamproc.core.rules.windowed import Judged
 from streamproc.core.spikes import Spike
-from streamproc.records import ActionEntry, Cause, DeltaSpike, Range, SensorEntry, Severity
+from streamproc.records import (
+    ActionEntry,
+    Cause,
+    DeltaSpike,
+    Expression,
+    NoData,
+    Range,
+    RateOfChange,
+    SensorEntry,
+    Severity,
+    StuckValue,
+)
 
 NORMAL, WARN, CRITICAL = Severity
 AT = 1_714_565_045_000  # 2024-05-01 12:04:05 UTC
@@ -24,6 +37,13 @@ BOILER = SensorEntry(
 )
 LIMITS = Limits(BOILER.warning, BOILER.critical, 1)
 SCORES = {"anomaly": 0.6, "surprise": 4.2, "expected": 61.237, "deviation": 1.5}
+
+#: What the rules over windows say where they raise.
+JUDGED: dict[Cause, Judged] = {
+    "rate_of_change": Judged(RateOfChange(0.5), "a", True, {"trend_10s": 0.61}),
+    "stuck_value": Judged(StuckValue(60.0), "b", True, {"seconds": 60.0}),
+    "expression": Judged(Expression("mean_1s > 60"), "c", True, {"mean_1s": 61.0}),
+}
 
 
 def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Severity = WARN) -> Change:
@@ -47,6 +67,8 @@ def change(cause: Cause, value: float, previous: Severity = NORMAL, severity: Se
         spike=Spike(AT, value, 7, 61.0, 1_500, 6, 20.0, severity, DeltaSpike(absolute=20.0))
         if jumped
         else None,
+        judged=JUDGED.get(cause) if severity > previous else None,
+        silence=Silence(AT, AT - 60_000, LastRead(value, 7), NoData(60.0)) if cause == "silence" else None,
     )
 
 

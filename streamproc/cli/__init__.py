@@ -120,12 +120,24 @@ def sink() -> None:
 
 
 @app.command()
-def notify() -> None:
+def notify(
+    test: Annotated[
+        bool, typer.Option("--test", help="Send a test message on each channel, say how that went, and end.")
+    ] = False,
+) -> None:
     """Tell people of changes of severity, by webhook, e-mail and log."""
     from streamproc.cli.serving import until_signal
     from streamproc.notify.app import run
 
     settings = _settings()
+    if test:
+        from streamproc.notify.trial import told, tried
+
+        all_well, lines = told(asyncio.run(tried(settings)))
+        print("\n".join(lines))
+        if not all_well:
+            raise typer.Exit(1)
+        return
 
     async def service(stop: asyncio.Event) -> None:
         if not await run(settings, stop):

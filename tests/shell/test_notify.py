@@ -18,6 +18,7 @@ from streamproc.notify import health
 from streamproc.notify.app import channels, email, policy
 from streamproc.notify.channels import Accepted, Answer
 from streamproc.notify.sender import FAILING_S, LAST_PAUSE_S, Sender, Times, pause
+from streamproc.notify.trial import told, tried
 from streamproc.notify.webhook import WebhookChannel
 from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.settings import Settings, load
@@ -152,7 +153,7 @@ async def test_a_slow_receiver_does_not_keep_others_waiting(database: Sqlite) ->
     """Each channel has its own pace; who takes too long is asked again."""
     async with opened(database) as store, hooked() as slow, hooked() as quick:
         slow.open.clear()
-        times = Times(timeout_s=0.3, look_s=0.02)
+        times = Times(timeout_s=1.0, look_s=0.02)
         async with sender(store, slow.url, times) as first, sender(store, quick.url) as second:
             second.channel.name = "webhook-2"  # type: ignore[misc]
             second.policy = Policy("webhook-2", group_ms=0)
@@ -354,3 +355,15 @@ async def test_the_doctor_looks_for_who_is_told() -> None:
         assert (await reachable("X", "127.0.0.1", port)).state is State.OK
     assert (await reachable("X", "127.0.0.1", port)).state is State.WRONG
     assert receivers(Settings.model_validate({})) == []
+
+
+async def test_a_test_message_tells_which_channels_work() -> None:
+    """Each is asked, without a database; no reason has a secret."""
+    async with hooked() as hook, hooked() as other:
+        other.answers = [web.Response(status=403)]
+        url = f"{hook.url}/S3CRET, {other.url}/S3CRET"
+        well, lines = told(await tried(Settings.model_validate({"notify_webhook_url": url})))
+    assert not well
+    assert lines == ["console: sent", "webhook: sent", "webhook-2: not sent: HTTP 403 Forbidden"]
+    assert "S3CRET" not in "".join(lines)
+    assert told(await tried(Settings.model_validate({}))) == (True, ["console: sent"])

@@ -1,0 +1,60 @@
+"""A message that says that nothing has happened, by which who sets up a channel sees that it works. It needs no database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import uuid4
+
+from streamproc.notify.app import channels
+from streamproc.notify.channels import Accepted, Answer, Channel, Later
+from streamproc.notify.wording import Language
+from streamproc.settings import Settings
+from streamproc.store.deliveries import Change, Message
+
+_TITLE = {"en": "Test of notifications", "es": "Prueba de notificaciones"}
+_TEXT = {
+    "en": "Nothing has happened. Who reads this will hear of changes of severity here.",
+    "es": "No ha pasado nada. Quien lea esto recibirá aquí los cambios de severidad.",
+}
+
+
+async def tried(settings: Settings) -> dict[str, Answer]:
+    """What each channel says to a test message, by its name."""
+    ways = channels(settings)
+    try:
+        answers = await asyncio.gather(*[_sent(channel, settings) for channel in ways])
+    finally:
+        for channel in ways:
+            await channel.close()
+    return {channel.name: answer for channel, answer in zip(ways, answers, strict=True)}
+
+
+async def _sent(channel: Channel, settings: Settings) -> Answer:
+    seconds = settings.notify_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await channel.send(trial_message(channel.name, settings.language))
+    except TimeoutError:
+        return Later(f"no answer within {seconds:g} s")
+
+
+def trial_message(channel: str, language: Language) -> Message:
+    """A message of no change at all, another each time."""
+    name = uuid4().hex
+    now = time.time_ns() // 1_000_000
+    change = Change(
+        name, None, None, None, None, None, None, "NORMAL", now, _TITLE[language], _TEXT[language]
+    )
+    return Message(name, channel, (name,), "test:streamproc", (change,))
+
+
+def told(answers: dict[str, Answer]) -> tuple[bool, list[str]]:
+    """Whether all have taken it, and a line for each channel."""
+    lines = []
+    for name, answer in answers.items():
+        if isinstance(answer, Accepted):
+            lines.append(f"{name}: sent{f', but {answer.note}' if answer.note else ''}")
+        else:
+            lines.append(f"{name}: not sent: {answer.reason}")
+    return all(isinstance(answer, Accepted) for answer in answers.values()), lines

@@ -132,7 +132,13 @@ async def test_a_sensor_is_put_changed_and_removed(client: Client, memory: Memor
     entry = {
         "device": "D",
         "warning": {"low": 1, "high": 9, "clear_high": 8.5},
-        "rules": [{"rule": "delta_spike", "absolute": 3}],
+        "rules": [
+            {"rule": "delta_spike", "absolute": 3},
+            {"rule": "rate_of_change", "per_second": 0.5, "window": "5s", "for_windows": 2},
+            {"rule": "no_data", "seconds": 60, "severity": 2},
+            {"rule": "stuck_value", "seconds": 600, "tolerance": 0.1, "clear_windows": 3},
+            {"rule": "expression", "expression": "mean_10s > 8 and not trend_1s < 0"},
+        ],
     }
     status, made = await ask(client, "PUT", "/admin/sensors/S", entry)
     assert (status, made["sensor"], made["device"], made["version"]) == (201, "s", "d", 1)

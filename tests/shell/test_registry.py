@@ -12,7 +12,18 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamproc.errors import RegistryError
-from streamproc.records import DeltaSpike, DeviceEntry, DeviceKey, Range, SensorEntry, Severity
+from streamproc.records import (
+    DeltaSpike,
+    DeviceEntry,
+    DeviceKey,
+    Expression,
+    NoData,
+    Range,
+    RateOfChange,
+    SensorEntry,
+    Severity,
+    StuckValue,
+)
 from streamproc.registry import files
 from streamproc.registry.commands import commands
 from streamproc.store.edits import Author, Edit, PutDevice, PutSensor, sensors
@@ -46,6 +57,10 @@ positive = st.floats(1e-3, 1e6)
 rules = st.one_of(
     st.builds(DeltaSpike, absolute=positive, within_seconds=st.one_of(st.none(), positive)),
     st.builds(DeltaSpike, percent=positive, severity=st.sampled_from([Severity.WARN, Severity.CRITICAL])),
+    st.builds(RateOfChange, positive, st.sampled_from(["1s", "10s"]), for_windows=st.integers(1, 9)),
+    st.builds(NoData, st.integers(1, 10**6).map(float)),
+    st.builds(StuckValue, st.integers(1, 10**6).map(float), clear_windows=st.integers(1, 9)),
+    st.sampled_from([Expression("mean_10s > 80 and trend_1s < -0.5"), Expression("max_1s\n> 3")]),
 )
 names = st.text("abc123-ñ", min_size=1, max_size=20)
 entries = st.lists(
@@ -191,6 +206,13 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 - {sensor: i, rules: [{rule: delta_spike}, {rule: delta_spike, absolute: -1, severity: 0}]}
 - {sensor: j, rules: [{rule: other}]}
 - {sensor: k, unit: ''}
+- sensor: l
+  rules: [{rule: rate_of_change, per_second: 0, for_windows: 0}, {rule: rate_of_change, per_second: 1, window: 3s}]
+- {sensor: m, rules: [{rule: rate_of_change}]}
+- sensor: n
+  rules: [{rule: no_data, seconds: 0.5}, {rule: stuck_value, seconds: .nan, tolerance: -1, clear_windows: 2000}]
+- {sensor: o, rules: [{rule: stuck_value, seconds: 5}, {rule: stuck_value, seconds: 9, tolerance: 1}]}
+- {sensor: p, rules: [{rule: no_data, seconds: 9}, {rule: expression, expression: mean_10s > foo, severity: 0}]}
 """,
     )
     with pytest.raises(RegistryError) as told:
@@ -214,6 +236,15 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "entry 14: i: rule 2: severity must be",
         "entry 15: Invalid value 'other' - at `$.rules[0].rule`",
         "entry 16: k: unit must have 1 to 50 characters",
+        "entry 17: Invalid enum value '3s' - at `$.rules[1].window`",
+        "entry 18: Object missing required field `per_second` - at `$.rules[0]`",
+        "entry 19: n: rule 1: seconds must be 1 to 31622400 (a year)",
+        "entry 19: n: rule 2: seconds must be above 0",
+        "entry 19: n: rule 2: tolerance must be 0 or more",
+        "entry 19: n: rule 2: clear_windows must be 1 to 1000",
+        "entry 20: o: all of its rules stuck_value must have the same tolerance",
+        "entry 21: p: rule 2: severity must be 1 (WARN) or 2 (CRITICAL)",
+        "entry 21: p: rule 2: expression `foo` is no number of a window: name one as <number>_<size>: mean min max",
     ):
         assert f"{path}: {fault}" in str(told.value)
 

@@ -17,6 +17,10 @@ from streamproc.records import (
     SensorEntry,
     Severity,
     SeverityEvent,
+    Expression,
+    NoData,
+    RateOfChange,
+    StuckValue,
 )
 from streamproc.store.edits import (
     DATABASE,
@@ -51,7 +55,14 @@ WHOLE = SensorEntry(
     tenant="acme",
     warning=Range(10.0, 80.0, 12.5, 77.5),
     critical=Range(high=95.0, clear_high=90.25),
-    rules=(DeltaSpike(absolute=5.0, within_seconds=60.0), DeltaSpike(percent=20.0)),
+    rules=(
+        DeltaSpike(absolute=5.0, within_seconds=60.0),
+        DeltaSpike(percent=20.0),
+        RateOfChange(0.5, window="5s", for_windows=2),
+        NoData(60.0, severity=Severity.CRITICAL),
+        StuckValue(600.0, tolerance=0.1, clear_windows=3),
+        Expression("mean_10s > 80 and trend_10s > 0.5 or max_1s - min_1s > 3"),
+    ),
 )
 
 

@@ -31,7 +31,7 @@ from streamproc.core.rules.expressions import (
         ("mean_1s > 1" + " " * LONGEST, "must have 1 to 500 characters"),
         ("mean_1s >", "cannot be read"),
         ("(mean_1s > 1", "cannot be read at character 1"),
-        ("mean_1s > 3 # note\nfoo", "cannot be read"),
+        ("mean_1s > 3 # note\nfoo", "may have no comment"),
         ("mean_1s \0", "cannot be read"),
         ("mean_10s", "`mean_10s` is a number: compare it, as in `mean_10s > 80`"),
         ("mean_10s + 1 and max_1s > 1", "`mean_10s + 1` is a number"),

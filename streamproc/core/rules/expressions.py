@@ -170,16 +170,20 @@ def parse(text: str) -> Parsed:
     """
     if not len(text.strip()) >= 1 or len(text) > LONGEST:
         raise ExpressionError(f"must have 1 to {LONGEST} characters")
+    if "#" in text:
+        raise ExpressionError("may have no comment")
+    # Lines may be broken anywhere, as files fold them; a character stays one, so that places are right.
+    text = "".join(" " if character.isspace() else character for character in text.strip())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # of what Python may refuse one day; here it is refused, or read, below
-            tree = ast.parse(text.strip(), mode="eval").body
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         raise ExpressionError(f"cannot be read{where}: {error.args[0] if error.args else error}") from None
-    reader = _Reader(text.strip())
+    reader = _Reader(text)
     shape = reader.condition(tree, 1)
     if not reader.names:
         raise ExpressionError(f"names no number of a window: {_NUMBERS_OF}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -289,6 +289,34 @@ def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
     up, down = events_of(feed(new_state(), records, (), log))
     assert (up.cause, down.cause) == ("expression", "recovered")
     assert down.at > NOW + 9_900
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "words"),
+    [
+        (
+            RateOfChange(0.9, window="1s"),
+            [20.0, 21.0] * 4,
+            "Bomba cambió 2 bar por segundo en 1 s hasta las ",
+        ),
+        (NoData(60.0), [20.0] * 2, "Bomba no ha enviado nada en 60 s, hasta las "),
+        (StuckValue(2.0), [20.0] * 9, "Bomba no se ha movido en 2,5 s, hasta las "),
+        (
+            Expression("mean_1s > 19 and count_1s > 1"),
+            [20.0] * 2,
+            "Bomba cumple la regla «mean_1s > 19 and count_1s > 1» en 1 s hasta las ",
+        ),
+    ],
+)
+def test_rules_are_told_in_spanish_too(rule: Rule, values: list[float], words: str) -> None:
+    """With numbers, unit and what to do."""
+    log = registry(SensorEntry(SENSOR, name="Bomba", unit="bar", rules=(rule,)))
+    records = [*(read(index / 2, value) for index, value in enumerate(values)), tick(100)]
+    told = feed(new_state(replace(OPTIONS, language="es")), records, (), log)
+    event = events_of(told)[0]
+    assert event.explanation.startswith(words)
+    assert event.recommended_action
+    assert not any(wrong in event.explanation for wrong in ("{", "nan", " None"))
 
 
 # Against plain ones -------------------------------------------------------------------------------------------------

@@ -10,7 +10,16 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streamproc.records import DeadLetter, DeltaSpike, Range, SensorEntry, Severity, SeverityEvent
+from streamproc.records import (
+    DeadLetter,
+    DeltaSpike,
+    Expression,
+    NoData,
+    Range,
+    SensorEntry,
+    Severity,
+    SeverityEvent,
+)
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import OUTPUTS, Reader, reading
 from tests.live.pipeline import select
@@ -90,6 +99,36 @@ async def test_a_jump_is_a_row_that_a_replay_makes_again(
     (jump,) = [row for row in select(site, query) if row[0] == "delta_spike"]
     assert jump[1] == "CRITICAL"
     assert jump[2].startswith("Tank went from 20 bar to 80 bar in 1 s, at ")
+    await until_settled(site, reader)
+    code, found, text = await replay(site)
+    assert (code, found) == (0, []), text
+
+
+async def test_silence_and_windows_are_judged_live(
+    site: Site, producer: AIOKafkaProducer, reader: Reader
+) -> None:
+    """Set while it runs; a silent partition's ticks tell of the silence, a reading ends it, and a replay says the same."""
+    rules = (NoData(8.0, severity=Severity.CRITICAL), Expression("mean_1s > 50 and count_1s == 1"))
+    await site.worker()
+    await site.sink()
+    await limit(site, producer, SensorEntry("tank", "d", name="Tank", unit="bar", rules=rules))
+    topic, query = f"{site.prefix}readings", "SELECT event_code, severity, message FROM ml_events"
+
+    async def told(code: str, value: float | None) -> tuple[str, str]:
+        """Severity and message of the first row of this code; meanwhile readings, where there are to be some."""
+
+        async def rows() -> list[tuple[str, str]]:
+            if value is not None:
+                await (await send(producer, topic, "d", packet("d", "tank", value, int(time()))))
+            return [(severity, text) for its, severity, text in select(site, query) if its == code]
+
+        return (await eventually(rows))[0]
+
+    severity, text = await told("expression", 60.0)
+    assert (severity, text[:19]) == ("WARN", "Tank meets the rule")
+    severity, text = await told("silence", None)
+    assert (severity, text[:30]) == ("CRITICAL", "Tank has sent nothing for 8 s,")
+    assert (await told("recovered", 20.0))[0] == "NORMAL"
     await until_settled(site, reader)
     code, found, text = await replay(site)
     assert (code, found) == (0, []), text

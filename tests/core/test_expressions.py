@@ -171,7 +171,7 @@ def _compared(node: ast.Compare, row: dict[str, float]) -> bool | None:
 def _number(node: Any, row: dict[str, float]) -> float:
     match node:
         case ast.Constant():
-            number = float(node.value)
+            number = float(ast.literal_eval(node))
         case ast.Name():
             number = row[node.id]
         case ast.UnaryOp():
@@ -179,7 +179,7 @@ def _number(node: Any, row: dict[str, float]) -> float:
         case ast.Call():
             parts = [_number(part, row) for part in node.args]
             number = {"abs": lambda: abs(parts[0]), "min": lambda: min(parts), "max": lambda: max(parts)}[
-                node.func.id
+                ast.unparse(node.func)
             ]()
         case _:
             a, b = _number(node.left, row), _number(node.right, row)

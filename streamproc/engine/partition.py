@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from time import monotonic, perf_counter, process_time
+from time import monotonic, perf_counter, process_time, time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -149,18 +149,30 @@ class Partition:
         return await self._frozen(_timed_snapshot)
 
     async def tick(self, silence_s: float, end: int | None) -> None:
-        """Move the partition's clock where it is silent and a window is still open: nothing else would close it.
+        """Move the partition's clock where it is silent and a window is still open, or a sensor's silence is to be told.
+
+        Nothing else would do it.
 
         `end` is the offset at which the partition ends; before it, records wait that will move the clock themselves.
         """
         silent = (
             end is not None and end <= self.state.next_offset and monotonic() - self.progressed >= silence_s
         )
-        if not silent or not has_open_windows(self.state):
+        if not silent or not (has_open_windows(self.state) or self._is_silence_due()):
             return
         self.progressed = monotonic()
         self.outbox.put(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
         metrics.TICKS.labels(self.label).inc()
+
+    def _is_silence_due(self) -> bool:
+        """Whether a rule `no_data` is broken by now, as far as can be known here; the tick's own timestamp decides."""
+        router, marks = self.state.router, self.state.watermarks
+        at = router.silence_rules.next_at(marks, router.severity.silence_at)
+        # The brokers' clock goes on since the last record at least; after a start that may be long ago.
+        return (
+            at is not None
+            and max(marks.clock + 1_000 * (monotonic() - self.progressed), 1_000 * time()) >= at
+        )
 
     async def announce(self) -> None:
         """Give the registry's edits so far their place in the partition, if it has records and does not know of them."""

@@ -151,6 +151,25 @@ def test_no_silence_is_told_before_its_time() -> None:
     assert not judged(NoData(seconds=60), records=[tick(0), tick(500)])
 
 
+def test_the_next_silence_is_known_before_it_comes() -> None:
+    """So that a partition where nothing comes gets a tick then, and not all the time."""
+    log = registry(SensorEntry(SENSOR, rules=(NoData(60.0), NoData(600.0))), SensorEntry(OTHER))
+    state = new_state()
+    assert state.router.silence_rules.next_at(state.watermarks, state.router.severity.silence_at) is None
+    for records, wanted in (
+        ([tick(0)], None),
+        ([read(1, 20.0), read(9, 20.0, OTHER)], 61),
+        ([tick(60)], 61),
+        ([tick(70)], 601),
+        ([tick(700)], None),
+        ([read(710, 20.0)], 770),
+    ):
+        before = [Record(NOW, tick=True)] * state.next_offset
+        feed(state, [*before, *records], (), log)
+        at = state.router.silence_rules.next_at(state.watermarks, state.router.severity.silence_at)
+        assert at == (None if wanted is None else NOW + 1_000 * wanted)
+
+
 def test_a_longer_silence_may_be_graver() -> None:
     """Each rule has its time; one reading ends both."""
     rules = (NoData(seconds=600, severity=CRITICAL), NoData(seconds=60))

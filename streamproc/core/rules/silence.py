@@ -133,6 +133,22 @@ class SilenceRules:
             found.sort(key=lambda turn: (turn.slot, turn.place))
         return found
 
+    def next_at(self, marks: Watermarks, told: Ints) -> int | None:
+        """When, by the partition's clock, the next silence is one if nothing comes; None where none would be."""
+        if not self:
+            return None
+        _, at, coming = self._times_of_silence(marks, told)
+        return int(at[coming].min()) if coming.any() else None
+
+    def _times_of_silence(self, marks: Watermarks, told: Ints) -> tuple[Ints, Ints, Bools]:
+        """The sensors with rules (s,), when each rule is broken if nothing comes (s, rules), and which are not told."""
+        if self._slots is None:
+            self._slots = np.array(sorted(self._rules), dtype=np.int64)
+        since = marks.arrival[self._slots][:, None]
+        times = self._times[self._slots]
+        at = since + times
+        return self._slots, at, (since != NEVER) & (times < _FAR) & (at > told[self._slots][:, None])
+
     def _amid(
         self, heard: Listened, marks: Watermarks, teller: _Teller, silent: Bools, found: list[Turn]
     ) -> None:
@@ -154,15 +170,12 @@ class SilenceRules:
 
     def _lasting(self, marks: Watermarks, teller: _Teller, told: Ints) -> Iterator[Turn]:
         """Silences that go on."""
-        if self._slots is None:
-            self._slots = np.array(sorted(self._rules), dtype=np.int64)
-        since = marks.arrival[self._slots]
-        at = since[:, None] + self._times[self._slots]
-        due = (since != NEVER)[:, None] & (at <= marks.clock) & (at > told[self._slots][:, None])
+        slots, at, coming = self._times_of_silence(marks, told)
+        due = coming & (at <= marks.clock)
         for place, number in np.argwhere(due).tolist():
-            slot = int(self._slots[place])
+            slot = int(slots[place])
             rule = self._rules[slot][number]
-            begun = Silence(int(at[place, number]), int(since[place]), teller.last_of(slot), rule)
+            begun = Silence(int(at[place, number]), int(marks.arrival[slot]), teller.last_of(slot), rule)
             closed = marks.due(marks.newest[slot : slot + 1], np.array([_ms(rule)]))
             yield Turn(slot, teller.at_end(_ms(rule)), int(closed[0]), begun)
 

@@ -82,11 +82,13 @@ def as_text(told: Told) -> str:
 def evidence(held: SlotSeverity | None) -> dict[str, str]:
     """What each kind of evidence holds of a sensor, by its name; all NORMAL where it never changed."""
     held = held or SlotSeverity(0)
-    levels = [name for name in held.__struct_fields__ if name.endswith(_LEVEL)]
-    return {
+    names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL)]
+    told = {
         _EVIDENCE.get(name, name.removesuffix(_LEVEL).replace("_", " ")): Severity(getattr(held, name)).name
-        for name in levels
+        for name in names
     }
+    rules = getattr(held, "rules", {})  # of those that say something, what each holds up
+    return told | {f"rule {name}": Severity(state.level).name for name, state in rules.items()}
 
 
 def _lines(told: Told) -> Iterator[str]:

@@ -102,7 +102,8 @@ def test_actions_are_listed_and_exported(known: ActionEntry, tmp_path: Path) -> 
     assert "Look at it." in shown
     assert len(shown.splitlines()) == 2
     every = CliRunner().invoke(commands, ["action", "list", "--all"]).stdout
-    assert "Check that the sensor is alive" not in every
+    assert [line.split()[1:3] for line in every.splitlines() if "Look at it." in line] == [["stuck", "en"]]
+    assert not [line for line in every.splitlines() if line.split()[:2] == ["stuck", "en"]]
     assert "Compruebe que el sensor funciona" in every
     exported = tmp_path / "out.yaml"
     exported.write_text(CliRunner().invoke(commands, ["export"]).stdout, "utf-8")

@@ -43,7 +43,7 @@ async def _explained(chosen: Settings, event_id: str) -> Told:
         event = found.event
         source = await source_of(chosen, consumer, event)
         if source.has(event):
-            records = event.lineage.first_offset - source.start
+            records = source.begin - source.start
             if records:
                 typer.echo(f"reading {records:,} records before it, from offset {source.start} on", err=True)
         made = await recompute(chosen, consumer, source, event) if source.has(event) else None

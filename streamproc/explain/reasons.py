@@ -57,7 +57,7 @@ def judge(event: SeverityEvent, source: Source, told: Recomputed | None) -> Find
 
 def _gone(event: SeverityEvent, source: Source) -> str:
     lineage = event.lineage
-    if lineage.first_offset >= source.end:
+    if source.begin >= source.end:
         return (
             f"the topic {lineage.topic} ends at offset {source.end}, before the event's records: it was made anew, or this "
             "is another Kafka than the one that they came by"

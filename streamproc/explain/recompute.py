@@ -173,11 +173,13 @@ def _changes(state: PartitionState, chunk: Chunk, registry: RegistryLog, sensor:
 
 
 def _stands_for(change: SeverityEvent, event: SeverityEvent) -> bool:
-    """Whether it is the event, or what has come out in its place: of the same time or of the same records."""
+    """Whether it is the event, or what has come out in its place: of its time, or the same of the same records."""
     if change.event_id == event.event_id:
         return True
-    places = [(each.lineage.first_offset, each.lineage.last_offset) for each in (change, event)]
-    return change.severity == event.severity and (change.at == event.at or places[0] == places[1])
+    if change.at == event.at:
+        return True  # a sensor has one change at a time
+    said = [(e.cause, e.severity, e.lineage.first_offset, e.lineage.last_offset) for e in (change, event)]
+    return said[0] == said[1] and event.lineage.first_offset >= 0
 
 
 def _singly(chunk: Chunk) -> Iterator[Chunk]:

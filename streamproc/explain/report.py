@@ -18,7 +18,7 @@ from streamproc.explain.find import Found
 from streamproc.explain.reasons import Finding, Verdict
 from streamproc.explain.recompute import Read, Recomputed
 from streamproc.explain.source import Source
-from streamproc.records import DeltaSpike, Range, SensorEntry, Severity, SeverityEvent
+from streamproc.records import Range, SensorEntry, Severity, SeverityEvent
 from streamproc.store.stamps import LAST_MS, iso
 
 #: Readings that the text names; JSON has all that were kept.
@@ -26,6 +26,8 @@ SHOWN = 10
 #: What people call each kind of evidence; the names are those of `SlotSeverity`.
 _EVIDENCE = {"range_level": "ranges", "spike_level": "delta spikes", "learner_level": "learners"}
 _LEVEL = "_level"
+#: The kinds of evidence that are the user's rules, and the rules' tags.
+_RULES = {"delta spikes": "delta_spike"}
 _DIGITS = 6
 
 
@@ -83,7 +85,7 @@ def evidence(held: SlotSeverity | None) -> dict[str, str]:
     """What each kind of evidence holds of a sensor, by its name; all NORMAL where it never changed."""
     held = held or SlotSeverity(0)
     names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL)]
-    told = {
+    return {
         _EVIDENCE.get(name, name.removesuffix(_LEVEL).replace("_", " ")): Severity(getattr(held, name)).name
         for name in names
     }
@@ -136,7 +138,8 @@ def _said(event: SeverityEvent, made: Recomputed | None) -> Iterator[str]:
         yield "What each kind of evidence said"
         width = max(map(len, after))
         for name, level in after.items():
-            was = "" if before[name] == level else f" (was {before[name]})"
+            earlier = before.get(name, Severity.NORMAL.name)
+            was = "" if earlier == level else f" (was {earlier})"
             yield f"  {name:{width}}  {level}{was}{_detail(name, event, made.entry)}"
     yield f"Rule      {lineage.rule or 'none'}"
     for name, value in lineage.scores.items():
@@ -154,9 +157,10 @@ def _detail(name: str, event: SeverityEvent, entry: SensorEntry | None) -> str:
             if each
         ]
         return f": {', '.join(ranges)}" if ranges else ": none set"
-    if name not in {"ranges", "learners"}:
-        spikes = name == "delta spikes"
-        rules = [rule for rule in (entry.rules if entry else ()) if isinstance(rule, DeltaSpike) is spikes]
+    if name in _RULES:
+        rules = [
+            rule for rule in (entry.rules if entry else ()) if rule.__struct_config__.tag == _RULES[name]
+        ]
         return f": {', '.join(map(_plain, rules))}" if rules else ": none set"
     scores = event.lineage.scores
     if name == "learners" and "surprise" in scores:

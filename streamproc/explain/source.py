@@ -27,12 +27,16 @@ _REGISTRY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A partition's records: Kafka has `first`..`end`-1; reading begins at `start`, with a `snapshot`'s state, if any."""
+    """A partition's records: Kafka has `first`..`end`-1; reading begins at `start`, with a `snapshot`'s state, if any.
+
+    The event's own begin at `begin`: of a silence that no reading came before, at its time.
+    """
 
     place: TopicPartition
     partitions: int
     first: int
     end: int
+    begin: int
     start: int
     snapshot: Snapshot | None
 
@@ -43,7 +47,7 @@ class Source:
 
     def has(self, event: SeverityEvent) -> bool:
         """Whether all records that the event came from are there."""
-        return self.first <= event.lineage.first_offset and event.lineage.last_offset < self.end
+        return self.first <= self.begin < self.end and event.lineage.last_offset < self.end
 
 
 async def source_of(settings: Settings, consumer: AIOKafkaConsumer, event: SeverityEvent) -> Source:
@@ -57,12 +61,16 @@ async def source_of(settings: Settings, consumer: AIOKafkaConsumer, event: Sever
             "not have: see that STREAMPROC_BOOTSTRAP names the right one"
         )
     first, end = (await bounds(consumer, [place]))[place]
+    begin = lineage.first_offset
+    if begin < 0:
+        found = (await consumer.offsets_for_times({place: event.at}))[place]
+        begin = found.offset if found else end
     kept = None
-    if first <= lineage.first_offset < end:
-        kept = await snapshot_before(settings, place.partition, lineage.first_offset)
+    if first <= begin < end:
+        kept = await snapshot_before(settings, place.partition, begin)
         if kept is not None and kept.next_offset < first:
             kept = None  # records between it and the event are gone
-    return Source(place, len(places), first, end, kept.next_offset if kept else first, kept)
+    return Source(place, len(places), first, end, begin, kept.next_offset if kept else first, kept)
 
 
 async def registry_of(settings: Settings) -> RegistryLog:
@@ -86,9 +94,8 @@ async def recompute(
     """Have the engine's core make the event once more; raises KafkaUnavailable."""
     wanted = options(settings, source.place.partition, source.partitions)
     work = Recomputation(fresh(wanted, source.snapshot), await registry_of(settings), event)
-    first = event.lineage.first_offset
     async for chunk in _records(consumer, source):
-        at = int(chunk.offsets.searchsorted(first))
+        at = int(chunk.offsets.searchsorted(source.begin))
         if at:
             work.warm(chunk.cut(0, at))
         if at < len(chunk) and work.take(chunk.cut(at, len(chunk))):

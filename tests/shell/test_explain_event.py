@@ -55,10 +55,10 @@ def explained(
     return work.outcome()
 
 
-def source(first: int = 0, kept: Snapshot | None = None) -> Source:
+def source(first: int = 0, kept: Snapshot | None = None, begin: int = 1_000) -> Source:
     """The topic, of which Kafka has the records from `first` on."""
     start = kept.next_offset if kept else first
-    return Source(TopicPartition(TOPIC, 0), 2, first, len(told()[0]), start, kept)
+    return Source(TopicPartition(TOPIC, 0), 2, first, len(told()[0]), begin, start, kept)
 
 
 @pytest.mark.parametrize("event", one_of_each(), ids=lambda event: f"{event.cause}-{event.severity.name}")
@@ -163,7 +163,7 @@ def test_an_event_that_does_not_come_out_is_told_with_what_does() -> None:
 def test_records_that_are_gone_are_told() -> None:
     """With what Kafka still has, or that it is another topic; nothing is recomputed."""
     event = told()[2][-1]
-    gone = source(first=event.lineage.first_offset + 1)
+    gone = source(first=event.lineage.first_offset + 1, begin=event.lineage.first_offset)
     assert not gone.has(event)
     finding = judge(event, gone, None)
     assert finding.verdict is Verdict.GONE

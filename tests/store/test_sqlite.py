@@ -82,6 +82,29 @@ def test_a_changed_or_newer_schema_is_refused() -> None:
             migrate(connection, [Migration(1, "CREATE TABLE a (x);")])
 
 
+def test_the_audit_outlives_that_it_tells_of_more() -> None:
+    """Its table is made anew for that: the lines, their numbers and the index stay."""
+    wanted = scripts("sqlite")
+    before = next(number for number, script in enumerate(wanted) if "recommended_actions" in script.name)
+    line = (
+        "INSERT INTO registry_audit (at, actor, action, kind, name, version) VALUES ('', '', '', ?, 's', 1)"
+    )
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, wanted[:before])
+        connection.executemany(line, [("sensor",), ("device",), ("device",)])
+        connection.execute("DELETE FROM registry_audit WHERE id = 2")
+        rows = connection.execute("SELECT * FROM registry_audit").fetchall()
+        migrate(connection, wanted)
+        assert connection.execute("SELECT * FROM registry_audit").fetchall() == rows
+        connection.execute(line, ("action",))
+        found = connection.execute("SELECT id FROM registry_audit ORDER BY id").fetchall()
+        assert found == [(1,), (3,), (4,)]
+        plan = (
+            "EXPLAIN QUERY PLAN SELECT MAX(version) FROM registry_audit WHERE kind = 'action' AND name = 's'"
+        )
+        assert "registry_audit_of" in str(connection.execute(plan).fetchall())
+
+
 def test_an_unknown_kind_of_database_has_no_migrations() -> None:
     """The error says so, in place of an empty schema."""
     with pytest.raises(StoreError, match="missing"):

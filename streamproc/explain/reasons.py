@@ -115,4 +115,7 @@ def _reasons(event: SeverityEvent, source: Source, told: Recomputed) -> Iterator
         "settings may have been others then: STREAMPROC_ALLOWED_LATENESS_MS and STREAMPROC_ALLOWED_SKEW_MS decide which "
         "readings are in a window"
     )
-    yield "another version of streamproc may have made it, or a `replay --apply --registry` with other ranges"
+    yield (
+        "another version of streamproc may have made it, a `replay --apply --registry` with other ranges, or the topic was "
+        "made anew and has other records at these offsets"
+    )

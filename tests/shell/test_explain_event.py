@@ -9,6 +9,8 @@ from functools import cache
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace as with_
 
 from streamproc.core.checkpoint import Snapshot, snapshot
@@ -21,6 +23,7 @@ from streamproc.explain.recompute import Recomputation, Recomputed, fresh
 from streamproc.explain.source import Source
 from streamproc.records import SeverityEvent
 from tests.core.oracle import OPTIONS, TOPIC, Record, chunk, edited, story
+from tests.core.test_edits import edits
 
 SEED = 5
 
@@ -185,3 +188,27 @@ def test_json_has_all_there_is() -> None:
     assert answer["same"] is True
     assert set(answer["recomputed"]["evidence"]["after"]) >= {"ranges", "delta spikes", "learners"}
     assert len(answer["recomputed"]["readings"]) == len(made.readings) > 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(edits(), st.integers(1, 9), st.integers(0, 30))
+def test_any_event_comes_out_the_same(
+    stream: tuple[list[Record], RegistryLog], cut: int, kept_at: int
+) -> None:
+    """Of any records and edits, in any cut, from the beginning or any state before its first record."""
+    records, log = stream
+    state = fresh(OPTIONS, None)
+    events = [event for _, out in run(state, chunk(records, 0), log) for event in out.events]
+    for event in events[-3:]:
+        first = event.lineage.first_offset
+        for start in {0, min(kept_at, first)}:
+            before = fresh(OPTIONS, None)
+            if start:
+                assert list(run(before, chunk(records[:start], 0), log))
+            work = Recomputation(before, log, event)
+            if start < first:
+                work.warm(chunk(records[start:first], start))
+            for at in range(first, len(records), cut):
+                if work.take(chunk(records[at : at + cut], at)):
+                    break
+            assert work.outcome().event == event

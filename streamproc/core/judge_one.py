@@ -20,7 +20,7 @@ def judge_one(state: list[float], mean: float, deviation: float, count: int, tur
     """Judge one window by `state`, and learn it but for River's part; `turned` as in `judgement.judge`."""
     windows, last, most = state[j.WINDOWS], state[j.LAST], state[j.WINDOWS] * state[j.WINDOWS]
     expected, least, square, single, trend, level, learnt = _move(state, mean)
-    spread = j.SINGLE_WEIGHT * _spread(state, deviation, least) if count >= 2 else 0.0  # noqa: PLR2004  # one has none
+    spread = j.SPREAD_PART * _spread(state, deviation, least) if count >= 2 else 0.0  # noqa: PLR2004  # one has none
     stuck, rested = _rest(state, windows > 0 and mean == last and deviation == 0)
     moving = max(trend, single)
     if spread > moving:
@@ -58,6 +58,10 @@ def _move(state: list[float], mean: float) -> tuple[float, float, float, float, 
     error = mean - expected
     square = error * error
     variance = errors / scale + floor
+    tails = state[j.TAILS] + (1 - scale_weight) * j.TAILS_AT_FIRST
+    if tails < j.GAUSSIAN_TAILS:  # noqa: PLR1730  # twice as fast as the builtin, here and below
+        tails = j.GAUSSIAN_TAILS
+    single = j.SINGLE_PART / (tails * tails) * square / variance
     most = CLIP_SQUARE * variance
     learnt = most if errors > 0 and square >= most else square
     level = expected + error * sqrt(learnt / (square + ABSOLUTE_FLOOR))
@@ -72,7 +76,12 @@ def _move(state: list[float], mean: float) -> tuple[float, float, float, float, 
     scale_weight += j.SCALE_FADING * (1 - scale_weight)
     state[j.LEVEL_WEIGHT : j.LAST] = level_weight, slow, slow_weight, scale_weight, known
     _widen(state, square * scale, errors, learnt)
-    return expected, least, square, j.SINGLE_WEIGHT * square / variance, parted / usual, level, learnt
+    ratio = square / variance
+    if ratio > j.TAILS_CLIP:  # noqa: PLR1730
+        ratio = j.TAILS_CLIP
+    fourth = ratio * ratio if state[j.WINDOWS] >= j.WARM_UP else j.TAILS_AT_FIRST
+    state[j.TAILS] += j.SCALE_FADING * (fourth - state[j.TAILS])
+    return expected, least, square, single, parted / usual, level, learnt
 
 
 def _widen(state: list[float], scaled: float, errors: float, learnt: float) -> None:

@@ -41,8 +41,16 @@ WIDEST_FADING = 0.99999
 WIDEST_PART = 0.0025
 #: A single window so far out (squared, weighted) is named for itself, though levels part even more clearly.
 CLEARLY = 9.0
-#: Single windows stray further than levels do: their squares count for less.
-SINGLE_WEIGHT = 0.3
+#: Single windows stray further than levels do: their squares count for less, the more so the heavier the sensor's tails are.
+#: Those are measured by the mean fourth power of a deviation in units of the usual one: 3 where the noise is Gaussian.
+SINGLE_PART = 6.0
+GAUSSIAN_TAILS = 3.0
+#: What is taken for it at first, until as much as the scale is known.
+TAILS_AT_FIRST = 5.0
+#: One deviation says of the tails what 7 sigma would: a single spike does not hide the next.
+TAILS_CLIP = 50.0
+#: The squares of deviations inside windows count for this much.
+SPREAD_PART = 0.3
 #: A surprise is told when it is 15 % greater than any that was told lately; the bar sinks by HABIT a
 #: window.
 REPEAT_BAR = 1.15
@@ -66,7 +74,7 @@ NARROWEST = -0.8
 #: The state of a sensor as the columns of one row; the first two mirror its River objects.
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
-WIDEST, WIDENED = 15, 16
+WIDEST, WIDENED, TAILS = 15, 16, 17
 #: Those of the season follow (`core/season.py`).
 WIDTH = USUAL + 1
 
@@ -75,7 +83,7 @@ class Judgement(NamedTuple):
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
     `told` is the surprise where it is worth telling, else 0. `level` and `error` (a square) are for the River
-    objects; `state` holds the columns from LEVEL_WEIGHT to WIDENED.
+    objects; `state` holds the columns from LEVEL_WEIGHT to TAILS.
     """
 
     surprise: Value
@@ -100,7 +108,7 @@ def judge(  # a window's numbers, which have no object of their own in the hot p
     trend, trend_state = _trend(state, fit, a)
     spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a)  # noqa: PLR2004  # one has none
     stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
-    squares = (SINGLE_WEIGHT * fit.square / fit.variance, trend, SINGLE_WEIGHT * spread)
+    squares = (_single(state, fit, a), trend, SPREAD_PART * spread)
     jumped = (mean - last) * (mean - last) > 0.5 * fit.square
     moving, evidence = _strongest(squares, jumped, a)
     seasonal = SEASON_PART * state[HELD]
@@ -127,6 +135,7 @@ def judge(  # a window's numbers, which have no object of their own in the hot p
             a.where(tell, REPEAT_BAR * surprise, bar),
             a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
             _widened(state, fit, a),
+            _tails(state, fit, a),
         ),
     )
 
@@ -159,6 +168,22 @@ def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
     learnt = clip(square, variance, state[LEARNT_ERROR], a)
     level = expected + clipped(error, square, learnt, a)
     return _Fit(expected, scale, least, floor, square, variance, learnt, level)
+
+
+def _tails(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+    """Return how heavy the tails are after one more deviation."""
+    ratio = a.least(fit.square / fit.variance, TAILS_CLIP)
+    # Before the scale is known, deviations seem wild.
+    return nearer(
+        state[TAILS], a.where(state[WINDOWS] >= WARM_UP, ratio * ratio, TAILS_AT_FIRST), SCALE_FADING
+    )
+
+
+def _single(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+    """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
+    tails = state[TAILS] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
+    tails = a.greatest(tails, GAUSSIAN_TAILS)
+    return SINGLE_PART / (tails * tails) * fit.square / fit.variance
 
 
 def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:

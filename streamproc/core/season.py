@@ -33,7 +33,7 @@ WEEK_WARM = 1 - (1 - SQUARE_FADING) ** (2 * DAY_HOURS)
 GREATEST = 3e38
 
 #: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
-HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(17, 26)
+HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(18, 27)
 
 
 class Compared(NamedTuple):

@@ -2,8 +2,8 @@
 
 Only `+ - * / sqrt`, comparisons and `frexp` are used: IEEE 754 fixes their results, while `log` and `exp`
 differ between libraries, and between numpy's code for one processor and another. A replay elsewhere must
-score the same. Each formula stands once and runs on columns of shape (k,) or on one number, by the arithmetic
-that it is given.
+score the same. A formula runs on columns of shape (k,) or on one number, by the arithmetic that it is given; only
+`judgement` is written out again for one window (`judge_one`).
 """
 
 from __future__ import annotations

@@ -192,6 +192,25 @@ def test_the_scale_survives_a_spike() -> None:
     assert abs(spiked.forecast[700] - 20) < 1
 
 
+def test_a_spike_of_ten_sigma_is_told_at_once() -> None:
+    """On 100 sensors of Gaussian noise at most 5 are missed: where the noise goes far the other way in that window."""
+    rng, sensors, n = np.random.default_rng(8), 100, 1_000
+    series = rng.normal(size=(n, sensors))
+    series[-1] += 10
+    columns = ([0.0] * n * sensors, [1] * n * sensors, [0] * n * sensors)
+    scores = bank(sensors).observe(list(range(sensors)) * n, series.ravel().tolist(), *columns)
+    assert (scores.anomaly[-sensors:] >= ALARM).sum() >= 95
+
+
+def test_heavy_tails_are_learnt() -> None:
+    """What is an alarm where the noise is Gaussian is usual where one reading in a hundred strays as far."""
+    series = noise(3_000)
+    series[50::100] += 8
+    series[-1] = 20 + 8
+    assert watch(noise(3_000)[:-1]).anomaly.max() < ALARM
+    assert watch(np.append(noise(2_999), 28.0)).surprise[-1] > watch(series).surprise[-1] + 0.5
+
+
 def test_surprise_does_not_saturate() -> None:
     """River's GaussianScorer cannot tell 8 sigma from 80; here more is more surprising."""
     surprises = []

@@ -85,7 +85,7 @@ def evidence(held: SlotSeverity | None) -> dict[str, str]:
     """What each kind of evidence holds of a sensor, by its name; all NORMAL where it never changed."""
     held = held or SlotSeverity(0)
     names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL)]
-    return {
+    told = {
         _EVIDENCE.get(name, name.removesuffix(_LEVEL).replace("_", " ")): Severity(getattr(held, name)).name
         for name in names
     }

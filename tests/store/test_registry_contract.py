@@ -13,13 +13,13 @@ from streamproc.records import (
     DeltaSpike,
     DeviceEntry,
     DeviceKey,
+    Expression,
+    NoData,
     Range,
+    RateOfChange,
     SensorEntry,
     Severity,
     SeverityEvent,
-    Expression,
-    NoData,
-    RateOfChange,
     StuckValue,
 )
 from streamproc.store.edits import (

@@ -9,10 +9,7 @@ import msgspec
 import numpy as np
 
 from streamproc.core.learners import LearnerBank
-from streamproc.core.severity import (
-    ALARM_SURPRISE,
-    CRITICAL_SURPRISE,
-)
+from streamproc.core.severity import ALARM_SURPRISE, CRITICAL_SURPRISE
 from streamproc.core.slot_severity import SlotSeverity
 from streamproc.explain.find import Found
 from streamproc.explain.reasons import Finding, Verdict
@@ -27,7 +24,7 @@ SHOWN = 10
 _EVIDENCE = {"range_level": "ranges", "spike_level": "delta spikes", "learner_level": "learners"}
 _LEVEL = "_level"
 #: The kinds of evidence that are the user's rules, and the rules' tags.
-_RULES = {"delta spikes": "delta_spike"}
+_RULES = {"delta spikes": "delta_spike", "silence": "no_data"}
 _DIGITS = 6
 
 

@@ -316,14 +316,14 @@ def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
         (
             RateOfChange(0.9, window="1s"),
             [20.0, 21.0] * 4,
-            "Bomba cambió 2 bar por segundo en 1 s hasta las ",
+            "Bomba cambió 2 bar por segundo en el intervalo de 1 s hasta las ",
         ),
         (NoData(60.0), [20.0] * 2, "Bomba no ha enviado nada en 60 s, hasta las "),
         (StuckValue(2.0), [20.0] * 9, "Bomba no se ha movido en 2,5 s, hasta las "),
         (
             Expression("mean_1s > 19 and count_1s > 1"),
             [20.0] * 2,
-            "Bomba cumple la regla «mean_1s > 19 and count_1s > 1» en 1 s hasta las ",
+            "Bomba cumple la regla «mean_1s > 19 and count_1s > 1» en el intervalo de 1 s hasta las ",
         ),
     ],
 )

@@ -101,8 +101,8 @@ def surprise_of(square: Value, arithmetic: Arithmetic = SINGLE) -> Value:
     """Return about -log10 of the chance of so great a square, in units of the usual square.
 
     `2 log10(1 + square)`: a tail as heavy as Student's t with 4 degrees of freedom. On the rows of the
-    labelled series that are not anomalous it is within 0.1 of the observed -log10 up to 2.5, and within 0.4
-    up to 5.
+    labelled series that are not anomalous it is within 0.2 of the observed -log10 up to 2.5, and within 0.4
+    up to 3.
 
     >>> surprise_of(0.0), round(surprise_of(99.0), 6)
     (0.0, 4.0)

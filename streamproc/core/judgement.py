@@ -95,30 +95,26 @@ class Judgement(NamedTuple):
     state: tuple[Value, ...]
 
 
-def judge(  # a window's numbers, which have no object of their own in the hot path
+def judge(
     state: Value, mean: Value, deviation: Value, count: Value, turned: Value, a: Arithmetic
 ) -> Judgement:
-    """Judge one window by `state` (WIDTH columns): nothing of it has been learnt before it is judged.
-
-    `turned` says whether an hour was over just before it, so that what the season says is new.
-    """
+    """Judge one window by `state` (WIDTH columns), then learn it; `turned`: an hour was over just before it."""
     windows, last = state[WINDOWS], state[LAST]
     seen = windows > 0
     fit = _fit(state, mean, seen, a)
     trend, trend_state = _trend(state, fit, a)
     spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a)  # noqa: PLR2004  # one has none
     stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
-    squares = (_single(state, fit, a), trend, SPREAD_PART * spread)
     jumped = (mean - last) * (mean - last) > 0.5 * fit.square
-    moving, evidence = _strongest(squares, jumped, a)
+    moving, evidence = _strongest((_single(state, fit, a), trend, SPREAD_PART * spread), jumped, a)
     seasonal = SEASON_PART * state[HELD]
-    # n windows tell of nothing rarer than 1 in n^2.
-    alive = surprise_of(a.least(a.greatest(moving, seasonal), windows * windows), a)
+    alive = surprise_of(
+        a.least(a.greatest(moving, seasonal), windows * windows), a
+    )  # n tell of 1 in n^2 at most
     surprise = a.where(windows >= WARM_UP, a.greatest(alive, stuck), 0.0)
     bar = state[TOLD] * HABIT
-    held = moving < seasonal
     tell = (surprise > bar) & a.where(surprise > stuck, turned | (moving >= seasonal), rested)
-    kind = a.where(stuck > alive, STUCK, a.where(held, SEASON, evidence))
+    kind = a.where(stuck > alive, STUCK, a.where(moving < seasonal, SEASON, evidence))
     return Judgement(
         surprise=surprise,
         told=a.where(tell, surprise, 0.0),

@@ -71,7 +71,7 @@ class KafkaSettings(BaseSettings):
 
     @field_validator("kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
     @classmethod
-    def _upper(cls, value: object) -> object:
+    def _kafka_upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
     @property

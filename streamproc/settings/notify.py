@@ -111,7 +111,7 @@ class NotifySettings(BaseSettings):
 
     @field_validator("notify_min_severity", mode="before")
     @classmethod
-    def _upper(cls, value: object) -> object:
+    def _severity_upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
     @field_validator("notify_channels")

@@ -33,6 +33,8 @@ RETRY_SECONDS = 1.0
 FOLLOWING = Manner(wait_ms=POLL_MS, request_ms=5_000)
 #: The wait before the topic's end is asked for: the broker's clock is then past the millisecond of any record read by now.
 _NEXT_S = 0.002
+#: Between two requests to end: one is mostly enough, and a stage that ends has 3 s.
+_CANCEL_AGAIN_S = 0.2
 
 _decode = msgspec.json.Decoder(SensorEntry).decode
 _decode_device = msgspec.json.Decoder(DeviceEntry).decode
@@ -89,11 +91,11 @@ class Registry:
             return
         task, self._task = self._task, None
         task.cancel()
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise
+        # aiokafka can lose a cancellation: it waits by wait_for, which in Python 3.11 forgets one that comes with the answer.
+        while not (await asyncio.wait((task,), timeout=_CANCEL_AGAIN_S))[0]:
+            task.cancel()
+        if not task.cancelled():
+            task.result()
 
     def age_seconds(self) -> float:
         """How long ago it was last known that no newer entry is on the topic."""

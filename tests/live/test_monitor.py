@@ -30,7 +30,12 @@ from tests.live.processes import SOON_S, Site, Stage, eventually, hang, running
 from tests.slowness import in_time
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-PORTS = {"worker": "STREAMPROC_WORKER_PORT", "sink": "STREAMPROC_SINK_PORT", "gateway": "GATEWAY_PORT"}
+PORTS = {
+    "worker": "STREAMPROC_WORKER_PORT",
+    "sink": "STREAMPROC_SINK_PORT",
+    "gateway": "GATEWAY_PORT",
+    "notify": "STREAMPROC_NOTIFY_PORT",
+}
 #: What a stop may take in all.
 STOP_S = 5.0
 #: Within which a broker that is away has to show.
@@ -113,7 +118,9 @@ async def test_what_is_scraped_is_what_is_documented(site: Site, producer: AIOKa
     await (await send(producer, f"{site.prefix}readings", "d", b"{"))
     names: set[str] = set()
     # Of a gateway's processes there is a metric only where they are several.
-    async with watching(site, "worker", "sink", "gateway", STREAMPROC_GATEWAY_WORKERS="2") as stages:
+    async with watching(
+        site, "worker", "sink", "gateway", "notify", STREAMPROC_GATEWAY_WORKERS="2"
+    ) as stages:
         worker = stages[0]
 
         async def counted() -> bool:

@@ -16,6 +16,9 @@ from streamproc.cli import app
 from streamproc.core.learners import DUMPED
 from streamproc.errors import StreamprocError
 
+#: They take seconds.
+pytestmark = pytest.mark.live
+
 ROWS, FIRST, LAST = 1_000, 500, 599
 
 

@@ -25,6 +25,9 @@ from streamproc.records import SeverityEvent
 from tests.core.oracle import OPTIONS, TOPIC, Record, chunk, edited, story
 from tests.core.test_edits import edits
 
+#: They take seconds.
+pytestmark = pytest.mark.live
+
 SEED = 5
 
 

@@ -30,6 +30,9 @@ from tests.receivers import hooked
 from tests.store.builders import GROUP, notifications
 from tests.store.databases import Sqlite
 
+#: They take seconds.
+pytestmark = pytest.mark.live
+
 #: Longest wait for what mostly takes a tenth of a second.
 SOON_S = 60.0
 TIMES = Times(timeout_s=SOON_S, look_s=0.02)

@@ -62,7 +62,7 @@ check-types:
 	$(BIN)/mypy
 
 check-tests:
-	$(BIN)/python -m pytest -q -m "not live" -n 2
+	$(BIN)/python -m pytest -q -m "not live" -n 2 --hypothesis-profile=quick
 	$(BIN)/python -m pytest -q --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
 
 fmt: $(SETUP) ## Format, and repair what can be repaired

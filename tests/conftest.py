@@ -12,6 +12,8 @@ from tests.loops import PatientLoop
 
 # How long an example takes is the machine's affair: with others' work beside it, any takes seconds now and then.
 settings.register_profile("streamproc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For `make check`, which is to take less than a minute; `make test` looks at four times as many.
+settings.register_profile("quick", parent=settings.get_profile("streamproc"), max_examples=25)
 settings.load_profile("streamproc")
 
 

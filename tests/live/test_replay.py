@@ -302,7 +302,7 @@ async def test_a_replay_disturbs_nobody(
     site = site_of_each
     await site.worker()
     await site.sink()
-    await feed(site, producer, seconds=20)
+    await feed(site, producer, seconds=20, devices=12)
     await until_written(site, reader)  # something of each partition can be compared
     feeding = asyncio.create_task(feed(site, producer, seconds=120, devices=12, seed=2))
     codes = [(await replay(site, *words))[::2] for words in ((), ("--apply", "--yes"))]

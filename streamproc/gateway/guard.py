@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-    from streamproc.gateway.ingest import Ingest
+    from streamproc.gateway.ingest import Ingest, Read
     from streamproc.gateway.metrics import Metrics
 
 log = structlog.get_logger()
@@ -33,16 +33,9 @@ def guard(metrics: Metrics) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            response = await handler(request)
-        except ConnectionError:
-            raise  # the client is gone: there is nobody to answer
-        except Exception as error:  # noqa: BLE001  # the task's edge: each kind has its answer
-            response = _refusal(request, error)
+        response = await _answered(request, handler(request))
         resource = request.match_info.route.resource
         metrics.answered(resource.canonical if resource else "other", response.status).inc()
-        if not request.content.is_eof():
-            response.force_close()
         return response
 
     return guarded
@@ -69,20 +62,28 @@ def _short_way(
             or hdrs.UPGRADE in headers
         ):
             return await long_way(request)
-        try:
-            status, body = await ingest.take(request, read)
-        except ConnectionError:
-            raise
-        except Exception as error:  # noqa: BLE001  # as in `guard`
-            response: web.StreamResponse = _refusal(request, error)
-        else:
-            response = Receipt(status, body)
+        response = await _answered(request, _receipt(request, ingest, read))
         ingest.metrics.answered(path, response.status).inc()
-        if not request.content.is_eof():
-            response.force_close()
         return response
 
     return handle
+
+
+async def _receipt(request: web.Request, ingest: Ingest, read: Read) -> web.StreamResponse:
+    return Receipt(*await ingest.take(request, read))
+
+
+async def _answered(request: web.Request, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """The answer, or what is told in its place; the connection ends with it where some of the body has not been read."""
+    try:
+        response = await answer
+    except ConnectionError:
+        raise  # the client is gone: there is nobody to answer
+    except Exception as error:  # noqa: BLE001  # the task's edge: each kind has its answer
+        response = _refusal(request, error)
+    if not request.content.is_eof():
+        response.force_close()
+    return response
 
 
 def _refusal(request: web.Request, error: Exception) -> web.Response:

@@ -124,7 +124,8 @@ class Ingest:
                 raise of_fault(batch)
             if batch.rejected:
                 self._count([fault for result in batch.results for fault in result.rejected])
-                self._count([too_many_faults()] * batch.untold)
+                if batch.untold:
+                    self._count([too_many_faults()], batch.untold)
             if not batch.messages:
                 raise of_batch(batch)
             share.take_place()
@@ -160,9 +161,9 @@ class Ingest:
         counts = (accepted, batch.rejected + lost)
         return taken(batch.results, acks, self._publisher.topic, counts)
 
-    def _count(self, faults: Sequence[Fault]) -> None:
+    def _count(self, faults: Sequence[Fault], times: int = 1) -> None:
         for (kind, name), count in Counter((each.kind, field_label(each.field)) for each in faults).items():
-            self.metrics.refused.labels(kind, name).inc(count)
+            self.metrics.refused.labels(kind, name).inc(count * times)
 
 
 def _check_key(given: str) -> str:

@@ -93,8 +93,9 @@ async def test_all_workers_serve_and_are_told_of(gateway: Gateway) -> None:
     while not (told := await gateway.samples(accepted)).get("1") or not told.get("2"):
         assert await gateway.post(sent) == 202
         sent += 1
-    for _ in range(10):
-        assert sum((await gateway.samples(accepted)).values()) == sent
+    agreed = 0
+    while agreed < 10:  # in a row, and whoever answers; what a worker tells may be 50 ms old
+        agreed = agreed + 1 if sum((await gateway.samples(accepted)).values()) == sent else 0
         assert await gateway.samples("streamproc_gateway_worker_up") == {"1": 1.0, "2": 1.0}
     pids = family(stage.pid)
     assert len(pids) == 1 + WORKERS

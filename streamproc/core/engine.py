@@ -22,7 +22,7 @@ from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
 from streamproc.core.ownership import foreign_faults
 from streamproc.core.predict import Forecasts, Predicted
-from streamproc.core.registry import Actions, RegistryLog, parts
+from streamproc.core.registry import Actions, RegistryLog, actions_of, parts
 from streamproc.core.router import ReadingRouter
 from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
@@ -30,6 +30,7 @@ from streamproc.core.telling import Teller
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
 from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
+from streamproc.records.alerting import Document
 
 #: As many sensors as 16 bits can number.
 _UINT16 = 2**16
@@ -141,11 +142,11 @@ class PartitionState:
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
-            self.actions = registry.actions_as_of(position)
+            self._document(registry.documents_as_of(position))
         else:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
-            if registry.actions_between(self.registry_position, position):
-                self.actions = registry.actions_as_of(position)
+            if registry.documents_between(self.registry_position, position):
+                self._document(registry.documents_as_of(position))
         self.registry_position = position
         for sensor, entry in changed.items():
             if entry is None:
@@ -156,6 +157,10 @@ class PartitionState:
             if slot is not None:
                 self._limit(slot, entry)
             self.sensors.forget_aliases(sensor)
+
+    def _document(self, documents: Mapping[str, Document]) -> None:
+        """Go on by these documents of the registry, by their keys."""
+        self.actions = actions_of(documents)
 
     def _limit(self, slot: int, entry: SensorEntry | None) -> None:
         # A sensor that has gone to a device of another partition is silent here for ever.

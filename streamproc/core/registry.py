@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from streamproc.core.chunk import Chunk
 from streamproc.records import ActionEntry, SensorEntry
+from streamproc.records.alerting import Document
 
 #: Of edits older than this beside the newest one, only each sensor's last is kept: no record that is still on `readings`
 #: (7 days), and no state that it could be replayed from (8 days), asks for the others. topics.yaml has the same bound.
@@ -37,13 +38,13 @@ class Edit(NamedTuple):
     entry: SensorEntry | None
 
 
-class ActionEdit(NamedTuple):
-    """One record that puts a recommended action, or takes it away; `name` is that of its entry."""
+class DocumentEdit(NamedTuple):
+    """One record that puts something else than a sensor or a device, or takes it away; `key` is the record's."""
 
     offset: int
     timestamp: int
-    name: str
-    entry: ActionEntry | None
+    key: str
+    entry: Document | None
 
 
 class RegistryLog:
@@ -58,10 +59,10 @@ class RegistryLog:
 
     def __init__(self) -> None:
         self.position = 0
-        #: Sensors' and actions' in one order: a position is found by the time of either.
-        self._edits: list[Edit | ActionEdit] = []
-        #: The actions' among them, which are few.
-        self._actions: list[ActionEdit] = []
+        #: Sensors' and documents' in one order: a position is found by the time of either.
+        self._edits: list[Edit | DocumentEdit] = []
+        #: The documents' among them, which are few.
+        self._documents: list[DocumentEdit] = []
         #: The greatest timestamp up to each edit: a broker's clock may step back, a position does not.
         self._clocks: list[int] = []
         self._newest: dict[str, SensorEntry] = {}
@@ -83,15 +84,15 @@ class RegistryLog:
             self._newest[sensor] = entry
         self._add(Edit(offset, timestamp, sensor, entry))
 
-    def append_action(self, offset: int, timestamp: int, name: str, entry: ActionEntry | None) -> None:
-        """Add the next edit, of a recommended action; raises ValueError where its offset lies before `position`."""
+    def append_document(self, offset: int, timestamp: int, key: str, entry: Document | None) -> None:
+        """Add the next edit, of a document by its key; raises ValueError where its offset lies before `position`."""
         if offset < self.position:
             raise ValueError(f"offset {offset} lies before position {self.position}")
-        edit = ActionEdit(offset, timestamp, name, entry)
-        self._actions.append(edit)
+        edit = DocumentEdit(offset, timestamp, key, entry)
+        self._documents.append(edit)
         self._add(edit)
 
-    def _add(self, edit: Edit | ActionEdit) -> None:
+    def _add(self, edit: Edit | DocumentEdit) -> None:
         self._edits.append(edit)
         self._clocks.append(max(edit.timestamp, self._clocks[-1]) if self._clocks else edit.timestamp)
         self.position = edit.offset + 1
@@ -106,15 +107,15 @@ class RegistryLog:
         """The edits of sensors from one position to another, in their order."""
         return [edit for edit in self.all_between(begin, end) if isinstance(edit, Edit)]
 
-    def all_between(self, begin: int, end: int) -> list[Edit | ActionEdit]:
-        """The edits of sensors and of recommended actions from one position to another, in their order."""
+    def all_between(self, begin: int, end: int) -> list[Edit | DocumentEdit]:
+        """The edits of sensors and of documents from one position to another, in their order."""
         return self._edits[self._index(begin) : self._index(end)]
 
     def as_of(self, position: int) -> dict[str, SensorEntry]:
         """Each sensor's entry as of a position."""
         entries: dict[str, SensorEntry] = {}
         for edit in self._edits[: self._index(position)]:
-            if isinstance(edit, ActionEdit):
+            if isinstance(edit, DocumentEdit):
                 continue
             if edit.entry is None:
                 entries.pop(edit.sensor, None)
@@ -122,15 +123,19 @@ class RegistryLog:
                 entries[edit.sensor] = edit.entry
         return entries
 
-    def actions_between(self, begin: int, end: int) -> list[ActionEdit]:
-        """The edits of recommended actions from one position to another, in their order."""
-        first, last = (bisect_left(self._actions, position, key=_offset_of) for position in (begin, end))
-        return self._actions[first:last]
+    def documents_between(self, begin: int, end: int) -> list[DocumentEdit]:
+        """The edits of documents from one position to another, in their order."""
+        first, last = (bisect_left(self._documents, position, key=_offset_of) for position in (begin, end))
+        return self._documents[first:last]
+
+    def documents_as_of(self, position: int) -> dict[str, Document]:
+        """Each document as of a position, by its key."""
+        by_key = {edit.key: edit.entry for edit in self.documents_between(0, position)}
+        return {key: entry for key, entry in by_key.items() if entry is not None}
 
     def actions_as_of(self, position: int) -> Actions:
         """Each recommended action as of a position."""
-        by_name = {edit.name: edit.entry for edit in self.actions_between(0, position)}
-        return {(entry.kind, entry.cause): entry for entry in by_name.values() if entry is not None}
+        return actions_of(self.documents_as_of(position))
 
     def position_at(self, timestamp_ms: int) -> int:
         """The position at a time of the broker's clock, all edits of that millisecond included."""
@@ -154,8 +159,14 @@ class RegistryLog:
         kept = [index for index in sorted(last.values()) if self._edits[index].entry is not None]
         self._clocks = [self._clocks[index] for index in kept] + self._clocks[old:]
         self._edits = [self._edits[index] for index in kept] + self._edits[old:]
-        self._actions = [edit for edit in self._edits if isinstance(edit, ActionEdit)]
+        self._documents = [edit for edit in self._edits if isinstance(edit, DocumentEdit)]
         self._room = max(2 * len(self._edits), _FEW)
+
+
+def actions_of(documents: Mapping[str, Document]) -> Actions:
+    """The recommended actions among documents."""
+    found = (entry for entry in documents.values() if isinstance(entry, ActionEntry))
+    return {(entry.kind, entry.cause): entry for entry in found}
 
 
 def parts(chunk: Chunk, position: int, registry: RegistryLog) -> Iterator[tuple[Chunk, int]]:

@@ -11,6 +11,7 @@ import structlog
 
 from streamproc.errors import StaleEntry
 from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, SensorEntry
+from streamproc.records.alerting import Document
 from streamproc.registry import checks
 from streamproc.registry.service import LOOKS, Send, values
 from streamproc.registry.thresholds import taken_over
@@ -43,7 +44,7 @@ class View(Protocol):
 
     entries: dict[str, SensorEntry]
     devices: dict[str, DeviceEntry]
-    actions: dict[str, ActionEntry]
+    documents: dict[str, Document]
 
     async def caught_up(self) -> None:
         """Wait until all is read that is there now."""
@@ -106,7 +107,7 @@ class Mender:
 def on_topic(view: View) -> dict[str, Entry]:
     """All that the topic has, by key."""
     devices = {topic_key("device", name): entry for name, entry in view.devices.items()}
-    actions = {topic_key("action", name): entry for name, entry in view.actions.items()}
+    actions = {key: entry for key, entry in view.documents.items() if isinstance(entry, ActionEntry)}
     return {**devices, **actions, **view.entries}
 
 

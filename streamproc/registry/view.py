@@ -15,7 +15,8 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
-from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, SensorEntry
+from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
+from streamproc.records.alerting import DOCUMENTS, Document
 from streamproc.settings.connection import Connection
 
 OnChange = Callable[[str, SensorEntry | None], None]
@@ -38,12 +39,12 @@ _CANCEL_AGAIN_S = 0.2
 
 _decode = msgspec.json.Decoder(SensorEntry).decode
 _decode_device = msgspec.json.Decoder(DeviceEntry).decode
-_decode_action = msgspec.json.Decoder(ActionEntry).decode
+_decode_document = {prefix: msgspec.json.Decoder(kind).decode for prefix, kind in DOCUMENTS.items()}
 _log = structlog.get_logger(__name__)
 
 
 class Registry:
-    """The topic's edits as `log`, and the newest entry of each sensor, device and recommended action.
+    """The topic's edits as `log`, and the newest entry of each sensor, device and document.
 
     `on_change` is told each sensor that comes, changes or goes, `on_device` each device.
 
@@ -60,7 +61,8 @@ class Registry:
     ) -> None:
         self.entries: dict[str, SensorEntry] = {}
         self.devices: dict[str, DeviceEntry] = {}
-        self.actions: dict[str, ActionEntry] = {}
+        #: What is neither, by its key on the topic.
+        self.documents: dict[str, Document] = {}
         self.log = RegistryLog()
         self._kafka, self._on_change, self._on_device = kafka, on_change, on_device
         # One partition: an order of all edits is what places in it are made of.
@@ -223,8 +225,7 @@ class Registry:
         self._tell(entries, {**dict.fromkeys(self.devices), **devices})
 
     def _tell(self, entries: dict[str, SensorEntry | None], devices: Devices) -> None:
-        found = self.log.actions_as_of(self.log.position).values()
-        self.actions = {entry.name: entry for entry in found}
+        self.documents = self.log.documents_as_of(self.log.position)
         self._moved.set()
         self._moved = asyncio.Event()
         _put(self.entries, entries, self._on_change)
@@ -263,9 +264,9 @@ def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
                 devices[key.removeprefix(DEVICE_PREFIX)] = device
                 log.advance(record.offset + 1)
                 continue
-            if key.startswith(ACTION_PREFIX):
-                action = None if record.value is None else _decode_action(record.value)
-                log.append_action(record.offset, record.timestamp, key.removeprefix(ACTION_PREFIX), action)
+            if decode := _decode_document.get(key[: key.find("/") + 1]):
+                document = None if record.value is None else decode(record.value)
+                log.append_document(record.offset, record.timestamp, key, document)
                 continue
             entry = None if record.value is None else _decode(record.value)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

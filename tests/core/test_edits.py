@@ -174,7 +174,7 @@ def test_what_to_do_is_as_of_the_records_place() -> None:
         if edit.offset % 40 == 39:
             entry = ActionEntry("*", "warning_range", en=f"Look {edit.offset}.")
             places[edit.offset] = entry.en or ""
-            mixed.append_action(edit.offset, edit.timestamp, entry.name, entry)
+            mixed.append_document(edit.offset, edit.timestamp, entry.key, entry)
         elif isinstance(edit, Edit):
             mixed.append(*edit)
     one, other = new_state(), new_state()

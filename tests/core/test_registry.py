@@ -92,10 +92,10 @@ def test_recommended_actions_have_positions_too() -> None:
     log = RegistryLog()
     first, second = ActionEntry("*", "stuck", en="Look."), ActionEntry("pump", "stuck", es="Mire.")
     log.append(0, 1_000, "a", SensorEntry("a"))
-    log.append_action(1, 2_000, first.name, first)
-    log.append_action(2, 3_000, second.name, second)
+    log.append_document(1, 2_000, first.key, first)
+    log.append_document(2, 3_000, second.key, second)
     log.append(3, 4_000, "b", SensorEntry("b"))
-    log.append_action(4, 5_000, first.name, None)
+    log.append_document(4, 5_000, first.key, None)
     assert [log.position_at(time) for time in (1_000, 1_999, 2_000, 4_999, 5_000)] == [1, 1, 2, 4, 5]
     assert [list(log.actions_as_of(position)) for position in range(6)] == [
         [],
@@ -105,11 +105,11 @@ def test_recommended_actions_have_positions_too() -> None:
         [("*", "stuck"), ("pump", "stuck")],
         [("pump", "stuck")],
     ]
-    assert [edit.offset for edit in log.actions_between(1, 4)] == [1, 2]
+    assert [edit.offset for edit in log.documents_between(1, 4)] == [1, 2]
     assert list(log.as_of(5)) == ["a", "b"]
     assert [edit.offset for edit in log.between(0, 5)] == [0, 3]
     with pytest.raises(ValueError, match="lies before position 5"):
-        log.append_action(4, 6_000, first.name, first)
+        log.append_document(4, 6_000, first.key, first)
 
 
 def test_old_recommended_actions_are_forgotten_but_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,10 +119,10 @@ def test_old_recommended_actions_are_forgotten_but_the_last(monkeypatch: pytest.
     texts = [ActionEntry("*", "stuck", en=f"Look {number}.") for number in range(40)]
     log.append(0, 0, "*/stuck", SensorEntry("*/stuck"))
     for offset, entry in enumerate(texts, 1):
-        log.append_action(offset, 0, entry.name, entry)
+        log.append_document(offset, 0, entry.key, entry)
     log.append(200, 2 * KEEP_MS, "a", SensorEntry("a"))
     for offset in range(201, 400):
         log.append(offset, 2 * KEEP_MS, "a", SensorEntry("a", unit=str(offset)))
     assert log.actions_as_of(200) == {("*", "stuck"): texts[-1]}
-    assert len(log.actions_between(0, 200)) == 1
+    assert len(log.documents_between(0, 200)) == 1
     assert set(log.as_of(log.position)) == {"*/stuck", "a"}

@@ -158,7 +158,7 @@ def test_a_replay_with_other_ranges_has_the_same_actions() -> None:
     """What is told to do is no question of ranges."""
     log, entry = RegistryLog(), ActionEntry("*", "stuck", en="Look.")
     log.append(0, 0, "a", SensorEntry("a"))
-    log.append_action(1, 0, entry.name, entry)
+    log.append_document(1, 0, entry.key, entry)
     over = Overlaid(log, [SensorEntry("a", name="other")])
     assert over.actions_as_of(2) == {("*", "stuck"): entry}
     assert over.as_of(2)["a"].name == "other"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, Range, SensorEntry
+from streamproc.records.alerting import Document
 from streamproc.registry.mending import Mended, Mender
 from streamproc.registry.service import Service
 from streamproc.store.edits import PutAction, PutSensor
@@ -25,14 +26,14 @@ class MemoryTopic:
     def __init__(self) -> None:
         self.entries: dict[str, SensorEntry] = {}
         self.devices: dict[str, DeviceEntry] = {}
-        self.actions: dict[str, ActionEntry] = {}
+        self.documents: dict[str, Document] = {}
 
     async def send(self, records: Mapping[str, bytes | None]) -> None:
         """Take the records in."""
         for key, value in records.items():
             name = key.removeprefix(DEVICE_PREFIX)
             if key.startswith(ACTION_PREFIX):
-                self._action(key.removeprefix(ACTION_PREFIX), value)
+                self._document(key, value)
             elif value is None:
                 (self.devices if key.startswith(DEVICE_PREFIX) else self.entries).pop(name, None)
             elif key.startswith(DEVICE_PREFIX):
@@ -40,11 +41,11 @@ class MemoryTopic:
             else:
                 self.entries[name] = msgspec.json.decode(value, type=SensorEntry)
 
-    def _action(self, name: str, value: bytes | None) -> None:
+    def _document(self, key: str, value: bytes | None) -> None:
         if value is None:
-            self.actions.pop(name, None)
+            self.documents.pop(key, None)
         else:
-            self.actions[name] = msgspec.json.decode(value, type=ActionEntry)
+            self.documents[key] = msgspec.json.decode(value, type=ActionEntry)
 
     async def caught_up(self) -> None:
         """All is read."""
@@ -112,12 +113,15 @@ async def test_recommended_actions_follow_the_database(store: Limited) -> None:
     service, mender = Service(store, topic.send), Mender(store, topic.send, topic)
     kept = ActionEntry("*", "stuck", en="Look.")
     await service.edit([PutAction(kept), PutAction(ActionEntry("pump", "level", es="Mire."))], "ann")
-    assert set(topic.actions) == {"*/stuck", "pump/level"}
+    assert set(topic.documents) == {"action/*/stuck", "action/pump/level"}
     insert = "INSERT INTO recommended_actions (kind, cause, language, text) VALUES (?, ?, 'en', 'Look.')"
     with closing(connection(store._path)) as opened:
         opened.execute("DELETE FROM recommended_actions WHERE kind = 'pump'")
         opened.executemany(insert, [("fan", "level"), ("Fan", "level"), ("fan", "weather")])
     mended = await mender.mend()
     assert (mended.sent, mended.removed, mended.refused) == (2, 1, 2)
-    assert topic.actions == {"*/stuck": kept, "fan/level": ActionEntry("fan", "level", en="Look.")}
+    assert topic.documents == {
+        "action/*/stuck": kept,
+        "action/fan/level": ActionEntry("fan", "level", en="Look."),
+    }
     assert (await mender.mend()).sent == 0

@@ -206,6 +206,11 @@ class ActionEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         """What the entry is called: its kind and its cause."""
         return f"{self.kind}/{self.cause}"
 
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return ACTION_PREFIX + self.name
+
 
 class SensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One sensor as the topic `registry` carries it, keyed by `sensor`.

@@ -1,0 +1,127 @@
+"""What users say of how they are told: policies, silences, how an alarm is handled, and what is on trial.
+
+They are entries of the topic `registry` as sensors are, each keyed by its prefix and its name, and count from their place in
+the stream on. All times are integer milliseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamproc.records import ACTION_PREFIX, ActionEntry, Rule, Severity
+
+POLICY_PREFIX, SILENCE_PREFIX, HANDLING_PREFIX, TRIAL_PREFIX = "policy/", "silence/", "handling/", "trial/"
+
+
+class PolicyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How sensors of a `kind` are told of, ANY_KIND being all that have no policy of their kind; keyed by POLICY_PREFIX.
+
+    A severity goes up after `up_windows` windows in a row that ask for it and down after `down_windows` calm ones. While a
+    sensor flaps, it does not come down and nothing but a graver state is told. For `cooldown_seconds` after what was told
+    last only what is graver is told. What lasts is told again each `remind_seconds`, and to others once nobody has
+    acknowledged it for `escalate_seconds`; 0: never.
+    """
+
+    kind: str
+    up_windows: int = 1
+    down_windows: int = 5
+    flapping: bool = True
+    cooldown_seconds: float = 0.0
+    remind_seconds: float = 0.0
+    escalate_seconds: float = 0.0
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return POLICY_PREFIX + self.kind
+
+
+class Weekly(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A time that comes again each week: from `at` ("22:00") on these `days` (0 Monday to 6 Sunday) for `minutes`.
+
+    `zone` is the IANA name of the clock's zone.
+    """
+
+    days: tuple[int, ...]
+    at: str
+    minutes: int
+    zone: str = "UTC"
+
+
+class SilenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A time in which people are not told of some sensors; keyed by SILENCE_PREFIX and `silence`, its id.
+
+    It is for the sensors that have all that is given here of sensor, device, kind, site and tenant, from `begin` (inclusive)
+    to `end` (exclusive), and in these only in the `weekly` times where those are given. What is graver than `up_to` is told
+    all the same. `maintenance` says that somebody works on them: what they do then is no evidence either.
+    """
+
+    silence: str
+    sensor: str | None = None
+    device: str | None = None
+    kind: str | None = None
+    site: str | None = None
+    tenant: str | None = None
+    begin: int | None = None
+    end: int | None = None
+    weekly: Weekly | None = None
+    up_to: Severity = Severity.CRITICAL
+    maintenance: bool = False
+    reason: str | None = None
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return SILENCE_PREFIX + self.silence
+
+
+class HandlingEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """That somebody looks after a sensor's alarm; keyed by HANDLING_PREFIX and `sensor`.
+
+    It is for the alarm that the event `event_id` is of, and over with it. Who has `acknowledged` it is not reminded of it,
+    and nobody else told, until it is graver; who has snoozed it is told nothing of the sensor until `snoozed_until`.
+    """
+
+    sensor: str
+    event_id: str
+    acknowledged: bool = False
+    snoozed_until: int | None = None
+    note: str | None = None
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return HANDLING_PREFIX + self.sensor
+
+
+class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Rules and learners' numbers that run beside the live ones for sensors of a `kind`; keyed by TRIAL_PREFIX and `trial`.
+
+    What they would have told is recorded and compared, and told to nobody. ANY_KIND is all sensors. `learners` are numbers
+    by their names.
+    """
+
+    trial: str
+    kind: str = "*"
+    rules: tuple[Rule, ...] = ()
+    learners: dict[str, float] = {}
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return TRIAL_PREFIX + self.trial
+
+
+#: What the registry has beside sensors and devices, and what their keys on the topic begin with.
+Document = ActionEntry | PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
+DOCUMENTS: dict[str, type[Document]] = {
+    ACTION_PREFIX: ActionEntry,
+    POLICY_PREFIX: PolicyEntry,
+    SILENCE_PREFIX: SilenceEntry,
+    HANDLING_PREFIX: HandlingEntry,
+    TRIAL_PREFIX: TrialEntry,
+}

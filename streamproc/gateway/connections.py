@@ -17,9 +17,11 @@ import msgspec
 from aiohttp import web
 from prometheus_client import Counter, Gauge
 
+from streamproc.gateway.access.buckets import Buckets
 from streamproc.gateway.load import spread
 from streamproc.gateway.problems import KINDS
 from streamproc.gateway.protocol import Answering
+from streamproc.settings.access import Window
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -36,6 +38,11 @@ UNREAD_SECONDS = 30.0
 _IDLE_SECONDS = 1.0
 #: How many connections are looked at for one that may go; those longest without a request come first.
 _LOOKS = 16
+#: Connections of an address that may end with what is no request: a device that fails sends a few of these, now and then.
+_FAULTS = Window(50, 10)
+#: How long a new connection of an address that has had more of them waits until it is read from: to open one and fail takes
+#: the gateway as long as several packets, and 50 clients can do so 800 times a second.
+_FAULTY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,16 @@ class Crowd:
         self._addresses = addresses
         self._of: Tally[str] = Tally()
         self.order: OrderedDict[Connection, None] = OrderedDict()
+        self._faults = Buckets([_FAULTS])
         self._refused = Counter(
             "streamproc_gateway_connections_refused",
             "Connections refused or closed by the gateway, by reason.",
             ["reason"],
+            registry=registry,
+        )
+        self._delayed = Counter(
+            "streamproc_gateway_connections_delayed",
+            "Connections that waited, as others of their address had ended with what is no request.",
             registry=registry,
         )
         count = Gauge("streamproc_gateway_connections", "Connections there are.", registry=registry)
@@ -87,6 +100,18 @@ class Crowd:
         self._of[address] -= 1
         if not self._of[address]:
             del self._of[address]
+
+    def failed(self, address: str, now: float) -> None:
+        """Count a connection that has ended with what is no request; those of proxies are many clients'."""
+        if address:
+            self._faults.take(address, now)
+
+    def delays(self, address: str, now: float) -> bool:
+        """Whether a new connection of this address is to wait."""
+        if not address or not self._faults.wait(address, now):
+            return False
+        self._delayed.inc()
+        return True
 
     def count(self, reason: str) -> None:
         """Count a connection that the gateway ends."""
@@ -144,6 +169,16 @@ class Connection(Answering):
             _end(transport, "busy", "there are too many connections", retry_after=1)
             return
         super().connection_made(transport)
+        if self._crowd.delays(self._address, self._loop.time()):
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            self._head_timer = self._loop.call_later(spread(_FAULTY_SECONDS), self._go_on)
+        else:
+            self._begin_head()
+
+    def _go_on(self) -> None:
+        assert isinstance(self.transport, asyncio.Transport)
+        self.transport.resume_reading()
         self._begin_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -182,10 +217,26 @@ class Connection(Answering):
         if self._waits() or self._newest is None:
             return False
         if not self._newest.is_eof():
+            self._failed()
             self._newest.set_exception(web.RequestPayloadError("the body ends too soon"))
         self._half_closed = True
         self._close_behind_last()
         return True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Count what is no HTTP, besides."""
+        if status < web.HTTPInternalServerError.status_code:
+            self._failed()
+        return super().handle_error(request, status, exc, message)
+
+    def _failed(self) -> None:
+        self._crowd.failed(self._address or "", self._loop.time())
 
     def _handle_request(self, *given: Any) -> Any:
         """Answer the next request; behind the last one of a client that has closed its side, close."""
@@ -234,6 +285,7 @@ class Connection(Answering):
     def _refuse(self, kind: str, detail: str) -> None:
         """Answer what has come of a head, and end the connection."""
         self._crowd.count(kind)
+        self._failed()
         self._end_head()
         if self.transport is not None:
             _end(self.transport, kind, detail)

@@ -27,8 +27,9 @@ log = structlog.get_logger()
 
 #: Connections that may wait to be accepted: a fleet that comes back at once.
 _BACKLOG = 1_024
-#: Those that are accepted in one turn of the loop; asyncio takes all that wait, and 1,000 hold the others up for 60 ms.
-_AT_ONCE = 16
+#: Those that are accepted in one turn of the loop; asyncio takes all that wait, and 1,000 hold the others up for 60 ms. A
+#: packet takes several turns, which are to be short; a turn by itself costs less than half of a connection.
+_AT_ONCE = 4
 #: Files besides connections: Kafka's sockets, the log, what Python has open, connections whose handshake is under way.
 _OTHER_FILES = 256
 

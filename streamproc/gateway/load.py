@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from aiohttp import StreamReader
+
 
 #: Of the bytes that may be held, what bodies of one address may have that are still on their way: who sends four of these
 #: slowly needs four addresses to keep all others out. Whole bodies count for nobody: they go on to Kafka at once.
 ARRIVING_SHARE = 0.25
 
 
+#: What comes of a body at a time is mostly a packet of the network's, or several; who sends less sends byte by byte.
+_FRAGMENT_BYTES = 256
+#: How long fragments are gathered; the end of a body is seen at once.
+_FRAGMENTS_SECONDS = 0.5
 #: By how much a time may be longer that a client is given.
 _SPREAD = 0.2
 
@@ -141,14 +147,23 @@ async def read_body(request: web.Request, share: Share, limit_bytes: int, timeou
 
 
 async def _gather(request: web.Request, share: Share, limit_bytes: int) -> bytes:
-    body = bytearray()
+    content, body = request.content, bytearray()
     with share.arriving(request) as count:
-        async for part in request.content.iter_any():
+        while part := await content.readany():
             if len(body) + len(part) > limit_bytes:
                 raise _too_large(limit_bytes)
             count(len(part))
             body += part
+            if len(part) < _FRAGMENT_BYTES:
+                await _some_more(content)
     return bytes(body)
+
+
+async def _some_more(content: StreamReader) -> None:
+    """Wait for the end of what comes in fragments, or for as many of them as come in a while: each by itself is dear."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(spread(_FRAGMENTS_SECONDS)):
+            await content.wait_eof()
 
 
 def _too_large(limit_bytes: int) -> Problem:

@@ -15,11 +15,12 @@ from aiohttp import ClientSession, web
 from prometheus_client import CollectorRegistry
 
 from streamproc.errors import GatewayError
-from streamproc.gateway import connections
+from streamproc.gateway import connections, load
 from streamproc.gateway.app import INGEST, build
 from streamproc.gateway.guard import take_short_way
 from streamproc.gateway.listener import Listener, _file_limit
 from streamproc.settings import Settings
+from streamproc.settings.access import Window
 from tests.shell.test_access import packet
 from tests.shell.test_gateway import MemoryPublisher
 
@@ -91,6 +92,38 @@ async def test_a_head_that_does_not_end(sent: bytes) -> None:
 def refused(counted: CollectorRegistry, reason: str) -> float | None:
     """Tell how many connections were ended for this reason."""
     return counted.get_sample_value("streamproc_gateway_connections_refused_total", {"reason": reason})
+
+
+async def test_who_keeps_sending_no_requests_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few failures each new connection of the address is read from later; it is answered all the same."""
+    monkeypatch.setattr(connections, "_FAULTS", Window(3, 1_000))
+    async with listening() as (url, counted):
+        for _ in range(3):
+            async with connect(url) as (reader, writer):
+                writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+                writer.write_eof()
+                assert (await rest(reader)).startswith(b"HTTP/1.1 400 ")
+        assert not counted.get_sample_value("streamproc_gateway_connections_delayed_total")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with connect(url) as pair:
+            assert (await ask(pair)).startswith(b"HTTP/1.1 200 ")
+            assert loop.time() - began >= 1
+            assert (await ask(pair)).startswith(b"HTTP/1.1 200 ")
+        assert counted.get_sample_value("streamproc_gateway_connections_delayed_total") == 1
+
+
+async def test_a_body_in_fragments_is_taken_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are gathered for a while, but what is whole does not wait."""
+    monkeypatch.setattr(load, "_FRAGMENTS_SECONDS", 1_000.0)
+    body = packet()
+    async with listening(body_timeout_seconds=100) as (url, _), connect(url) as (reader, writer):
+        writer.write(b"POST /ingest/packets HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for byte in body:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON_S)
+        assert head.startswith(b"HTTP/1.1 202 ")
 
 
 async def test_a_later_head_that_does_not_end() -> None:

@@ -193,6 +193,24 @@ def registry(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def alarm(context: typer.Context) -> None:
+    """Sensors that are not NORMAL, and who looks after them (list, ack, snooze, unack)."""
+    _pass_on("streamproc.registry.alarm_commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
+def silence(context: typer.Context) -> None:
+    """Times in which people are not told: once or weekly, for maintenance or not (add, list, end)."""
+    _pass_on("streamproc.registry.silence_commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
+def policy(context: typer.Context) -> None:
+    """When and how often people are told, by kind of sensor (set, list, remove)."""
+    _pass_on("streamproc.registry.policy_commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
 def device(context: typer.Context) -> None:
     """Devices and their keys (add, list, show, enable, disable, remove, key new|list|revoke)."""
     _pass_on("streamproc.registry.device_commands", "commands", context)

@@ -54,7 +54,8 @@ class SilenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
     It is for the sensors that have all that is given here of sensor, device, kind, site and tenant, from `begin` (inclusive)
     to `end` (exclusive), and in these only in the `weekly` times where those are given. What is graver than `up_to` is told
-    all the same. `maintenance` says that somebody works on them: what they do then is no evidence either.
+    all the same. `maintenance` says that somebody works on them: what they do then is no evidence either. `all_sensors`
+    says that none of the five is left out by mistake. `by` is who made it.
     """
 
     silence: str
@@ -68,7 +69,9 @@ class SilenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     weekly: Weekly | None = None
     up_to: Severity = Severity.CRITICAL
     maintenance: bool = False
+    all_sensors: bool = False
     reason: str | None = None
+    by: str | None = None
     version: int = 1
 
     @property
@@ -81,7 +84,8 @@ class HandlingEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     """That somebody looks after a sensor's alarm; keyed by HANDLING_PREFIX and `sensor`.
 
     It is for the alarm that the event `event_id` is of, and over with it. Who has `acknowledged` it is not reminded of it,
-    and nobody else told, until it is graver; who has snoozed it is told nothing of the sensor until `snoozed_until`.
+    and nobody else told, until it is graver; who has snoozed it is told nothing of the sensor until `snoozed_until`. `by` is
+    who it was, `at` when.
     """
 
     sensor: str
@@ -89,6 +93,8 @@ class HandlingEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     acknowledged: bool = False
     snoozed_until: int | None = None
     note: str | None = None
+    by: str | None = None
+    at: int | None = None
     version: int = 1
 
     @property

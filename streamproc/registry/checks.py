@@ -11,8 +11,6 @@ from msgspec.structs import replace
 
 from streamproc.core.rules.expressions import ExpressionError, parse
 from streamproc.records import (
-    ACTION_PREFIX,
-    DEVICE_PREFIX,
     ActionEntry,
     Cause,
     DeltaSpike,
@@ -25,13 +23,14 @@ from streamproc.records import (
     Severity,
     StuckValue,
 )
+from streamproc.store.edits import PREFIXES
 
 #: As long as the codec lets a sensor's or device's name be.
 NAME_LIMIT = 128
 #: What SQL Server's INT holds: the type of `sensors.id` where old producers number sensors by it.
 _ID_LIMIT = 2**31 - 1
 #: As long as the columns in SQL Server's tables are; in both databases alike, so that one can follow the other.
-_TEXT_LIMITS = {"name": 255, "unit": 50, "kind": 100, "site": 128, "tenant": 128}
+TEXT_LIMITS = {"name": 255, "unit": 50, "kind": 100, "site": 128, "tenant": 128}
 #: Rules of one sensor: each costs the engine a little for every reading, and nobody has had a use for as many.
 _RULES = 16
 #: Of the rules `no_data` and `stuck_value`: less than a window says nothing, and a year of silence is no news.
@@ -39,9 +38,7 @@ _SECONDS = (1, 31_622_400)
 #: Windows in a row: more than a quarter of an hour of the smallest is what `seconds` are for.
 _WINDOWS = 1_000
 #: Times that every database holds: up to the year 9999.
-_LAST_MS = 253_402_300_799_999
-#: What other entries' keys on the topic begin with.
-_PREFIXES = {DEVICE_PREFIX: "device", ACTION_PREFIX: "recommended action"}
+LAST_MS = 253_402_300_799_999
 #: What a person reads in a list; alert_notifications.message has room for it behind the explanation.
 _ACTION_LIMIT = 500
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -61,9 +58,9 @@ def normal(entry: SensorEntry) -> SensorEntry:
 
 def sensor_faults(entry: SensorEntry) -> Iterator[str]:
     """What is wrong with a sensor's entry."""
-    yield from _names("sensor", entry.sensor)
+    yield from names("sensor", entry.sensor)
     if entry.device is not None:
-        yield from _names("device", entry.device)
+        yield from names("device", entry.device)
     yield from _taken(entry.sensor)
     if entry.sensor_id is not None and not 1 <= entry.sensor_id <= _ID_LIMIT:
         yield f"{entry.sensor}: sensor_id must be 1 to {_ID_LIMIT}"
@@ -74,11 +71,12 @@ def sensor_faults(entry: SensorEntry) -> Iterator[str]:
     warning, critical = entry.warning or Range(), entry.critical or Range()
     if _beyond(critical.low, warning.low) or _beyond(warning.high, critical.high):
         yield f"{entry.sensor}: warning reaches beyond critical, so it would never be told"
-    for fault in _rules_faults(entry.rules):
+    for fault in rules_faults(entry.rules):
         yield f"{entry.sensor}: {fault}"
 
 
-def _rules_faults(rules: Sequence[Rule]) -> Iterator[str]:
+def rules_faults(rules: Sequence[Rule]) -> Iterator[str]:
+    """What is wrong with the rules of a sensor."""
     if len(rules) > _RULES:
         yield f"has {len(rules)} rules, {_RULES} are the most"
     for number, rule in enumerate(rules, 1):
@@ -89,14 +87,15 @@ def _rules_faults(rules: Sequence[Rule]) -> Iterator[str]:
 
 
 def _taken(sensor: str) -> Iterator[str]:
-    for prefix, kind in _PREFIXES.items():
+    for kind, prefix in PREFIXES.items():
         if sensor.startswith(prefix):
-            yield f"{sensor}: a sensor's name may not begin with {prefix}: on the topic that is a {kind}"
+            what = "recommended action" if kind == "action" else kind
+            yield f"{sensor}: a sensor's name may not begin with {prefix}: on the topic that is a {what}"
 
 
 def device_faults(entry: DeviceEntry) -> Iterator[str]:
     """What is wrong with a device's entry."""
-    yield from _names("device", entry.device)
+    yield from names("device", entry.device)
     yield from _texts(f"device {entry.device}", entry)
     seen: set[str] = set()
     for key in entry.keys:
@@ -110,10 +109,7 @@ def device_faults(entry: DeviceEntry) -> Iterator[str]:
 def action_faults(entry: ActionEntry) -> Iterator[str]:
     """What is wrong with a recommended action's entry."""
     whose = f"action {entry.name}"
-    if not 1 <= len(entry.kind) <= _TEXT_LIMITS["kind"] or entry.kind != entry.kind.strip():
-        yield f"{whose}: kind must have 1 to {_TEXT_LIMITS['kind']} characters, or be * for all kinds"
-    elif entry.kind != entry.kind.lower():
-        yield f"{whose}: kind must be in lower case: kinds of sensors are compared so"
+    yield from kind_faults(whose, entry.kind)
     if entry.cause not in get_args(Cause):
         yield f"{whose}: cause must be one of {', '.join(get_args(Cause))}"
     if entry.en is None and entry.es is None:
@@ -124,7 +120,17 @@ def action_faults(entry: ActionEntry) -> Iterator[str]:
             yield f"{whose}: {language} must be a line of 1 to {_ACTION_LIMIT} characters"
 
 
-def _names(kind: str, name: str) -> Iterator[str]:
+def kind_faults(whose: str, kind: str) -> Iterator[str]:
+    """What is wrong with the kind of sensors that an entry is for."""
+    limit = TEXT_LIMITS["kind"]
+    if not 1 <= len(kind) <= limit or kind != kind.strip() or not kind.isprintable():
+        yield f"{whose}: kind must have 1 to {limit} characters, or be * for all kinds"
+    elif kind != kind.lower():
+        yield f"{whose}: kind must be in lower case: kinds of sensors are compared so"
+
+
+def names(kind: str, name: str) -> Iterator[str]:
+    """What is wrong with a name."""
     if not 1 <= len(name) <= NAME_LIMIT:
         yield f"{kind} must have 1 to {NAME_LIMIT} characters"
     elif not name.isprintable() or name != name.strip():
@@ -132,7 +138,7 @@ def _names(kind: str, name: str) -> Iterator[str]:
 
 
 def _texts(whose: str, entry: SensorEntry | DeviceEntry) -> Iterator[str]:
-    for field, limit in _TEXT_LIMITS.items():
+    for field, limit in TEXT_LIMITS.items():
         text = getattr(entry, field, None)
         if text is not None and not 1 <= len(text) <= limit:
             yield f"{whose}: {field} must have 1 to {limit} characters, or be left out"
@@ -187,7 +193,7 @@ def _key_faults(key: DeviceKey) -> Iterator[str]:
         yield "key_id must be 1 to 32 of a-z and 0-9"
     if not _SHA256.fullmatch(key.sha256):
         yield "sha256 must be 64 hexadecimal digits in lower case"
-    if not 0 <= key.created_at <= _LAST_MS or not 0 <= (key.expires_at or 0) <= _LAST_MS:
+    if not 0 <= key.created_at <= LAST_MS or not 0 <= (key.expires_at or 0) <= LAST_MS:
         yield "created_at and expires_at are milliseconds since 1970"
 
 

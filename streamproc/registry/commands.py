@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 import typer
@@ -14,6 +14,7 @@ from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry
 from streamproc.registry import action_commands, files, history
 from streamproc.registry.session import edit, forget, looking, on_topic_alone, take_over
+from streamproc.store.documents import PutDocument
 from streamproc.store.edits import (
     Audited,
     Edit,
@@ -26,6 +27,7 @@ from streamproc.store.edits import (
     RemoveSensor,
     actions,
     devices,
+    documents,
     named,
     sensors,
 )
@@ -39,7 +41,8 @@ commands.add_typer(action_commands.commands, name="action")
 @commands.command("import")
 def import_(
     file: Annotated[
-        Path | None, typer.Argument(help="A .yaml, .json or .csv file of devices, sensors and actions.")
+        Path | None,
+        typer.Argument(help="A .yaml or .json file of entries of all kinds, or a .csv of sensors."),
     ] = None,
     from_thresholds: Annotated[
         bool,
@@ -49,7 +52,7 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Save the devices, sensors and actions of a file, and send them to gateways and workers; others stay as they are.
+    """Save the entries of a file, and send them to gateways and workers; others stay as they are.
 
     With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once: a sink does the
     same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
@@ -66,6 +69,7 @@ def import_(
     edits: list[Edit] = [PutDevice(entry) for entry in contents.devices]
     edits += [PutSensor(entry) for entry in contents.sensors]
     edits += [PutAction(entry) for entry in contents.actions]
+    edits += [PutDocument(entry) for entry in contents.documents]
     made = asyncio.run(edit(edits))
     typer.echo(f"{_counted(made)} saved and sent, {sum(outcome.changed for outcome in made)} changed")
 
@@ -76,15 +80,18 @@ def export(
         Path | None, typer.Option("--output", "-o", help="A file; by default YAML on stdout.")
     ] = None,
 ) -> None:
-    """Write all devices, with their keys' hashes, sensors and actions as a file that `import` reads; CSV: sensors alone."""
+    """Write all entries, devices with their keys' hashes, as a file that `import` reads; CSV: sensors alone."""
     found = asyncio.run(_registered())
     suffix = ".yaml" if output is None else output.suffix.lower()
-    text = files.export(sensors(found), suffix, devices(found), actions(found))
+    text = files.export(sensors(found), suffix, devices(found), actions(found), documents(found))
     if output is None:
         typer.echo(text, nl=False)
         return
     output.write_text(text, "utf-8")
-    told = "" if suffix == ".csv" else f"{len(devices(found))} devices, {len(actions(found))} actions and "
+    told = ""
+    if suffix != ".csv":
+        others = len(actions(found)) + len(documents(found))
+        told = f"{len(devices(found))} devices, {others} other entries and "
     typer.echo(f"{told}{len(sensors(found))} sensors in {output}")
 
 
@@ -111,7 +118,10 @@ def remove(
 @commands.command("history")
 def show_history(
     name: Annotated[
-        str | None, typer.Argument(help="A sensor's uuid, device/NAME, or action/KIND/CAUSE; by default all.")
+        str | None,
+        typer.Argument(
+            help="A sensor's uuid, or device/NAME, action/KIND/CAUSE, policy/KIND, silence/ID, handling/SENSOR. [all]"
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
@@ -152,7 +162,7 @@ async def _audit(name: str | None, limit: int) -> list[Audited]:
         lines = await store.audit(of, None, limit)
     if name is not None and not lines:
         raise RegistryError(
-            f"nothing is known of {name}; a device's history is `registry history device/NAME`, an action's action/KIND/CAUSE"
+            f"nothing is known of {name}; a device's history is `registry history device/NAME`, a silence's silence/ID"
         )
     return lines
 
@@ -168,10 +178,16 @@ def _sensor(found: Registered, wanted: str) -> SensorEntry:
     raise UnknownEntry(f"no sensor {wanted} is registered")
 
 
+_SEVERAL = {"policy": "policies"}
+
+
 def _counted(outcomes: Sequence[Outcome]) -> str:
     counts = {
-        kind: len({outcome.name for outcome in outcomes if outcome.kind == kind})
-        for kind in ("device", "sensor", "action")
+        kind: len({outcome.name for outcome in outcomes if outcome.kind == kind}) for kind in get_args(Kind)
     }
-    told = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items() if count]
+    told = [
+        f"{count} {_SEVERAL.get(kind, f'{kind}s') if count > 1 else kind}"
+        for kind, count in counts.items()
+        if count
+    ]
     return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]])) or "nothing"

@@ -1,4 +1,4 @@
-"""The registry as a file: YAML or JSON with devices, sensors and recommended actions, or CSV with sensors alone."""
+"""The registry as a file: YAML or JSON with all kinds of entries, or CSV with sensors alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
+from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry
 from streamproc.registry import checks
+from streamproc.registry.document_checks import document_faults, normal
+from streamproc.store.documents import FORMS, Unreadable, name_field
+from streamproc.store.edits import Entry, kind_of
 
 _TEXTS = ("sensor", "device", "sensor_id", "name", "unit", "kind", "site", "tenant")
 _BOUNDS = tuple(
@@ -25,6 +29,10 @@ _BOUNDS = tuple(
 )
 #: Rules are a list in one cell: JSON.
 _COLUMNS = (*_TEXTS, *_BOUNDS, "rules")
+Document = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
+#: What the lists of documents are called, and the kind of each.
+_DOCUMENTS = {"policies": "policy", "silences": "silence", "handlings": "handling", "trials": "trial"}
+_LISTS = ("devices", "sensors", "actions", *_DOCUMENTS)
 _SUFFIXES = "the name must end in .yaml, .yml, .json or .csv"
 
 
@@ -34,12 +42,13 @@ class Contents(NamedTuple):
     devices: list[DeviceEntry]
     sensors: list[SensorEntry]
     actions: list[ActionEntry]
+    documents: list[Document]
 
 
 def read(path: Path) -> Contents:
     """What a `.yaml`, `.json` or `.csv` file holds; raises RegistryError that names every fault.
 
-    YAML and JSON hold `devices:`, `sensors:` and `actions:`, lists of entries as the topic has them, or a list of sensors
+    YAML and JSON hold lists of entries as the topic has them, such as `devices:` and `sensors:`, or a list of sensors
     alone. CSV has a sensor a row; its columns are those of `export`.
     """
     suffix = path.suffix.lower()
@@ -47,7 +56,7 @@ def read(path: Path) -> Contents:
         parts = _parts(suffix, path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error) as error:
         raise RegistryError(f"{path}: {error}") from error
-    found, faults = Contents([], [], []), list[str]()
+    found, faults = Contents([], [], [], []), list[str]()
     for kind, rows in parts.items():
         for number, row in enumerate(rows, 1):
             try:
@@ -55,10 +64,12 @@ def read(path: Path) -> Contents:
                     found.devices.append(_device(row))
                 elif kind == "actions":
                     found.actions.append(_action(row))
+                elif kind in _DOCUMENTS:
+                    found.documents.append(_document(_DOCUMENTS[kind], row))
                 else:
                     found.sensors.append(_sensor(row, strict=suffix != ".csv"))
             except ValueError as error:  # msgspec's ValidationError is one
-                told = f"entry {number}" if kind == "sensors" else f"{kind.removesuffix('s')} {number}"
+                told = f"{'entry' if kind == 'sensors' else _DOCUMENTS.get(kind) or kind.removesuffix('s')} {number}"
                 faults += [f"{told}: {fault}" for fault in str(error).split("\n")]
     faults += _doubles(found)
     if faults:
@@ -83,8 +94,8 @@ def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
     parts = msgspec.json.decode(text) if suffix == ".json" else yaml.safe_load(text)
     if isinstance(parts, list):
         parts = {"sensors": parts}
-    if not isinstance(parts, dict) or not parts or parts.keys() - {"devices", "sensors", "actions"}:
-        raise ValueError("not a list of sensors, nor `devices:`, `sensors:` and `actions:` with lists")
+    if not isinstance(parts, dict) or not parts or parts.keys() - set(_LISTS):
+        raise ValueError(f"not a list of sensors, nor lists of {', '.join(f'`{name}:`' for name in _LISTS)}")
     for name, rows in parts.items():
         if not isinstance(rows, list):
             raise ValueError(f"`{name}:` is not a list")  # noqa: TRY004  # a fault of the file, told like others
@@ -126,11 +137,21 @@ def _action(row: object) -> ActionEntry:
     return entry
 
 
+def _document(kind: str, row: object) -> Document:
+    entry: Document = normal(msgspec.convert(_named(row), FORMS[kind]))
+    _check(document_faults(entry))
+    return entry
+
+
+#: Names, which YAML reads as numbers where they look like some.
+_NAMES = {"sensor", "device", *map(name_field, FORMS)}
+
+
 def _named(row: object) -> object:
     """YAML reads a bare number as one."""
     if not isinstance(row, dict):
         return row
-    return {key: str(v) if key in {"sensor", "device"} and type(v) is int else v for key, v in row.items()}
+    return {key: str(v) if key in _NAMES and type(v) is int else v for key, v in row.items()}
 
 
 def _check(faults: Iterator[str]) -> None:
@@ -145,6 +166,7 @@ def _doubles(found: Contents) -> Iterator[str]:
         ("sensor", [entry.sensor for entry in found.sensors]),
         ("action", [entry.name for entry in found.actions]),
         ("sensor_id", [entry.sensor_id for entry in found.sensors]),
+        *((kind, _names_of(found.documents, kind)) for kind in FORMS),
     ]
     for name, values in named:
         for value, count in Counter(values).items():
@@ -152,11 +174,16 @@ def _doubles(found: Contents) -> Iterator[str]:
                 yield f"{name} {value} is there {count} times"
 
 
+def _names_of(entries: Sequence[Document], kind: str) -> list[str]:
+    return [name for of, name in map(kind_of, entries) if of == kind]
+
+
 def export(
     sensors: Sequence[SensorEntry],
     suffix: str = ".yaml",
     devices: Sequence[DeviceEntry] = (),
     actions: Sequence[ActionEntry] = (),
+    documents: Sequence[Document | Unreadable] = (),
 ) -> str:
     """The text of a file that `read` reads; versions are left out, for the database counts them. CSV has no devices.
 
@@ -167,11 +194,13 @@ def export(
     - sensor: a
       unit: V
     """
-    kinds: list[tuple[str, Sequence[SensorEntry | DeviceEntry | ActionEntry]]] = [
-        ("devices", devices),
-        ("sensors", sensors),
-    ]
+    kinds: list[tuple[str, Sequence[Entry]]] = [("devices", devices), ("sensors", sensors)]
     kinds += [("actions", actions)] if actions else []
+    kinds += [
+        (name, theirs)
+        for name, kind in _DOCUMENTS.items()
+        if (theirs := [entry for entry in documents if isinstance(entry, FORMS[kind])])
+    ]
     parts = {name: [_plain(entry) for entry in rows] for name, rows in kinds}
     if suffix == ".json":
         return msgspec.json.format(msgspec.json.encode(parts)).decode() + "\n"
@@ -193,5 +222,5 @@ def export(
     return text.getvalue()
 
 
-def _plain(entry: SensorEntry | DeviceEntry | ActionEntry) -> dict[str, Any]:
+def _plain(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in msgspec.to_builtins(entry).items() if name != "version"}

@@ -8,7 +8,11 @@ from typing import Any
 
 import msgspec
 
+from streamproc.store.documents import FORMS, name_field
 from streamproc.store.edits import Audited
+
+#: Fields that the entry's name tells already.
+_NAMED = {"action": ("kind", "cause")} | {kind: (name_field(kind),) for kind in FORMS}
 
 
 def told(line: Audited) -> str:
@@ -18,7 +22,7 @@ def told(line: Audited) -> str:
     '1970-01-01T00:00:00.000Z  ann  change sensor s, version 2: unit none → "V"'
     """
     at = datetime.fromtimestamp(line.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = {"version", "kind", "cause"} if line.kind == "action" else {"version"}
+    told = {"version", *_NAMED.get(line.kind, ())}
     differing = "; ".join(_differences(line.before or {}, line.after or {}, told)) if line.after else ""
     said = f"{line.action} {line.kind} {line.name}, version {line.version}"
     return f"{at}  {line.actor}  {said}{': ' if differing else ''}{differing}"

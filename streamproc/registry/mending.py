@@ -9,14 +9,18 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from streamproc.errors import StaleEntry
-from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, SensorEntry
+from streamproc.errors import StaleEntry, UnknownEntry
+from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.records.alerting import Document
 from streamproc.registry import checks
+from streamproc.registry.document_checks import document_faults
+from streamproc.registry.past import past
 from streamproc.registry.service import LOOKS, Send, values
 from streamproc.registry.thresholds import taken_over
+from streamproc.store.documents import Unreadable
 from streamproc.store.edits import (
     DATABASE,
+    PREFIXES,
     Author,
     Edit,
     Entry,
@@ -25,6 +29,7 @@ from streamproc.store.edits import (
     Outcome,
     PutSensor,
     Registered,
+    by_streamproc,
     kind_of,
     sensors,
     topic_key,
@@ -86,9 +91,24 @@ class Mender:
             removed += sum(outcome.entry is None for outcome in outcomes)
             if not outcomes:
                 break
+        cleared = await self._clear(rows)
         strays = [topic_key(*kind_of(edit.known)) for edit in edits if isinstance(edit, Gone)]
         _tell(refused, strays, notes)
-        return Mended(sent, removed, len(refused), len(strays))
+        return Mended(sent + cleared, removed + cleared, len(refused), len(strays))
+
+    async def _clear(self, rows: Registered) -> int:
+        """Remove what is long over; how many entries those were."""
+        by = by_streamproc()
+        edits = await past(self._store, rows, by.at)
+        if not edits:
+            return 0
+        try:
+            outcomes = await self._store.edit_registry(edits, by)
+        except (StaleEntry, UnknownEntry):  # somebody has edited one of them just now
+            return 0
+        await self._send(values({outcome.key: outcome.entry for outcome in outcomes}))
+        _log.info("silences and handling that are long over removed", count=len(outcomes))
+        return len(outcomes)
 
     async def _mend(self, edits: Iterable[Edit]) -> list[Outcome]:
         mended: list[Outcome] = []
@@ -107,8 +127,7 @@ class Mender:
 def on_topic(view: View) -> dict[str, Entry]:
     """All that the topic has, by key."""
     devices = {topic_key("device", name): entry for name, entry in view.devices.items()}
-    actions = {key: entry for key, entry in view.documents.items() if isinstance(entry, ActionEntry)}
-    return {**devices, **actions, **view.entries}
+    return {**devices, **view.documents, **view.entries}
 
 
 def _differences(
@@ -135,12 +154,16 @@ def _refused(rows: Registered) -> Iterator[tuple[str, str]]:
         faults: Sequence[str] = ()
         if isinstance(entry, SensorEntry):
             faults = list(checks.sensor_faults(entry))
-            if key.startswith((DEVICE_PREFIX, ACTION_PREFIX)) and not faults:
-                faults = ["its name is that of a device or a recommended action"]
+            if key.startswith(tuple(PREFIXES.values())) and not faults:
+                faults = ["its name is that of another kind of entry"]
         elif isinstance(entry, DeviceEntry):
             faults = list(checks.device_faults(entry))
         elif isinstance(entry, ActionEntry):
             faults = list(checks.action_faults(entry))
+        elif isinstance(entry, Unreadable):
+            faults = [f"{key}: {entry.reason}"]
+        elif entry is not None:
+            faults = list(document_faults(entry))
         if faults:
             yield key, "; ".join(faults)
 

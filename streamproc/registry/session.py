@@ -40,6 +40,12 @@ async def edit(edits: Sequence[Edit]) -> list[Outcome]:
         return await Service(store, send).edit(edits, actor())
 
 
+async def known(key: str) -> Entry | None:
+    """The entry that the database has by this key of the topic."""
+    async with looking() as store:
+        return (await store.registry([key])).get(key)
+
+
 async def take_over() -> tuple[list[Outcome], list[str]]:
     """Put the limits of `alert_thresholds` where the database or the topic has others; what was put, and what was not."""
     if settings.load().store != "sqlserver":
@@ -48,17 +54,17 @@ async def take_over() -> tuple[list[Outcome], list[str]]:
         )
     async with looking() as store:
         entries, notes = taken_over(await store.entries(), await store.thresholds())
-    known = await _topic()
+    there = await _topic()
     # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
-    wanted = [PutSensor(entry) for entry in entries if entry != known.get(entry.sensor)]
+    wanted = [PutSensor(entry) for entry in entries if entry != there.get(entry.sensor)]
     return (await edit(wanted) if wanted else []), notes
 
 
 async def on_topic_alone(keys: Collection[str]) -> set[str]:
     """Those of these keys that the topic has and the database has not."""
     async with looking() as store:
-        known = await store.registry(keys)
-    return {key for key in (await _topic()).keys() & set(keys) if known.get(key) is None}
+        found = await store.registry(keys)
+    return {key for key in (await _topic()).keys() & set(keys) if found.get(key) is None}
 
 
 async def _topic() -> dict[str, Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -22,10 +22,11 @@ from streamproc.records import (
     DeviceKey,
     SensorEntry,
 )
+from streamproc.store.documents import FORMS, DocumentEntry, DocumentKind, PutDocument, RemoveDocument
 
-Kind = Literal["sensor", "device", "action"]
-Entry = SensorEntry | DeviceEntry | ActionEntry
-E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry)
+Kind = Literal["sensor", "device", "action"] | DocumentKind
+Entry = SensorEntry | DeviceEntry | ActionEntry | DocumentEntry
+E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry, DocumentEntry)
 
 #: Live keys of one device, at most: the one in use, and the one that takes its place.
 KEYS = 2
@@ -128,9 +129,11 @@ Edit = (
     PutSensor
     | PutDevice
     | PutAction
+    | PutDocument
     | RemoveSensor
     | RemoveDevice
     | RemoveAction
+    | RemoveDocument
     | AddKey
     | RevokeKey
     | Found
@@ -154,6 +157,7 @@ class Standing:
     sensors: dict[str, Row[SensorEntry]] = field(default_factory=dict)
     devices: dict[str, Row[DeviceEntry]] = field(default_factory=dict)
     actions: dict[str, Row[ActionEntry]] = field(default_factory=dict)
+    documents: dict[Kind, dict[str, Row[DocumentEntry]]] = field(default_factory=dict)
     audited: dict[tuple[Kind, str], int] = field(default_factory=dict)
 
 
@@ -166,11 +170,15 @@ class Wanted:
     homes: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
     actions: set[str] = field(default_factory=set)
+    documents: set[tuple[Kind, str]] = field(default_factory=set)
     audited: set[tuple[Kind, str]] = field(default_factory=set)
 
-    def of(self, kind: Kind) -> set[str]:
-        """The names of one kind."""
-        return {"sensor": self.sensors, "device": self.devices, "action": self.actions}[kind]
+    def add(self, kind: Kind, name: str) -> None:
+        """Want one more entry."""
+        if kind in FORMS:
+            self.documents.add((kind, name))
+        else:
+            {"sensor": self.sensors, "device": self.devices, "action": self.actions}[kind].add(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,7 @@ class Plan:
     new_devices: list[DeviceEntry] = field(default_factory=list)
     devices: list[Row[DeviceEntry]] = field(default_factory=list)
     actions: list[Row[ActionEntry]] = field(default_factory=list)
+    documents: list[Row[DocumentEntry]] = field(default_factory=list)
     new_keys: list[tuple[str, DeviceKey]] = field(default_factory=list)
     revoked_keys: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -251,7 +260,10 @@ class Plan:
         ]
 
 
-_PREFIXES: dict[Kind, str] = {"sensor": "", "device": DEVICE_PREFIX, "action": ACTION_PREFIX}
+#: What the keys of each kind but the sensors begin with on the topic.
+PREFIXES: dict[Kind, str] = {"device": DEVICE_PREFIX, "action": ACTION_PREFIX} | {
+    cast("Kind", kind): f"{kind}/" for kind in FORMS
+}
 
 
 def topic_key(kind: Kind, name: str) -> str:
@@ -260,14 +272,14 @@ def topic_key(kind: Kind, name: str) -> str:
     >>> topic_key("device", "pump"), topic_key("sensor", "7"), topic_key("action", "*/stuck")
     ('device/pump', '7', 'action/*/stuck')
     """
-    return _PREFIXES[kind] + name
+    return PREFIXES.get(kind, "") + name
 
 
 def kind_of(entry: Entry) -> tuple[Kind, str]:
     """Which kind of entry it is, and its name."""
     if isinstance(entry, SensorEntry):
         return "sensor", entry.sensor
-    return ("device", entry.device) if isinstance(entry, DeviceEntry) else ("action", entry.name)
+    return ("device", entry.device) if isinstance(entry, DeviceEntry) else named(entry.key)
 
 
 def named(key: str) -> tuple[Kind, str]:
@@ -276,8 +288,8 @@ def named(key: str) -> tuple[Kind, str]:
     >>> named("device/pump"), named("7"), named("action/*/stuck")
     (('device', 'pump'), ('sensor', '7'), ('action', '*/stuck'))
     """
-    for kind, prefix in _PREFIXES.items():
-        if prefix and key.startswith(prefix):
+    for kind, prefix in PREFIXES.items():
+        if key.startswith(prefix):
             return kind, key.removeprefix(prefix)
     return "sensor", key
 
@@ -293,21 +305,20 @@ def wanted(edits: Sequence[Edit]) -> Wanted:
                 asked.devices |= set() if entry.device is None else {entry.device}
             case RemoveSensor(name):
                 asked.sensors.add(name)
-            case PutDevice(entry):
-                asked.devices.add(entry.device)
             case RemoveDevice(name):
                 asked.devices.add(name)
                 asked.homes.add(name)
-            case PutAction(entry):
-                asked.actions.add(entry.name)
+            case PutDevice(entry) | PutAction(entry) | PutDocument(entry):
+                asked.add(*kind_of(entry))
             case RemoveAction(name):
                 asked.actions.add(name)
+            case RemoveDocument():
+                asked.documents.add((edit.kind, edit.name))
             case AddKey(name) | RevokeKey(name):
                 asked.devices.add(name)
             case Found(entry) | Gone(entry):
-                kind, name = kind_of(entry)
-                asked.of(kind).add(name)
-                asked.audited.add((kind, name))
+                asked.add(*kind_of(entry))
+                asked.audited.add(kind_of(entry))
     return asked
 
 
@@ -330,6 +341,7 @@ def registered(standing: Standing) -> Registered:
     kinds: tuple[tuple[Kind, Mapping[str, Row[Any]]], ...] = (
         ("device", standing.devices),
         ("action", standing.actions),
+        *standing.documents.items(),
         ("sensor", standing.sensors),
     )
     return {
@@ -343,7 +355,7 @@ def keyed(only: Collection[str]) -> Wanted:
     """The rows that have these keys on the topic."""
     asked = Wanted()
     for kind, name in map(named, only):
-        asked.of(kind).add(name)
+        asked.add(kind, name)
     return asked
 
 
@@ -371,6 +383,11 @@ def actions(found: Registered) -> list[ActionEntry]:
     return sorted(
         (entry for entry in found.values() if isinstance(entry, ActionEntry)), key=lambda entry: entry.name
     )
+
+
+def documents(found: Registered) -> list[DocumentEntry]:
+    """The documents that are registered, by kind and name."""
+    return [entry for _, entry in sorted(found.items()) if isinstance(entry, DocumentEntry)]
 
 
 def by_streamproc() -> Author:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
 from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
+from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import (
     KEYS,
     AddKey,
@@ -62,6 +63,7 @@ class _Planner:
         self._sensors = dict(standing.sensors)
         self._devices = dict(standing.devices)
         self._actions = dict(standing.actions)
+        self._documents = {kind: dict(rows) for kind, rows in standing.documents.items()}
         self._numbers = {row.entry.sensor_id: name for name, row in standing.sensors.items()}
         self._plan = Plan()
 
@@ -74,9 +76,9 @@ class _Planner:
                 self._put_device(edit)
             case RemoveDevice():
                 self._remove_device(edit)
-            case PutAction():
-                self._put_action(edit)
-            case RemoveSensor() | RemoveAction():
+            case PutAction() | PutDocument():
+                self._put_whole(edit)
+            case RemoveSensor() | RemoveAction() | RemoveDocument():
                 self._remove_one(edit)
             case AddKey():
                 self._add_key(edit)
@@ -103,6 +105,12 @@ class _Planner:
                 self._plan.sensors.append(sensor)
         self._plan.actions = [
             row for name, row in self._actions.items() if row != self._before.actions.get(name)
+        ]
+        self._plan.documents = [
+            row
+            for kind, rows in self._documents.items()
+            for name, row in rows.items()
+            if row != self._before.documents.get(kind, {}).get(name)
         ]
         return self._plan
 
@@ -169,13 +177,16 @@ class _Planner:
             return
         self._make("device", row, replace(entry, keys=ordered, version=row.entry.version))
 
-    def _put_action(self, edit: PutAction) -> None:
-        entry, row = edit.entry, self._actions.get(edit.entry.name)
-        _expect("action", entry.name, row, edit.expected)
+    def _put_whole(self, edit: PutAction | PutDocument) -> None:
+        """Nothing of it stays where it is left out, and nothing else depends on it."""
+        entry: Any = edit.entry
+        kind, name = kind_of(entry)
+        row: Row[Any] | None = self._rows(kind).get(name)
+        _expect(kind, name, row, edit.expected)
         if row is None:
-            self._set("create", "action", Row(replace(entry, version=1)))
+            self._set("create", kind, Row(replace(entry, version=1)))
             return
-        self._make("action", row, replace(entry, version=row.entry.version))
+        self._make(kind, row, replace(entry, version=row.entry.version))
 
     def _check_keys(self, device: str, keys: Sequence[DeviceKey]) -> None:
         live = [key for key in keys if key.expires_at is None or key.expires_at > self._by.at]
@@ -194,12 +205,18 @@ class _Planner:
         action = "change" if row.registered else "restore"
         self._set(action, kind, Row(replace(entry, version=row.entry.version + 1), revoked=row.revoked))
 
-    def _remove_one(self, edit: RemoveSensor | RemoveAction) -> None:
+    def _remove_one(self, edit: RemoveSensor | RemoveAction | RemoveDocument) -> None:
         """Nothing else depends on it."""
-        if isinstance(edit, RemoveSensor):
-            self._remove(_there("sensor", self._sensors, edit.sensor, edit.expected), "sensor")
-        else:
-            self._remove(_there("action", self._actions, edit.name, edit.expected), "action")
+        kind: Kind
+        match edit:
+            case RemoveSensor(name):
+                kind = "sensor"
+            case RemoveAction(name):
+                kind = "action"
+            case RemoveDocument(kind, name):
+                pass
+        row: Row[Any] = _there(kind, self._rows(kind), name, edit.expected)
+        self._remove(row, kind)
 
     def _remove_device(self, edit: RemoveDevice) -> None:
         row = _there("device", self._devices, edit.device, edit.expected)
@@ -288,7 +305,7 @@ class _Planner:
             "device": self._devices,
             "action": self._actions,
         }
-        return rows[kind]
+        return rows[kind] if kind in rows else self._documents.setdefault(kind, {})
 
     def _set(self, action: str, kind: Kind, row: Row[Any], change: Change | None = None) -> None:
         """Have this row, and tell of it in the audit."""

@@ -15,7 +15,7 @@ from streamproc.store.deliveries import Deliveries
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
     from streamproc.store.edits import Audited, Author, Edit, Kind, Outcome, Registered
-    from streamproc.store.sensor_status import SensorStatus
+    from streamproc.store.sensor_status import SensorStatus, StandingAlarm
     from streamproc.store.thresholds import Threshold
 
 Ints = NDArray[np.int64]
@@ -281,6 +281,9 @@ class Store(Deliveries, Protocol):
 
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+
+    async def alarms(self) -> list[StandingAlarm]:
+        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""

@@ -59,6 +59,13 @@ class SensorStatus(msgspec.Struct, frozen=True):
     windows: tuple[ClosedWindow, ...] = ()
 
 
+class StandingAlarm(msgspec.Struct, frozen=True):
+    """A registered sensor that is not NORMAL, and the change of severity that it is in."""
+
+    sensor: str
+    event: StandingEvent
+
+
 #: What is asked of a window, in the order of ClosedWindow's fields; `start` is `window_start`.
 WINDOW = ("size_ms", "window_start", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
 EVENT = ("event_id", "severity", "created_at", "event_code", "message", "recommended_action")

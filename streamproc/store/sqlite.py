@@ -36,7 +36,7 @@ from streamproc.store.edits import (
 )
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Reached, Written
-from streamproc.store.sensor_status import SensorStatus
+from streamproc.store.sensor_status import SensorStatus, StandingAlarm
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
 
@@ -186,6 +186,10 @@ class SqliteStore:
     async def status(self, sensor: str) -> SensorStatus | None:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
         return await self._run(lambda: self._status(sensor))
+
+    async def alarms(self) -> list[StandingAlarm]:
+        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+        return await self._run(lambda: sqlite_status.alarms(self._connected()))
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""

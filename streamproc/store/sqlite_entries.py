@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
+from streamproc.store import sqlite_documents
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -97,7 +98,8 @@ def entries(connection: sqlite3.Connection, only: Collection[str] | None) -> Reg
         return registered(_standing(connection, keyed(only)))
     sensors = _sensors(connection, [_SENSORS], [()])
     devices = _devices(connection, [(_DEVICES, _KEYS)], [()])
-    return registered(Standing(sensors, devices, _actions(connection)))
+    found = sqlite_documents.documents(connection)
+    return registered(Standing(sensors, devices, _actions(connection), found))
 
 
 def entry(connection: sqlite3.Connection, sensor: str) -> SensorEntry | None:
@@ -141,9 +143,9 @@ def _standing(connection: sqlite3.Connection, asked: Wanted) -> Standing:
     for query, part in _among(_AUDITED, {name for _, name in asked.audited}):
         audited |= {(kind, name): version for kind, name, version in connection.execute(query, part)}
     actions = _actions(connection) if asked.actions else {}
-    return Standing(
-        sensors, devices, {name: row for name, row in actions.items() if name in asked.actions}, audited
-    )
+    actions = {name: row for name, row in actions.items() if name in asked.actions}
+    found = sqlite_documents.documents(connection, asked.documents) if asked.documents else {}
+    return Standing(sensors, devices, actions, found, audited)
 
 
 def _sensors(
@@ -204,6 +206,7 @@ def _write(connection: sqlite3.Connection, plan: Plan, by: Author) -> None:
     for action in plan.actions:
         connection.execute(_DROP_ACTION, (action.entry.kind, action.entry.cause))
         connection.executemany(_ADD_ACTION, action_values(action))
+    sqlite_documents.write(connection, plan.documents)
     at = _iso(by.at)
     for key_id in plan.revoked_keys:
         connection.execute(_REVOKE, (at, key_id))

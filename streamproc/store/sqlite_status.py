@@ -13,6 +13,7 @@ from streamproc.store.sensor_status import (
     ClosedWindow,
     LastReading,
     SensorStatus,
+    StandingAlarm,
     StandingEvent,
     event_of,
     number_of,
@@ -35,6 +36,13 @@ _WINDOW = (
     f"SELECT {', '.join(WINDOW)} FROM sensor_windows WHERE sensor_id = ? AND size_ms = ?"  # noqa: S608  # constants
     " ORDER BY window_start DESC LIMIT 1"
 )
+_ALARMS = (
+    f"SELECT s.uuid, {', '.join(f'e.{name}' for name in EVENT)} FROM ml_events e"  # noqa: S608  # constants
+    " JOIN sensors s ON s.id = e.sensor_id WHERE e.status IN ('active', 'acknowledged') AND e.severity <> 'NORMAL'"
+    " AND e.event_type = 'severity_change' AND s.is_active = 1 AND NOT EXISTS (SELECT 1 FROM ml_events n"
+    " WHERE n.sensor_id = e.sensor_id AND n.created_at >= e.created_at AND (n.created_at > e.created_at OR n.id > e.id)"
+    " AND n.event_type = 'severity_change' AND n.status <> 'superseded') ORDER BY e.created_at, e.id"
+)
 _STORED = (
     f"SELECT {', '.join(f'e.{name}' for name in STORED)}, s.uuid, e.created_at FROM ml_events e"  # noqa: S608  # constants
     " JOIN sensors s ON s.id = e.sensor_id WHERE e.event_id = ? AND e.event_type = 'severity_change'"
@@ -48,6 +56,12 @@ def stored(connection: sqlite3.Connection, event_id: str) -> SeverityEvent | Non
         return None
     *row, sensor, at = found
     return stored_event(row, sensor, round(datetime.fromisoformat(at).timestamp() * 1000))
+
+
+def alarms(connection: sqlite3.Connection) -> list[StandingAlarm]:
+    """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+    found = connection.execute(_ALARMS).fetchall()
+    return [StandingAlarm(sensor, event_of(row, datetime.fromisoformat(row[2]))) for sensor, *row in found]
 
 
 def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:

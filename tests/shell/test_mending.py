@@ -10,8 +10,8 @@ from time import monotonic
 import msgspec
 import pytest
 
-from streamproc.records import ACTION_PREFIX, DEVICE_PREFIX, ActionEntry, DeviceEntry, Range, SensorEntry
-from streamproc.records.alerting import Document
+from streamproc.records import DEVICE_PREFIX, ActionEntry, DeviceEntry, Range, SensorEntry
+from streamproc.records.alerting import DOCUMENTS, Document
 from streamproc.registry.mending import Mended, Mender
 from streamproc.registry.service import Service
 from streamproc.store.edits import PutAction, PutSensor
@@ -32,7 +32,7 @@ class MemoryTopic:
         """Take the records in."""
         for key, value in records.items():
             name = key.removeprefix(DEVICE_PREFIX)
-            if key.startswith(ACTION_PREFIX):
+            if key.startswith(tuple(DOCUMENTS)):
                 self._document(key, value)
             elif value is None:
                 (self.devices if key.startswith(DEVICE_PREFIX) else self.entries).pop(name, None)
@@ -45,7 +45,8 @@ class MemoryTopic:
         if value is None:
             self.documents.pop(key, None)
         else:
-            self.documents[key] = msgspec.json.decode(value, type=ActionEntry)
+            form = next(form for prefix, form in DOCUMENTS.items() if key.startswith(prefix))
+            self.documents[key] = msgspec.json.decode(value, type=form)
 
     async def caught_up(self) -> None:
         """All is read."""

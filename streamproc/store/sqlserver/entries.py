@@ -38,6 +38,7 @@ from streamproc.store.entry_rows import (
     state_of,
 )
 from streamproc.store.planner import planned
+from streamproc.store.sqlserver import documents
 from streamproc.store.sqlserver.forms import (
     BIGINT,
     CODE,
@@ -172,6 +173,7 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     await _write_devices(cursor, plan)
     await _write_sensors(cursor, plan)
     await _write_actions(cursor, plan)
+    await documents.write(cursor, plan.documents)
     await _write_keys(cursor, plan, by)
     notes = [(c.action, c.kind, c.name, c.version, told(c.before), told(c.after)) for c in plan.changes]
     await _write(cursor, _NOTE, _counted(notes), _time(by.at), by.actor)
@@ -184,7 +186,8 @@ async def entries(cursor: Any, only: Collection[str] | None) -> Registered:
         found, asked = registered(await _standing(cursor, keyed(only))), frozenset(only)
         return {key: entry for key, entry in found.items() if key in asked}  # blanks at the end, see EXACT
     sensors, devices = await _sensors(cursor, _SENSORS), await _devices(cursor, "")
-    return registered(Standing(sensors, devices, await _actions(cursor)))
+    found = await documents.documents(cursor)
+    return registered(Standing(sensors, devices, await _actions(cursor), found))
 
 
 async def audit(cursor: Any, of: tuple[Kind, str] | None, before: int | None, limit: int) -> list[Audited]:
@@ -252,9 +255,9 @@ async def _standing(cursor: Any, asked: Wanted) -> Standing:
         await cursor.execute(_AUDITED, _listed({name for _, name in asked.audited}))
         audited = {(kind, name): version for kind, name, version in await cursor.fetchall()}
     actions = await _actions(cursor) if asked.actions else {}
-    return Standing(
-        sensors, devices, {name: row for name, row in actions.items() if name in asked.actions}, audited
-    )
+    actions = {name: row for name, row in actions.items() if name in asked.actions}
+    found = await documents.documents(cursor, asked.documents) if asked.documents else {}
+    return Standing(sensors, devices, actions, found, audited)
 
 
 def _listed(values: Collection[Any]) -> str:

@@ -12,6 +12,7 @@ from streamproc.store.sensor_status import (
     ClosedWindow,
     LastReading,
     SensorStatus,
+    StandingAlarm,
     StandingEvent,
     event_of,
     number_of,
@@ -36,6 +37,14 @@ _WINDOW = (
     f"SELECT TOP (1) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
     " WHERE sensor_id = ? AND size_ms = ? ORDER BY window_start DESC"
 )
+_ALARMS = (
+    f"SELECT s.uuid, {', '.join(f'e.{name}' for name in EVENT)} FROM dbo.ml_events e"
+    " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.status IN (N'active', N'acknowledged')"
+    " AND e.severity <> N'NORMAL' AND e.event_type = N'severity_change' AND s.is_active = 1"
+    " AND NOT EXISTS (SELECT 1 FROM dbo.ml_events n WHERE n.sensor_id = e.sensor_id AND n.created_at >= e.created_at"
+    " AND (n.created_at > e.created_at OR n.id > e.id)"
+    " AND n.event_type = N'severity_change' AND n.status <> N'superseded') ORDER BY e.created_at, e.id"
+)
 _STORED = (
     f"SELECT {', '.join(f'e.{name}' for name in STORED)}, s.uuid, e.created_at FROM dbo.ml_events e"
     " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.event_id = ? AND e.event_type = N'severity_change'"
@@ -51,6 +60,15 @@ async def stored(cursor: Any, event_id: str) -> SeverityEvent | None:
         return None
     *row, sensor, at = found
     return stored_event(row, sensor, round(_utc(at).timestamp() * 1000))
+
+
+async def alarms(cursor: Any) -> list[StandingAlarm]:
+    """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+    await cursor.execute(_ALARMS)
+    return [
+        StandingAlarm(sensor, event_of(row, _utc(row[2])))
+        for sensor, *row in map(tuple, await cursor.fetchall())
+    ]
 
 
 async def status(cursor: Any, name: str) -> SensorStatus | None:

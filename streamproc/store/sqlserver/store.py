@@ -24,7 +24,7 @@ from streamproc.store.edits import (
     sensors_of,
 )
 from streamproc.store.protocol import Batch, Place, Reached, Written
-from streamproc.store.sensor_status import SensorStatus
+from streamproc.store.sensor_status import SensorStatus, StandingAlarm
 from streamproc.store.sqlserver import (
     compare,
     deliveries,
@@ -159,6 +159,11 @@ class SqlServerStore:
         """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.status(cursor, sensor)
+
+    async def alarms(self) -> list[StandingAlarm]:
+        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+        async with self._cursor(commits=False) as cursor:
+            return await status.alarms(cursor)
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""

@@ -1,0 +1,117 @@
+"""`streamproc alarm list|ack|snooze|unack`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamproc.errors import UnknownEntry
+from streamproc.records.alerting import HandlingEntry
+from streamproc.registry import alarms
+from streamproc.registry.alarms import Alarm
+from streamproc.registry.session import actor, edit, looking
+from streamproc.registry.spans import length_ms, moment_text
+from streamproc.store.documents import PutDocument, RemoveDocument
+from streamproc.store.edits import Outcome
+
+commands = typer.Typer(no_args_is_help=True, help="Sensors that are not NORMAL, and who looks after them.")
+
+Names = Annotated[list[str], typer.Argument(metavar="SENSOR…", help="Sensors by uuid, or id.")]
+Note = Annotated[
+    str | None, typer.Option(help="What others should know, such as what you are doing about it.")
+]
+
+
+@commands.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
+) -> None:
+    """Show the sensors that are not NORMAL, the gravest first: since when, who looks after them, what silences them."""
+    now = _now()
+
+    async def run() -> list[Alarm]:
+        async with looking() as store:
+            return await alarms.alarms(store, now)
+
+    found = asyncio.run(run())
+    if as_json:
+        for alarm in found:
+            typer.echo(msgspec.json.encode(alarm).decode())
+        return
+    if not found:
+        typer.echo("all sensors are NORMAL")
+        return
+    table = Table("sensor", "severity", "since", "cause", "handled", "event", box=None, pad_edge=False)
+    for alarm in found:
+        named = f"{alarm.sensor} ({alarm.name})" if alarm.name else alarm.sensor
+        since = moment_text(round(alarm.since.timestamp() * 1000))
+        row = (named, alarm.severity, since, alarm.cause, _handled(alarm, now), alarm.event_id)
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def _handled(alarm: Alarm, now: int) -> str:
+    told = [f"acknowledged by {alarm.by or 'somebody'}"] if alarm.acknowledged else []
+    if alarm.snoozed_until is not None and alarm.snoozed_until > now:
+        told.append(f"snoozed until {moment_text(alarm.snoozed_until)}")
+    told += [alarm.note] if alarm.note else []
+    told += [f"silenced by {name}" for name in alarm.silences]
+    return "; ".join(told)
+
+
+@commands.command()
+def ack(names: Names, note: Note = None) -> None:
+    """Say that you look after these alarms: no reminders and nobody else told, until one gets graver or a new one comes."""
+    for outcome in asyncio.run(_handle(names, note, None)):
+        typer.echo(f"alarm of {outcome.name} is acknowledged")
+
+
+@commands.command()
+def snooze(
+    sensor: Annotated[str, typer.Argument(help="The sensor's uuid, or its id.")],
+    length: Annotated[str, typer.Argument(metavar="TIME", help="For how long: 30m, 2h, 1d.")],
+    note: Note = None,
+) -> None:
+    """Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again."""
+    until = _now() + length_ms(length)
+    (outcome,) = asyncio.run(_handle([sensor], note, until))
+    typer.echo(f"alarm of {outcome.name} is snoozed until {moment_text(until)}")
+
+
+@commands.command()
+def unack(names: Names) -> None:
+    """Take back that you look after these alarms, and that they are snoozed."""
+    for outcome in asyncio.run(_unhandle(names)):
+        typer.echo(f"alarm of {outcome.name} is nobody's again")
+
+
+async def _handle(names: list[str], note: str | None, until: int | None) -> list[Outcome]:
+    async with looking() as store:
+        edits = [
+            await alarms.handled(store, name, actor(), _now(), note=note, until=until)
+            for name in dict.fromkeys(names)
+        ]
+    return [outcome for outcome in await edit(edits) if isinstance(outcome.entry, HandlingEntry)]
+
+
+async def _unhandle(names: list[str]) -> list[Outcome]:
+    async with looking() as store:
+        found = [(name, await store.status(name.lower())) for name in dict.fromkeys(names)]
+    edits: list[PutDocument | RemoveDocument] = [
+        RemoveDocument("handling", status.entry.sensor if status else name.lower()) for name, status in found
+    ]
+    try:
+        return await edit(edits)
+    except UnknownEntry as error:
+        raise UnknownEntry(f"{error}: nobody has acknowledged or snoozed it") from None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

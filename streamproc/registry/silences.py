@@ -1,0 +1,88 @@
+"""Silences as people ask about them: of which sensors each is, and whether it is in force now."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from streamproc.records import SensorEntry, Severity
+from streamproc.records.alerting import SilenceEntry, Weekly
+from streamproc.registry.document_checks import SCOPE
+from streamproc.registry.spans import moment_text, weekly_text
+from streamproc.store.edits import Registered
+
+State = Literal["active", "waiting", "ended"]
+
+#: A weekly time lasts a week at most, and its day's name is that of its begin in its own zone.
+_DAYS_BACK = 8
+
+
+def silences(found: Registered) -> list[SilenceEntry]:
+    """The silences that are registered, by id."""
+    return sorted(
+        (entry for entry in found.values() if isinstance(entry, SilenceEntry)),
+        key=lambda entry: entry.silence,
+    )
+
+
+def covers(silence: SilenceEntry, sensor: SensorEntry) -> bool:
+    """Whether a silence is of this sensor.
+
+    >>> covers(SilenceEntry("s", site="north", kind="pump"), SensorEntry("a", site="north", kind="Pump"))
+    True
+    """
+    return all(
+        wanted == (has.lower() if field == "kind" and has else has)
+        for field in SCOPE
+        if (wanted := getattr(silence, field)) is not None
+        for has in (getattr(sensor, field),)
+    )
+
+
+def state(silence: SilenceEntry, now: int) -> State:
+    """Whether it is in force at a time in ms, will be, or never will be again.
+
+    >>> state(SilenceEntry("s", begin=5, end=7), 5), state(SilenceEntry("s", begin=5, end=7), 7)
+    ('active', 'ended')
+    """
+    if silence.end is not None and now >= silence.end:
+        return "ended"
+    if silence.begin is not None and now < silence.begin:
+        return "waiting"
+    if silence.weekly is not None and not _within(silence.weekly, now):
+        return "waiting"
+    return "active"
+
+
+def _within(weekly: Weekly, now: int) -> bool:
+    zone, at = ZoneInfo(weekly.zone), time.fromisoformat(weekly.at)
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    today, lasts = moment.astimezone(zone).date(), timedelta(minutes=weekly.minutes)
+    days: list[date] = [today - timedelta(days=back) for back in range(_DAYS_BACK)]
+    begins = (datetime.combine(day, at, zone).astimezone(UTC) for day in days if day.weekday() in weekly.days)
+    return any(begin <= moment < begin + lasts for begin in begins)
+
+
+def silencing(found: list[SilenceEntry], sensor: SensorEntry, severity: Severity, now: int) -> list[str]:
+    """The ids of the silences that keep people from being told of this severity of a sensor now."""
+    return [
+        silence.silence
+        for silence in found
+        if severity <= silence.up_to and covers(silence, sensor) and state(silence, now) == "active"
+    ]
+
+
+def whom(silence: SilenceEntry) -> str:
+    """Of which sensors it is, for people."""
+    if silence.all_sensors:
+        return "all sensors"
+    return ", ".join(f"{field} {name}" for field in SCOPE if (name := getattr(silence, field)) is not None)
+
+
+def when(silence: SilenceEntry) -> str:
+    """When it is, for people."""
+    told = [weekly_text(silence.weekly)] if silence.weekly else []
+    told += [f"from {moment_text(silence.begin)}"] if silence.begin is not None else []
+    told += [f"until {moment_text(silence.end)}"] if silence.end is not None else []
+    return ", ".join(told) or "until it is ended"

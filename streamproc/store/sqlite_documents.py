@@ -1,0 +1,31 @@
+"""Documents of the registry in SQLite, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from streamproc.store.document_rows import DOCUMENT, document_values, documents_of
+from streamproc.store.documents import DocumentEntry
+from streamproc.store.edits import Kind, Row
+
+_ALL = f"SELECT {', '.join(DOCUMENT)} FROM registry_documents"  # noqa: S608  # constants
+_ONE = f"{_ALL} WHERE kind = ? AND name = ?"
+_PUT = (
+    f"REPLACE INTO registry_documents ({', '.join(DOCUMENT)}, updated_at)"  # noqa: S608  # constants
+    f" VALUES ({', '.join('?' * len(DOCUMENT))}, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
+)
+
+
+def documents(
+    connection: sqlite3.Connection, only: Collection[tuple[Kind, str]] | None = None
+) -> dict[Kind, dict[str, Row[DocumentEntry]]]:
+    """All documents by kind and name, or these."""
+    if only is None:
+        return documents_of(connection.execute(_ALL))
+    return documents_of(row for key in sorted(only) for row in connection.execute(_ONE, key))
+
+
+def write(connection: sqlite3.Connection, rows: Sequence[Row[DocumentEntry]]) -> None:
+    """Have the table hold these rows."""
+    connection.executemany(_PUT, map(document_values, rows))

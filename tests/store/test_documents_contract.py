@@ -18,7 +18,9 @@ from tests.store.test_registry_contract import ANN, NOW, edit
 WEEKLY = Weekly((0, 4, 5), "22:00", 480, "Europe/Madrid")
 #: One of each kind, with all that there is.
 WHOLE: tuple[DocumentEntry, ...] = (
-    PolicyEntry("pump/ñ", 2, 7, flapping=False, cooldown_seconds=60.0, remind_seconds=0.5, escalate_seconds=9.0),
+    PolicyEntry(
+        "pump/ñ", 2, 7, flapping=False, cooldown_seconds=60.0, remind_seconds=0.5, escalate_seconds=9.0
+    ),
     SilenceEntry(
         "night-1",
         *("pump/7", "dev", "pump", "north", "acme"),
@@ -91,7 +93,9 @@ async def test_documents_of_others_are_found(database: Database, store: Store) -
     assert (await store.registry(["policy/no"])) == {"policy/no": None}
 
 
-async def test_documents_that_others_change_get_a_version_and_a_line(database: Database, store: Store) -> None:
+async def test_documents_that_others_change_get_a_version_and_a_line(
+    database: Database, store: Store
+) -> None:
     """In the database's name, as sensors do; one that is deleted is gone."""
     entry = PolicyEntry("pump", up_windows=2)
     database.execute(

@@ -1,0 +1,169 @@
+"""The commands of alarms, silences and policies, without a broker: what they show, and what they refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.records import SensorEntry, Severity
+from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
+from streamproc.registry import alarm_commands, commands, files, policy_commands, silence_commands
+from streamproc.store.documents import PutDocument
+from streamproc.store.edits import Author
+from streamproc.store.protocol import Batch
+from streamproc.store.sqlite import SqliteStore
+from tests.store.builders import GROUP, PLACE, event, events
+
+HOUR = 3_600_000
+ALARM = event("boiler-1", Severity.CRITICAL, Severity.NORMAL)
+PUMP = PolicyEntry("pump", up_windows=3, remind_seconds=5400.0, flapping=False)
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that the environment names, with an alarm, who handles it, silences and a policy; no Kafka."""
+    monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("COLUMNS", "250")
+    now = time.time_ns() // 1_000_000
+
+    async def save() -> None:
+        store = SqliteStore(tmp_path / "streamproc.db")
+        sensors = [SensorEntry("boiler-1", name="Boiler [1]", site="north"), SensorEntry("calm")]
+        await store.save_entries(sensors)
+        await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(ALARM)))
+        made = [
+            HandlingEntry("boiler-1", ALARM.event_id, acknowledged=True, note="Mine.", by="ann"),
+            SilenceEntry("over", sensor="calm", begin=now - 2 * HOUR, end=now - HOUR),
+            SilenceEntry(
+                "power", site="north", end=now + HOUR, maintenance=True, reason="power cut", by="bob"
+            ),
+            SilenceEntry(
+                "nights", all_sensors=True, weekly=Weekly((0, 1), "22:00", 90), begin=now + 9 * HOUR
+            ),
+            PUMP,
+        ]
+        await store.edit_registry([PutDocument(entry) for entry in made], Author("ann", 1))
+        await store.close()
+
+    asyncio.run(save())
+
+
+def shown(of: typer.Typer, *words: str) -> str:
+    """What a command prints; it succeeds."""
+    result = CliRunner().invoke(of, words)
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+def test_alarms_are_listed() -> None:
+    """With who handles them, what silences them, and the event to explain."""
+    (head, line) = shown(alarm_commands.commands, "list").splitlines()
+    assert head.split() == ["sensor", "severity", "since", "cause", "handled", "event"]
+    told = (
+        "boiler-1 (Boiler [1])",
+        "CRITICAL",
+        "acknowledged by ann; Mine.; silenced by power",
+        ALARM.event_id,
+    )
+    assert [text for text in told if text not in line] == []
+    one = msgspec.json.decode(shown(alarm_commands.commands, "list", "--json"))
+    assert (one["sensor"], one["silences"], one["event_id"]) == ("boiler-1", ["power"], ALARM.event_id)
+
+
+def test_silences_are_listed() -> None:
+    """Those that have ended with --all alone."""
+    lines = shown(silence_commands.commands, "list").splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["nights", "waiting"], ["power", "active"]]
+    assert "all sensors" in lines[1]
+    assert "mon-tue 22:00 1h30m UTC" in lines[1]
+    assert "maintenance: power cut" in lines[2]
+    assert "over" in shown(silence_commands.commands, "list", "--all")
+
+
+def test_policies_are_listed() -> None:
+    """And what other kinds have."""
+    lines = shown(policy_commands.commands, "list").splitlines()
+    assert [line.split() for line in lines] == [
+        ["kind", "up_windows", "down_windows", "flapping", "cooldown", "remind", "escalate"],
+        ["pump", "3", "5", "no", "never", "1h30m", "never"],
+        ["*", "1", "5", "yes", "never", "never", "never"],
+    ]
+
+
+def test_all_of_it_is_in_the_export(tmp_path: Path) -> None:
+    """Which an import reads."""
+    path = tmp_path / "out.yaml"
+    path.write_text(shown(commands.commands, "export"), "utf-8")
+    assert {entry.key for entry in files.read(path).documents} == {
+        *("handling/boiler-1", "silence/over", "silence/power", "silence/nights", "policy/pump")
+    }
+    assert "create policy pump, version 1: up_windows none → 3" in shown(
+        commands.commands, "history", "policy/PUMP"
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "words", "kind", "reason"),
+    [
+        (alarm_commands, ["ack", "calm"], RegistryError, "sensor calm is NORMAL: it has no alarm"),
+        (alarm_commands, ["ack", "none"], UnknownEntry, "no sensor none is registered"),
+        (alarm_commands, ["ack", "boiler-1"], RegistryError, "nothing was changed"),
+        (alarm_commands, ["snooze", "boiler-1", "2"], RegistryError, "'2' is no length of time: write it as"),
+        (alarm_commands, ["snooze", "boiler-1", "2h"], RegistryError, "nothing was changed"),
+        (silence_commands, ["add", "--for", "2h"], RegistryError, "say of which sensors"),
+        (
+            silence_commands,
+            ["add", "--all", "--site", "x", "--for", "2h"],
+            RegistryError,
+            "exclude one another",
+        ),
+        (silence_commands, ["add", "--site", "x", "--open"], RegistryError, "nothing was changed"),
+        (
+            silence_commands,
+            ["add", "--all", "--weekly", "mon 22:00 8h", "--zone", "X"],
+            RegistryError,
+            "zone 'X'",
+        ),
+        (silence_commands, ["end", "none"], UnknownEntry, "see `streamproc silence list`"),
+        (silence_commands, ["end", "over"], RegistryError, "has ended already"),
+        (silence_commands, ["end", "POWER"], RegistryError, "nothing was changed"),
+        (policy_commands, ["set", "pump", "--up-windows", "0"], RegistryError, "up_windows must be 1 to"),
+        (policy_commands, ["set", "Pump", "--remind", "2h"], RegistryError, "nothing was changed"),
+        (policy_commands, ["remove", "pump"], RegistryError, "nothing was changed"),
+    ],
+)
+def test_what_cannot_be_done_is_told(of: Any, words: list[str], kind: type[Exception], reason: str) -> None:
+    """With what to do; without Kafka nothing is changed."""
+    result = CliRunner().invoke(of.commands, words)
+    assert isinstance(result.exception, kind), result.output
+    assert reason in str(result.exception)
+    assert "acknowledged by ann; Mine." in shown(alarm_commands.commands, "list")
+
+
+@pytest.mark.parametrize(
+    ("of", "words", "reason"),
+    [
+        (silence_commands, ["add", "--all"], "say how long"),
+        (
+            silence_commands,
+            ["add", "--all", "--for", "1h", "--open"],
+            "give one of --for, --until and --open",
+        ),
+        (silence_commands, ["add", "--all", "--until", "2020-01-01"], "it would be over already"),
+        (policy_commands, ["set", "pump"], "say what to set"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(of: Any, words: list[str], reason: str) -> None:
+    """As a shell's users know it, with exit code 2."""
+    result = CliRunner().invoke(of.commands, words)
+    assert result.exit_code == 2
+    assert reason in result.output

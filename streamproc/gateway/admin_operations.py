@@ -8,7 +8,7 @@ import msgspec
 
 from streamproc.gateway.openapi import ANY, Answer, Content, Operation, Parameter
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
-from streamproc.store.edits import Audited
+from streamproc.store.edits import KINDS, Audited
 
 
 class SensorPage(msgspec.Struct, frozen=True):
@@ -71,24 +71,32 @@ _EDITS = (
 )
 
 
-def _put(form: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """What is put: the entry, whose name may be left out, for the path has it."""
+def put_form(form: type[msgspec.Struct], *, named: bool = True) -> type[msgspec.Struct]:
+    """What is put: the entry, whose name may be left out, for the path has it; or what is posted, which has none."""
     name, *rest = msgspec.structs.fields(form)
-    more = [(each.name, each.type, each.default) for each in rest]
-    made = [(name.name, str | msgspec.UnsetType, msgspec.UNSET), *more]
+    more = [(each.name, each.type, msgspec.field(**_default(each))) for each in rest]
+    made = [(name.name, str | msgspec.UnsetType, msgspec.UNSET), *more] if named else more
     return msgspec.defstruct(
-        f"{form.__name__}Put", made, namespace={"__doc__": form.__doc__}, forbid_unknown_fields=True
+        f"{form.__name__}{'Put' if named else 'Post'}",
+        made,
+        namespace={"__doc__": form.__doc__},
+        forbid_unknown_fields=True,
     )
 
 
-_VERSION = (
+def _default(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    made = field.default_factory
+    return {"default": field.default} if made is msgspec.NODEFAULT else {"default_factory": made}
+
+
+VERSION = (
     Parameter("If-Match", "header", "The ETag of the version that the change is for.", example='"3"'),
     Parameter("If-None-Match", "header", "`*`: only if there is none yet."),
 )
-_LIMIT = Parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 10_000})
-_AFTER = Parameter("after", "query", "Those whose names come after this one.")
-_ETAG = {"ETag": "the entry's version"}
-_PUT = _ETAG | {
+LIMIT = Parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 10_000})
+AFTER = Parameter("after", "query", "Those whose names come after this one.")
+ETAG = {"ETag": "the entry's version"}
+_PUT = ETAG | {
     "Ranges-Overruled-By": "only where limits in `alert_thresholds` will soon have changed the ranges named here again"
 }
 _SENSOR: dict[str, Any] = {"name": "boiler", "unit": "°C", "critical": {"high": 95.0}}
@@ -105,9 +113,10 @@ _PLACES = {
 }
 
 
-def _operation(
+def operation(
     route: tuple[Any, str, str], words: str, answers: dict[int, Answer], *parameters: Parameter, **more: Any
 ) -> Operation:
+    """A route of the admin API: method, path and name, what it does, what it answers."""
     method, path, name = route
     places = [Parameter(name, "path", words) for name, words in _PLACES.items() if f"{{{name}}}" in path]
     edits = () if method == "get" else _EDITS
@@ -139,33 +148,33 @@ def _of(
         if kind == "device"
         else []
     )
-    headers = _PUT if kind == "sensor" else _ETAG
+    headers = _PUT if kind == "sensor" else ETAG
     return [
-        _operation(
+        operation(
             ("get", several, f"list{title}s"),
             f"The {kind}s of the registry",
             {200: Answer("By name.", [Content(form=page)])},
             *narrowed,
-            _AFTER,
-            _LIMIT,
+            AFTER,
+            LIMIT,
         ),
-        _operation(
+        operation(
             ("get", one, f"get{title}"),
             f"One {kind}",
-            {200: Answer("Its entry.", entry, _ETAG)},
+            {200: Answer("Its entry.", entry, ETAG)},
         ),
-        _operation(
+        operation(
             ("put", one, f"put{title}"),
             f"Make the registry hold this {kind}; its name may be left out of the body",
             {200: Answer("Changed.", entry, headers), 201: Answer("Added.", entry, headers)},
-            *_VERSION,
-            bodies=[Content(form=_put(form), examples={"entry": _EXAMPLES[form]})],
+            *VERSION,
+            bodies=[Content(form=put_form(form), examples={"entry": _EXAMPLES[form]})],
         ),
-        _operation(
+        operation(
             ("delete", one, f"delete{title}"),
             f"Take a {kind} out of the registry; its readings stay",
             {204: Answer("Removed.")},
-            *_VERSION,
+            *VERSION,
             *whole,
         ),
     ]
@@ -187,30 +196,30 @@ def _of_actions() -> list[Operation]:
     text = {"en": "Check the pump's intake for air.", "es": "Compruebe si entra aire en la bomba."}
     entry = [Content(form=ActionEntry, examples={"entry": {"kind": "pressure", "cause": "spread", **text}})]
     return [
-        _operation(
+        operation(
             ("get", "/admin/actions", "listActions"),
             "What people are told to do, where users have set it",
             {200: Answer("By name.", [Content(form=ActionPage)])},
             Parameter("kind", "query", "Those of this kind."),
             Parameter("cause", "query", "Those of this cause."),
-            _AFTER,
-            _LIMIT,
+            AFTER,
+            LIMIT,
         ),
-        _operation(
-            ("get", one, "getAction"), "One recommended action", {200: Answer("Its entry.", entry, _ETAG)}
+        operation(
+            ("get", one, "getAction"), "One recommended action", {200: Answer("Its entry.", entry, ETAG)}
         ),
-        _operation(
+        operation(
             ("put", one, "putAction"),
             "Have events of a cause, of sensors of a kind, tell people to do this",
-            {200: Answer("Changed.", entry, _ETAG), 201: Answer("Added.", entry, _ETAG)},
-            *_VERSION,
+            {200: Answer("Changed.", entry, ETAG), 201: Answer("Added.", entry, ETAG)},
+            *VERSION,
             bodies=[Content(form=ActionPut, examples={"entry": text})],
         ),
-        _operation(
+        operation(
             ("delete", one, "deleteAction"),
             "Have such events tell streamproc's own words again",
             {204: Answer("Removed.")},
-            *_VERSION,
+            *VERSION,
         ),
     ]
 
@@ -219,26 +228,26 @@ ADMIN = (
     *_of("sensor", SensorEntry, SensorPage, ("device", "site", "tenant")),
     *_of("device", DeviceEntry, DevicePage, ("site", "tenant")),
     *_of_actions(),
-    _operation(
+    operation(
         ("post", "/admin/devices/{name}/keys", "addKey"),
         "A new key of a device, which has two at most",
         {201: Answer("The key, told this once.", [Content(form=NewKey)])},
         bodies=[Content(form=KeyWish)],
         body_required=False,
     ),
-    _operation(
+    operation(
         ("delete", "/admin/devices/{name}/keys/{key_id}", "revokeKey"),
         "Take a key from a device, on all gateways within a second",
         {204: Answer("Revoked.")},
         Parameter("key_id", "path", "The key's id."),
     ),
-    _operation(
+    operation(
         ("get", "/admin/audit", "getAudit"),
         "Who has changed what",
         {200: Answer("Newest first.", [Content(form=AuditPage)])},
-        Parameter("kind", "query", "Of one entry: its kind.", {"enum": ["sensor", "device", "action"]}),
+        Parameter("kind", "query", "Of one entry: its kind.", {"enum": list(KINDS)}),
         Parameter("name", "query", "Of one entry: its name."),
         Parameter("before", "query", "Older than this one's id.", {"type": "integer", "minimum": 1}),
-        _LIMIT,
+        LIMIT,
     ),
 )

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from streamproc.core.codec import Packet, Single
 from streamproc.gateway.access.gate import PACKETS
+from streamproc.gateway.admin_document_operations import DOCUMENTS
 from streamproc.gateway.admin_operations import ADMIN
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
@@ -275,7 +276,7 @@ TITLE = Title(
     tags={
         "ingest": "Readings in.",
         "sensors": "How sensors stand.",
-        "admin": "The registry: sensors, devices, their keys.",
+        "admin": "The registry: sensors, devices, their keys; how people are told of them.",
         "operation": "Health, readiness, metrics, and this document.",
     },
     schemes={
@@ -304,7 +305,7 @@ TITLE = Title(
 def described(settings: Settings) -> tuple[Operation, ...]:
     """The gateway's routes, with the keys that these settings want."""
     keyed = tuple(replace(operation, security=_keys(operation, settings)) for operation in (*INGEST, STATUS))
-    return (*keyed, *(ADMIN if settings.admin_api_key else ()), *OPERATION)
+    return (*keyed, *((*ADMIN, *DOCUMENTS) if settings.admin_api_key else ()), *OPERATION)
 
 
 def _keys(operation: Operation, settings: Settings) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from streamproc.errors import UnknownEntry
+from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records.alerting import HandlingEntry
 from streamproc.registry import alarms
 from streamproc.registry.alarms import Alarm
+from streamproc.registry.document_checks import document_faults
 from streamproc.registry.session import actor, edit, looking
 from streamproc.registry.spans import length_ms, moment_text
-from streamproc.store.documents import PutDocument, RemoveDocument
+from streamproc.store.documents import RemoveDocument
 from streamproc.store.edits import Outcome
 
 commands = typer.Typer(no_args_is_help=True, help="Sensors that are not NORMAL, and who looks after them.")
@@ -98,17 +99,16 @@ async def _handle(names: list[str], note: str | None, until: int | None) -> list
             await alarms.handled(store, name, actor(), _now(), note=note, until=until)
             for name in dict.fromkeys(names)
         ]
+    if faults := [fault for each in edits for fault in document_faults(each.entry)]:
+        raise RegistryError("\n".join(faults))
     return [outcome for outcome in await edit(edits) if isinstance(outcome.entry, HandlingEntry)]
 
 
 async def _unhandle(names: list[str]) -> list[Outcome]:
     async with looking() as store:
-        found = [(name, await store.status(name.lower())) for name in dict.fromkeys(names)]
-    edits: list[PutDocument | RemoveDocument] = [
-        RemoveDocument("handling", status.entry.sensor if status else name.lower()) for name, status in found
-    ]
+        found = [await alarms.sensor_named(store, name) for name in dict.fromkeys(names)]
     try:
-        return await edit(edits)
+        return await edit([RemoveDocument("handling", sensor) for sensor in found])
     except UnknownEntry as error:
         raise UnknownEntry(f"{error}: nobody has acknowledged or snoozed it") from None
 

@@ -10,7 +10,6 @@ import msgspec
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import HANDLING_PREFIX, HandlingEntry
-from streamproc.registry.document_checks import document_faults
 from streamproc.registry.silences import silences, silencing
 from streamproc.registry.spans import moment_text
 from streamproc.store.documents import PutDocument
@@ -75,12 +74,18 @@ def _alarms(standing: Iterable[StandingAlarm], found: Registered, now: int) -> I
         )
 
 
+async def sensor_named(store: Store, name: str) -> str:
+    """The uuid of the sensor that has this uuid or number; the name itself where there is none."""
+    status = await store.status(name.lower())
+    return status.entry.sensor if status else name.lower()
+
+
 async def handled(
     store: Store, name: str, by: str, now: int, *, note: str | None = None, until: int | None = None
 ) -> PutDocument:
     """The edit that acknowledges a sensor's alarm, or snoozes it `until` a time; what was said of it before stays.
 
-    Raises UnknownEntry where there is no such sensor, RegistryError where it has no alarm, or the edit a fault.
+    Raises UnknownEntry where there is no such sensor, RegistryError where it has no alarm.
     """
     status = await store.status(name.lower())
     if status is None:
@@ -89,8 +94,6 @@ async def handled(
     if event is None or event.severity == "NORMAL":
         since = f" since {moment_text(round(event.at.timestamp() * 1000))}" if event else ""
         raise RegistryError(f"sensor {sensor} is NORMAL{since}: it has no alarm that could be handled")
-    if until is not None and until <= now:
-        raise RegistryError(f"{moment_text(until)} is over: give a time to come")
     known = (await store.registry([HANDLING_PREFIX + sensor])).get(HANDLING_PREFIX + sensor)
     same = known if isinstance(known, HandlingEntry) and known.event_id == event.event_id else None
     entry = HandlingEntry(
@@ -102,6 +105,4 @@ async def handled(
         by=by,
         at=now,
     )
-    if faults := list(document_faults(entry)):
-        raise RegistryError("\n".join(faults))
     return PutDocument(entry, known.version if known else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import msgspec
 import typer
@@ -16,6 +16,7 @@ from streamproc.registry import action_commands, files, history
 from streamproc.registry.session import edit, forget, looking, on_topic_alone, take_over
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import (
+    KINDS,
     Audited,
     Edit,
     Kind,
@@ -182,9 +183,7 @@ _SEVERAL = {"policy": "policies"}
 
 
 def _counted(outcomes: Sequence[Outcome]) -> str:
-    counts = {
-        kind: len({outcome.name for outcome in outcomes if outcome.kind == kind}) for kind in get_args(Kind)
-    }
+    counts = {kind: len({outcome.name for outcome in outcomes if outcome.kind == kind}) for kind in KINDS}
     told = [
         f"{count} {_SEVERAL.get(kind, f'{kind}s') if count > 1 else kind}"
         for kind, count in counts.items()

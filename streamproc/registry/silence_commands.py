@@ -18,7 +18,7 @@ from streamproc.records import Severity
 from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
 from streamproc.registry.document_checks import normal, silence_faults
 from streamproc.registry.session import actor, edit, known, looking
-from streamproc.registry.silences import covers, silences, state, when, whom
+from streamproc.registry.silences import ID_BYTES, covers, silences, state, when, whom
 from streamproc.registry.spans import length_ms, moment_ms, weekly_of
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Registered, sensors
@@ -26,9 +26,6 @@ from streamproc.store.edits import Registered, sensors
 commands = typer.Typer(
     no_args_is_help=True, help="Times in which people are not told: once or weekly, for maintenance or not."
 )
-
-#: 32 bits: short enough to be typed, and two of them alike are told and tried again.
-_ID_BYTES = 4
 
 
 @commands.command()
@@ -78,7 +75,7 @@ def add(  # noqa: PLR0913  # each is an option of the command
     if until is not None and until <= now:
         raise typer.BadParameter("it would be over already")
     entry = SilenceEntry(
-        secrets.token_hex(_ID_BYTES),
+        secrets.token_hex(ID_BYTES),
         *(sensor, device, kind, site, tenant),
         begin=since,
         end=until,

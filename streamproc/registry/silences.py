@@ -14,6 +14,8 @@ from streamproc.store.edits import Registered
 
 State = Literal["active", "waiting", "ended"]
 
+#: 32 bits for an id that is made: short enough to be typed, and two of them alike are told and tried again.
+ID_BYTES = 4
 #: A weekly time lasts a week at most, and its day's name is that of its begin in its own zone.
 _DAYS_BACK = 8
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -24,7 +24,8 @@ from streamproc.records import (
 )
 from streamproc.store.documents import FORMS, DocumentEntry, DocumentKind, PutDocument, RemoveDocument
 
-Kind = Literal["sensor", "device", "action"] | DocumentKind
+Kind = Literal["sensor", "device", "action", DocumentKind]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Entry = SensorEntry | DeviceEntry | ActionEntry | DocumentEntry
 E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry, DocumentEntry)
 

@@ -31,6 +31,7 @@ _POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; for
 _SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _code = re.compile(r"`([^`]+)`")
 _NAME = "#/components/schemas/"
+_RESPONSE = "#/components/responses/"
 
 
 class Pages:
@@ -70,7 +71,7 @@ def _unless_known(
 def page(document: Mapping[str, Any]) -> str:
     """The document as HTML."""
     info = document["info"]
-    title = escape(info["title"])
+    title, shared = escape(info["title"]), document["components"]["responses"]
     operations = [
         (method, path, operation)
         for path, methods in document["paths"].items()
@@ -83,8 +84,12 @@ def page(document: Mapping[str, Any]) -> str:
     ]
     for tag in document["tags"]:
         parts.append(f"<h2>{escape(tag['name'])}</h2><p>{_text(tag['description'])}</p>")
-        parts += [_operation(*each) for each in operations if tag["name"] in each[2]["tags"]]
+        parts += [_operation(*each, shared) for each in operations if tag["name"] in each[2]["tags"]]
     parts += _schemes(document["components"]["securitySchemes"])
+    parts.append("<h2>Refusals</h2>")
+    parts += [
+        f'<section id="{name}">{_answer(_status(name), each)}</section>' for name, each in shared.items()
+    ]
     parts.append("<h2>Types</h2>")
     parts += [_type(name, schema) for name, schema in document["components"]["schemas"].items()]
     return (
@@ -100,7 +105,7 @@ def _entry(method: str, path: str, operation: Mapping[str, Any]) -> str:
     return f'<li><span class="method">{method}</span> <a href="#{place}"><code>{escape(path)}</code></a> {summary}</li>'
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _operation(method: str, path: str, operation: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     parts = [
         f'<section id="{escape(operation["operationId"])}">',
         f'<h3><span class="method">{method}</span> <code>{escape(path)}</code></h3>',
@@ -118,8 +123,19 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
         parts.append("<h4>Body</h4>")
         parts += [_content(kind, content) for kind, content in body["content"].items()]
     parts.append("<h4>Answers</h4>")
-    parts += [_answer(status, answer) for status, answer in operation["responses"].items()]
+    refused: list[str] = []
+    for status, answer in operation["responses"].items():
+        if reference := answer.get("$ref"):
+            name = reference.removeprefix(_RESPONSE)
+            refused.append(f'<a href="#{name}">{status}</a> {_text(shared[name]["description"])}')
+        else:
+            parts.append(_answer(status, answer))
+    parts += [f"<p>{line}</p>" for line in refused]
     return "".join([*parts, "</section>"])
+
+
+def _status(name: str) -> str:
+    return "".join(filter(str.isdigit, name))
 
 
 def _answer(status: str, answer: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def test_the_document_is_valid(told: dict[str, Any]) -> None:
     schema.validate()
     assert len(list(schema.get_all_operations())) == sum(map(len, told["paths"].values()))
     names = {node["$ref"].rpartition("/")[2] for node in walk(told) if "$ref" in node}
-    assert names <= told["components"]["schemas"].keys()
+    assert names <= told["components"]["schemas"].keys() | told["components"]["responses"].keys()
     tags = {tag for node in operations(told) for tag in node["tags"]}
     assert tags == {tag["name"] for tag in told["tags"]}
 
@@ -83,8 +83,10 @@ def test_examples_are_of_their_types(told: dict[str, Any]) -> None:
 def test_every_kind_of_problem_is_told_somewhere(told: dict[str, Any]) -> None:
     """No kind is missing from the document, and each stands at its status."""
     found: dict[str, set[int]] = {kind: {KINDS[kind][0]} for kind in _OF_NO_ROUTE}
+    shared = told["components"]["responses"]
     for operation in operations(told):
-        for status, answer in operation["responses"].items():
+        for status, told_of in operation["responses"].items():
+            answer = shared[told_of["$ref"].rpartition("/")[2]] if "$ref" in told_of else told_of
             for kind in answer.get("content", {}).get("application/problem+json", {}).get("examples", {}):
                 found.setdefault(kind, set()).add(int(status))
     assert found == {kind: {status} for kind, (status, _) in KINDS.items()}

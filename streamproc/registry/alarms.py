@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -13,7 +12,7 @@ from streamproc.records.alerting import HANDLING_PREFIX, HandlingEntry
 from streamproc.registry.silences import silences, silencing
 from streamproc.registry.spans import moment_text
 from streamproc.store.documents import PutDocument
-from streamproc.store.edits import Registered
+from streamproc.store.edits import Entry
 from streamproc.store.protocol import Store
 from streamproc.store.sensor_status import SeverityName, StandingAlarm
 
@@ -44,34 +43,50 @@ async def alarms(store: Store, now: int) -> list[Alarm]:
     standing = await store.alarms()
     if not standing:
         return []
-    made = list(_alarms(standing, await store.registry(), now))
+    found = await store.registry()
+    silent, made = silences(found), list[Alarm]()
+    for alarm in standing:
+        sensor = found.get(alarm.sensor)
+        if isinstance(sensor, SensorEntry):
+            handling = await _handling(store, found.get(HANDLING_PREFIX + alarm.sensor), alarm)
+            made.append(_alarm(alarm, sensor, handling, silencing(silent, sensor, _severity(alarm), now)))
     return sorted(made, key=lambda alarm: (-Severity[alarm.severity], alarm.since, alarm.sensor))
 
 
-def _alarms(standing: Iterable[StandingAlarm], found: Registered, now: int) -> Iterable[Alarm]:
-    silent = silences(found)
-    for alarm in standing:
-        sensor, event = found.get(alarm.sensor), alarm.event
-        if not isinstance(sensor, SensorEntry):
-            continue
-        handling = found.get(HANDLING_PREFIX + alarm.sensor)
-        if not isinstance(handling, HandlingEntry) or handling.event_id != event.event_id:
-            handling = None  # it was of an alarm before this one
-        yield Alarm(
-            alarm.sensor,
-            sensor.name,
-            event.severity,
-            event.at,
-            str(event.cause),
-            event.explanation,
-            event.recommended_action,
-            event.event_id,
-            handling is not None and handling.acknowledged,
-            handling and handling.snoozed_until,
-            handling and handling.by,
-            handling and handling.note,
-            tuple(silencing(silent, sensor, Severity[event.severity], now)),
-        )
+def _alarm(
+    alarm: StandingAlarm, sensor: SensorEntry, handling: HandlingEntry | None, silent: list[str]
+) -> Alarm:
+    said = handling or HandlingEntry(alarm.sensor, alarm.event.event_id)
+    return Alarm(
+        alarm.sensor,
+        sensor.name,
+        alarm.event.severity,
+        alarm.event.at,
+        str(alarm.event.cause),
+        alarm.event.explanation,
+        alarm.event.recommended_action,
+        alarm.event.event_id,
+        said.acknowledged,
+        said.snoozed_until,
+        said.by,
+        said.note,
+        tuple(silent),
+    )
+
+
+def _severity(alarm: StandingAlarm) -> Severity:
+    return Severity[alarm.event.severity]
+
+
+async def _handling(store: Store, entry: Entry | None, alarm: StandingAlarm) -> HandlingEntry | None:
+    """What people have said of this alarm: of an event of it that was as grave as it is now."""
+    if not isinstance(entry, HandlingEntry) or entry.event_id == alarm.event.event_id:
+        return entry if isinstance(entry, HandlingEntry) else None
+    event = await store.event(entry.event_id)
+    if event is None or event.sensor != alarm.sensor or event.severity < _severity(alarm):
+        return None
+    before = alarm.normal_at is not None and event.at <= round(alarm.normal_at.timestamp() * 1000)
+    return None if before else entry
 
 
 async def sensor_named(store: Store, name: str) -> str:
@@ -95,13 +110,17 @@ async def handled(
         since = f" since {moment_text(round(event.at.timestamp() * 1000))}" if event else ""
         raise RegistryError(f"sensor {sensor} is NORMAL{since}: it has no alarm that could be handled")
     known = (await store.registry([HANDLING_PREFIX + sensor])).get(HANDLING_PREFIX + sensor)
-    same = known if isinstance(known, HandlingEntry) and known.event_id == event.event_id else None
+    said: HandlingEntry | None = None
+    if isinstance(known, HandlingEntry):
+        standing = [alarm for alarm in await store.alarms() if alarm.sensor == sensor]
+        said = await _handling(store, known, standing[0]) if standing else None
+    said = said or HandlingEntry(sensor, event.event_id)
     entry = HandlingEntry(
         sensor,
         event.event_id,
-        acknowledged=until is None or (same is not None and same.acknowledged),
-        snoozed_until=until if until is not None else same and same.snoozed_until,
-        note=note if note is not None else same and same.note,
+        acknowledged=until is None or said.acknowledged,
+        snoozed_until=said.snoozed_until if until is None else until,
+        note=said.note if note is None else note,
         by=by,
         at=now,
     )

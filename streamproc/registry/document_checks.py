@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from streamproc.records import Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry, Weekly
 from streamproc.registry.checks import LAST_MS, NAME_LIMIT, TEXT_LIMITS, kind_faults, names, rules_faults
-from streamproc.store.documents import DocumentEntry, Unreadable
+from streamproc.store.documents import AlertingEntry, DocumentEntry, Unreadable
 
 #: What a silence may say of its sensors.
 SCOPE = ("sensor", "device", "kind", "site", "tenant")
@@ -29,7 +29,7 @@ _LINE = 500
 _NUMBERS = 64
 _SUNDAY = 6
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-Readable = TypeVar("Readable", PolicyEntry, SilenceEntry, HandlingEntry, TrialEntry)
+Alerting = TypeVar("Alerting", bound=AlertingEntry)
 #: What is compared in lower case, as the topics have it.
 _LOWERED: dict[type, tuple[str, ...]] = {
     PolicyEntry: ("kind",),
@@ -55,7 +55,7 @@ def document_faults(entry: DocumentEntry) -> Iterator[str]:
             yield f"{entry.key}: {entry.reason}"
 
 
-def normal(entry: Readable) -> Readable:
+def normal(entry: Alerting) -> Alerting:
     """The document as the topic has it: names, and kinds of sensors, in lower case."""
     lowered = {
         field: text.lower()

@@ -15,10 +15,9 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
-from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry
 from streamproc.registry import checks
 from streamproc.registry.document_checks import document_faults, normal
-from streamproc.store.documents import FORMS, Unreadable, name_field
+from streamproc.store.documents import FORMS, AlertingEntry, DocumentEntry, name_field
 from streamproc.store.edits import Entry, kind_of
 
 _TEXTS = ("sensor", "device", "sensor_id", "name", "unit", "kind", "site", "tenant")
@@ -29,7 +28,6 @@ _BOUNDS = tuple(
 )
 #: Rules are a list in one cell: JSON.
 _COLUMNS = (*_TEXTS, *_BOUNDS, "rules")
-Document = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
 #: What the lists of documents are called, and the kind of each.
 _DOCUMENTS = {"policies": "policy", "silences": "silence", "handlings": "handling", "trials": "trial"}
 _LISTS = ("devices", "sensors", "actions", *_DOCUMENTS)
@@ -42,7 +40,7 @@ class Contents(NamedTuple):
     devices: list[DeviceEntry]
     sensors: list[SensorEntry]
     actions: list[ActionEntry]
-    documents: list[Document]
+    documents: list[AlertingEntry]
 
 
 def read(path: Path) -> Contents:
@@ -137,8 +135,8 @@ def _action(row: object) -> ActionEntry:
     return entry
 
 
-def _document(kind: str, row: object) -> Document:
-    entry: Document = normal(msgspec.convert(_named(row), FORMS[kind]))
+def _document(kind: str, row: object) -> AlertingEntry:
+    entry: AlertingEntry = normal(msgspec.convert(_named(row), FORMS[kind]))
     _check(document_faults(entry))
     return entry
 
@@ -174,7 +172,7 @@ def _doubles(found: Contents) -> Iterator[str]:
                 yield f"{name} {value} is there {count} times"
 
 
-def _names_of(entries: Sequence[Document], kind: str) -> list[str]:
+def _names_of(entries: Sequence[AlertingEntry], kind: str) -> list[str]:
     return [name for of, name in map(kind_of, entries) if of == kind]
 
 
@@ -183,7 +181,7 @@ def export(
     suffix: str = ".yaml",
     devices: Sequence[DeviceEntry] = (),
     actions: Sequence[ActionEntry] = (),
-    documents: Sequence[Document | Unreadable] = (),
+    documents: Sequence[DocumentEntry] = (),
 ) -> str:
     """The text of a file that `read` reads; versions are left out, for the database counts them. CSV has no devices.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -29,16 +29,15 @@ def silences(found: Registered) -> list[SilenceEntry]:
 
 
 def covers(silence: SilenceEntry, sensor: SensorEntry) -> bool:
-    """Whether a silence is of this sensor.
+    """Whether a silence is of this sensor, whatever the case of what they are called.
 
     >>> covers(SilenceEntry("s", site="north", kind="pump"), SensorEntry("a", site="north", kind="Pump"))
     True
     """
     return all(
-        wanted == (has.lower() if field == "kind" and has else has)
+        wanted.lower() == (getattr(sensor, field) or "").lower()
         for field in SCOPE
         if (wanted := getattr(silence, field)) is not None
-        for has in (getattr(sensor, field),)
     )
 
 
@@ -58,12 +57,19 @@ def state(silence: SilenceEntry, now: int) -> State:
 
 
 def _within(weekly: Weekly, now: int) -> bool:
+    """By the clock on the wall: 22:00 and eight hours is 06:00, also where an hour is lost or comes twice in between."""
     zone, at = ZoneInfo(weekly.zone), time.fromisoformat(weekly.at)
-    moment = datetime.fromtimestamp(now / 1000, UTC)
-    today, lasts = moment.astimezone(zone).date(), timedelta(minutes=weekly.minutes)
-    days: list[date] = [today - timedelta(days=back) for back in range(_DAYS_BACK)]
-    begins = (datetime.combine(day, at, zone).astimezone(UTC) for day in days if day.weekday() in weekly.days)
-    return any(begin <= moment < begin + lasts for begin in begins)
+    today, lasts = datetime.fromtimestamp(now / 1000, zone).date(), timedelta(minutes=weekly.minutes)
+    begins = (datetime.combine(today - timedelta(days=back), at) for back in range(_DAYS_BACK))
+    return any(
+        _ms(begin, zone) <= now < _ms(begin + lasts, zone)
+        for begin in begins
+        if begin.weekday() in weekly.days
+    )
+
+
+def _ms(wall: datetime, zone: ZoneInfo) -> int:
+    return round(wall.replace(tzinfo=zone).timestamp() * 1000)
 
 
 def silencing(found: list[SilenceEntry], sensor: SensorEntry, severity: Severity, now: int) -> list[str]:

@@ -14,8 +14,9 @@ import msgspec
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry
 
 DocumentKind = Literal["policy", "silence", "handling", "trial"]
+AlertingEntry = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
 #: The struct of each kind; a kind with a slash behind it is what its keys on the topic begin with.
-FORMS: dict[str, type[PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry]] = {
+FORMS: dict[str, type[AlertingEntry]] = {
     "policy": PolicyEntry,
     "silence": SilenceEntry,
     "handling": HandlingEntry,
@@ -38,14 +39,14 @@ class Unreadable(msgspec.Struct, frozen=True):
         return f"{self.kind}/{self.name}"
 
 
-DocumentEntry = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry | Unreadable
+DocumentEntry = AlertingEntry | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class PutDocument:
     """Have the registry hold this document; `expected` is the version that is to be changed, 0: there is to be none yet."""
 
-    entry: PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
+    entry: AlertingEntry
     expected: int | None = None
 
 

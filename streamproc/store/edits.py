@@ -262,9 +262,8 @@ class Plan:
 
 
 #: What the keys of each kind but the sensors begin with on the topic.
-PREFIXES: dict[Kind, str] = {"device": DEVICE_PREFIX, "action": ACTION_PREFIX} | {
-    cast("Kind", kind): f"{kind}/" for kind in FORMS
-}
+PREFIXES: dict[Kind, str] = {"device": DEVICE_PREFIX, "action": ACTION_PREFIX}
+PREFIXES |= {cast("Kind", kind): f"{kind}/" for kind in FORMS}
 
 
 def topic_key(kind: Kind, name: str) -> str:

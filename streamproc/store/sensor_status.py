@@ -60,10 +60,11 @@ class SensorStatus(msgspec.Struct, frozen=True):
 
 
 class StandingAlarm(msgspec.Struct, frozen=True):
-    """A registered sensor that is not NORMAL, and the change of severity that it is in."""
+    """A registered sensor that is not NORMAL, the change of severity that it is in, and when it was NORMAL last."""
 
     sensor: str
     event: StandingEvent
+    normal_at: datetime | None
 
 
 #: What is asked of a window, in the order of ClosedWindow's fields; `start` is `window_start`.

@@ -36,8 +36,12 @@ _WINDOW = (
     f"SELECT {', '.join(WINDOW)} FROM sensor_windows WHERE sensor_id = ? AND size_ms = ?"  # noqa: S608  # constants
     " ORDER BY window_start DESC LIMIT 1"
 )
+_NORMAL = (
+    "(SELECT MAX(n.created_at) FROM ml_events n WHERE n.sensor_id = e.sensor_id AND n.severity = 'NORMAL'"
+    " AND n.event_type = 'severity_change' AND n.status <> 'superseded')"
+)
 _ALARMS = (
-    f"SELECT s.uuid, {', '.join(f'e.{name}' for name in EVENT)} FROM ml_events e"  # noqa: S608  # constants
+    f"SELECT s.uuid, {_NORMAL}, {', '.join(f'e.{name}' for name in EVENT)} FROM ml_events e"  # noqa: S608  # constants
     " JOIN sensors s ON s.id = e.sensor_id WHERE e.status IN ('active', 'acknowledged') AND e.severity <> 'NORMAL'"
     " AND e.event_type = 'severity_change' AND s.is_active = 1 AND NOT EXISTS (SELECT 1 FROM ml_events n"
     " WHERE n.sensor_id = e.sensor_id AND n.created_at >= e.created_at AND (n.created_at > e.created_at OR n.id > e.id)"
@@ -61,7 +65,14 @@ def stored(connection: sqlite3.Connection, event_id: str) -> SeverityEvent | Non
 def alarms(connection: sqlite3.Connection) -> list[StandingAlarm]:
     """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
     found = connection.execute(_ALARMS).fetchall()
-    return [StandingAlarm(sensor, event_of(row, datetime.fromisoformat(row[2]))) for sensor, *row in found]
+    return [
+        StandingAlarm(
+            sensor,
+            event_of(row, datetime.fromisoformat(row[2])),
+            normal_at and datetime.fromisoformat(normal_at),
+        )
+        for sensor, normal_at, *row in found
+    ]
 
 
 def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:

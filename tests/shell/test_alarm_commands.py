@@ -16,7 +16,7 @@ from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
 from streamproc.registry import alarm_commands, commands, files, policy_commands, silence_commands
-from streamproc.store.documents import PutDocument
+from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
@@ -40,7 +40,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sensors = [SensorEntry("boiler-1", name="Boiler [1]", site="north"), SensorEntry("calm")]
         await store.save_entries(sensors)
         await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(ALARM)))
-        made = [
+        made: list[AlertingEntry] = [
             HandlingEntry("boiler-1", ALARM.event_id, acknowledged=True, note="Mine.", by="ann"),
             SilenceEntry("over", sensor="calm", begin=now - 2 * HOUR, end=now - HOUR),
             SilenceEntry(

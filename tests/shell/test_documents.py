@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import NoData, SensorEntry, Severity
@@ -275,9 +276,21 @@ async def test_an_alarm_is_handled_until_it_is_another(store: Limited) -> None:
     await store.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(worse)))
     (alarm,) = await alarms(store, START)
     assert (alarm.event_id, alarm.acknowledged, alarm.by) == (worse.event_id, False, None)
-    assert (await handled(store, "a", "eve", START)).entry.acknowledged
-    normal = event("a", Severity.NORMAL, Severity.CRITICAL, 9_000)
-    await store.write(Batch(GROUP, {PLACE: (2, 3)}, events=events(normal)))
+    again = await handled(store, "a", "eve", START)
+    assert again.entry == HandlingEntry("a", worse.event_id, acknowledged=True, by="eve", at=START)
+    await store.edit_registry([again], ann)
+    better = event("a", Severity.WARN, Severity.CRITICAL, 7_000)
+    await store.write(Batch(GROUP, {PLACE: (2, 3)}, events=events(better)))
+    (alarm,) = await alarms(store, START)
+    assert (alarm.event_id, alarm.acknowledged, alarm.by) == (better.event_id, True, "eve")
+    later = await handled(store, "a", "bob", START, until=START + HOUR)
+    assert later.entry == replace(again.entry, event_id=better.event_id, snoozed_until=START + HOUR, by="bob")
+    normal = event("a", Severity.NORMAL, Severity.WARN, 9_000)
+    anew = event("a", Severity.WARN, Severity.NORMAL, 10_000)
+    await store.write(Batch(GROUP, {PLACE: (3, 4)}, events=events(normal)))
     assert await alarms(store, START) == []
     with pytest.raises(RegistryError, match="sensor a is NORMAL since 2023-11-14 22:13:29Z"):
         await handled(store, "a", "ann", START)
+    await store.write(Batch(GROUP, {PLACE: (4, 5)}, events=events(anew)))
+    (alarm,) = await alarms(store, START)
+    assert (alarm.event_id, alarm.acknowledged) == (anew.event_id, False)

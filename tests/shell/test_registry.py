@@ -301,7 +301,7 @@ def test_export_and_show(known: SensorEntry, tmp_path: Path) -> None:
     """On stdout as YAML, or in a file; a sensor is found by its name or number."""
     printed = CliRunner().invoke(commands, ["export"])
     found = files.read(write(tmp_path, "printed.yaml", printed.stdout))
-    assert found == files.Contents([DeviceEntry("d")], [known], [])
+    assert found == files.Contents([DeviceEntry("d")], [known], [], [])
     CliRunner().invoke(commands, ["export", "-o", str(tmp_path / "out.csv")], catch_exceptions=False)
     assert files.import_file(tmp_path / "out.csv") == [known]
     for name in ("ABC", "41"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from msgspec.structs import replace
 
 from streamproc.errors import StaleEntry, UnknownEntry
 from streamproc.records import NoData, SensorEntry, Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry, Weekly
-from streamproc.store.documents import DocumentEntry, PutDocument, RemoveDocument, Unreadable
+from streamproc.store.documents import AlertingEntry, DocumentEntry, PutDocument, RemoveDocument, Unreadable
 from streamproc.store.edits import DATABASE, Author, Found, Gone, Outcome, PutSensor, RemoveSensor
 from streamproc.store.protocol import Batch, Store
-from tests.store.builders import GROUP, PLACE, event, events
+from tests.store.builders import GROUP, PLACE, START, event, events
 from tests.store.databases import Database
 from tests.store.test_registry_contract import ANN, NOW, edit
 
@@ -67,7 +69,11 @@ def replace_expected(edit: RemoveDocument) -> RemoveDocument:
 
 async def test_documents_do_not_meet(store: Store) -> None:
     """Two of one name are two, where their kinds differ; so are names that differ in case or in blanks at the end."""
-    both = [PolicyEntry("a", up_windows=2), HandlingEntry("a", "e", acknowledged=True), PolicyEntry("A")]
+    both: list[AlertingEntry] = [
+        PolicyEntry("a", up_windows=2),
+        HandlingEntry("a", "e", acknowledged=True),
+        PolicyEntry("A"),
+    ]
     await edit(store, *map(PutDocument, both), PutSensor(SensorEntry("a")))
     assert len(await store.registry()) == 4
     await edit(store, RemoveDocument("policy", "a"), RemoveSensor("a"))
@@ -133,3 +139,8 @@ async def test_alarms_are_the_sensors_that_are_not_normal(store: Store) -> None:
         ("a", told[4].event_id),
     ]
     assert [alarm.event.severity for alarm in found] == ["CRITICAL", "CRITICAL"]
+    assert [alarm.normal_at for alarm in found] == [None, None]
+    again = event("c", Severity.WARN, Severity.NORMAL, 3_000)
+    await store.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(again)))
+    (*_, alarm) = await store.alarms()
+    assert (alarm.sensor, alarm.normal_at) == ("c", datetime.fromtimestamp(START / 1000 + 2, UTC))

@@ -186,8 +186,8 @@ async def entries(cursor: Any, only: Collection[str] | None) -> Registered:
         found, asked = registered(await _standing(cursor, keyed(only))), frozenset(only)
         return {key: entry for key, entry in found.items() if key in asked}  # blanks at the end, see EXACT
     sensors, devices = await _sensors(cursor, _SENSORS), await _devices(cursor, "")
-    found = await documents.documents(cursor)
-    return registered(Standing(sensors, devices, await _actions(cursor), found))
+    others = await documents.documents(cursor)
+    return registered(Standing(sensors, devices, await _actions(cursor), others))
 
 
 async def audit(cursor: Any, of: tuple[Kind, str] | None, before: int | None, limit: int) -> list[Audited]:

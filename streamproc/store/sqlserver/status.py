@@ -37,8 +37,12 @@ _WINDOW = (
     f"SELECT TOP (1) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
     " WHERE sensor_id = ? AND size_ms = ? ORDER BY window_start DESC"
 )
+_NORMAL = (
+    "(SELECT MAX(n.created_at) FROM dbo.ml_events n WHERE n.sensor_id = e.sensor_id AND n.severity = N'NORMAL'"
+    " AND n.event_type = N'severity_change' AND n.status <> N'superseded')"
+)
 _ALARMS = (
-    f"SELECT s.uuid, {', '.join(f'e.{name}' for name in EVENT)} FROM dbo.ml_events e"
+    f"SELECT s.uuid, {_NORMAL}, {', '.join(f'e.{name}' for name in EVENT)} FROM dbo.ml_events e"
     " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.status IN (N'active', N'acknowledged')"
     " AND e.severity <> N'NORMAL' AND e.event_type = N'severity_change' AND s.is_active = 1"
     " AND NOT EXISTS (SELECT 1 FROM dbo.ml_events n WHERE n.sensor_id = e.sensor_id AND n.created_at >= e.created_at"
@@ -66,8 +70,8 @@ async def alarms(cursor: Any) -> list[StandingAlarm]:
     """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
     await cursor.execute(_ALARMS)
     return [
-        StandingAlarm(sensor, event_of(row, _utc(row[2])))
-        for sensor, *row in map(tuple, await cursor.fetchall())
+        StandingAlarm(sensor, event_of(row, _utc(row[2])), normal_at and _utc(normal_at))
+        for sensor, normal_at, *row in map(tuple, await cursor.fetchall())
     ]
 
 

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from streamproc.core.predict import HORIZON_MS
 from streamproc.errors import RowsRefused, StoreError
 from streamproc.records import DeviceKey, Range, SensorEntry, Severity
+from streamproc.records.alerting import PolicyEntry
 from streamproc.store.deliveries import Attempt, Claim, Policy
+from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import AddKey, Author, RemoveSensor, RevokeKey
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver import driver
@@ -57,6 +59,7 @@ READ = (
     "schema_migrations",
     "registry_audit",
     "recommended_actions",
+    "registry_documents",
     "notification_deliveries",
     "notification_channels",
 )
@@ -204,8 +207,12 @@ async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store
     assert await store.thresholds("A") == []
     ann = Author("ann", 1_700_000_000_000)
     await store.edit_registry([AddKey("d", DeviceKey("k", "0" * 64, ann.at))], ann)
-    await store.edit_registry([RevokeKey("d", "k"), RemoveSensor("a")], ann)
+    policy = PutDocument(PolicyEntry("pump", up_windows=2))
+    await store.edit_registry([policy, RevokeKey("d", "k"), RemoveSensor("a")], ann)
     assert [line.action for line in await store.audit(limit=2)] == ["remove", "key-revoke"]
+    await store.edit_registry([RemoveDocument("policy", "pump")], ann)
+    assert (await store.registry(["policy/pump"])) == {"policy/pump": None}
+    assert await store.alarms() == []
 
 
 async def test_a_writer_may_do_what_notify_does(store: SqlServerStore) -> None:

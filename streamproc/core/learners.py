@@ -4,18 +4,22 @@ A sensor's level and its squared error are River's `EWMean`, one object each; wh
 in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of
 many sensors are judged as columns, a long run of one sensor's windows one by one, with the same bits for result: how
 calls batch the windows never matters.
+
+Of River's `EWMean` its core is held, the object in Rust that does the work: the Python around it only calls that, and takes
+half of the time and of the memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from river.stats import EWMean
+from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
 from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
@@ -50,6 +54,9 @@ __all__ = ["DUMPED", "EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
 DUMPED = WIDTH + PROFILE // 2
 #: Below so many sensors at once, one by one is faster than columns (measured: they meet at 12 to 20).
 FEW = 16
+#: So many sensors at once, at most: their state, a quarter of a kilobyte each, then stays in a processor's own cache while it
+#: is turned into columns and back (measured: 0.09 µs a window from 256 to 4,096 sensors, 0.22 µs for 24,000).
+MANY = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +87,7 @@ class LearnerBank:
         self._state: NDArray[np.float64] = np.zeros((0, WIDTH))
         # Most of a sensor's memory, so in single precision: a deviation is no smaller than a part in 2,000.
         self._profile: NDArray[np.float32] = _unseen(0)
-        # Level and error in turn: a sensor's two lie side by side in memory, which halves the cost of 100,000
-        # sensors.
+        # Level and error in turn: a sensor's two lie side by side in memory.
         self._means: list[EWMean] = []
 
     def __len__(self) -> int:
@@ -109,7 +115,7 @@ class LearnerBank:
         rest: Sequence[int] = range(len(slots))
         if len(slots) >= FEW:
             rows = _Rows(slots, mean, deviation, count, start)
-            for at in rows.rounds:
+            for at in rows.blocks():
                 out[:, at] = self._columns(rows, at)
             rest = rows.rest
         if len(rest):
@@ -190,18 +196,12 @@ class LearnerBank:
         self, slots: NDArray[np.intp], levels: NDArray[np.float64], errors: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Update the River objects, and return what they then say, of shape (2, k)."""
-        level_means = itemgetter(*(2 * slots).tolist())(self._means)
-        error_means = itemgetter(*(2 * slots + 1).tolist())(self._means)
-        learnt: list[float] = []
-        note = learnt.append
-        for level, error, x, y in zip(
-            level_means, error_means, levels.tolist(), errors.tolist(), strict=True
-        ):
-            level.update(x)
-            error.update(y)
-            note(level.get())  # at once, while it is in the processor's cache
-            note(error.get())
-        return np.array(learnt).reshape(-1, 2).T
+        at = np.stack([2 * slots, 2 * slots + 1], axis=1).ravel()
+        means: tuple[EWMean, ...] = itemgetter(*at.tolist())(self._means)
+        values = np.stack([levels, errors], axis=1).ravel()
+        # No bytecode for each of them: half the time of a loop.
+        deque(map(EWMean.update, means, values.tolist()), maxlen=0)
+        return np.fromiter(map(EWMean.get, means), np.float64, len(means)).reshape(-1, 2).T
 
     def _singly(
         self, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
@@ -282,6 +282,12 @@ class _Rows:
         by_turn = by_slot[_order(turn)] if len(widths) > 1 else by_slot
         self.rounds = [by_turn[end - width : end] for end, width in zip(ends, widths, strict=False)]
         self.rest: list[int] = by_slot[turn >= len(ends)].tolist()
+
+    def blocks(self) -> Iterator[NDArray[np.intp]]:
+        """The rounds, MANY rows at once."""
+        for at in self.rounds:
+            for first in range(0, len(at), MANY):
+                yield at[first : first + MANY]
 
 
 def _order(numbers: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -25,7 +25,7 @@ from streamproc.core.judgement import (
     WARM_UP,
     judge,
 )
-from streamproc.core.learners import DUMPED, EVIDENCE, FEW, WIDTH, LearnerBank, Scores
+from streamproc.core.learners import DUMPED, EVIDENCE, FEW, MANY, WIDTH, LearnerBank, Scores
 from streamproc.core.season import HOUR as HOUR_COLUMN
 from streamproc.core.severity import ALARM, CRITICAL_SURPRISE
 from streamproc.core.tails import COLUMNS, anomaly_of, log10, surprise_of
@@ -143,6 +143,18 @@ def test_state_is_bounded_and_dumped_in_the_order_asked() -> None:
     observe(learners, [(slot, value, 0.0, 1, 0) for value in noise(500).tolist() for slot in range(3)])
     assert learners.dump(range(3)).shape == (3, DUMPED)
     assert learners.dump([2, 0]).tobytes() == learners.dump(range(3))[[2, 0]].tobytes()
+
+
+def test_sensors_are_judged_in_parts_that_fit_the_cache() -> None:
+    """More sensors at once than MANY give what they give in two calls, and the last part may be of one sensor."""
+    n = MANY + 1
+    one, other = bank(n), bank(n)
+    for value in noise(3).tolist():
+        rows = [(slot, value + slot, 0.0, 1, 0) for slot in range(n)]
+        whole = observe(one, rows)
+        halves = np.concatenate([observe(other, rows[:MANY]), observe(other, rows[MANY:])], axis=1)
+        assert whole.tobytes() == halves.tobytes()
+    assert one.dump(range(n)).tobytes() == other.dump(range(n)).tobytes()
 
 
 def test_levels_are_learnt_by_river() -> None:

@@ -23,7 +23,7 @@ def seed(*parts: object) -> int:
     >>> seed("a", "bc") == seed("ab", "c")
     False
     """
-    text = "\x1f".join(str(part) for part in parts)
+    text = "\x1f".join(map(str, parts))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -33,7 +33,7 @@ def content_id(*parts: object) -> str:
     >>> len(content_id("event", "sensor-1", 1_700_000_000_000))
     32
     """
-    text = "\x1f".join(str(part) for part in parts)
+    text = "\x1f".join(map(str, parts))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

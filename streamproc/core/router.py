@@ -45,6 +45,8 @@ class ReadingRouter:
         """Make room for so many sensors; new ones have seen nothing and have no ranges and no rules."""
         more = sensors - len(self.severity)
         if more > 0:
+            # At least an eighth more than there are: where sensors come one after the other, growth is rare.
+            more = max(more, len(self.severity) // 8)
             self.learners.grow(more)
             self.severity.grow(more)
             self.classifier.grow(more)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
 
@@ -15,8 +17,8 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     h = 0x9747B28C ^ length
     whole = length & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
+    for word in unpack_from(f"<{length >> 2}I", data):
+        k = word * _M & _MASK
         h = (h * _M & _MASK) ^ ((k ^ k >> 24) * _M & _MASK)
     if length > whole:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK

@@ -41,7 +41,7 @@ class Sensors:
         self._holes: list[int] = []
         self._slots: dict[str, int] = {}
         self._aliases: dict[_Key, int] = {}
-        #: The keys of each sensor in `_aliases`: what a change of its device makes void.
+        #: The keys of each sensor in `_aliases` beside its own: what a change of its device makes void, with that one.
         self._keys: dict[str, tuple[_Key, ...]] = {}
         self._homes: dict[str, int] = {}
 
@@ -84,7 +84,9 @@ class Sensors:
         if not device:
             entry = self.entries.get(sensor)
             device = entry.device if entry else None
-        key = (device or sensor).lower()
+        if not device:  # asked once, and then an alias: a hundred thousand of these need not be kept twice
+            return home(sensor.lower(), self.partitions)
+        key = device.lower()
         if key not in self._homes:
             self._homes[key] = home(key, self.partitions)
         return self._homes[key]
@@ -105,14 +107,15 @@ class Sensors:
         at = self.home(sensor, device)
         if at != self.partition and not moved:
             return self._remember(sensor, key, -1 - at)
-        if is_foreign(device, self.owner(sensor)):
+        if device and is_foreign(device, self.owner(sensor)):
             return FOREIGN
         slot = self._adopt(sensor, offset)
         return self._remember(sensor, key, slot) if at == self.partition else slot
 
     def _remember(self, sensor: str, key: _Key, slot: int) -> int:
         self._aliases[key] = slot
-        self._keys[sensor] = (*self._keys.get(sensor, ()), key)
+        if key is not sensor:
+            self._keys[sensor] = (*self._keys.get(sensor, ()), key)
         return slot
 
     def _adopt(self, sensor: str, offset: int) -> int:
@@ -122,6 +125,8 @@ class Sensors:
 
     def _new(self, name: str, offset: int) -> int:
         """Give the first free slot to a sensor: the one that it had when this record was read before, if it was."""
+        if not self._holes and not self.block_next:
+            return self.put(name)
         for at, hole in enumerate(self._holes):
             if not self._ahead(hole, offset):
                 del self._holes[at]
@@ -155,5 +160,6 @@ class Sensors:
 
     def forget_aliases(self, sensor: str) -> None:
         """Look the sensor up anew, whoever names it: its device in the registry may be another one."""
+        self._aliases.pop(sensor, None)
         for key in self._keys.pop(sensor, ()):
             del self._aliases[key]

@@ -35,6 +35,20 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What a change was found by; as in Change."""
+
+    offset: int | None = None
+    window: Window | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    spike: Spike | None = None
+    judged: Judged | None = None
+    silence: Silence | None = None
+    in_a_row: int = 1
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
 
@@ -42,7 +56,12 @@ class Change:
     before readings that came before it closed, and who orders changes by time must find the last one last.
     `since_ms` is when the sensor left NORMAL, `offset` that of the reading which made the change.
     `window` and `scores` are there where a window made it, `spike` where a jump did, `judged` where a rule over windows did,
-    and `silence` where there was one.
+    and `silence` where there was one. `in_a_row` is how many windows a policy had it wait for.
+
+    Where `severity` is `previous`, the sensor's state is told once more: that it began to flap (`flapping`, cause
+    "flapping"), that it does so no more (`settled`), or that it is still silent now that its device is back. While it flaps,
+    its changes have `flapping`. An `inhibited` one is an event, but nobody is to be told: its device's silence stands for it,
+    or it is the end of what nobody was told. `device` is the one whose silence it is about.
     """
 
     slot: int
@@ -61,3 +80,29 @@ class Change:
     spike: Spike | None = None
     judged: Judged | None = None
     silence: Silence | None = None
+    in_a_row: int = 1
+    flapping: bool = False
+    settled: bool = False
+    inhibited: bool = False
+
+    @property
+    def device(self) -> str | None:
+        """The device that is silent as a whole, or is back, where the change is about a sensor's silence with it."""
+        return self.silence.device if self.silence else None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNotice:
+    """That a whole device is silent (`severity` above NORMAL) or is heard again, told in place of its sensors' silences.
+
+    It was last heard before that at `since`. `sensors` is how many of it have ever been heard, `sensor` the one whose event
+    `event_id` was the first that is hidden.
+    """
+
+    device: str
+    severity: Severity
+    at: int
+    since: int
+    sensors: int
+    sensor: str
+    event_id: str

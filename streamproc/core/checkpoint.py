@@ -27,7 +27,7 @@ from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 4
+FORMAT = 5
 
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.

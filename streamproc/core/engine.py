@@ -21,6 +21,7 @@ from streamproc.core.codec import Readings, Rejected, decode, take
 from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
 from streamproc.core.ownership import foreign_faults
+from streamproc.core.policies import Policies, policies_of, policy_of
 from streamproc.core.predict import Forecasts, Predicted
 from streamproc.core.registry import Actions, RegistryLog, actions_of, parts
 from streamproc.core.router import ReadingRouter
@@ -115,6 +116,8 @@ class PartitionState:
         self.entries: dict[str, SensorEntry] | None = None
         #: The recommended actions as of there.
         self.actions: Actions = {}
+        #: The policies as of there.
+        self.policies: Policies = {}
         #: Blocks of BLOCK slots that have changed since the last checkpoint.
         self.dirty: Bools = np.empty(0, dtype=bool)
         self._room = 0
@@ -126,7 +129,8 @@ class PartitionState:
         fresh, self.sensors.fresh = self.sensors.fresh, []
         entries = self.entries or {}
         for slot in fresh:
-            if entry := entries.get(self.sensors.names[slot] or ""):
+            entry = entries.get(self.sensors.names[slot] or "")
+            if entry or self.policies:
                 self._limit(slot, entry)
         if count <= self._room:
             return
@@ -161,12 +165,17 @@ class PartitionState:
     def _document(self, documents: Mapping[str, Document]) -> None:
         """Go on by these documents of the registry, by their keys."""
         self.actions = actions_of(documents)
+        policies, entries = policies_of(documents), self.entries or {}
+        if policies != self.policies:
+            self.policies = policies
+            for slot, name in enumerate(self.sensors.names):
+                self.router.severity.set_policy(slot, policy_of(entries.get(name or ""), policies))
 
     def _limit(self, slot: int, entry: SensorEntry | None) -> None:
         # A sensor that has gone to a device of another partition is silent here for ever.
         device = entry.device if entry else None
         here = not device or self.sensors.home(device, device) == self.options.partition
-        self.router.limit(slot, entry, lives_here=here)
+        self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
 
 
 def run(
@@ -213,7 +222,8 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
             change, sensor, (state.entries or {}).get(sensor), state.actions
         )
         out.events.append(event)
-        out.notifications.append(notification)
+        if notification is not None:
+            out.notifications.append(notification)
     out.predictions = state.forecasts.make(
         base.slot, base.rows.start, scores, (largest.slot, largest.rows.start)
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 
-from streamproc.core.changes import Change
+from streamproc.core.changes import Change, DeviceNotice
 from streamproc.core.phrases import PHRASES, Language, Phrases
 from streamproc.core.ranges import bounds_of
 from streamproc.core.registry import Actions
@@ -26,10 +26,46 @@ def explain(change: Change, entry: SensorEntry | None, language: Language) -> tu
     eased = Severity.NORMAL < change.severity < change.previous
     happened = words.happened[change.cause]
     template = words.eased.get(change.cause, words.eased["level"]) if eased else happened
-    text = template.format_map(voice.facts(change))
+    if change.cause == "flapping" and change.settled:
+        template = words.settled
+    elif change.silence and change.silence.is_device_back:
+        template = words.still_silent
+    text = template.format_map(voice.facts(change)) + _besides(change, words)
     if change.previous and change.severity and change.since_ms < change.at:
         text += words.since.format(moment=voice.moment(change.since_ms))
     return text, words.action[change.cause]
+
+
+def _besides(change: Change, words: Phrases) -> str:
+    """What else there is to say of a change, each a sentence with its blank."""
+    text = words.in_a_row.format(count=change.in_a_row) if change.in_a_row > 1 else ""
+    if change.silence and change.inhibited and change.device:
+        text += words.hidden_too.format(device=change.device)
+    if change.cause != "flapping" and change.flapping:
+        text += words.flapping_too
+    if change.cause != "flapping" and change.settled:
+        text += words.settled_too
+    return text
+
+
+def explain_device(notice: DeviceNotice, language: Language) -> tuple[str, str]:
+    """Return a title and a message: that a whole device is silent, or is back."""
+    words = PHRASES[language]
+    voice = _Voice(words, None)
+    facts = {"device": notice.device, "since": voice.moment(notice.since), "moment": voice.moment(notice.at)}
+    if notice.severity:
+        headline, text, action = (
+            words.device_silent_headline,
+            words.device_silent.format(**facts, sensors=notice.sensors),
+            words.device_silent_action,
+        )
+    else:
+        headline, text, action = (
+            words.device_back_headline,
+            words.device_back.format(**facts),
+            words.device_back_action,
+        )
+    return f"{words.severities[notice.severity]}: {headline.format(**facts)}", f"{text} {action}"
 
 
 def recommended(cause: Cause, entry: SensorEntry | None, language: Language, actions: Actions) -> str | None:
@@ -48,7 +84,9 @@ def recommended(cause: Cause, entry: SensorEntry | None, language: Language, act
 def title(change: Change, entry: SensorEntry | None, language: Language) -> str:
     """Return one line for a list or a subject: severity, sensor and what is the matter."""
     words = PHRASES[language]
-    headline = words.headline[change.cause].format(name=_Voice(words, entry).name)
+    settled = change.cause == "flapping" and change.settled
+    headline = words.settled_headline if settled else words.headline[change.cause]
+    headline = headline.format(name=_Voice(words, entry).name)
     return f"{words.severities[change.severity]}: {headline}"
 
 
@@ -94,6 +132,8 @@ class _Voice:
         slope, allowed = abs(next(iter(numbers.values()), 0.0)), getattr(rule, "per_second", 0.0)
         apart = digits_apart(slope, allowed)
         return {
+            "device": change.device or "",
+            "heard": self.moment(silence.since) if silence else "",
             "length": self.words.seconds.format(number=number(seconds, _DIGITS, self.words)),
             "slope": self.slope(slope, apart),
             "allowed_slope": self.slope(allowed, apart),

@@ -38,6 +38,21 @@ class Phrases:
     eased: Mapping[Cause, str]
     action: Mapping[Cause, str]
     headline: Mapping[Cause, str]
+    #: Of sensors that flap, and of windows in a row.
+    flapping_too: str
+    settled: str
+    settled_headline: str
+    settled_too: str
+    in_a_row: str
+    #: Of sensors whose whole device is silent, and of the device itself.
+    hidden_too: str
+    still_silent: str
+    device_silent: str
+    device_silent_action: str
+    device_silent_headline: str
+    device_back: str
+    device_back_action: str
+    device_back_headline: str
 
 
 ENGLISH = Phrases(
@@ -100,6 +115,7 @@ ENGLISH = Phrases(
         "expression": "{name} meets the rule “{expression}” {when}: {numbers}.",
         "season": "{name} was not as it usually is at this hour: it was {value} {when}, "
         "and the last hour's usual value is about {expected}.",
+        "flapping": "{name} goes in and out of its alarm: it was {value} {when}. The alarm is held until it settles.",
         "recovered": "{name} is back to normal: it was {value} {when}. "
         "It had left its normal state at {since}.",
     },
@@ -128,6 +144,8 @@ ENGLISH = Phrases(
         "stuck_value": "Check that the sensor is alive: its power, its wiring and whether its readings are frozen.",
         "expression": "See what this rule was made for, and compare the sensor with what the equipment is doing.",
         "season": "See what is different from other days: a holiday, a stop, another way of working, or a setting.",
+        "flapping": "Look for a loose contact, or for a limit amid its usual values: give it clear levels, or a policy of "
+        "more windows up and down.",
         "recovered": "Nothing to do now. If it happens often, review its limits and the equipment.",
     },
     headline={
@@ -144,8 +162,23 @@ ENGLISH = Phrases(
         "stuck_value": "{name} does not move",
         "expression": "{name} meets one of its rules",
         "season": "{name} is not as usual at this hour",
+        "flapping": "{name} goes in and out of its alarm",
         "recovered": "{name} is back to normal",
     },
+    flapping_too=" It goes in and out of its alarm, which is held until it settles.",
+    settled="{name} no longer goes in and out of its alarm, but the alarm stays: it was {value} {when}.",
+    settled_headline="{name} has settled, still in alarm",
+    settled_too=" It had been going in and out of its alarm, and has settled.",
+    in_a_row=" That was so in {count} windows in a row.",
+    hidden_too=" Its whole device {device} is silent.",
+    still_silent="{name} is still silent, though its device {device} is heard again: "
+    "nothing has come of it since {heard}, and its last value was {value}.",
+    device_silent="Device {device} is silent: none of its {sensors} sensors has sent anything since {since}.",
+    device_silent_action="Check the device's power and network. Its sensors' own silences are not told one by one.",
+    device_silent_headline="Device {device} is silent",
+    device_back="Device {device} is heard again at {moment}, after silence since {since}.",
+    device_back_action="Nothing to do now: a sensor of it that stays silent is told by itself.",
+    device_back_headline="Device {device} is heard again",
 )
 
 SPANISH = Phrases(
@@ -207,6 +240,7 @@ SPANISH = Phrases(
         "expression": "{name} cumple la regla «{expression}» {when}: {numbers}.",
         "season": "{name} no está como suele a esta hora: marcó {value} {when}, "
         "y lo habitual en la última hora son unos {expected}.",
+        "flapping": "{name} entra y sale de su alarma: marcó {value} {when}. La alarma se mantiene hasta que se estabilice.",
         "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
         "Había dejado su estado normal a {since}.",
     },
@@ -236,6 +270,8 @@ SPANISH = Phrases(
         "stuck_value": "Compruebe que el sensor funciona: alimentación, cableado y si repite la misma lectura.",
         "expression": "Vea para qué se hizo esta regla y compare el sensor con lo que hace el equipo.",
         "season": "Vea qué hay de distinto a otros días: un festivo, una parada, otra forma de trabajo o un ajuste.",
+        "flapping": "Busque un contacto flojo o un límite en medio de sus valores habituales: dele niveles de retorno o una "
+        "política con más intervalos para subir y bajar.",
         "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
     },
     headline={
@@ -252,8 +288,23 @@ SPANISH = Phrases(
         "stuck_value": "{name} no se mueve",
         "expression": "{name} cumple una de sus reglas",
         "season": "{name} no está como suele a esta hora",
+        "flapping": "{name} entra y sale de su alarma",
         "recovered": "{name} ha vuelto a la normalidad",
     },
+    flapping_too=" Entra y sale de su alarma, que se mantiene hasta que se estabilice.",
+    settled="{name} ya no entra y sale de su alarma, pero la alarma sigue: marcó {value} {when}.",
+    settled_headline="{name} se ha estabilizado, aún en alarma",
+    settled_too=" Había estado entrando y saliendo de su alarma, y se ha estabilizado.",
+    in_a_row=" Fue así en {count} intervalos seguidos.",
+    hidden_too=" Todo su equipo {device} está callado.",
+    still_silent="{name} sigue callado, aunque su equipo {device} vuelve a enviar datos: "
+    "no ha llegado nada de él desde {heard}, y su último valor fue {value}.",
+    device_silent="El equipo {device} no envía datos: ninguno de sus {sensors} sensores ha enviado nada desde {since}.",
+    device_silent_action="Compruebe la alimentación y la red del equipo. El silencio de cada sensor no se avisa.",
+    device_silent_headline="El equipo {device} no envía datos",
+    device_back="El equipo {device} vuelve a enviar datos a {moment}, tras callar desde {since}.",
+    device_back_action="Nada que hacer por ahora: si un sensor suyo sigue callado, se avisará de él.",
+    device_back_headline="El equipo {device} vuelve a enviar datos",
 )
 
 PHRASES: Mapping[Language, Phrases] = {"en": ENGLISH, "es": SPANISH}

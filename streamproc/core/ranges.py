@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamproc.records import Range, Rule
+from streamproc.records import Cause, Range, Rule, Severity
 
 #: Where the user gives no clear level, a value must be inside its range by this part of the range's width before it counts
 #: as calm.
@@ -60,9 +60,10 @@ def clear_levels_of(acceptable: Range | None) -> tuple[float, float]:
 
 
 def held_level(clear: Sequence[float], low: float, high: float) -> int:
-    """Return the severity that values from `low` to `high` hold up.
+    """Return the severity that values from `low` to `high` hold up: 0 none, 1 warning, 2 critical.
 
-    `clear` has the clear levels of the warning range, low and high, and of the critical one.
+    `clear` has the clear levels of the warning range, low and high, and of the critical one; with the bounds themselves it
+    is the range that the values are out of.
 
     >>> held_level([5.0, 95.0, -40.0, 140.0], 20.0, 97.0)
     1
@@ -71,6 +72,24 @@ def held_level(clear: Sequence[float], low: float, high: float) -> int:
     if not (critical_low <= low and high <= critical_high):
         return 2
     return 0 if warning_low <= low and high <= warning_high else 1
+
+
+def range_rule(severity: int, bounds: Sequence[float], value: float) -> tuple[Cause, str]:
+    """Return the cause and the rule of a change that a value outside a range has made, 1 warning or 2 critical."""
+    is_critical = severity == Severity.CRITICAL
+    cause: Cause = "critical_range" if is_critical else "warning_range"
+    low, high = bounds[2:] if is_critical else bounds[:2]
+    return cause, f"{cause} value < {low!r}" if value < low else f"{cause} value > {high!r}"
+
+
+def worst_of(severity: int, bounds: Sequence[float], low: float, high: float) -> float:
+    """Return which of the least and the greatest value of a window is outside a range; of both the greatest.
+
+    >>> worst_of(1, [0.0, 100.0, -50.0, 150.0], -1.0, 20.0)
+    -1.0
+    """
+    bound = bounds[2 * severity - 1]
+    return high if high > bound else low
 
 
 def breaches(value: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.int8]:

@@ -12,6 +12,7 @@ from streamproc.core import windows
 from streamproc.core.changes import Change, Window
 from streamproc.core.classify import Classified, Observed, Pipeline, ReadingClassifier
 from streamproc.core.learners import LearnerBank, Scores
+from streamproc.core.policies import USUAL
 from streamproc.core.ranges import Limits
 from streamproc.core.rules.lasts import Closed
 from streamproc.core.rules.silence import Heard, SilenceRules, Turn
@@ -19,6 +20,7 @@ from streamproc.core.rules.windowed import RuledWindow, WindowRules
 from streamproc.core.severity import ALARM, SeverityBank
 from streamproc.core.windows import BASE_MS, Ints, Moments
 from streamproc.records import DeltaSpike, NoData, SensorEntry
+from streamproc.records.alerting import PolicyEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,16 @@ class ReadingRouter:
             self.window_rules.grow(more)
             self.silence_rules.grow(more)
 
-    def limit(self, slot: int, entry: SensorEntry | None, *, lives_here: bool = True) -> None:
-        """Judge a sensor by the ranges and rules in its entry from now on; not its silence, where it lives elsewhere."""
+    def limit(
+        self, slot: int, entry: SensorEntry | None, policy: PolicyEntry = USUAL, *, lives_here: bool = True
+    ) -> None:
+        """Judge a sensor by the ranges and rules in its entry and by its policy from now on.
+
+        Not its silence, where it lives elsewhere.
+        """
         limited = entry is not None and (entry.warning or entry.critical or entry.rules)
         self.severity.set_limits(slot, _limits(entry) if entry and limited else None)
+        self.severity.set_policy(slot, policy)
         self.classifier.limit(slot, entry)
         rules = entry.rules if entry else ()
         self.window_rules.put(slot, [rule for rule in rules if not isinstance(rule, DeltaSpike | NoData)])

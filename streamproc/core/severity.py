@@ -14,16 +14,26 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamproc.core.changes import Change, Window
-from streamproc.core.ranges import Limits, bounds_of, clear_levels_of, held_level
+from streamproc.core.changes import Change, Found, Window
+from streamproc.core.hysteresis import RELAPSE_WINDOWS, Said, settle, weigh
+from streamproc.core.policies import USUAL
+from streamproc.core.ranges import (
+    Limits,
+    bounds_of,
+    clear_levels_of,
+    held_level,
+    range_rule,
+    worst_of,
+)
 from streamproc.core.rules import levels
 from streamproc.core.rules.silence import Heard, Silence
 from streamproc.core.rules.windowed import Judged
 from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.spikes import Spike, words_of
 from streamproc.core.tails import anomaly_of
-from streamproc.core.windows import NEVER
+from streamproc.core.windows import BASE_MS, NEVER
 from streamproc.records import Cause, Severity
+from streamproc.records.alerting import PolicyEntry
 
 #: A told surprise from here on raises to WARN: on clean made series, less than one window in two million.
 ALARM_SURPRISE = 3.0
@@ -33,14 +43,9 @@ CRITICAL_SURPRISE = 5.0
 ALARM = anomaly_of(ALARM_SURPRISE)
 #: Below this surprise a window counts as calm, whether it was told or not.
 CLEAR_SURPRISE = 2.0
-#: So many calm windows, one after the other, lower a severity.
-DOWN_WINDOWS = 5
-#: Windows after a recovery in which learners raise nothing below CRITICAL.
-COOLDOWN_WINDOWS = 10
-#: A sensor that goes up again within so many windows of its recovery flaps: it must be calm twice as long
-#: each time.
-RELAPSE_WINDOWS = 60
-#: Longest that flapping stretches DOWN_WINDOWS.
+#: So many calm windows, one after the other, lower a severity where no policy says otherwise.
+DOWN_WINDOWS = USUAL.down_windows
+#: Longest that relapses stretch these.
 DAMPING_LIMIT = 8
 
 _EVIDENCE_CAUSES: tuple[Cause, ...] = (
@@ -73,6 +78,8 @@ class SeverityBank:
         self.bounds: NDArray[np.float64] = np.zeros((0, 4))
         self.clear: NDArray[np.float64] = np.zeros((0, 4))
         self._limits: dict[int, Limits] = {}
+        #: Of sensors that go by another one than USUAL.
+        self._policies: dict[int, PolicyEntry] = {}
         self._states: dict[int, SlotSeverity] = {}
 
     def __len__(self) -> int:
@@ -99,19 +106,31 @@ class SeverityBank:
         self.bounds[slot] = *bounds_of(limits.warning), *bounds_of(limits.critical)
         self.clear[slot] = *clear_levels_of(limits.warning), *clear_levels_of(limits.critical)
 
+    def set_policy(self, slot: int, policy: PolicyEntry) -> None:
+        """Judge the sensor by this policy from now on; by itself this changes no severity."""
+        if (policy.up_windows, policy.down_windows, policy.flapping) == (1, DOWN_WINDOWS, True):
+            self._policies.pop(slot, None)
+        else:
+            self._policies[slot] = policy
+
     def on_reading(self, slot: int, at_ms: int, value: float, offset: int, breach: int) -> Change | None:
-        """Judge one reading outside a range, which raises at once: `breach` is 1 warning, 2 critical."""
+        """Judge one reading outside a range: `breach` is 1 warning, 2 critical.
+
+        It raises at once, but where a policy wants several windows in a row.
+        """
         state = self._states.setdefault(slot, SlotSeverity(slot))
         before = state.level
         state.breach_at = max(state.breach_at, at_ms)
         state.range_calm = 0
-        state.range_level = max(state.range_level, breach)
+        if self._policies.get(slot, USUAL).up_windows > 1:
+            state.breached = True
+        else:
+            state.range_level = max(state.range_level, breach)
         if state.level == before:
             self._mirror(state)
             return None
-        cause: Cause = "critical_range" if breach == Severity.CRITICAL else "warning_range"
-        rule = _range_rule(cause, self.bounds[slot].tolist(), value)
-        return self._change(state, before, cause, at_ms, value, rule, offset=offset)
+        cause, rule = range_rule(breach, self.bounds[slot].tolist(), value)
+        return self._change(state, before, cause, at_ms, value, rule, Found(offset=offset))
 
     def on_spike(self, slot: int, spike: Spike) -> Change | None:
         """Judge one jump, which raises at once; one that only comes near keeps a severity up that a jump has raised."""
@@ -124,11 +143,16 @@ class SeverityBank:
         state.spike_at = max(state.spike_at, spike.at)
         state.spike_calm = 0
         state.spike_level = max(state.spike_level, spike.severity)
+        if spike.severity:
+            start = spike.at - spike.at % BASE_MS
+            state.jumps[start] = max(state.jumps.get(start, 0), spike.severity)
         if state.level == before:
             self._mirror(state)
             return None
         rule = words_of(spike.rule)
-        return self._change(state, before, "delta_spike", spike.at, spike.value, rule, spike=spike)
+        return self._change(
+            state, before, "delta_spike", spike.at, spike.value, rule, Found(offset=spike.offset, spike=spike)
+        )
 
     def on_window(  # noqa: PLR0913, PLR0917  # the parts of one row of `Scores`, which has no object of its own
         self,
@@ -141,27 +165,33 @@ class SeverityBank:
         deviation: float,
     ) -> Change | None:
         """Judge one closed window by `Scores` and ranges; needed if anomalous, or the slot is `busy`."""
-        learner = 0 if self._inside_warning(slot, window) else _learner_level(anomaly, surprise)
+        said = self._said(slot, window, anomaly, evidence, surprise)
         state = self._states.get(slot)
         if state is None:
-            if not learner:
+            if not said.told:
                 return None
             state = self._states[slot] = SlotSeverity(slot)
-        before = state.level
-        calm_windows = DOWN_WINDOWS * state.damping
-        self._lower_range(state, window)
-        _lower_spike(state, window)
-        _lower_silence(state)
-        calm = not learner and (surprise < CLEAR_SURPRISE or self._inside_warning(slot, window))
-        _weigh(state, learner, evidence, calm=calm)
-        if state.level == before:
-            _settle(state)
+        before, held = state.level, state.held
+        policy = self._policies.get(slot, USUAL)
+        calm_windows = policy.down_windows * state.damping
+        breached = weigh(state, window, said, policy)
+        if state.level == before and bool(state.held) == bool(held):
+            settle(state)
             self._mirror(state)
             return None
-        cause = _window_cause(state, before)
-        rule = f"learner {cause}" if state.level > before else f"calm for {calm_windows} windows"
         scores = {"anomaly": anomaly, "surprise": surprise, "expected": expected, "deviation": deviation}
-        return self._change(state, before, cause, window.end, window.mean, rule, window=window, scores=scores)
+        cause, value, rule = _window_cause(state, before), window.mean, f"calm for {calm_windows} windows"
+        if breached and state.range_level == state.level > before:
+            bounds = self.bounds[slot].tolist()
+            value, scores = worst_of(state.range_level, bounds, window.min, window.max), {}
+            cause, rule = range_rule(state.range_level, bounds, value)
+        elif state.level == before:
+            cause, rule = "flapping", "flapping" if state.held else "flapping no more"
+        elif state.level > before:
+            rule = f"learner {cause}"
+        rows = policy.up_windows if state.level > before else 1
+        found = Found(window=window, scores=scores, in_a_row=rows, settled=held > 0 and not state.held)
+        return self._change(state, before, cause, window.end, value, rule, found)
 
     def on_rules(
         self, slot: int, window: Window, judged: Sequence[Judged], known: Collection[str] | None
@@ -190,25 +220,27 @@ class SeverityBank:
                 None,
             )
         value = window.last if cause == "stuck_value" else window.mean
-        return self._change(
-            state, before, cause, window.end, value, rule, window=window, scores=scores, judged=told
-        )
+        found = Found(window=window, scores=scores, judged=told)
+        return self._change(state, before, cause, window.end, value, rule, found)
 
     def on_silence(self, slot: int, silence: Silence) -> Change | None:
-        """Judge one silence, which raises at once; each is told once."""
+        """Judge one silence, which raises at once; each is told once, and again where its device comes back without it."""
         state = self._states.setdefault(slot, SlotSeverity(slot))
-        if silence.at <= state.silence_at:
-            return None
         before = state.level
-        state.silence_at, state.silence_calm = silence.at, -1
-        state.silence_level = max(state.silence_level, int(silence.rule.severity))
-        if state.level == before:
+        if silence.is_device_back:
+            is_news = state.silent and state.told < before
+        elif silence.at <= state.silence_at:
+            return None
+        else:
+            is_news = state.told < before and not silence.inhibited
+            state.silence_at, state.silence_calm = silence.at, -1
+            state.silence_level = max(state.silence_level, int(silence.rule.severity))
+        if state.level == before and not is_news:
             self._mirror(state)
             return None
         rule, last = levels.words_of(silence.rule), silence.last
-        return self._change(
-            state, before, "silence", silence.at, last.value, rule, offset=last.offset, silence=silence
-        )
+        found = Found(offset=last.offset, silence=silence)
+        return self._change(state, before, "silence", silence.at, last.value, rule, found)
 
     def on_heard(self, slot: int, heard: Heard) -> Change | None:
         """End a silence: at once, or where the sensor falls silent again and again after windows with readings."""
@@ -217,13 +249,16 @@ class SeverityBank:
             return None
         before = state.level
         state.silence_calm = 0
-        if state.damping == 1:
+        # What nobody was told of is no alarm that comes and goes.
+        if state.damping == 1 or state.told < before:
             state.silence_level = 0
         if state.level == before:
             self._mirror(state)
             return None
         cause = _window_cause(state, before)
-        return self._change(state, before, cause, heard.at, heard.value, "heard again", offset=heard.offset)
+        return self._change(
+            state, before, cause, heard.at, heard.value, "heard again", Found(offset=heard.offset)
+        )
 
     def dump(self, slots: Sequence[int]) -> list[SlotSeverity]:
         """Return the states of those sensors that ever changed; `slot` becomes the index into `slots`."""
@@ -240,52 +275,38 @@ class SeverityBank:
             self._states[state.slot] = state
             self._mirror(state)
 
-    def _inside_warning(self, slot: int, window: Window) -> bool:
-        """Whether the sensor has a warning range and the whole window lies in it."""
-        low, high = self.bounds[slot, :2].tolist()
-        return bool((low > -np.inf or high < np.inf) and low <= window.min and window.max <= high)
+    def _said(self, slot: int, window: Window, anomaly: float, evidence: int, surprise: float) -> Said:
+        """What a window says by itself; inside the user's warning range learners are not heard."""
+        bounds = self.bounds[slot].tolist()
+        bounded = bounds[0] > -np.inf or bounds[1] < np.inf
+        inside = bounded and bounds[0] <= window.min and window.max <= bounds[1]
+        return Said(
+            outside=held_level(bounds, window.min, window.max),
+            held=held_level(self.clear[slot].tolist(), window.min, window.max),
+            told=0 if inside or anomaly < ALARM else _surprise_level(surprise),
+            surprising=0 if inside else _surprise_level(surprise),
+            evidence=evidence,
+            calm=inside or surprise < CLEAR_SURPRISE,
+        )
 
-    def _lower_range(self, state: SlotSeverity, window: Window) -> None:
-        """Count calm windows, and lower what the ranges say after enough of them.
-
-        Windows that closed after a breach but ended before it prove nothing.
-        """
-        if not state.range_level or window.end <= state.breach_at:
-            return
-        held = held_level(self.clear[state.slot].tolist(), window.min, window.max)
-        if held >= state.range_level:
-            state.range_calm = 0
-            return
-        state.range_calm += 1
-        if state.range_calm >= DOWN_WINDOWS * state.damping:
-            state.range_level = held
-            state.range_calm = 0
-
-    def _change(  # noqa: PLR0913  # a Change has as many parts
-        self,
-        state: SlotSeverity,
-        before: int,
-        cause: Cause,
-        at: int,
-        value: float,
-        rule: str,
-        *,
-        offset: int | None = None,
-        window: Window | None = None,
-        scores: dict[str, float] | None = None,
-        spike: Spike | None = None,
-        judged: Judged | None = None,
-        silence: Silence | None = None,
+    def _change(  # noqa: PLR0913, PLR0917  # a Change has as many parts
+        self, state: SlotSeverity, before: int, cause: Cause, at: int, value: float, rule: str, found: Found
     ) -> Change:
-        """Count and remember the change that `state` has just made."""
+        """Count and remember the change that `state` has just made, or that it is told once more."""
         if state.sequence:
             at = max(at, state.changed_at + 1)
         state.changed_at = at
         if before == 0:
             state.damping = min(state.damping * 2, DAMPING_LIMIT) if state.relapse_left else 1
-            state.since_ms = at if window is None else window.start
+            state.since_ms = at if found.window is None else found.window.start
         state.relapse_left = RELAPSE_WINDOWS if state.level == 0 else 0
         state.sequence += 1
+        if state.held:
+            state.held = state.level
+        hidden = found.silence is not None and found.silence.inhibited
+        inhibited = hidden or state.level == state.told != before
+        if not inhibited:
+            state.told = state.level
         self._mirror(state)
         return Change(
             slot=state.slot,
@@ -298,12 +319,9 @@ class SeverityBank:
             rule=rule,
             since_ms=state.since_ms,
             limits=self._limits.get(state.slot, Limits()),
-            offset=spike.offset if spike else offset,
-            window=window,
-            scores=scores or {},
-            spike=spike,
-            judged=judged,
-            silence=silence,
+            flapping=state.held > 0,
+            inhibited=inhibited,
+            **{name: getattr(found, name) for name in Found.__slots__},
         )
 
     def _mirror(self, state: SlotSeverity) -> None:
@@ -315,47 +333,8 @@ class SeverityBank:
         self.silence_at[state.slot] = state.silence_at
 
 
-def _learner_level(anomaly: float, surprise: float) -> int:
-    if anomaly < ALARM:
-        return 0
-    return 2 if surprise >= CRITICAL_SURPRISE else 1
-
-
-def _lower_spike(state: SlotSeverity, window: Window) -> None:
-    """Count windows that began after the last jump, and forget it after enough of them."""
-    if not state.spike_level or window.start <= state.spike_at:
-        return
-    state.spike_calm += 1
-    if state.spike_calm >= DOWN_WINDOWS * state.damping:
-        state.spike_level = state.spike_calm = 0
-
-
-def _lower_silence(state: SlotSeverity) -> None:
-    """Count windows that closed since a silence ended, and forget it after enough of them."""
-    if not state.silence_level or state.silence_calm < 0:
-        return
-    state.silence_calm += 1
-    if state.silence_calm >= state.damping:
-        state.silence_level = state.silence_calm = 0
-
-
-def _weigh(state: SlotSeverity, learner: int, evidence: int, *, calm: bool) -> None:
-    """Raise or lower what the learners say; a window that is neither surprising nor calm holds it up."""
-    cooling = state.relapse_left > RELAPSE_WINDOWS - COOLDOWN_WINDOWS
-    if learner > state.learner_level and not (cooling and learner < Severity.CRITICAL):
-        state.learner_level, state.evidence = learner, evidence
-    if not calm:
-        state.learner_calm = 0
-    elif state.learner_level:
-        state.learner_calm += 1
-        if state.learner_calm >= DOWN_WINDOWS * state.damping:
-            state.learner_level = state.learner_calm = 0
-
-
-def _settle(state: SlotSeverity) -> None:
-    """Count down the time after a recovery in which a relapse counts as flapping."""
-    if state.relapse_left:
-        state.relapse_left -= 1
+def _surprise_level(surprise: float) -> int:
+    return int(surprise >= ALARM_SURPRISE) + int(surprise >= CRITICAL_SURPRISE)
 
 
 def _window_cause(state: SlotSeverity, before: int) -> Cause:
@@ -373,8 +352,3 @@ def _window_cause(state: SlotSeverity, before: int) -> Cause:
         if rule.level == held:
             return rule.cause
     return "silence" if state.silence_level == held else _EVIDENCE_CAUSES[state.evidence]
-
-
-def _range_rule(cause: Cause, bounds: Sequence[float], value: float) -> str:
-    low, high = bounds[2:] if cause == "critical_range" else bounds[:2]
-    return f"{cause} value < {low!r}" if value < low else f"{cause} value > {high!r}"

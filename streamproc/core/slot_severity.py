@@ -31,6 +31,18 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     silence_at: int = NEVER
     silence_calm: int = 0
     rules: levels.States = {}
+    #: The severity that people know of: another one was told to nobody, its device's silence standing for it.
+    told: int = 0
+    #: What flapping holds up, 0 while it does not flap; and the last states (`core.flapping`).
+    held: int = 0
+    states: int = 0
+    #: Jumps of windows that are open yet: the gravest of each, by the window's start.
+    jumps: dict[int, int] = {}
+    #: Windows in a row that ask for WARN or more, and for CRITICAL, where a policy wants several; and whether a window with a
+    #: breach is still to close.
+    breach_runs: tuple[int, int] = (0, 0)
+    learner_runs: tuple[int, int] = (0, 0)
+    breached: bool = False
 
     @property
     def level(self) -> int:
@@ -40,6 +52,7 @@ class SlotSeverity(msgspec.Struct, array_like=True):
             self.spike_level,
             self.learner_level,
             self.silence_level,
+            self.held,
             levels.gravest(self.rules) if self.rules else 0,
         )
 
@@ -51,4 +64,13 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     @property
     def busy(self) -> bool:
         """Whether a calm window could change anything."""
-        return self.level > 0 or self.relapse_left > 0
+        return (
+            self.level > 0
+            or self.relapse_left > 0
+            or self.states > 0
+            or self.breached
+            or self.breach_runs[0] > 0
+            or self.learner_runs[0] > 0
+            or bool(self.jumps)
+            or bool(self.rules)
+        )

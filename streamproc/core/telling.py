@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamproc.core.changes import Change
-from streamproc.core.explain import explain, recommended, title
+from streamproc.core.changes import Change, DeviceNotice
+from streamproc.core.explain import explain, explain_device, recommended, title
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
 from streamproc.core.registry import Actions
@@ -26,8 +26,8 @@ class Teller:
 
     def tell(
         self, change: Change, sensor: str, entry: SensorEntry | None, actions: Actions
-    ) -> tuple[SeverityEvent, Notification]:
-        """The event and the notification of a change; `entry` gives the sensor's name, unit and kind.
+    ) -> tuple[SeverityEvent, Notification | None]:
+        """The event of a change, and the notification, if any; `entry` gives the sensor's name, unit and kind.
 
         What is to be done is what the user's `actions` say, or else streamproc's own words.
         """
@@ -45,6 +45,8 @@ class Teller:
             recommended_action=action,
             lineage=self._lineage(change),
         )
+        if change.inhibited:
+            return event, None
         notification = Notification(
             notification_id=content_id("notification", event.event_id),
             event_id=event.event_id,
@@ -55,6 +57,21 @@ class Teller:
             message=f"{explanation} {action}".strip(),
         )
         return event, notification
+
+    def tell_device(self, notice: DeviceNotice) -> Notification:
+        """The notification that a whole device is silent, or is back."""
+        headline, message = explain_device(notice, self.language)
+        return Notification(
+            notification_id=content_id(
+                "device", notice.event_id, notice.device, notice.at, int(notice.severity)
+            ),
+            event_id=notice.event_id,
+            sensor=notice.sensor,
+            severity=notice.severity,
+            at=notice.at,
+            title=headline,
+            message=message,
+        )
 
     def _lineage(self, change: Change) -> Lineage:
         window, spike = change.window, change.spike

@@ -37,6 +37,7 @@ Cause = Literal[
     "stuck_value",
     "expression",
     "season",
+    "flapping",
     "recovered",
 ]
 

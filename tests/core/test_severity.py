@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproc.core.changes import Change, Window
+from streamproc.core.hysteresis import COOLDOWN_WINDOWS, RELAPSE_WINDOWS
 from streamproc.core.ranges import Limits, clear_levels_of, held_level
 from streamproc.core.severity import (
     ALARM,
     ALARM_SURPRISE,
-    COOLDOWN_WINDOWS,
     CRITICAL_SURPRISE,
     DAMPING_LIMIT,
     DOWN_WINDOWS,
-    RELAPSE_WINDOWS,
     SeverityBank,
 )
 from streamproc.core.slot_severity import SlotSeverity

@@ -14,12 +14,16 @@ GONE_WINDOWS = 5
 
 
 class RuleState(msgspec.Struct, array_like=True):
-    """One rule: windows in a row for which it held, the same for which it did not since it is up, and what it holds up."""
+    """One rule: windows in a row for which it held, the same for which it did not since it is up, and what it holds up.
+
+    `severity` is what it raises to.
+    """
 
     cause: Cause
     run: int = 0
     calm: int = 0
     level: int = 0
+    severity: int = 1
 
 
 States = dict[str, RuleState]
@@ -37,6 +41,11 @@ def gravest(states: States) -> int:
     return max((state.level for state in states.values()), default=0)
 
 
+def holding(states: States) -> int:
+    """The gravest of the rules that held when they were judged last, however often that takes to raise."""
+    return max((state.severity for state in states.values() if state.run), default=0)
+
+
 def weigh(states: States, judged: Sequence[Judged], damping: int) -> Judged | None:
     """Count one window; gives the gravest rule that raises with it, if one does; of two as grave the first."""
     told: Judged | None = None
@@ -44,7 +53,7 @@ def weigh(states: States, judged: Sequence[Judged], damping: int) -> Judged | No
         state = states.get(one.key)
         if one.holds:
             if state is None:
-                state = states[one.key] = RuleState(cause_of(one.rule))
+                state = states[one.key] = RuleState(cause_of(one.rule), severity=int(one.rule.severity))
             state.run, state.calm = state.run + 1, 0
             if not state.level and state.run >= one.rule.for_windows:
                 state.level = int(one.rule.severity)

@@ -33,12 +33,23 @@ class LastRead:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A sensor was silent for as long as a rule allows at this time; the last that was heard of it came at `since` (ms)."""
+    """A sensor was silent for as long as a rule allows at this time; the last that was heard of it came at `since` (ms).
+
+    `device` is there where nothing was heard of its whole device either, which is told in its place; or where that is heard
+    again (`is_device_back`) and the sensor is not.
+    """
 
     at: int
     since: int
     last: LastRead
     rule: NoData
+    device: str | None = None
+    is_device_back: bool = False
+
+    @property
+    def inhibited(self) -> bool:
+        """Whether its device's silence is told in its place."""
+        return self.device is not None and not self.is_device_back
 
     def numbers(self) -> dict[str, float]:
         """What the rule was judged by, for an event's lineage."""

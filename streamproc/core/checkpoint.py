@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from streamproc.core.engine import Options, PartitionState
+from streamproc.core.inhibition import SilentDevice
 from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import Forecasts
 from streamproc.core.sensor_state import SensorState
@@ -68,6 +69,10 @@ class Block(msgspec.Struct, array_like=True):
     packets: list[bytes]
     rests: list[bytes]
     lasts: list[bytes]
+    #: Places of sensors by the device that first named them, which sensors wait for their devices, and silent devices.
+    spoken: dict[str, bytes] = {}
+    waiting: dict[int, int] = {}
+    silent: list[SilentDevice] = []
 
 
 _Part = TypeVar("_Part", Head, Block)
@@ -158,6 +163,7 @@ def _block(state: PartitionState, number: int) -> Block:
     first = number * BLOCK
     names = state.sensors.names[first : first + BLOCK]
     end = first + len(names)
+    waiting, silent = state.inhibition.dump(first, end)
     return Block(
         format=FORMAT,
         learners=LearnerBank.VERSION,
@@ -179,7 +185,19 @@ def _block(state: PartitionState, number: int) -> Block:
         packets=[column.tobytes() for column in state.packets.dump(number)],
         rests=state.router.window_rules.rests.dump(first, end),
         lasts=state.router.window_rules.lasts.dump(first, end),
+        spoken=_spoken(state, first, end),
+        waiting=waiting,
+        silent=silent,
     )
+
+
+def _spoken(state: PartitionState, first: int, end: int) -> dict[str, bytes]:
+    """The places of the block's sensors by the device that first named them."""
+    places: dict[str, list[int]] = {}
+    for slot in range(first, end):
+        if device := state.sensors.spoken.get(slot):
+            places.setdefault(device, []).append(slot - first)
+    return {device: bytes(its) for device, its in places.items()}
 
 
 def _recent(state: PartitionState, first: int, end: int) -> list[bytes]:
@@ -279,7 +297,12 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
         if name is not None and state.sensors.slot_of(name) is not None:
             raise CheckpointError(f"sensor {name} stands in two blocks of a checkpoint")
         state.sensors.put(name)
+    for device, places in block.spoken.items():
+        named = _slots(places, _PLACE, first, end).tolist()
+        state.sensors.spoken |= dict.fromkeys(named, device)
+        state.sensors.named += named
     state.fit()
+    state.inhibition.load(first, block.waiting, block.silent)
     for column, data in zip(_CLOCKS, block.clocks, strict=True):
         getattr(state.watermarks, column)[first:end] = np.frombuffer(data, dtype=np.int64)
     for size, columns in zip(state.open, block.windows, strict=True):

@@ -20,6 +20,7 @@ from streamproc.core.classify import Observed, Pipeline
 from streamproc.core.codec import Readings, Rejected, decode, take
 from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
+from streamproc.core.inhibition import Hidden, Inhibition
 from streamproc.core.ownership import foreign_faults
 from streamproc.core.policies import Policies, policies_of, policy_of
 from streamproc.core.predict import Forecasts, Predicted
@@ -109,6 +110,7 @@ class PartitionState:
         self.recent, self.packets = RecentReadings(), RecentPackets()
         self.forecasts = Forecasts()
         self.router = ReadingRouter()
+        self.inhibition = Inhibition()
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1
@@ -126,11 +128,11 @@ class PartitionState:
         """Make room for the sensors that have come; an eighth more than they are, so that growth is rare."""
         count = len(self.sensors)
         self.router.grow(count)
+        self.inhibition.grow(self.sensors)
         fresh, self.sensors.fresh = self.sensors.fresh, []
         entries = self.entries or {}
         for slot in fresh:
-            entry = entries.get(self.sensors.names[slot] or "")
-            if entry or self.policies:
+            if (entry := entries.get(self.sensors.names[slot] or "")) or self.policies:
                 self._limit(slot, entry)
         if count <= self._room:
             return
@@ -175,6 +177,7 @@ class PartitionState:
         # A sensor that has gone to a device of another partition is silent here for ever.
         device = entry.device if entry else None
         here = not device or self.sensors.home(device, device) == self.options.partition
+        self.inhibition.put(slot, self.sensors.device_of(slot) if here else None)
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
 
 
@@ -216,6 +219,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     larger = [(size.size_ms, size.slot, size.rows) for size in closed[1:]]
     routed = state.router.route(seen, scores, larger, turns)
     out.routed = routed.counts
+    hidden: list[Hidden] = []
     for change in routed.changes:
         sensor = state.sensors.names[change.slot] or ""
         event, notification = state.teller.tell(
@@ -224,6 +228,10 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
         out.events.append(event)
         if notification is not None:
             out.notifications.append(notification)
+        elif change.device:
+            hidden.append(Hidden(change, sensor, event.event_id))
+    out.notifications += map(state.teller.tell_device, state.inhibition.notices(hidden))
+    state.dirty[np.array(state.inhibition.taken(), dtype=np.int64) // BLOCK] = True
     out.predictions = state.forecasts.make(
         base.slot, base.rows.start, scores, (largest.slot, largest.rows.start)
     )
@@ -270,10 +278,7 @@ def _silences(state: PartitionState, chunk: Chunk, listened: Listened) -> list[T
         ahead = np.flatnonzero(np.array(blocks) > chunk.next_offset)
         told = np.where(np.isin(np.arange(len(told)) // BLOCK, ahead), AHEAD, told)
     states = state.router.classifier.states
-    turns = rules.turns(listened, state.watermarks, states, severity.silent, told)
-    if turns:
-        state.dirty[np.array([turn.slot for turn in turns]) // BLOCK] = True
-    return turns
+    return state.inhibition.turns(rules, listened, state.watermarks, states, severity.silent, told)
 
 
 def _locate(

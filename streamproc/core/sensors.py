@@ -38,6 +38,9 @@ class Sensors:
         self.entries: Mapping[str, SensorEntry] = {}
         #: Slots that were given out since this list was last emptied.
         self.fresh: list[int] = []
+        #: The device that first named a sensor which the registry gives to none, by slot; those since the list was emptied.
+        self.spoken: dict[int, str] = {}
+        self.named: list[int] = []
         self._holes: list[int] = []
         self._slots: dict[str, int] = {}
         self._aliases: dict[_Key, int] = {}
@@ -95,6 +98,10 @@ class Sensors:
         """The device that the sensor belongs to by the registry, in lower case; None where that names none."""
         return owner_of(self.entries.get(sensor))
 
+    def device_of(self, slot: int) -> str | None:
+        """The device that a slot's sensor is a part of: the registry's, or else the first that named it."""
+        return self.owner(self.names[slot] or "") or self.spoken.get(slot)
+
     def _resolve(self, sensor: str, device: str | None, offset: int, moved: bool) -> int:
         """Look one reading up, and remember what was found.
 
@@ -110,6 +117,9 @@ class Sensors:
         if device and is_foreign(device, self.owner(sensor)):
             return FOREIGN
         slot = self._adopt(sensor, offset)
+        if device and slot not in self.spoken and self.owner(sensor) is None:
+            self.spoken[slot] = device
+            self.named.append(slot)
         return self._remember(sensor, key, slot) if at == self.partition else slot
 
     def _remember(self, sensor: str, key: _Key, slot: int) -> int:

@@ -167,7 +167,11 @@ class Partition:
     def _is_silence_due(self) -> bool:
         """Whether a rule `no_data` is broken by now, as far as can be known here; the tick's own timestamp decides."""
         router, marks = self.state.router, self.state.watermarks
-        at = router.silence_rules.next_at(marks, router.severity.silence_at)
+        times = [
+            router.silence_rules.next_at(marks, router.severity.silence_at),
+            self.state.inhibition.next_at(),
+        ]
+        at = min((due for due in times if due is not None), default=None)
         # The brokers' clock goes on since the last record at least; after a start that may be long ago.
         return (
             at is not None

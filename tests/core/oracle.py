@@ -18,6 +18,7 @@ from streamproc.core import windows
 from streamproc.core.checkpoint import Snapshot, encode
 from streamproc.core.chunk import EDIT, MOVED, TICK, Chunk, Headers
 from streamproc.core.engine import Options, Outputs, PartitionState, run
+from streamproc.core.identity import content_id
 from streamproc.core.registry import RegistryLog
 from streamproc.core.routing import home
 from streamproc.core.windows import COLUMNS, SIZES_MS, Moments
@@ -25,6 +26,7 @@ from streamproc.records import (
     DeltaSpike,
     Expression,
     NoData,
+    Notification,
     Range,
     RateOfChange,
     Rule,
@@ -120,6 +122,8 @@ class Told:
     windows: dict[tuple[str, int], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     predictions: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     events: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    #: What was told of devices, by the sensor whose event it goes with.
+    devices: dict[str, list[Notification]] = field(default_factory=lambda: defaultdict(list))
     late: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     moved: list[tuple[int, int]] = field(default_factory=list)
@@ -137,8 +141,13 @@ class Told:
             for row, slot in enumerate(made.slot.tolist()):
                 parts = [getattr(made, name)[row].tobytes() for name in made.__slots__[1:]]
                 self.predictions[names[slot] or "?"].append(b"".join(parts))
-        for event, notification in zip(out.events, out.notifications, strict=True):
-            self.events[event.sensor].append(msgspec.json.encode([event, notification]))
+        notes = {content_id("notification", event.event_id): event.sensor for event in out.events}
+        told = {note.notification_id: note for note in out.notifications}
+        for notification_id, event in zip(notes, out.events, strict=True):
+            self.events[event.sensor].append(msgspec.json.encode([event, told.get(notification_id)]))
+        for note in out.notifications:
+            if note.notification_id not in notes:
+                self.devices[note.sensor].append(note)
         for late in out.late:
             self.late[late.sensor].append(msgspec.json.encode(late))
         faults = [(first_offset + fault.record, fault.field or "", fault.reason) for fault in out.rejected]

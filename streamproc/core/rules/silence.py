@@ -119,7 +119,7 @@ class SilenceRules:
         self._rules.pop(slot, None)
         if its:
             self._rules[slot] = its
-        times = [_ms(rule) for rule in its]
+        times = [ms_of(rule) for rule in its]
         more = len(times) - self._times.shape[1]
         if more > 0:
             self._times = np.pad(self._times, ((0, 0), (0, more)), constant_values=_FAR)
@@ -127,6 +127,15 @@ class SilenceRules:
         self._times[slot, : len(times)] = times
         self._shortest = min([self._shortest, *times]) if self._rules else _FAR
         self._slots = None
+
+    def of(self, slot: int) -> tuple[NoData, ...]:
+        """A sensor's rules, the shortest first."""
+        return self._rules.get(slot, ())
+
+    def shortest(self, slots: Ints) -> Ints:
+        """The shortest time of each of these sensors' rules (k,), in ms; longer than any where there is none."""
+        times: Ints = self._times[slots, 0]
+        return times
 
     def turns(
         self, heard: Listened, marks: Watermarks, states: SensorState, silent: Bools, told: Ints
@@ -138,9 +147,9 @@ class SilenceRules:
         """
         found: list[Turn] = []
         if self or silent.any():
-            teller = _Teller(heard, states)
-            self._amid(heard, marks, teller, silent, found)
-            found += self._lasting(marks, teller, told)
+            places = Places(heard, states)
+            self._amid(heard, marks, places, silent, found)
+            found += self._lasting(marks, places, told)
             found.sort(key=lambda turn: (turn.slot, turn.place))
         return found
 
@@ -161,7 +170,7 @@ class SilenceRules:
         return self._slots, at, (since != NEVER) & (times < _FAR) & (at > told[self._slots][:, None])
 
     def _amid(
-        self, heard: Listened, marks: Watermarks, teller: _Teller, silent: Bools, found: list[Turn]
+        self, heard: Listened, marks: Watermarks, places: Places, silent: Bools, found: list[Turn]
     ) -> None:
         """Silences that a reading has ended, and those ends."""
         slot, gap = heard.runs.slot, heard.clock - heard.passage.arrived
@@ -169,49 +178,51 @@ class SilenceRules:
         long = long[gap[long] >= self._times[slot[long], 0]]
         for row in long.tolist():
             since = int(heard.passage.arrived[row])
-            for rule in self._over(int(slot[row]), int(gap[row])):
-                begun = Silence(since + _ms(rule), since, teller.last(row), rule)
-                closed = marks.due(heard.passage.newest[row : row + 1], np.array([_ms(rule)]))
-                found.append(Turn(int(slot[row]), teller.before(row, _ms(rule)), int(closed[0]), begun))
+            over = self._over(int(slot[row]), int(gap[row]))
+            found += [places.ended(row, since + ms_of(rule), marks, rule) for rule in over]
         first = heard.runs.begin
         ended = np.union1d(long, first[silent[slot[first]]])
         for row in ended.tolist():
             end = Heard(int(heard.clock[row]), float(heard.value[row]), int(heard.offset[row]))
-            found.append(Turn(int(slot[row]), teller.after(row), int(heard.passage.closed[row]), end))
+            found.append(Turn(int(slot[row]), places.after(row), int(heard.passage.closed[row]), end))
 
-    def _lasting(self, marks: Watermarks, teller: _Teller, told: Ints) -> Iterator[Turn]:
+    def _lasting(self, marks: Watermarks, places: Places, told: Ints) -> Iterator[Turn]:
         """Silences that go on."""
         slots, at, coming = self._times_of_silence(marks, told)
         due = coming & (at <= marks.clock)
         for place, number in np.argwhere(due).tolist():
             slot = int(slots[place])
-            rule = self._rules[slot][number]
-            begun = Silence(int(at[place, number]), int(marks.arrival[slot]), teller.last_of(slot), rule)
-            closed = marks.due(marks.newest[slot : slot + 1], np.array([_ms(rule)]))
-            yield Turn(slot, teller.at_end(_ms(rule)), int(closed[0]), begun)
+            yield places.lasting(slot, int(at[place, number]), marks, self._rules[slot][number])
 
     def _over(self, slot: int, silence_ms: int) -> list[NoData]:
-        return [rule for rule in self._rules.get(slot, ()) if _ms(rule) <= silence_ms]
+        return [rule for rule in self._rules.get(slot, ()) if ms_of(rule) <= silence_ms]
 
 
-class _Teller:
+class Places:
     """Where a row stands among the readings that count, and what its sensor's last one before it was."""
 
     def __init__(self, heard: Listened, states: SensorState) -> None:
         self._heard, self._states = heard, states
         self._rank: Ints = np.cumsum(heard.keep) - heard.keep
 
-    def before(self, row: int, wait_ms: int) -> tuple[int, int, int, int]:
-        """The place of a silence that this row has ended, by how long it took."""
-        return int(self._rank[row]), 0, row, wait_ms
+    def ended(self, row: int, at: int, marks: Watermarks, rule: NoData, device: str | None = None) -> Turn:
+        """The silence at this time that this row has ended; `device` is its own where that is back."""
+        since = int(self._heard.passage.arrived[row])
+        closed = marks.due(self._heard.passage.newest[row : row + 1], np.array([at - since]))
+        place = (int(self._rank[row]), 0, row, at - since)
+        what = Silence(at, since, self.last(row), rule, device, is_device_back=device is not None)
+        return Turn(int(self._heard.runs.slot[row]), place, int(closed[0]), what)
+
+    def lasting(self, slot: int, at: int, marks: Watermarks, rule: NoData, device: str | None = None) -> Turn:
+        """The silence at this time that goes on; `device` is its own where that is back."""
+        since, end = int(marks.arrival[slot]), len(self._rank)
+        closed = marks.due(marks.newest[slot : slot + 1], np.array([at - since]))
+        what = Silence(at, since, self.last_of(slot), rule, device, is_device_back=device is not None)
+        return Turn(slot, (end, 0, end, at - since), int(closed[0]), what)
 
     def after(self, row: int) -> tuple[int, int, int, int]:
         """The place of what this row has ended; after its own judgement, where it counts."""
         return int(self._rank[row]), int(self._heard.keep[row]), row, _FAR
-
-    def at_end(self, wait_ms: int) -> tuple[int, int, int, int]:
-        """The place after all readings."""
-        return len(self._rank), 0, len(self._rank), wait_ms
 
     def last(self, row: int) -> LastRead:
         """The sensor's last reading before this row."""
@@ -233,5 +244,6 @@ class _Teller:
         return LastRead(float(self._states.value[slot]), int(self._states.offset[slot]) if known else None)
 
 
-def _ms(rule: NoData) -> int:
+def ms_of(rule: NoData) -> int:
+    """The rule's time."""
     return round(1_000 * rule.seconds)

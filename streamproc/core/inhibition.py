@@ -1,0 +1,314 @@
+"""Inhibition: where nothing comes of a whole device, that is told in place of the silence of each of its sensors.
+
+A sensor's silence is hidden by its device where nothing has been heard of any of the device's sensors for the shortest time
+of their rules `no_data`, or for half of the time of the sensor's own rule: one that is silent while the others speak is told
+at once. The first silence that is hidden tells of the device. The first reading of any sensor of the device tells that it is
+back, and sensors of which nothing has come for their rule's time since then are told by themselves.
+
+Times are the partition's clock, and what is decided for a time goes by what was heard before it. So it is the same however
+the records are cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from streamproc.core.changes import Change, DeviceNotice
+from streamproc.core.devices import Devices, Past
+from streamproc.core.rules.silence import (
+    AHEAD,
+    Heard,
+    Listened,
+    Places,
+    Silence,
+    SilenceRules,
+    Turn,
+    ms_of,
+)
+from streamproc.core.sensor_state import SensorState
+from streamproc.core.sensors import Sensors
+from streamproc.core.watermarks import Watermarks
+from streamproc.core.windows import NEVER, Bools, Ints
+from streamproc.records import Severity
+
+
+class SilentDevice(msgspec.Struct, frozen=True, array_like=True):
+    """A device that was told to be silent: when, since when, how grave, and by which sensor's event.
+
+    `slot` is the sensor's, relative where it was dumped.
+    """
+
+    slot: int
+    device: str
+    at: int
+    since: int
+    severity: int
+    sensor: str
+    event_id: str
+
+
+class Hidden(NamedTuple):
+    """A sensor's change that its device's silence stands for, and its event."""
+
+    change: Change
+    sensor: str
+    event_id: str
+
+
+class Inhibition:
+    """Which sensors' silences their devices' stand for.
+
+    `silent` are the devices that were told to be silent, `waiting` when a sensor whose silence was hidden is told by itself:
+    AHEAD while its device is silent. Both belong into a checkpoint; the devices are the registry's, and what readings named.
+    """
+
+    def __init__(self) -> None:
+        self.devices = Devices()
+        self.silent: dict[str, SilentDevice] = {}
+        self.waiting: dict[int, int] = {}
+        #: Sensors of which something here has changed since this was last asked for.
+        self._touched: list[int] = []
+        self._pasts: dict[int, Past] = {}
+        self._watch: _Watch | None = None
+
+    def put(self, slot: int, device: str | None) -> None:
+        """Have a sensor belong to a device from now on."""
+        self.devices.put(slot, device)
+        self._watch = None
+
+    def next_at(self) -> int | None:
+        """When, by the partition's clock, the next sensor is told that stays silent; None where none would be."""
+        return min((due for due in self.waiting.values() if due != AHEAD), default=None)
+
+    def taken(self) -> list[int]:
+        """The sensors of which something has changed since this was last asked for."""
+        touched, self._touched = self._touched, []
+        return touched
+
+    def grow(self, sensors: Sensors) -> None:
+        """Make room for a partition's sensors, and take in which of them were named by a device for the first time."""
+        self.devices.grow(len(sensors))
+        named, sensors.named = sensors.named, []
+        for slot in named:
+            self.put(slot, sensors.device_of(slot))
+        self._touched += named
+
+    def turns(
+        self,
+        rules: SilenceRules,
+        heard: Listened,
+        marks: Watermarks,
+        states: SensorState,
+        silent: Bools,
+        told: Ints,
+    ) -> list[Turn]:
+        """What the rules give of a chunk (`SilenceRules.turns`), as `_hide` has it."""
+        turns = rules.turns(heard, marks, states, silent, told)
+        self._pasts = {}
+        if turns or self.waiting or self.silent:
+            turns = self._hide(turns, heard, marks, states, rules)
+            self._touched += [turn.slot for turn in turns]
+        return turns
+
+    def _hide(
+        self, turns: list[Turn], heard: Listened, marks: Watermarks, states: SensorState, rules: SilenceRules
+    ) -> list[Turn]:
+        """The turns of a chunk in each sensor's order: silences that a device hides say so, those that stay are there too."""
+        if self._watch is None:
+            self._watch = _Watch.of(self)
+        active = self._active(turns, heard, marks.clock, self._watch)
+        if not len(active):
+            return turns
+        self._pasts = self.devices.pasts(active, heard, marks, rules)
+        waiting = self._watch.slots[np.isin(self.devices.of[self._watch.slots], active)]
+        places = Places(heard, states)
+        by_slot: dict[int, list[Turn]] = defaultdict(list)
+        for turn in turns:
+            by_slot[turn.slot].append(turn)
+        for slot in waiting.tolist():
+            by_slot.setdefault(slot, [])
+        found: list[Turn] = []
+        for slot, its in sorted(by_slot.items()):
+            past = self._pasts.get(int(self.devices.of[slot]))
+            if past is None or not rules.of(slot):
+                found += its
+                self.note(slot, None)
+            else:
+                found += _Follower(self, slot, past, rules, marks, places).follow(its)
+        return found
+
+    def note(self, slot: int, due: int | None) -> None:
+        """Remember until when a hidden silence waits; None for none."""
+        if self.waiting.get(slot) == due:
+            return
+        self._touched.append(slot)
+        self._watch = None
+        if due is None:
+            del self.waiting[slot]
+        else:
+            self.waiting[slot] = due
+
+    def notices(self, hidden: Iterable[Hidden]) -> list[DeviceNotice]:
+        """What this chunk tells of devices, by its changes that one hides."""
+        items: dict[int, list[tuple[int, Hidden]]] = defaultdict(list)
+        for one in hidden:
+            if one.change.silence is not None:
+                items[int(self.devices.of[one.change.slot])].append((one.change.silence.at, one))
+        found: list[DeviceNotice] = []
+        for device, past in sorted(self._pasts.items()):
+            its = sorted(items.get(device, ()), key=lambda item: (item[0], item[1].sensor))
+            if its or self.devices.names[device] in self.silent:
+                found += self._told(self.devices.names[device], past, its)
+        return found
+
+    def _told(self, name: str, past: Past, items: Sequence[tuple[int, Hidden]]) -> list[DeviceNotice]:
+        """What is told of one device, in the order of its times."""
+        found: list[DeviceNotice] = []
+        for at, (change, sensor, event_id) in items:
+            told = self.silent.get(name)
+            back = past.next(told.at) if told else None
+            if told and back is not None and back < at:
+                found.append(self._is_back(told, back))
+                told = None
+            if told is None or change.severity > told.severity:
+                since = told.since if told else past.last(at)
+                if told is not None:
+                    self._touched.append(told.slot)
+                severity = int(change.severity)
+                self.silent[name] = SilentDevice(change.slot, name, at, since, severity, sensor, event_id)
+                notice = DeviceNotice(name, change.severity, at, since, past.sensors(at), sensor, event_id)
+                found.append(notice)
+                self._touched.append(change.slot)
+                self._watch = None
+        told = self.silent.get(name)
+        back = past.next(told.at) if told else None
+        if told and back is not None:
+            found.append(self._is_back(told, back))
+        return found
+
+    def _is_back(self, told: SilentDevice, at: int) -> DeviceNotice:
+        del self.silent[told.device]
+        self._touched.append(told.slot)
+        self._watch = None
+        return DeviceNotice(told.device, Severity.NORMAL, at, told.since, 0, told.sensor, told.event_id)
+
+    def _active(self, turns: Sequence[Turn], heard: Listened, clock: int, watch: _Watch) -> Ints:
+        """The devices that something may change of: a silence began, time is up, or one is heard that was silent."""
+        begun = [turn.slot for turn in turns if isinstance(turn.what, Silence)]
+        if watch.soonest <= clock:
+            begun += [slot for slot, due in self.waiting.items() if due <= clock]
+        spoke = self.devices.of[heard.runs.sensors]
+        again = spoke[watch.watched[spoke]]
+        active = np.unique(np.concatenate([self.devices.of[np.array(begun, dtype=np.int64)], again]))
+        return active[active >= 0]
+
+    def dump(self, first: int, end: int) -> tuple[dict[int, int], list[SilentDevice]]:
+        """What is remembered of some sensors: when those that wait are told, and their silent devices, by place."""
+        waiting = {slot - first: due for slot, due in self.waiting.items() if first <= slot < end}
+        silent = [device for device in self.silent.values() if first <= device.slot < end]
+        return waiting, [msgspec.structs.replace(device, slot=device.slot - first) for device in silent]
+
+    def load(self, first: int, waiting: Mapping[int, int], silent: Iterable[SilentDevice]) -> None:
+        """Take over what was dumped of sensors from this one on."""
+        self.waiting |= {first + place: due for place, due in waiting.items()}
+        for device in silent:
+            self.silent[device.device] = msgspec.structs.replace(device, slot=first + device.slot)
+        self._touched, self._watch = [], None
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What is looked at with each chunk while something is silent; made anew when that changes.
+
+    The sensors that wait, when the first of them is told, and which devices (devices + 1,) are to be heard again.
+    """
+
+    slots: Ints
+    soonest: int
+    watched: Bools
+
+    @classmethod
+    def of(cls, owner: Inhibition) -> _Watch:
+        """What there is now."""
+        devices = owner.devices
+        slots = np.array(sorted(owner.waiting), dtype=np.int64)
+        watched = np.zeros(len(devices.names) + 1, dtype=np.bool_)
+        watched[devices.of[slots]] = True
+        watched[[devices.number(device) for device in owner.silent]] = True
+        watched[-1] = False  # sensors without a device
+        return cls(slots, min(owner.waiting.values(), default=AHEAD), watched)
+
+
+@dataclass(frozen=True, slots=True)
+class _Follower:
+    """Goes through one sensor's turns: which are hidden, and when one that was is told by itself."""
+
+    owner: Inhibition
+    slot: int
+    past: Past
+    rules: SilenceRules
+    marks: Watermarks
+    places: Places
+
+    @property
+    def rule_ms(self) -> int:
+        """The shortest time of the sensor's rules."""
+        return ms_of(self.rules.of(self.slot)[0])
+
+    @property
+    def device(self) -> str:
+        """The sensor's device."""
+        return self.owner.devices.names[int(self.owner.devices.of[self.slot])]
+
+    def follow(self, turns: Sequence[Turn]) -> list[Turn]:
+        """The turns in their order, with those that are to be told besides."""
+        found: list[Turn] = []
+        due, begin = self.owner.waiting.get(self.slot), NEVER
+        for index, turn in enumerate(turns):
+            what = turn.what
+            due, told = self._go_on(due, begin, what.at)
+            if told is not None:
+                found.append(self._still(told, turns[index:]))
+            if isinstance(what, Heard):
+                due = None
+            elif self.past.is_silent(what.at, ms_of(what.rule)):
+                found.append(replace(turn, what=replace(what, device=self.device)))
+                due, begin = (AHEAD, what.at) if due is None else (due, begin)
+                continue
+            else:
+                due = None
+            found.append(turn)
+        due, told = self._go_on(due, begin, self.marks.clock)
+        if told is not None:
+            found.append(self._still(told, ()))
+        self.owner.note(self.slot, due)
+        return found
+
+    def _go_on(self, due: int | None, begin: int, until: int) -> tuple[int | None, int | None]:
+        """When a hidden silence is to be told by what is heard until then, and when it was."""
+        while due is not None:
+            if due == AHEAD:
+                back = self.past.next(begin)
+                if back is None or back > until:
+                    return AHEAD, None
+                due = back + self.rule_ms
+            if due > until:
+                return due, None
+            if not self.past.is_silent(due, self.rule_ms):
+                return None, due
+            due, begin = AHEAD, due
+        return None, None
+
+    def _still(self, at: int, later: Sequence[Turn]) -> Turn:
+        """That the sensor is still silent while its device is not; `later` are its turns after that."""
+        rule = self.rules.of(self.slot)[0]
+        ended = next((turn for turn in later if isinstance(turn.what, Heard)), None)
+        if ended is None:
+            return self.places.lasting(self.slot, at, self.marks, rule, self.device)
+        return self.places.ended(ended.place[2], at, self.marks, rule, self.device)

@@ -69,6 +69,7 @@ class Block(msgspec.Struct, array_like=True):
     packets: list[bytes]
     rests: list[bytes]
     lasts: list[bytes]
+    steps: list[bytes]
     #: Places of sensors by the device that first named them, which sensors wait for their devices, and silent devices.
     spoken: dict[str, bytes] = {}
     waiting: dict[int, int] = {}
@@ -185,6 +186,7 @@ def _block(state: PartitionState, number: int) -> Block:
         packets=[column.tobytes() for column in state.packets.dump(number)],
         rests=state.router.window_rules.rests.dump(first, end),
         lasts=state.router.window_rules.lasts.dump(first, end),
+        steps=state.forecasts.errors.dump(first, end),
         spoken=_spoken(state, first, end),
         waiting=waiting,
         silent=silent,
@@ -322,6 +324,7 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     state.packets.load(number, keys, clocks)
     state.router.window_rules.rests.load(first, end, block.rests)
     state.router.window_rules.lasts.load(first, end, block.lasts)
+    state.forecasts.errors.load(first, end, block.steps)
 
 
 def _slots(places: bytes, dtype: type[np.integer[Any]], first: int, end: int) -> Ints:

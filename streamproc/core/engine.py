@@ -48,6 +48,8 @@ class Options:
     allowed_lateness_ms: int = 2_000
     allowed_skew_ms: int = 60_000
     language: Literal["en", "es"] = "en"
+    #: How many windows of the largest size predictions are made for.
+    horizon: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class PartitionState:
         depth = max(depth, -(-options.allowed_lateness_ms // BASE_MS) + 1)
         self.open = [OpenWindows(size, depth if size == BASE_MS else 1) for size in SIZES_MS]
         self.recent, self.packets = RecentReadings(), RecentPackets()
-        self.forecasts = Forecasts()
+        self.forecasts = Forecasts(options.horizon)
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
         self.teller = Teller(options.topic, options.partition, options.language)
@@ -233,7 +235,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     out.notifications += map(state.teller.tell_device, state.inhibition.notices(hidden))
     state.dirty[np.array(state.inhibition.taken(), dtype=np.int64) // BLOCK] = True
     out.predictions = state.forecasts.make(
-        base.slot, base.rows.start, scores, (largest.slot, largest.rows.start)
+        base.slot, base.rows.start, scores, (largest.slot, largest.rows.start, windows.mean(largest.rows))
     )
     state.recent.sweep(state.watermarks.closed)
     state.next_offset = chunk.next_offset

@@ -1,4 +1,4 @@
-"""What to expect of each sensor's next window: made once for each closed window of the largest size."""
+"""What to expect of each sensor's next windows: made once for each closed window of the largest size."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamproc.core.learners import Scores
+from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.severity import ALARM
+from streamproc.core.steps import StepErrors
 from streamproc.core.windows import NEVER, SIZES_MS, Bools, Floats, Ints
 
-#: One prediction a sensor for each window of this size.
+#: A step: predictions are made for each window of this size, and are of such windows.
 HORIZON_MS = SIZES_MS[-1]
+#: What predictions are made by, as `name@version`: a version for each way in which the same windows give other predictions.
+MODEL_NAME = "river-online"
+MODEL = f"{MODEL_NAME}@{LearnerBank.VERSION}"
+#: What a model is, by its name: for those who look into `ml_models`.
+MODELS = {
+    MODEL_NAME: "Learns each sensor online, with River's exponentially weighted means: the level of its last windows is what"
+    " is expected of the next ones. The interval of 90 % is learnt for each step from how far what came was from what was"
+    " expected. anomaly_score tells how unusual the window just closed was, 0 to 1; from 0.5 it is an alarm."
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Expectations as columns of shape (n,): the mean from `made_at` to `target` (ms), and its standard deviation.
+    """Expectations as columns of shape (n,): the mean of the window that ends at `target` (ms), and its deviation.
 
-    `anomaly` is the highest, 0..1, of the base windows in the window just closed; `is_anomaly` whether it is an alarm.
+    Of each window that has closed there is a row for each step, the nearest first. `anomaly` is the highest, 0..1, of the
+    base windows in the window just closed, `is_anomaly` whether it is an alarm: told with the first step, 0 with all others.
     """
 
     slot: Ints
@@ -35,24 +46,26 @@ class Forecasts:
 
     COLUMNS = ("value", "deviation", "peak", "peak_start")
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 1) -> None:
+        self.errors = StepErrors(steps)
         self.value = self.deviation = self.peak = np.empty(0)
         self.peak_start = np.empty(0, dtype=np.int64)
 
     def grow(self, sensors: int) -> None:
         """Make room for so many sensors."""
         more = sensors - len(self.value)
+        self.errors.grow(more)
         self.value = np.append(self.value, np.zeros(more))
         self.deviation = np.append(self.deviation, np.zeros(more))
         self.peak = np.append(self.peak, np.zeros(more))
         self.peak_start = np.append(self.peak_start, np.full(more, NEVER))
 
-    def make(self, slot: Ints, start: Ints, scores: Scores, over: tuple[Ints, Ints]) -> Predicted:
-        """Predictions for the windows that are over, of `(slot, start)` columns (m,).
+    def make(self, slot: Ints, start: Ints, scores: Scores, over: tuple[Ints, Ints, Floats]) -> Predicted:
+        """Predictions after the windows that are over, of `(slot, start, mean)` columns (m,), by slot and start.
 
         `slot`, `start` and `scores` (n,) are of the base windows that closed with them, by slot and start.
         """
-        due_slot, due_start = over
+        due_slot, due_start, mean = over
         value, deviation, peak = self.value[due_slot], self.deviation[due_slot], self.peak[due_slot].copy()
         peak[self.peak_start[due_slot] != due_start] = 0.0
         if len(slot):
@@ -69,8 +82,8 @@ class Forecasts:
             peak[hit] = np.maximum(peak[hit], highest[known[hit]])
             last = np.append(slot[1:] != slot[:-1], True)
             self.value[slot[last]], self.deviation[slot[last]] = scores.forecast[last], scores.deviation[last]
-        made_at = due_start + HORIZON_MS
-        return Predicted(due_slot, made_at, made_at + HORIZON_MS, value, deviation, peak, peak >= ALARM)
+        deviation = self.errors.learn(due_slot, mean, value, deviation)
+        return _in_steps(due_slot, due_start + HORIZON_MS, value, deviation, peak)
 
     def _merge(self, slot: Ints, start: Ints, highest: Floats) -> None:
         """Keep the highest anomaly of each sensor's newest window."""
@@ -79,6 +92,18 @@ class Forecasts:
         same = self.peak_start[slot] == start
         self.peak[slot] = np.where(same, np.maximum(self.peak[slot], highest), highest)
         self.peak_start[slot] = start
+
+
+def _in_steps(slot: Ints, made_at: Ints, value: Floats, deviation: Floats, peak: Floats) -> Predicted:
+    """A row for each step, by `deviation` (m, steps); the anomaly is that of one window, and told once."""
+    steps = deviation.shape[1]
+    each = np.repeat(np.arange(len(slot)), steps)
+    step = np.tile(np.arange(1, steps + 1), len(slot))
+    anomaly = np.where(step == 1, peak[each], 0.0)
+    target = made_at[each] + step * HORIZON_MS
+    return Predicted(
+        slot[each], made_at[each], target, value[each], deviation.reshape(-1), anomaly, anomaly >= ALARM
+    )
 
 
 def _rows_of(slot: Ints, start: Ints, wanted_slot: Ints, wanted_start: Ints) -> Ints:

@@ -211,6 +211,7 @@ class Engine:
             allowed_lateness_ms=settings.allowed_lateness_ms,
             allowed_skew_ms=settings.allowed_skew_ms,
             language=settings.language,
+            horizon=settings.horizon,
         )
 
     async def _committed(self, numbers: set[int]) -> dict[int, Committed]:

@@ -12,9 +12,8 @@ from streamproc.core import windows
 from streamproc.core.chunk import MOVED, Chunk, Headers
 from streamproc.core.codec import Rejected
 from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
-from streamproc.core.learners import LearnerBank
 from streamproc.core.letters import letter
-from streamproc.core.predict import Predicted
+from streamproc.core.predict import MODEL, Predicted
 from streamproc.engine.printed import Printed
 
 #: Rows in one message of columns: about 600 KB, below the broker's usual 1 MB.
@@ -23,8 +22,6 @@ ROWS = 4_000
 Z_90 = 1.6448536269514722
 #: Reasons that a dead letter tells; a packet of ten thousand readings can have as many faults.
 REASONS = 5
-
-MODEL = f"river-online-{LearnerBank.VERSION}"
 
 _encode = msgspec.json.Encoder().encode
 

@@ -259,10 +259,11 @@ class WindowRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredictionRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the learners expect of each sensor's next window, as columns: the value of topic `predictions`.
+    """What the learners expect of each sensor's next windows, as columns: the value of topic `predictions`.
 
-    Row i: made at `made_at` for the window that ends at `target`, 90 % between `lower` and `upper`. `anomaly_score` is
-    that of the window just closed, 0..1; `is_anomaly` tells whether it crosses the alarm level.
+    Row i: made at `made_at` for the window that ends at `target`, 90 % between `lower` and `upper`; one for each step ahead.
+    `anomaly_score` is that of the window just closed, 0..1; `is_anomaly` tells whether it crosses the alarm level. Both are
+    in the first step's row; those of further steps have 0 and false.
     """
 
     model: str

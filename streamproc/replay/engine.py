@@ -44,6 +44,7 @@ def options(settings: Settings, partition: int, partitions: int) -> Options:
         allowed_lateness_ms=settings.allowed_lateness_ms,
         allowed_skew_ms=settings.allowed_skew_ms,
         language=settings.language,
+        horizon=settings.horizon,
     )
 
 

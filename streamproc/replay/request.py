@@ -11,7 +11,7 @@ from streamproc import __version__
 from streamproc.core.checkpoint import FORMAT
 from streamproc.core.codec import TS_LIMIT, to_ms
 from streamproc.core.identity import content_id
-from streamproc.engine.outputs import MODEL
+from streamproc.core.predict import MODEL
 from streamproc.errors import ReplayError
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
@@ -39,7 +39,12 @@ class Request:
 
     def identity(self, settings: Settings) -> str:
         """The same for the same replay by the same program and rules: it names the group and the progress."""
-        rules = (settings.allowed_lateness_ms, settings.allowed_skew_ms, settings.language)
+        rules = (
+            settings.allowed_lateness_ms,
+            settings.allowed_skew_ms,
+            settings.language,
+            settings.horizon,
+        )
         sizes = sorted(settings.sink_window_sizes_ms)
         database = (
             settings.database_place if settings.store == "sqlserver" else settings.database_path.absolute()

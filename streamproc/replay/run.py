@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streamproc.core.checkpoint import resume
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import PartitionState
+from streamproc.core.predict import MODEL
 from streamproc.core.registry import RegistryLog
-from streamproc.engine.outputs import MODEL
 from streamproc.kafka.chunks import read
 from streamproc.replay.compare import Comparison
 from streamproc.replay.engine import Engine, options

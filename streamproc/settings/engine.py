@@ -28,6 +28,13 @@ class EngineSettings(BaseSettings):
         alias="STREAMPROC_ALLOWED_SKEW_MS",
         description="How far ahead of its Kafka record's timestamp a reading may be.",
     )
+    horizon: int = Field(
+        1,
+        ge=1,
+        le=60,  # core.steps.MOST_STEPS: a step takes 26 bytes of a sensor, and a row of each window
+        alias="ML_BATCH_HORIZON",
+        description="How many windows of 10 s ahead each sensor's value is predicted, with an interval of its own for each.",
+    )
     tick_interval_seconds: float = Field(
         1.0,
         gt=0,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from streamproc.core.predict import HORIZON_MS, MODELS
 from streamproc.records import SeverityEvent
 from streamproc.store.protocol import (
     EventColumns,
@@ -134,6 +135,14 @@ def model_row(model: str) -> tuple[str, str]:
     """A model's name and version in `ml_models`."""
     name, _, version = model.partition("@")
     return name, version or "1"
+
+
+def model_metadata(model: str) -> str | None:
+    """What `ml_models` tells of a model besides its name and version, as JSON."""
+    what = MODELS.get(model_row(model)[0])
+    return (
+        what and msgspec.json.encode({"description": what, "step_ms": HORIZON_MS, "interval": 0.9}).decode()
+    )
 
 
 def event_rows(rows: EventColumns, ids: dict[str, int], stamps: Stamps = TEXT) -> list[tuple[object, ...]]:

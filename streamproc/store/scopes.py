@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamproc.core.predict import HORIZON_MS
+from streamproc.core.steps import MOST_STEPS
 from streamproc.store.comparison import Given, Scope
 from streamproc.store.protocol import Ints
 from streamproc.store.stamps import LAST_MS
@@ -24,14 +25,16 @@ Stamps = Callable[[Ints], list[Any]]
 def sensor_rows(
     scope: Scope, ids: dict[str, int], model: int, stamps: Stamps
 ) -> Iterator[tuple[object, ...]]:
-    """Of each registered sensor: its id, from and to when each closed, its newest time, both a horizon later, and the model.
+    """Of each registered sensor: its id, from and to when each closed, its newest time, between which targets, and the model.
+
+    Predictions are made when a window closes, for the next one and as many more as there can be.
 
     >>> scope = Scope("readings", 0, 0, 10, {"a": (1_000, 2_000, 2_500), "stranger": (0, 0, 0)})
     >>> list(sensor_rows(scope, {"a": 7}, 3, lambda ms: ms.tolist()))
-    [(7, 1000, 2000, 2500, 11000, 12000, 3)]
+    [(7, 1000, 2000, 2500, 11000, 602000, 3)]
     """
     number, low, high, newest = _closed(scope, ids)
-    times = (low, high, np.maximum(high, newest), low + HORIZON_MS, high + HORIZON_MS)
+    times = (low, high, np.maximum(high, newest), low + HORIZON_MS, high + MOST_STEPS * HORIZON_MS)
     told = [stamps(np.clip(column, 0, LAST_MS)) for column in times]
     yield from zip(number.tolist(), *told, [model] * len(number), strict=True)
 

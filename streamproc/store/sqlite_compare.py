@@ -36,7 +36,8 @@ _CLAIMED = {
         WHERE r.id >= :first_row
         AND (:all OR r.sensor_id IN (SELECT sensor_id FROM temp.scope_only))""",
     "predictions": """SELECT r.id FROM temp.scope_sensors s CROSS JOIN predictions r ON r.sensor_id = s.sensor_id
-        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id""",
+        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id
+        AND r.predicted_at > s.low AND r.predicted_at <= s.high""",
     "windows": """SELECT r.sensor_id, r.size_ms, CAST(strftime('%s', r.window_start) AS INTEGER)
         FROM temp.scope_windows s CROSS JOIN sensor_windows r ON r.sensor_id = s.sensor_id AND r.size_ms = s.size_ms
         AND r.window_start > s.low AND r.window_start <= s.high""",

@@ -11,6 +11,7 @@ import sqlite3
 from streamproc.errors import StaleOwner
 from streamproc.store.columns import (
     event_rows,
+    model_metadata,
     model_row,
     notification_rows,
     prediction_columns,
@@ -71,6 +72,14 @@ INSERT_WINDOW = (
     " trend, first_offset, last_offset, kafka_partition) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ONCE_WINDOW = f"{INSERT_WINDOW} ON CONFLICT (window_start, size_ms, sensor_id) DO NOTHING"
+_ONCE_MODEL = (
+    "INSERT INTO ml_models (name, version, metadata) VALUES (?, ?, ?) ON CONFLICT (name, version) DO NOTHING"
+)
+# Of a model's versions the highest: a worker of an older one may go on for a while beside it.
+_ACTIVE_MODEL = (
+    "UPDATE ml_models SET is_active = CAST(version AS INTEGER) ="
+    " (SELECT max(CAST(version AS INTEGER)) FROM ml_models WHERE name = ?) WHERE name = ?"
+)
 
 
 def reached(connection: sqlite3.Connection, group: str) -> dict[Place, Reached]:
@@ -136,9 +145,9 @@ def _predictions(
 def model_id(connection: sqlite3.Connection, model: str) -> int:
     """The model's id in `ml_models`, where it gets a row if it has none."""
     row = model_row(model)
-    connection.execute(
-        "INSERT INTO ml_models (name, version) VALUES (?, ?) ON CONFLICT (name, version) DO NOTHING", row
-    )
+    new = connection.execute(_ONCE_MODEL, (*row, model_metadata(model))).rowcount
+    if new:
+        connection.execute(_ACTIVE_MODEL, row[:1] * 2)
     number: int
     (number,) = connection.execute("SELECT id FROM ml_models WHERE name = ? AND version = ?", row).fetchone()
     return number

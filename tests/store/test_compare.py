@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamproc.core.predict import HORIZON_MS
+from streamproc.core.steps import MOST_STEPS
 from streamproc.errors import RowsRefused, StoreUnavailable
 from streamproc.records import Severity, SeverityEvent
 from streamproc.replay.seen import PAGE, Seen
@@ -178,6 +180,15 @@ async def test_a_prediction_belongs_to_when_it_was_made(store: Store) -> None:
         assert (await store.extras("predictions", [scope(a=closed)], None, nothing, 10)).count == count
     other = Scope("readings", 0, 0, 10, scope(a=(0, 11_000, 0)).closed, "level@3")
     assert (await store.extras("predictions", [other], None, nothing, 10)).count == 0
+
+
+async def test_predictions_of_all_steps_belong_to_when_they_were_made(store: Store) -> None:
+    """However far ahead they are, and not those that were made before for a time within the range."""
+    made = predictions(("a", 20.0, 1_000), ("a", 20.0, 1_000), ("a", 21.0, 11_000), model="level@2")
+    made.target[:] = made.made_at + np.array([10_000, MOST_STEPS * HORIZON_MS, 10_000])
+    await store.write(Batch(GROUP, predictions=made))
+    for closed, count in (((0, 1_000, 0), 2), ((1_000, 11_000, 0), 1), ((11_000, 900_000, 0), 0)):
+        assert (await store.extras("predictions", [scope(a=closed)], None, nothing, 10)).count == count
 
 
 async def test_a_window_belongs_to_when_it_closed(database: Database, store: Store) -> None:

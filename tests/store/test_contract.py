@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace as replace_columns
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -213,6 +214,28 @@ async def test_predictions(database: Database, store: Store) -> None:
     )
     stamps = ("2023-11-14T22:13:20.000Z", "2023-11-14T22:13:21.000Z")
     assert database.rows(query)[0] == ("level", "2", 1.5, 0.75, *stamps, 1, 0.5, None, 0.5, 2.5)
+
+
+async def test_models(database: Database, store: Store) -> None:
+    """Each version has a row with what it is; the highest is active, whichever comes first, and others' models stay."""
+    await store.write(Batch(GROUP, predictions=predictions(("a", 1.0, 0), model="other@1")))
+    for number, version in enumerate(("2", "10", "3")):
+        rows = predictions(("a", 1.0, number), model=f"river-online@{version}")
+        await store.write(Batch(GROUP, predictions=rows))
+        await store.write(Batch(GROUP, predictions=rows))
+    query = "SELECT m.name, m.version, m.is_active, m.model_type FROM ml_models m ORDER BY m.id"
+    assert database.rows(query) == [
+        ("other", "1", 1, "streaming"),
+        ("river-online", "2", 0, "streaming"),
+        ("river-online", "10", 1, "streaming"),
+        ("river-online", "3", 0, "streaming"),
+    ]
+    query = "SELECT m.metadata FROM ml_models m ORDER BY m.id"
+    unknown, _, told, _ = (text for (text,) in database.rows(query))
+    assert unknown is None
+    assert msgspec.json.decode(told)["interval"] == 0.9
+    query = "SELECT m.version FROM predictions p JOIN ml_models m ON m.id = p.model_id ORDER BY p.id"
+    assert [version for (version,) in database.rows(query)] == ["1", "2", "10", "3"]
 
 
 async def test_events(database: Database, store: Store) -> None:

@@ -258,3 +258,20 @@ async def test_the_settings_name_the_store(tmp_path: Path) -> None:
     await store.open()
     await store.close()
     assert (tmp_path / "streamproc.db").exists()
+
+
+def test_models_get_the_version_that_their_name_had() -> None:
+    """Of streamproc's alone; the highest is active, and their numbers, which predictions have, stay."""
+    wanted = scripts("sqlite")
+    renaming = next(script for script in wanted if "river-online" in script.text)
+    with closing(memory()) as connection:
+        migrate(connection, [script for script in wanted if script.version < renaming.version])
+        for name in ("level", "river-online-1", "river-online-2"):
+            connection.execute("INSERT INTO ml_models (name, version) VALUES (?, '1')", (name,))
+        migrate(connection, wanted)
+        query = "SELECT id, name, version, is_active FROM ml_models ORDER BY id"
+        assert connection.execute(query).fetchall() == [
+            (1, "level", "1", 1),
+            (2, "river-online", "1", 0),
+            (3, "river-online", "2", 1),
+        ]

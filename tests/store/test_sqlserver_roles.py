@@ -75,7 +75,7 @@ NOT_A_WRITERS = (
     "DELETE FROM dbo.schema_migrations",
     "UPDATE dbo.schema_migrations SET checksum = 'x'",
     "UPDATE dbo.alert_thresholds SET is_active = 0",
-    "UPDATE dbo.ml_models SET is_active = 0",
+    "DELETE FROM dbo.ml_models",
     "DELETE FROM dbo.device_keys",
     "DELETE FROM dbo.registry_audit",
     "UPDATE dbo.registry_audit SET actor = N'nobody'",

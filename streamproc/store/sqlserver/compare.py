@@ -81,7 +81,8 @@ _CLAIMED: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "predictions": (
         f"""SELECT r.id FROM {_SENSORS} s JOIN dbo.predictions r ON r.sensor_id = s.sensor_id
-        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id""",
+        AND r.target_timestamp > s.target_low AND r.target_timestamp <= s.target_high AND r.model_id = s.model_id
+        AND r.predicted_at > s.low AND r.predicted_at <= s.high""",
         ("sensors",),
     ),
     "windows": (

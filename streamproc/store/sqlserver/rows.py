@@ -13,13 +13,25 @@ from typing import Any
 import numpy as np
 
 from streamproc.errors import StaleOwner
-from streamproc.store.columns import model_row
+from streamproc.store.columns import model_metadata, model_row
 from streamproc.store.protocol import Batch, Place, Reached, ReadingColumns, Written
 from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, naive, text_of
 from streamproc.store.sqlserver.sensors import Sensors
 
 #: The number of a model by name and version. Those of the reference's programs are each for one sensor.
 FIND_MODEL = "SELECT MIN(id) FROM dbo.ml_models WHERE model_name = ? AND version = ? AND sensor_id IS NULL"
+_ADD_MODEL = (
+    "INSERT INTO dbo.ml_models (model_name, model_type, version, is_active, trained_at, metadata)"
+    " SELECT ?, N'streaming', ?, 1, SYSUTCDATETIME(), CAST(? AS NVARCHAR(MAX)) WHERE NOT EXISTS"
+    " (SELECT 1 FROM dbo.ml_models WITH (UPDLOCK, HOLDLOCK) WHERE model_name = ? AND version = ? AND sensor_id IS NULL);"
+    " SELECT @@ROWCOUNT"
+)
+# Of a model's versions the highest: a worker of an older one may go on for a while beside it.
+_ACTIVE_MODEL = (
+    "UPDATE dbo.ml_models SET is_active = CASE WHEN COALESCE(TRY_CAST(version AS INT), 0) ="
+    " (SELECT MAX(COALESCE(TRY_CAST(m.version AS INT), 0)) FROM dbo.ml_models m"
+    " WHERE m.model_name = ? AND m.sensor_id IS NULL) THEN 1 ELSE 0 END WHERE model_name = ? AND sensor_id IS NULL"
+)
 
 #: For programs that look into `sensor_readings_latest`.
 _LATEST = "EXEC dbo.streamproc_set_latest @p_latest_json = ?"
@@ -141,12 +153,10 @@ async def add_models(cursor: Any, batch: Batch, models: Ids) -> None:
 
 async def _model_id(cursor: Any, model: str) -> int:
     row = model_row(model)
-    await cursor.execute(
-        "INSERT INTO dbo.ml_models (model_name, version) SELECT ?, ? WHERE NOT EXISTS"
-        " (SELECT 1 FROM dbo.ml_models WITH (UPDLOCK, HOLDLOCK) WHERE model_name = ? AND version = ? AND sensor_id IS NULL)",
-        *row,
-        *row,
-    )
+    await cursor.execute(_ADD_MODEL, *row, model_metadata(model), *row)
+    (new,) = await cursor.fetchone()
+    if new:
+        await cursor.execute(_ACTIVE_MODEL, *row[:1] * 2)
     await cursor.execute(FIND_MODEL, *row)
     number: int
     (number,) = await cursor.fetchone()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamproc import detect
+from streamproc.bench.forecasts import coverage, learnt, told_lines
 from streamproc.bench.labelled import Series, read, scores
-from streamproc.core.judgement import NINE_TENTHS, WARM_UP
 from streamproc.core.learners import LearnerBank
 from streamproc.core.severity import SeverityBank
 from streamproc.detect.series import read as samples
@@ -22,25 +20,10 @@ from streamproc.detect.series import read as samples
 SENSORS, WINDOWS = 1_000, 1_000
 #: Sensors whose memory is measured: so many that what does not grow with them does not show.
 MEASURED = 10_000
-#: A forecast is to cover so much of what comes.
-NOMINAL = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """How often what came was within a forecast's margin, of one series or of all, and the windows looked at."""
-
-    covered: int
-    windows: int
-
-    @property
-    def part(self) -> float:
-        """The part of the windows that were covered."""
-        return self.covered / self.windows
 
 
 def run(directory: Path) -> None:
-    """Print the score in each profile, how much the forecasts cover, and the cost."""
+    """Print the score in each profile, how much the forecasts' intervals cover, and the cost."""
     series = read(directory)
     rows = sum(len(each.stamps) for each in series)
     windows = sum(len(each.windows) for each in series)
@@ -52,22 +35,13 @@ def run(directory: Path) -> None:
         print(f"{name:9s} {score.points:6.2f}  at threshold {score.threshold:.6g}")
     known = [values(each) for each in series]
     began = time.process_time()
-    forecasts = [forecast(*columns) for columns in known]
+    told = [learnt(*columns) for columns in known]
     single_us = 1e6 * (time.process_time() - began) / rows
-    _tell_forecasts(forecasts)
+    print(*told_lines(coverage([value for value, _ in known], told)), sep="\n")
     print(f"detect {row_us:.1f} µs a row, of them learning {single_us:.1f}")
     print(f"learners in columns {columns_us():.2f} µs a window at {SENSORS:,} sensors")
     memory, checkpoint = sensor_bytes()
     print(f"a sensor: {memory:,} bytes of memory, {checkpoint:,} of a checkpoint")
-
-
-def _tell_forecasts(forecasts: Sequence[Forecast]) -> None:
-    every = Forecast(sum(each.covered for each in forecasts), sum(each.windows for each in forecasts))
-    parts = sorted(each.part for each in forecasts)
-    least, most = parts[0], parts[-1]
-    print(
-        f"forecasts of {NOMINAL:.0%} cover {every.part:.1%} of the windows, of a series from {least:.1%} to {most:.1%}"
-    )
 
 
 def detected(series: Series) -> list[float]:
@@ -80,16 +54,6 @@ def values(series: Series) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     known = [(sample.value, sample.at_ms) for sample in samples(series.lines) if sample.value is not None]
     value, at_ms = zip(*known, strict=True)
     return np.array(value), np.array(at_ms)
-
-
-def forecast(value: NDArray[np.float64], at_ms: NDArray[np.int64]) -> Forecast:
-    """How often a value was within the margin of the forecast before it, from the end of the warm-up on."""
-    learners, rows = LearnerBank(), len(value)
-    learners.grow(1)
-    told = learners.observe([0] * rows, value, [0.0] * rows, [1] * rows, at_ms)
-    margin = NINE_TENTHS * told.deviation[WARM_UP - 1 : -1]
-    covered = np.abs(value[WARM_UP:] - told.forecast[WARM_UP - 1 : -1]) <= margin
-    return Forecast(int(np.count_nonzero(covered)), len(covered))
 
 
 def columns_us() -> float:

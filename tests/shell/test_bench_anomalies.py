@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamproc.bench.anomalies import columns_us, forecast, run, sensor_bytes
+from streamproc.bench.anomalies import columns_us, run, sensor_bytes
+from streamproc.bench.forecasts import STEPS, coverage, learnt
 from streamproc.bench.labelled import PROFILES, Series, read, scores, weigh
 from streamproc.cli import app
 from streamproc.core.learners import DUMPED
@@ -122,9 +123,10 @@ def test_it_prints_score_coverage_and_cost(tmp_path: Path, capsys: pytest.Captur
     assert told[0] == "1 series, 1,000 rows, 1 anomalies"
     assert [line.split()[0] for line in told[1:4]] == [profile.name for profile in PROFILES]
     assert all(float(line.split()[1]) > 90 for line in told[1:4])
-    assert told[4].startswith("forecasts of 90% cover ")
-    assert "µs a row" in told[5]
-    assert "bytes of memory" in told[7]
+    assert [line.split()[4] for line in told[4:8]] == [f"{step}:" for step in STEPS]
+    assert all("covered, of a series from" in line for line in told[4:8])
+    assert "µs a row" in told[8]
+    assert "bytes of memory" in told[10]
 
 
 @pytest.mark.parametrize("fault", ["absent", "no series", "no json", "no such time"])
@@ -154,11 +156,16 @@ def test_a_sensor_takes_no_more_than_4_kb() -> None:
     assert memory + checkpoint <= 4_096
 
 
-def test_the_forecasts_of_noise_cover_nine_in_ten() -> None:
-    """As they are counted for the labelled series."""
-    told = forecast(np.random.default_rng(2).normal(size=5_000), np.arange(5_000) * 60_000)
-    assert told.windows == 5_000 - 50
-    assert 0.88 < told.part < 0.92
+def test_the_intervals_of_noise_cover_nine_in_ten() -> None:
+    """As they are counted for the labelled series, at each step, of series that are not of one length."""
+    values = [np.random.default_rng(2).normal(size=rows) for rows in (5_000, 3_000)]
+    told = [learnt(value, np.arange(len(value)) * 60_000) for value in values]
+    found = coverage(values, told)
+    assert tuple(found) == STEPS
+    for step, (long, short) in found.items():
+        assert (long.rows, short.rows) == (5_000 - 49 - step, 3_000 - 49 - step)
+        assert 0.88 < long.part < 0.92
+        assert 0.87 < short.part < 0.93
 
 
 def test_the_cost_in_columns_is_a_time() -> None:

@@ -9,7 +9,7 @@ from math import sqrt
 
 from streamproc.core import judgement as j
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR
-from streamproc.core.season import HELD, USUAL
+from streamproc.core.season import HELD, HELD_BY_DRIFT, USUAL
 from streamproc.core.tails import surprise_of
 
 #: Surprise, what of it is told, evidence, what was expected, and the level and the error that River is to learn.
@@ -32,7 +32,7 @@ def judge_one(state: list[float], mean: float, deviation: float, count: int, tur
     seasonal = j.SEASON_PART * state[HELD]
     greatest = moving
     if moving < seasonal:
-        greatest, evidence = seasonal, j.SEASON
+        greatest, evidence = seasonal, j.SEASON + int(state[HELD_BY_DRIFT])
     surprise = told = 0.0
     bar = state[j.TOLD] * j.HABIT
     if windows >= j.WARM_UP:
@@ -41,7 +41,7 @@ def judge_one(state: list[float], mean: float, deviation: float, count: int, tur
             surprise, evidence = stuck, j.STUCK
         if surprise > bar and ((turned or moving >= seasonal) if surprise > stuck else rested):
             told, bar = surprise, j.REPEAT_BAR * surprise
-    if evidence == j.SEASON:
+    if evidence >= j.SEASON:
         expected = state[USUAL]
     state[j.LAST], state[j.WINDOWS], state[j.TOLD] = mean, windows + 1, bar
     return surprise, told, evidence if surprise > 0 else j.NONE, expected, level, learnt

@@ -3,7 +3,7 @@
 A window is compared with three things: the level of the last few windows (`level`, or `difference` where it
 is a sudden jump), a slower level (`trend`: the two levels part where values creep away), and the usual
 deviation inside a window (`spread`). A value that does not move for longer than it ever did is `stuck`. What the last
-hour said of the `season` (`core/season.py`) holds until the next is over.
+hour said of the `season` (`core/season.py`), or of a slow `drift` (`core/drift.py`), holds until the next is over.
 Squares have a floor that grows with the value, so constant, tiny and huge signals divide by no zero.
 
 The numbers were chosen on labelled series of the Numenta Anomaly Benchmark, one setting for all; the score is
@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
-from streamproc.core.season import HELD, USUAL
+from streamproc.core.season import END, HELD, HELD_BY_DRIFT, USUAL
 from streamproc.core.tails import Arithmetic, Value, surprise_of
 
 #: What made a score, by its number.
-EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend", "season")
-NONE, LEVEL, DIFFERENCE, SPREAD, STUCK, TREND, SEASON = range(7)
+EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend", "season", "drift")
+NONE, LEVEL, DIFFERENCE, SPREAD, STUCK, TREND, SEASON, DRIFT = range(8)
 
 #: Fading of the level: the last 8 windows weigh 63 %.
 LEVEL_FADING = 0.12
@@ -75,8 +75,8 @@ NARROWEST = -0.8
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
 WIDEST, WIDENED, TAILS = 15, 16, 17
-#: Those of the season follow (`core/season.py`).
-WIDTH = USUAL + 1
+#: Those of the season follow (`core/season.py`), of which the drift's are the last.
+WIDTH = END
 
 
 class Judgement(NamedTuple):
@@ -114,12 +114,12 @@ def judge(
     surprise = a.where(windows >= WARM_UP, a.greatest(alive, stuck), 0.0)
     bar = state[TOLD] * HABIT
     tell = (surprise > bar) & a.where(surprise > stuck, turned | (moving >= seasonal), rested)
-    kind = a.where(stuck > alive, STUCK, a.where(moving < seasonal, SEASON, evidence))
+    kind = a.where(stuck > alive, STUCK, a.where(moving < seasonal, SEASON + state[HELD_BY_DRIFT], evidence))
     return Judgement(
         surprise=surprise,
         told=a.where(tell, surprise, 0.0),
         evidence=a.where(surprise > 0, kind, NONE),
-        expected=a.where(kind == SEASON, state[USUAL], fit.expected),
+        expected=a.where(kind >= SEASON, state[USUAL], fit.expected),
         level=fit.level,
         error=fit.learnt,
         state=(

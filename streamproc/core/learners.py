@@ -81,7 +81,7 @@ class LearnerBank:
     """The learners of a partition's sensors; a slot is a sensor's index."""
 
     #: Changes whenever the same windows would give other results.
-    VERSION = "2"
+    VERSION = "3"
 
     def __init__(self) -> None:
         self._state: NDArray[np.float64] = np.zeros((0, WIDTH))

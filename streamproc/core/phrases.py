@@ -116,6 +116,8 @@ ENGLISH = Phrases(
         "season": "{name} was not as it usually is at this hour: it was {value} {when}, "
         "and the last hour's usual value is about {expected}.",
         "flapping": "{name} goes in and out of its alarm: it was {value} {when}. The alarm is held until it settles.",
+        "drift": "{name} has been drifting for about a day: it was {value} {when}, "
+        "and the last hour's usual value is about {expected}.",
         "recovered": "{name} is back to normal: it was {value} {when}. "
         "It had left its normal state at {since}.",
     },
@@ -146,6 +148,7 @@ ENGLISH = Phrases(
         "season": "See what is different from other days: a holiday, a stop, another way of working, or a setting.",
         "flapping": "Look for a loose contact, or for a limit amid its usual values: give it clear levels, or a policy of "
         "more windows up and down.",
+        "drift": "Look for what changes slowly: a leak, wear, dirt, or a sensor that needs calibration.",
         "recovered": "Nothing to do now. If it happens often, review its limits and the equipment.",
     },
     headline={
@@ -163,6 +166,7 @@ ENGLISH = Phrases(
         "expression": "{name} meets one of its rules",
         "season": "{name} is not as usual at this hour",
         "flapping": "{name} goes in and out of its alarm",
+        "drift": "{name} drifts slowly",
         "recovered": "{name} is back to normal",
     },
     flapping_too=" It goes in and out of its alarm, which is held until it settles.",
@@ -241,6 +245,8 @@ SPANISH = Phrases(
         "season": "{name} no está como suele a esta hora: marcó {value} {when}, "
         "y lo habitual en la última hora son unos {expected}.",
         "flapping": "{name} entra y sale de su alarma: marcó {value} {when}. La alarma se mantiene hasta que se estabilice.",
+        "drift": "{name} lleva cerca de un día desviándose poco a poco: marcó {value} {when}, "
+        "y lo habitual en la última hora son unos {expected}.",
         "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
         "Había dejado su estado normal a {since}.",
     },
@@ -272,6 +278,7 @@ SPANISH = Phrases(
         "season": "Vea qué hay de distinto a otros días: un festivo, una parada, otra forma de trabajo o un ajuste.",
         "flapping": "Busque un contacto flojo o un límite en medio de sus valores habituales: dele niveles de retorno o una "
         "política con más intervalos para subir y bajar.",
+        "drift": "Busque lo que cambia despacio: una fuga, desgaste, suciedad o un sensor que hay que calibrar.",
         "recovered": "Nada que hacer por ahora. Si ocurre a menudo, revise sus límites y el equipo.",
     },
     headline={
@@ -289,6 +296,7 @@ SPANISH = Phrases(
         "expression": "{name} cumple una de sus reglas",
         "season": "{name} no está como suele a esta hora",
         "flapping": "{name} entra y sale de su alarma",
+        "drift": "{name} se desvía poco a poco",
         "recovered": "{name} ha vuelto a la normalidad",
     },
     flapping_too=" Entra y sale de su alarma, que se mantiene hasta que se estabilice.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from streamproc.core.drift import Drift, follow
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.tails import Arithmetic, Value
 
@@ -34,6 +35,9 @@ GREATEST = 3e38
 
 #: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
 HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(18, 27)
+#: Whether what is held is a drift's, as 1 or 0; then the columns of `core/drift.py`.
+HELD_BY_DRIFT, DRIFT = 27, 28
+END = DRIFT + len(Drift._fields)
 
 
 class Compared(NamedTuple):
@@ -70,14 +74,18 @@ def compare(state: Value, day: Value, week: Value, ends: Value, a: Arithmetic) -
     by_week = _guide(mean, of_week, (state[WEEK_SQUARE], state[WEEK_WEIGHT], WEEK_WARM), told, a)
     first = _held(mean - usual, a)
     weekly = by_week.warm & (by_week.variance < by_day.variance)
+    ratio, expected = a.where(weekly, by_week.ratio, by_day.ratio), a.where(weekly, of_week, usual)
+    drift, drift_state = follow(Drift(*state[DRIFT:END]), mean - expected, still(mean), by_day.warm, a)
     return Compared(
         state=(
             by_day.square,
             by_day.weight,
             by_week.square,
             by_week.weight,
-            a.where(weekly, by_week.ratio, by_day.ratio),
-            a.where(weekly, of_week, usual),
+            a.greatest(ratio, drift),
+            expected,
+            a.where(drift > ratio, 1.0, 0.0),
+            *drift_state,
         ),
         day=_held(usual + DAY_FADING * by_day.error, a),
         week=a.where(told, _held(week + WEEK_FADING * by_week.error, a), a.where(known & ends, first, week)),

@@ -56,6 +56,7 @@ _EVIDENCE_CAUSES: tuple[Cause, ...] = (
     "stuck",
     "trend",
     "season",
+    "drift",
 )
 
 

@@ -38,6 +38,7 @@ Cause = Literal[
     "expression",
     "season",
     "flapping",
+    "drift",
     "recovered",
 ]
 

@@ -400,5 +400,5 @@ def test_scores_keep_the_order_of_deviations(a: float, b: float) -> None:
 
 def test_the_evidence_names_are_in_the_order_of_their_numbers() -> None:
     """What is written into checkpoints and events as a number keeps its meaning."""
-    assert EVIDENCE == ("none", "level", "difference", "spread", "stuck", "trend", "season")
+    assert EVIDENCE == ("none", "level", "difference", "spread", "stuck", "trend", "season", "drift")
     assert (LEVEL, DIFFERENCE, SPREAD, STUCK, TREND, SEASON) == (1, 2, 3, 4, 5, 6)

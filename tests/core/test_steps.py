@@ -90,7 +90,7 @@ def test_a_window_of_ten_seconds_is_inside_nine_times_in_ten() -> None:
         for begin in range(0, len(series), 10):
             ten = series[begin : begin + 10]
             start = np.tile(np.arange(begin, begin + 10) * BASE_MS, len(slots))
-            scores = learners.observe(slot, ten.T.reshape(-1), 0.0 * ones, ones, start)
+            scores = learners.observe(slot, ten.T.reshape(-1), np.zeros(len(slot)), ones, start)
             over = (slots, np.full(len(slots), begin * BASE_MS), ten.mean(axis=0))
             told.append(forecasts.make(slot, start, scores, over))
         means = series.reshape(-1, 10, series.shape[1]).mean(axis=1)

@@ -1,0 +1,107 @@
+"""Slow drifts: what is off by little, hour after hour, and what only looks so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamproc.core.drift import Drift, follow
+from streamproc.core.judgement import DRIFT
+from streamproc.core.learners import EVIDENCE, LearnerBank
+from streamproc.core.severity import ALARM
+from streamproc.core.tails import COLUMNS, SINGLE
+from tests.core.test_learners import MINUTE, named, watch
+
+Floats = NDArray[np.float64]
+#: Windows of a day: one in 20 minutes, three make an hour.
+DAY = 72
+BEGIN = 30 * DAY
+
+
+def noise(days: int, sensors: int = 1) -> Floats:
+    """Readings about 50, a day's wave of twice their noise among them."""
+    at = np.arange(days * DAY)[:, None]
+    wave = 2 * np.sin(at * 2 * np.pi / DAY)
+    return 50 + wave + np.random.default_rng(8).normal(0, 1, (len(at), sensors))
+
+
+def found(series: Floats) -> tuple[list[int], list[str]]:
+    """The windows that are alarms, and what made them."""
+    scores = watch(series, 20 * MINUTE)
+    at = np.flatnonzero(scores.anomaly >= ALARM).tolist()
+    return at, [named(scores, row) for row in at]
+
+
+@pytest.mark.parametrize("daily", [0.5, -0.5, 1.0])
+def test_a_slow_leak_is_told_as_a_drift(daily: float) -> None:
+    """Half a usual deviation a day: no window, no trend over minutes and no single hour shows it."""
+    series = noise(40)[:, 0]
+    series[BEGIN:] += daily * np.arange(len(series) - BEGIN) / DAY
+    at, made_by = found(series)
+    assert BEGIN < at[0] < BEGIN + 6 * DAY
+    assert set(made_by) == {EVIDENCE[DRIFT]}
+
+
+def test_a_small_shift_of_the_mean_is_told_as_a_drift() -> None:
+    """One that stays, smaller than what single windows stray by."""
+    series = noise(40)[:, 0]
+    series[BEGIN:] += 1.5
+    at, made_by = found(series)
+    assert BEGIN < at[0] < BEGIN + 2 * DAY
+    assert set(made_by) == {EVIDENCE[DRIFT]}
+
+
+def test_a_drift_ends_where_it_has_become_usual() -> None:
+    """A shift that stays is the new usual after some days."""
+    series = noise(60)[:, 0]
+    series[BEGIN:] += 1.5
+    at, _ = found(series)
+    assert at[-1] < BEGIN + 8 * DAY
+
+
+def wandering(kind: str) -> Floats:
+    """Signals (windows, sensors) that have no drift that is not theirs by nature."""
+    series = noise(50, 24)
+    steps: Floats = series - series.mean(axis=1, keepdims=True)
+    if kind == "walk":
+        series = 50 + np.cumsum(steps, axis=0)
+    if kind == "month":
+        series = series + 3 * np.sin(np.arange(len(series)) * 2 * np.pi / (30 * DAY))[:, None]
+    if kind == "sluggish":
+        for row in range(1, len(steps)):
+            steps[row] += 0.97 * steps[row - 1]
+        series = series + steps
+    return series
+
+
+@pytest.mark.live  # two seconds each
+@pytest.mark.parametrize("kind", ["still", "walk", "month", "sluggish"])
+def test_what_wanders_by_itself_does_not_drift(kind: str) -> None:
+    """In 1,200 sensor-days of each."""
+    series = wandering(kind)
+    sensors = np.arange(series.shape[1])
+    bank, ones = LearnerBank(), np.ones(len(sensors), dtype=np.int64)
+    bank.grow(len(sensors))
+    for row, mean in enumerate(series):
+        scores = bank.observe(sensors, mean, np.zeros(len(mean)), ones, row * 20 * MINUTE * ones)
+        assert not ((scores.evidence == DRIFT) & (scores.anomaly >= ALARM)).any()
+
+
+def test_hours_one_by_one_and_in_columns_give_the_same_bits() -> None:
+    """Over thousands of hours of noise that begins to leak, some of them before anything is known."""
+    rng = np.random.default_rng(4)
+    error = rng.normal(0, 1, (800, 8)) + np.maximum(0, np.arange(800) - 600)[:, None] / 100
+    warm = rng.random((800, 8)) < 0.9
+    columns = Drift(*np.zeros((4, 8)))
+    single = [Drift(0.0, 0.0, 0.0, 0.0)] * 8
+    told = 0
+    for row in range(len(error)):
+        drifted, columns = follow(columns, error[row], np.full(8, 1e-9), warm[row], COLUMNS)
+        for sensor in range(8):
+            one, single[sensor] = follow(
+                single[sensor], float(error[row, sensor]), 1e-9, bool(warm[row, sensor]), SINGLE
+            )
+            assert (one, *single[sensor]) == (drifted[sensor], *(column[sensor] for column in columns))
+            told += one > 0
+    assert told

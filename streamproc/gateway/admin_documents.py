@@ -61,7 +61,8 @@ class Documents:
         self, request: web.Request, kind: DocumentKind, several: str, fields: tuple[str, ...]
     ) -> web.Response:
         """By name; `after` and `limit` turn pages."""
-        found = [entry for entry in documents(await self._desk.registered()) if _is(entry, kind)]
+        async with self._desk.services.store() as store:
+            found = [entry for entry in documents(await store.documents()) if _is(entry, kind)]
         like, wanted = by_fields(request, fields), _states(request) if kind == "silence" else None
         now = time.time_ns() // 1_000_000
         return page(

@@ -43,12 +43,12 @@ async def alarms(store: Store, now: int) -> list[Alarm]:
     standing = await store.alarms()
     if not standing:
         return []
-    found = await store.registry()
-    silent, made = silences(found), list[Alarm]()
+    found, said = await store.registry([alarm.sensor for alarm in standing]), await store.documents()
+    silent, made = silences(said), list[Alarm]()
     for alarm in standing:
         sensor = found.get(alarm.sensor)
         if isinstance(sensor, SensorEntry):
-            handling = await _handling(store, found.get(HANDLING_PREFIX + alarm.sensor), alarm)
+            handling = await _handling(store, said.get(HANDLING_PREFIX + alarm.sensor), alarm)
             made.append(_alarm(alarm, sensor, handling, silencing(silent, sensor, _severity(alarm), now)))
     return sorted(made, key=lambda alarm: (-Severity[alarm.severity], alarm.since, alarm.sensor))
 

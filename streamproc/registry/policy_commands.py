@@ -84,7 +84,7 @@ def list_() -> None:
 
     async def run() -> list[PolicyEntry]:
         async with looking() as store:
-            found = await store.registry()
+            found = await store.documents()
         return [entry for entry in found.values() if isinstance(entry, PolicyEntry)]
 
     found = sorted(asyncio.run(run()), key=lambda entry: entry.kind)

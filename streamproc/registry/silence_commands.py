@@ -119,7 +119,7 @@ def list_(
 
     async def run() -> list[SilenceEntry]:
         async with looking() as store:
-            return silences(await store.registry())
+            return silences(await store.documents())
 
     now = time.time_ns() // 1_000_000
     table = Table("id", "state", "of", "when", "up to", "reason", "by", box=None, pad_edge=False)

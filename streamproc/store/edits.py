@@ -229,7 +229,10 @@ Registered = dict[str, Entry | None]
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be written. New sensors may have no `sensor_id` yet: `number` gives it to them."""
+    """What is to be written. New sensors may have no `sensor_id` yet: `number` gives it to them.
+
+    `dropped` are documents that are no more: with thousands of silences in a year their rows would only be in the way.
+    """
 
     new_sensors: list[SensorEntry] = field(default_factory=list)
     sensors: list[Row[SensorEntry]] = field(default_factory=list)
@@ -237,6 +240,7 @@ class Plan:
     devices: list[Row[DeviceEntry]] = field(default_factory=list)
     actions: list[Row[ActionEntry]] = field(default_factory=list)
     documents: list[Row[DocumentEntry]] = field(default_factory=list)
+    dropped: list[tuple[Kind, str]] = field(default_factory=list)
     new_keys: list[tuple[str, DeviceKey]] = field(default_factory=list)
     revoked_keys: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -308,7 +312,7 @@ def wanted(edits: Sequence[Edit]) -> Wanted:
             case RemoveDevice(name):
                 asked.devices.add(name)
                 asked.homes.add(name)
-            case PutDevice(entry) | PutAction(entry) | PutDocument(entry):
+            case PutDevice(entry) | PutAction(entry):
                 asked.add(*kind_of(entry))
             case RemoveAction(name):
                 asked.actions.add(name)
@@ -316,7 +320,7 @@ def wanted(edits: Sequence[Edit]) -> Wanted:
                 asked.documents.add((edit.kind, edit.name))
             case AddKey(name) | RevokeKey(name):
                 asked.devices.add(name)
-            case Found(entry) | Gone(entry):
+            case PutDocument(entry) | Found(entry) | Gone(entry):
                 asked.add(*kind_of(entry))
                 asked.audited.add(kind_of(entry))
     return asked

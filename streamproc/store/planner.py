@@ -63,6 +63,7 @@ class _Planner:
         self._sensors = dict(standing.sensors)
         self._devices = dict(standing.devices)
         self._actions = dict(standing.actions)
+        self._dropped: set[tuple[Kind, str]] = set()
         self._documents = {kind: dict(rows) for kind, rows in standing.documents.items()}
         self._numbers = {row.entry.sensor_id: name for name, row in standing.sensors.items()}
         self._plan = Plan()
@@ -110,8 +111,9 @@ class _Planner:
             row
             for kind, rows in self._documents.items()
             for name, row in rows.items()
-            if row != self._before.documents.get(kind, {}).get(name)
+            if row != self._before.documents.get(kind, {}).get(name) and (kind, name) not in self._dropped
         ]
+        self._plan.dropped = sorted(self._dropped)
         return self._plan
 
     def _plan_keys(self, name: str, before: Row[DeviceEntry] | None) -> None:
@@ -178,13 +180,15 @@ class _Planner:
         self._make("device", row, replace(entry, keys=ordered, version=row.entry.version))
 
     def _put_whole(self, edit: PutAction | PutDocument) -> None:
-        """Nothing of it stays where it is left out, and nothing else depends on it."""
+        """Nothing of it stays where it is left out. One that was dropped goes on in its versions."""
         entry: Any = edit.entry
         kind, name = kind_of(entry)
         row: Row[Any] | None = self._rows(kind).get(name)
         _expect(kind, name, row, edit.expected)
+        self._dropped.discard((kind, name))
         if row is None:
-            self._set("create", kind, Row(replace(entry, version=1)))
+            audited = self._before.audited.get((kind, name), 0)
+            self._set("restore" if audited else "create", kind, Row(replace(entry, version=audited + 1)))
             return
         self._make(kind, row, replace(entry, version=row.entry.version))
 
@@ -217,6 +221,8 @@ class _Planner:
                 pass
         row: Row[Any] = _there(kind, self._rows(kind), name, edit.expected)
         self._remove(row, kind)
+        if isinstance(edit, RemoveDocument):
+            self._dropped.add((kind, name))
 
     def _remove_device(self, edit: RemoveDevice) -> None:
         row = _there("device", self._devices, edit.device, edit.expected)
@@ -286,7 +292,9 @@ class _Planner:
         row: Row[Any] | None = self._rows(kind).get(name)
         audited = self._before.audited.get((kind, name), 0)
         if row is None:
-            if audited:
+            if audited > edit.known.version:  # it was dropped, and the topic has not been told
+                self._plan.outcomes.append(Outcome(kind, name, None, changed=False))
+            elif audited:
                 self._note(Change("remove", kind, name, edit.known.version + 1, edit.known, None))
                 self._plan.outcomes.append(Outcome(kind, name, None, changed=True))
             return

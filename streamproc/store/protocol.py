@@ -265,6 +265,9 @@ class Store(Deliveries, Protocol):
     async def registry(self, only: Collection[str] | None = None) -> Registered:
         """All entries by their key on the topic, or those of these keys; None: removed."""
 
+    async def documents(self) -> Registered:
+        """All policies, silences, handling and trials by their key: a registry of many sensors need not be read for them."""
+
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
     ) -> list[Audited]:

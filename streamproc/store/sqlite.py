@@ -15,6 +15,7 @@ from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.store import (
     sqlite_compare,
     sqlite_deliveries,
+    sqlite_documents,
     sqlite_entries,
     sqlite_overwrite,
     sqlite_rows,
@@ -163,6 +164,10 @@ class SqliteStore:
     async def registry(self, only: Collection[str] | None = None) -> Registered:
         """All entries by their key on the topic, or those of these keys; None: removed."""
         return await self._run(lambda: sqlite_entries.entries(self._connected(), only))
+
+    async def documents(self) -> Registered:
+        """All policies, silences, handling and trials by their key."""
+        return await self._run(lambda: sqlite_documents.registered_documents(self._connected()))
 
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100

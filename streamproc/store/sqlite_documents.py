@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from streamproc.store.document_rows import DOCUMENT, document_values, documents_of
 from streamproc.store.documents import DocumentEntry
-from streamproc.store.edits import Kind, Row
+from streamproc.store.edits import Kind, Plan, Registered, Row, Standing, registered
 
 _ALL = f"SELECT {', '.join(DOCUMENT)} FROM registry_documents"  # noqa: S608  # constants
 _ONE = f"{_ALL} WHERE kind = ? AND name = ?"
+_DROP = "DELETE FROM registry_documents WHERE kind = ? AND name = ?"
 _PUT = (
     f"REPLACE INTO registry_documents ({', '.join(DOCUMENT)}, updated_at)"  # noqa: S608  # constants
     f" VALUES ({', '.join('?' * len(DOCUMENT))}, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
@@ -26,6 +27,12 @@ def documents(
     return documents_of(row for key in sorted(only) for row in connection.execute(_ONE, key))
 
 
-def write(connection: sqlite3.Connection, rows: Sequence[Row[DocumentEntry]]) -> None:
-    """Have the table hold these rows."""
-    connection.executemany(_PUT, map(document_values, rows))
+def registered_documents(connection: sqlite3.Connection) -> Registered:
+    """All documents by their key on the topic."""
+    return registered(Standing(documents=documents(connection)))
+
+
+def write(connection: sqlite3.Connection, plan: Plan) -> None:
+    """Have the table hold the plan's documents, and not those that it drops."""
+    connection.executemany(_DROP, plan.dropped)
+    connection.executemany(_PUT, map(document_values, plan.documents))

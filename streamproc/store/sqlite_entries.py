@@ -206,7 +206,7 @@ def _write(connection: sqlite3.Connection, plan: Plan, by: Author) -> None:
     for action in plan.actions:
         connection.execute(_DROP_ACTION, (action.entry.kind, action.entry.cause))
         connection.executemany(_ADD_ACTION, action_values(action))
-    sqlite_documents.write(connection, plan.documents)
+    sqlite_documents.write(connection, plan)
     at = _iso(by.at)
     for key_id in plan.revoked_keys:
         connection.execute(_REVOKE, (at, key_id))

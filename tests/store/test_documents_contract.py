@@ -47,13 +47,14 @@ async def test_documents_are_kept(store: Store, whole: PolicyEntry) -> None:
     assert made == Outcome(kind, name, whole, changed=True)  # type: ignore[arg-type]
     assert made.key == whole.key
     assert await store.registry() == await store.registry([whole.key, "sensor"]) == {whole.key: whole}
+    assert await store.documents() == {whole.key: whole}
     (same,) = await edit(store, PutDocument(whole, expected=1))
     assert not same.changed
     with pytest.raises(StaleEntry, match="has version 1 by now, not 7"):
         await edit(store, PutDocument(whole, expected=7))
     remove = RemoveDocument(made.kind, name, expected=1)  # type: ignore[arg-type]
     await edit(store, remove)
-    assert await store.registry() == {whole.key: None}
+    assert await store.registry() == {}
     with pytest.raises(UnknownEntry, match=f"no {kind} {name} is registered"):
         await edit(store, replace_expected(remove))
     await edit(store, PutDocument(whole, expected=0))
@@ -76,8 +77,37 @@ async def test_documents_do_not_meet(store: Store) -> None:
     ]
     await edit(store, *map(PutDocument, both), PutSensor(SensorEntry("a")))
     assert len(await store.registry()) == 4
+    assert (await store.documents()).keys() == {"policy/a", "policy/A", "handling/a"}
     await edit(store, RemoveDocument("policy", "a"), RemoveSensor("a"))
     assert {key for key, entry in (await store.registry()).items() if entry} == {"handling/a", "policy/A"}
+
+
+async def test_a_document_that_was_removed_leaves_no_row(database: Database, store: Store) -> None:
+    """There may be thousands of silences in a year; its versions go on, and a topic that has it yet is told again."""
+    one = SilenceEntry("a", site="x")
+    await edit(store, PutDocument(one))
+    await edit(store, RemoveDocument("silence", "a"), PutDocument(replace(one, site="y")))
+    assert await store.documents() == {"silence/a": SilenceEntry("a", site="y", version=3)}
+    await edit(store, RemoveDocument("silence", "a"))
+    assert database.rows("SELECT name FROM registry_documents") == []
+    (gone,) = await edit(store, Gone(replace(one, version=3)), by=Author(DATABASE, NOW))
+    assert gone == Outcome("silence", "a", None, changed=False)
+    lines = await store.audit(("silence", "a"))
+    assert [line.action for line in lines] == ["remove", "restore", "remove", "create"]
+
+
+async def test_a_document_that_sql_has_switched_off_can_be_switched_on(
+    database: Database, store: Store
+) -> None:
+    """Its row stays."""
+    one = SilenceEntry("a", site="x")
+    await edit(store, PutDocument(one))
+    database.execute("UPDATE registry_documents SET is_active = 0")
+    assert await store.documents() == {"silence/a": None}
+    (gone,) = await edit(store, Gone(one), by=Author(DATABASE, NOW))
+    assert (gone.entry, gone.changed) == (None, True)
+    database.execute("UPDATE registry_documents SET is_active = 1")
+    assert await store.documents() == {"silence/a": replace(one, version=2)}
 
 
 async def test_documents_of_others_are_found(database: Database, store: Store) -> None:
@@ -96,7 +126,7 @@ async def test_documents_of_others_are_found(database: Database, store: Store) -
     (outcome,) = await edit(store, PutDocument(PolicyEntry("fan")))
     assert outcome.entry == PolicyEntry("fan", version=2)
     await edit(store, RemoveDocument("policy", "no"))
-    assert (await store.registry(["policy/no"])) == {"policy/no": None}
+    assert (await store.registry(["policy/no"])) == {}
 
 
 async def test_documents_that_others_change_get_a_version_and_a_line(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from streamproc.store.document_rows import DOCUMENT, document_values, documents_of
 from streamproc.store.documents import DocumentEntry
-from streamproc.store.edits import Kind, Row
+from streamproc.store.edits import Kind, Plan, Registered, Row, Standing, registered
 from streamproc.store.sqlserver.forms import CODE, INT, TEXT, batched, given, text_of
 from streamproc.store.sqlserver.sensors import EXACT
 
@@ -38,8 +38,15 @@ async def documents(
     return documents_of(found)
 
 
-async def write(cursor: Any, rows: Sequence[Row[DocumentEntry]]) -> None:
-    """Have the table hold these rows."""
-    for part in batched(map(document_values, rows), _AT_ONCE):
-        await cursor.execute(_DROP, text_of(values[:2] for values in part))
+async def registered_documents(cursor: Any) -> Registered:
+    """All documents by their key on the topic."""
+    return registered(Standing(documents=await documents(cursor)))
+
+
+async def write(cursor: Any, plan: Plan) -> None:
+    """Have the table hold the plan's documents, and not those that it drops."""
+    made = [document_values(row) for row in plan.documents]
+    for keys in batched([*plan.dropped, *(values[:2] for values in made)], _AT_ONCE):
+        await cursor.execute(_DROP, text_of(keys))
+    for part in batched(made, _AT_ONCE):
         await cursor.execute(_ADD, text_of(part))

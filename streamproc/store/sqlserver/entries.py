@@ -173,7 +173,7 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     await _write_devices(cursor, plan)
     await _write_sensors(cursor, plan)
     await _write_actions(cursor, plan)
-    await documents.write(cursor, plan.documents)
+    await documents.write(cursor, plan)
     await _write_keys(cursor, plan, by)
     notes = [(c.action, c.kind, c.name, c.version, told(c.before), told(c.after)) for c in plan.changes]
     await _write(cursor, _NOTE, _counted(notes), _time(by.at), by.actor)

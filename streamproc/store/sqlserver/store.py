@@ -28,6 +28,7 @@ from streamproc.store.sensor_status import SensorStatus, StandingAlarm
 from streamproc.store.sqlserver import (
     compare,
     deliveries,
+    documents,
     driver,
     entries,
     faults,
@@ -133,6 +134,11 @@ class SqlServerStore:
         """All entries by their key on the topic, or those of these keys; None: removed."""
         async with self._cursor(commits=False) as cursor:
             return await entries.entries(cursor, only)
+
+    async def documents(self) -> Registered:
+        """All policies, silences, handling and trials by their key."""
+        async with self._cursor(commits=False) as cursor:
+            return await documents.registered_documents(cursor)
 
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100

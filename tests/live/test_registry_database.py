@@ -9,26 +9,31 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, time
+from types import ModuleType
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
+from typer.testing import CliRunner
 
 from streamproc.errors import EntryNotSent
-from streamproc.records import DeviceEntry, Range, SensorEntry, SeverityEvent
-from streamproc.registry import Registry, Service
+from streamproc.records import DeviceEntry, Range, SensorEntry, Severity, SeverityEvent
+from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
+from streamproc.registry import Registry, Service, alarm_commands, policy_commands, silence_commands
 from streamproc.registry.keys import hashed
 from streamproc.registry.mending import Mended, Mender
 from streamproc.registry.sender import sending
 from streamproc.registry.session import actor
 from streamproc.store.edits import Edit, PutDevice, PutSensor, RemoveSensor
+from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from tests.live.feed import packet, send
 from tests.live.oracle import OUTPUTS, Reader, reading
 from tests.live.processes import Site, eventually
 from tests.live.test_gateway import gateway
 from tests.slowness import in_time
+from tests.store.builders import event, events
 
 KEY = "an admin's own key"
 HEADERS = {"X-Admin-Key": KEY}
@@ -264,6 +269,46 @@ async def test_commands_edit_devices_sensors_and_keys(
     history = await command(site, "registry", "history", "device/pump")
     assert [line.split()[2] for line in history.splitlines()] == ["key-revoke", "key-new", "create"]
     assert {line.split()[1] for line in history.splitlines()} == {actor()}
+
+
+async def printed(of: ModuleType, *words: str) -> str:
+    """What a command prints in this process, which starts no other for it; it succeeds."""
+    result = await asyncio.to_thread(CliRunner().invoke, of.commands, words)
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+async def test_commands_say_how_people_are_told(
+    site: Site, store: SqliteStore, view: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silences, policies, and who looks after an alarm are on the topic as the commands say, and in the audit."""
+    for setting, value in site.environment().items():
+        monkeypatch.setenv(setting, value)
+    alarm = event("s", Severity.WARN, Severity.NORMAL)
+    saved = (await store.save_entries([SensorEntry("s", site="north")]))[0]
+    await store.write(Batch("test", {("readings", 0): (None, 1)}, events=events(alarm)))
+    made = await printed(
+        silence_commands, "add", "--sensor", str(saved.sensor_id), "--weekly", "sat 22:00 8h"
+    )
+    name = made.splitlines()[-1].split()[1].rstrip(":")
+    assert made.endswith("; 1 sensors of the registry\n")
+    await printed(policy_commands, "set", "Pump", "--remind", "4h")
+    assert "up_windows 2" in await printed(policy_commands, "set", "pump", "--up-windows", "2")
+    assert "is acknowledged" in await printed(alarm_commands, "ack", "S", "--note", "Mine.")
+    await printed(silence_commands, "end", name)
+    await view.caught_up()
+    policy, handling = view.documents["policy/pump"], view.documents["handling/s"]
+    assert policy == PolicyEntry("pump", up_windows=2, remind_seconds=14_400.0, version=2)
+    assert isinstance(handling, HandlingEntry)
+    assert (handling.event_id, handling.note, handling.by) == (alarm.event_id, "Mine.", actor())
+    silence = view.documents[f"silence/{name}"]
+    assert isinstance(silence, SilenceEntry)
+    assert silence.sensor == "s"
+    assert silence.end is not None
+    assert silence.weekly == Weekly((5,), "22:00", 480)
+    await printed(alarm_commands, "unack", "s")
+    await view.caught_up()
+    assert view.documents.keys() == {"policy/pump", f"silence/{name}"}
 
 
 async def test_an_edit_amid_a_comparison_is_not_undone(

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from streamproc.errors import RegistryError
 from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
+from streamproc.records.alerting import PolicyEntry, SilenceEntry
+from streamproc.store.documents import FORMS, PutDocument, RemoveDocument
 from streamproc.store.edits import (
     KEYS,
     AddKey,
     Author,
     Edit,
     Kind,
+    Plan,
     PutDevice,
     PutSensor,
     RemoveDevice,
@@ -24,6 +27,7 @@ from streamproc.store.edits import (
     RevokeKey,
     Row,
     Standing,
+    kind_of,
     told,
 )
 from streamproc.store.planner import planned
@@ -50,6 +54,9 @@ edits: st.SearchStrategy[Edit] = st.one_of(
     st.builds(RemoveDevice, names, st.none(), st.booleans()),
     st.builds(AddKey, names, st.builds(key, numbers)),
     st.builds(RevokeKey, names, numbers.map(lambda number: f"k{number}")),
+    st.builds(PutDocument, st.builds(PolicyEntry, names, numbers), versions),
+    st.builds(PutDocument, st.builds(SilenceEntry, names, site=st.sampled_from(["x", "y"])), versions),
+    st.builds(RemoveDocument, st.sampled_from(["policy", "silence"]), names, versions),
 )
 
 
@@ -64,7 +71,10 @@ class Tables:
 
     def edit(self, edit: Edit, at: int) -> None:
         """Write what the plan says, as a store does."""
+        # Versions of what has no row are the audit's to tell, as a store reads them.
+        self.standing.audited = {key: version for key, (version, _) in self.lines.items()}
         plan = planned([edit], self.standing, Author("ann", at))
+        self._documents(plan)
         for device in plan.new_devices:
             assert device.device not in self.standing.devices
             self.standing.devices[device.device] = Row(device)
@@ -90,6 +100,13 @@ class Tables:
             assert told(change.before) == was
             self.lines[change.kind, change.name] = (change.version, told(change.after))
 
+    def _documents(self, plan: Plan) -> None:
+        for kind, name in plan.dropped:
+            del self.standing.documents[kind][name]
+        for document in plan.documents:
+            kind, name = kind_of(document.entry)
+            self.standing.documents.setdefault(kind, {})[name] = document
+
 
 @given(st.lists(edits, max_size=30))
 def test_the_audit_is_the_whole_story(made: list[Edit]) -> None:
@@ -101,7 +118,12 @@ def test_the_audit_is_the_whole_story(made: list[Edit]) -> None:
         with suppress(RegistryError):
             tables.edit(edit, at=100)
     standing = tables.standing
-    assert len(standing.sensors) + len(standing.devices) == len(tables.lines)
+    documents = {(kind, name): row for kind, rows in standing.documents.items() for name, row in rows.items()}
+    told_of = {key for key in tables.lines if key[0] not in FORMS}
+    assert len(standing.sensors) + len(standing.devices) == len(told_of)
+    assert {key: (row.entry.version, told(row.entry)) for key, row in documents.items()} == {
+        key: line for key, line in tables.lines.items() if key[0] in FORMS and line[1] is not None
+    }
     for name, row in standing.sensors.items():
         now = told(row.entry) if row.registered else None
         assert tables.lines["sensor", name] == (row.entry.version, now)

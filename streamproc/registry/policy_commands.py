@@ -128,5 +128,5 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_seconds"):
-        return length_text(round(value * 1000)) if value else "never"
+        return length_text(round(value * 1000)) if value else "off"
     return str(value)

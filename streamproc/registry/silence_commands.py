@@ -61,19 +61,13 @@ def add(  # noqa: PLR0913  # each is an option of the command
 
     streamproc silence add --kind pump --weekly "mon-fri 22:00 8h" --zone Europe/Madrid --up-to WARN
     """
-    now = time.time_ns() // 1_000_000
-    since = now if begin is None else moment_ms(begin, zone)
-    until = None if end is None else moment_ms(end, zone)
-    if length is not None:
-        until = since + length_ms(length)
     if (length is not None) + (end is not None) + forever > 1:
         raise typer.BadParameter("give one of --for, --until and --open")
+    since, until = _span(begin, end, length, zone)
     if until is None and not (forever or weekly):
         raise typer.BadParameter(
             "say how long: --for 2h, --until TIME, --weekly DAYS, or --open until you end it"
         )
-    if until is not None and until <= now:
-        raise typer.BadParameter("it would be over already")
     entry = SilenceEntry(
         secrets.token_hex(ID_BYTES),
         *(sensor, device, kind, site, tenant),
@@ -87,9 +81,23 @@ def add(  # noqa: PLR0913  # each is an option of the command
         by=actor(),
     )
     saved, count = asyncio.run(_add(normal(entry)))
-    typer.echo(f"silence {saved.silence}: {whom(saved)}, {when(saved)}; {count} sensors of the registry")
+    typer.echo(
+        f"silence {saved.silence}: {whom(saved)}, {when(saved)}; {count} sensor{'' if count == 1 else 's'} now"
+    )
     if not count:
         typer.echo("note: no sensor of the registry is like that, yet", err=True)
+
+
+def _span(begin: str | None, end: str | None, length: str | None, zone: str) -> tuple[int, int | None]:
+    """From when to when, in ms."""
+    now = time.time_ns() // 1_000_000
+    since = now if begin is None else moment_ms(begin, zone)
+    until = None if end is None else moment_ms(end, zone)
+    if length is not None:
+        until = since + length_ms(length)
+    if until is not None and until <= now:
+        raise typer.BadParameter("it would be over already")
+    return since, until
 
 
 async def _add(entry: SilenceEntry) -> tuple[SilenceEntry, int]:

@@ -291,7 +291,7 @@ async def test_commands_say_how_people_are_told(
         silence_commands, "add", "--sensor", str(saved.sensor_id), "--weekly", "sat 22:00 8h"
     )
     name = made.splitlines()[-1].split()[1].rstrip(":")
-    assert made.endswith("; 1 sensors of the registry\n")
+    assert made.endswith("; 1 sensor now\n")
     await printed(policy_commands, "set", "Pump", "--remind", "4h")
     assert "up_windows 2" in await printed(policy_commands, "set", "pump", "--up-windows", "2")
     assert "is acknowledged" in await printed(alarm_commands, "ack", "S", "--note", "Mine.")

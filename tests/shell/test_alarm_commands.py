@@ -94,8 +94,8 @@ def test_policies_are_listed() -> None:
     lines = shown(policy_commands.commands, "list").splitlines()
     assert [line.split() for line in lines] == [
         ["kind", "up_windows", "down_windows", "flapping", "cooldown", "remind", "escalate"],
-        ["pump", "3", "5", "no", "never", "1h30m", "never"],
-        ["*", "1", "5", "yes", "never", "never", "never"],
+        ["pump", "3", "5", "no", "off", "1h30m", "off"],
+        ["*", "1", "5", "yes", "off", "off", "off"],
     ]
 
 

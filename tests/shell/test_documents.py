@@ -246,8 +246,8 @@ async def test_what_is_long_over_is_removed(store: Limited) -> None:
     assert (line.action, line.actor) == ("remove", "streamproc")
 
 
-async def test_an_alarm_is_handled_until_it_is_another(store: Limited) -> None:
-    """Acknowledged, snoozed, both; an alarm of a later event is nobody's, and a sensor without one cannot be handled."""
+async def test_an_alarm_is_acknowledged_and_snoozed(store: Limited) -> None:
+    """One keeps the other, and the note; what silences the sensor is told beside it."""
     first = event("a", Severity.WARN, Severity.NORMAL)
     await store.save_entries([SensorEntry("a", name="boiler", site="north"), SensorEntry("b")])
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(first)))
@@ -272,25 +272,36 @@ async def test_an_alarm_is_handled_until_it_is_another(store: Limited) -> None:
     (alarm,) = await alarms(store, START)
     assert (alarm.sensor, alarm.name, alarm.severity, alarm.acknowledged) == ("a", "boiler", "WARN", True)
     assert (alarm.by, alarm.snoozed_until, alarm.silences) == ("bob", START + HOUR, ("s",))
-    worse = event("a", Severity.CRITICAL, Severity.WARN, 5_000)
-    await store.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(worse)))
+
+
+async def test_what_is_said_of_an_alarm_holds_until_it_is_graver_or_over(store: Limited) -> None:
+    """As the engine has it: a sensor that gets better is still somebody's, one that gets worse is nobody's."""
+    ann, offset = Author("ann", START), iter(range(9))
+    await store.save_entries([SensorEntry("a")])
+
+    async def becomes(severity: Severity, previous: Severity) -> str:
+        at = next(offset)
+        told = event("a", severity, previous, 1_000 * at)
+        await store.write(Batch(GROUP, {PLACE: (at or None, at + 1)}, events=events(told)))
+        return told.event_id
+
+    await becomes(Severity.WARN, Severity.NORMAL)
+    await store.edit_registry([await handled(store, "a", "ann", START, note="Mine.")], ann)
+    worse = await becomes(Severity.CRITICAL, Severity.WARN)
     (alarm,) = await alarms(store, START)
-    assert (alarm.event_id, alarm.acknowledged, alarm.by) == (worse.event_id, False, None)
+    assert (alarm.event_id, alarm.acknowledged, alarm.by) == (worse, False, None)
     again = await handled(store, "a", "eve", START)
-    assert again.entry == HandlingEntry("a", worse.event_id, acknowledged=True, by="eve", at=START)
+    assert again.entry == HandlingEntry("a", worse, acknowledged=True, by="eve", at=START)
     await store.edit_registry([again], ann)
-    better = event("a", Severity.WARN, Severity.CRITICAL, 7_000)
-    await store.write(Batch(GROUP, {PLACE: (2, 3)}, events=events(better)))
+    better = await becomes(Severity.WARN, Severity.CRITICAL)
     (alarm,) = await alarms(store, START)
-    assert (alarm.event_id, alarm.acknowledged, alarm.by) == (better.event_id, True, "eve")
+    assert (alarm.event_id, alarm.acknowledged, alarm.by) == (better, True, "eve")
     later = await handled(store, "a", "bob", START, until=START + HOUR)
-    assert later.entry == replace(again.entry, event_id=better.event_id, snoozed_until=START + HOUR, by="bob")
-    normal = event("a", Severity.NORMAL, Severity.WARN, 9_000)
-    anew = event("a", Severity.WARN, Severity.NORMAL, 10_000)
-    await store.write(Batch(GROUP, {PLACE: (3, 4)}, events=events(normal)))
+    assert later.entry == replace(again.entry, event_id=better, snoozed_until=START + HOUR, by="bob")
+    await becomes(Severity.NORMAL, Severity.WARN)
     assert await alarms(store, START) == []
-    with pytest.raises(RegistryError, match="sensor a is NORMAL since 2023-11-14 22:13:29Z"):
+    with pytest.raises(RegistryError, match="sensor a is NORMAL since 2023-11-14 22:13:23Z"):
         await handled(store, "a", "ann", START)
-    await store.write(Batch(GROUP, {PLACE: (4, 5)}, events=events(anew)))
+    anew = await becomes(Severity.WARN, Severity.NORMAL)
     (alarm,) = await alarms(store, START)
-    assert (alarm.event_id, alarm.acknowledged) == (anew.event_id, False)
+    assert (alarm.event_id, alarm.acknowledged) == (anew, False)

@@ -117,7 +117,7 @@ async def handled(
     said = said or HandlingEntry(sensor, event.event_id)
     entry = HandlingEntry(
         sensor,
-        event.event_id,
+        said.event_id,  # of an alarm that has eased the graver event: that it gets as bad again is no news
         acknowledged=until is None or said.acknowledged,
         snoozed_until=said.snoozed_until if until is None else until,
         note=said.note if note is None else note,

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
+from streamproc.core.compare_one import compare_one
 from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     EVIDENCE,
@@ -46,7 +47,7 @@ from streamproc.core.season import (
     SUM,
     compare,
 )
-from streamproc.core.tails import COLUMNS, SINGLE, Value, anomaly_of
+from streamproc.core.tails import COLUMNS, Value, anomaly_of
 
 __all__ = ["DUMPED", "EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
 
@@ -186,9 +187,7 @@ class LearnerBank:
         if turned:
             day, week, ends = _places(int(state[HOUR]))
             profile = self._profile[slot]
-            compared = compare(state, float(profile[day]), float(profile[week]), ends, SINGLE)
-            state[DAY_SQUARE:] = compared.state
-            profile[day], profile[week] = compared.day, compared.week
+            profile[day], profile[week] = compare_one(state, float(profile[day]), float(profile[week]), ends)
         state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
         return turned
 

@@ -37,7 +37,7 @@ from streamproc.records import (
 
 NOW = 1_700_000_000_000
 TOPIC = "readings"
-OPTIONS = Options(TOPIC, 0, 2)
+OPTIONS = Options(TOPIC, 0, 2, horizon=2)
 #: Rules of all kinds that the made records break now and then.
 RULES: tuple[tuple[Rule, ...], ...] = (
     (),

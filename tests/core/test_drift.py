@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamproc.core.drift import Drift, follow
+from streamproc.core.compare_one import compare_one
 from streamproc.core.judgement import DRIFT
 from streamproc.core.learners import EVIDENCE, LearnerBank
+from streamproc.core.season import COUNT, DAY_SQUARE, END, HELD_BY_DRIFT, PROFILE, SUM, compare
 from streamproc.core.severity import ALARM
-from streamproc.core.tails import COLUMNS, SINGLE
+from streamproc.core.tails import COLUMNS
 from tests.core.test_learners import MINUTE, named, watch
 
 Floats = NDArray[np.float64]
@@ -89,19 +90,28 @@ def test_what_wanders_by_itself_does_not_drift(kind: str) -> None:
 
 
 def test_hours_one_by_one_and_in_columns_give_the_same_bits() -> None:
-    """Over thousands of hours of noise that begins to leak, some of them before anything is known."""
+    """Weeks of noise that begins to leak, at several scales, from before anything is known on, constants among them."""
     rng = np.random.default_rng(4)
-    error = rng.normal(0, 1, (800, 8)) + np.maximum(0, np.arange(800) - 600)[:, None] / 100
-    warm = rng.random((800, 8)) < 0.9
-    columns = Drift(*np.zeros((4, 8)))
-    single = [Drift(0.0, 0.0, 0.0, 0.0)] * 8
+    hours, sensors = 900, 8
+    mean = rng.normal(0, 1, (hours, sensors)) + np.maximum(0, np.arange(hours) - 700)[:, None] / 50
+    mean *= 10.0 ** np.array([-60, -3, 0, 0, 0, 3, 30, 90])
+    mean[:, 3] = 7.0
+    columns = np.zeros((END, sensors))
+    single = columns.T.tolist()
+    profile = np.full((sensors, PROFILE), np.nan)
+    alone = profile.copy()
+    columns[COUNT] = 1
     told = 0
-    for row in range(len(error)):
-        drifted, columns = follow(columns, error[row], np.full(8, 1e-9), warm[row], COLUMNS)
-        for sensor in range(8):
-            one, single[sensor] = follow(
-                single[sensor], float(error[row, sensor]), 1e-9, bool(warm[row, sensor]), SINGLE
-            )
-            assert (one, *single[sensor]) == (drifted[sensor], *(column[sensor] for column in columns))
-            told += one > 0
+    for hour in range(hours):
+        columns[SUM] = mean[hour]
+        day, week, ends = hour % 24, 24 + hour // 2 % 84, hour % 2 == 1
+        compared = compare(columns, profile[:, day], profile[:, week], ends, COLUMNS)
+        columns[DAY_SQUARE:] = compared.state
+        profile[:, day], profile[:, week] = compared.day, compared.week
+        for sensor, state in enumerate(single):
+            state[SUM : COUNT + 1] = mean[hour, sensor], 1.0
+            alone[sensor, [day, week]] = compare_one(state, alone[sensor, day], alone[sensor, week], ends)
+        assert np.array(single)[:, DAY_SQUARE:].tobytes() == columns[DAY_SQUARE:].T.tobytes()
+        assert alone.tobytes() == profile.tobytes()
+        told += int(columns[HELD_BY_DRIFT].sum())
     assert told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from streamproc.core.codec import to_ms
 from streamproc.core.ranges import Limits
 from streamproc.detect import BLOCK_ROWS, Row, run
 from streamproc.detect.commands import detect, parse_range
+from streamproc.detect.series import read
 from streamproc.errors import SeriesError
 from streamproc.records import Range, Severity
 
@@ -210,3 +213,27 @@ def test_lines_may_come_one_by_one() -> None:
     rows = run(iter(lines.readline, ""), block_rows=1)
     assert next(rows).value == "1.0"
     assert lines.readline().endswith(",2.0\n")
+
+
+@given(st.integers(0, 4_102_444_800), st.sampled_from("T _"))
+def test_a_plain_time_is_read_as_any_other(second: int, between: str) -> None:
+    """What days and times of day are put together of is what `to_ms` says of the whole."""
+    text = datetime.fromtimestamp(second, UTC).isoformat(between)[:19]
+    (sample,) = read(["timestamp,value\n", f"{text},1\n"])
+    assert sample.at_ms == to_ms(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-W05T10:00:00.0", "2024-W05-3T10:00:00", "2024-05-01T10+02:00", "1700000000.00000000"]
+)
+def test_other_times_of_that_length_are_read(text: str) -> None:
+    """Weeks, zones and epoch seconds, which are no sum of a date and a time of day."""
+    (sample,) = read(["timestamp,value\n", f"{text},1\n"])
+    assert sample.at_ms == to_ms(float(text) if "." in text and "T" not in text else text)
+
+
+@pytest.mark.parametrize("text", ["2024-05-01 25:00:00", "2024-13-01 00:00:00", "1970-01-01T00+02:00"])
+def test_what_is_no_time_of_that_length_is_refused(text: str) -> None:
+    """Not a time of day, not a date, and one before 1970."""
+    with pytest.raises(SeriesError, match="not a time"):
+        list(read(["timestamp,value\n", f"{text},1\n"]))

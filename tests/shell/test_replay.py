@@ -69,6 +69,8 @@ def test_the_same_command_is_the_same_replay() -> None:
     assert len({request.identity(settings) for request in [first, *others]}) == 6
     late = Settings.model_validate({"allowed_lateness_ms": 5_000})
     assert first.identity(late) != first.identity(settings)
+    further = Settings.model_validate({"ML_BATCH_HORIZON": 2})
+    assert first.identity(further) != first.identity(settings)
     slow = Settings.model_validate({"log_level": "debug"})
     assert first.identity(slow) == first.identity(settings)
 

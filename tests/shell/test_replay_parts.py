@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamproc.core.engine import Options, PartitionState
+from streamproc.core.predict import MODEL
 from streamproc.core.registry import RegistryLog
 from streamproc.records import Severity
 from streamproc.replay.compare import Comparison
-from streamproc.replay.engine import Engine
+from streamproc.replay.engine import Engine, options
 from streamproc.replay.journal import Journal
 from streamproc.replay.parts import parts
 from streamproc.replay.refused import Refused
 from streamproc.settings import Settings
 from streamproc.sink.batches import Bounds
+from streamproc.store.comparison import Scope
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from tests.store.builders import (
@@ -123,4 +125,30 @@ async def test_a_replay_writes_over_rows_in_parts(tmp_path: Path, bounds: Bounds
     assert journal.counts()["readings"] == {"compared": 10, "different": 10, "written": 10}
     assert not (await store.compare(made.rows))["readings"].wrong.any()
     journal.close()
+    await store.close()
+
+
+async def test_the_predictions_of_all_steps_are_compared(tmp_path: Path) -> None:
+    """As many as the settings ask for; a replay with fewer finds the others extra, and nothing else."""
+    rows = [single("a", float(second % 3), 1_000 * second) for second in range(45)]
+    made = {}
+    for steps in (3, 1):
+        settings = Settings.model_validate({"ML_BATCH_HORIZON": steps})
+        engine = Engine(PartitionState(options(settings, 0, 1)), settings, RegistryLog(), None)
+        made[steps] = engine.make(chunk(rows)).rows
+    assert len(made[3].predictions) == 3 * len(made[1].predictions) > 0
+    ahead = made[3].predictions.target - made[3].predictions.made_at
+    assert sorted(set(ahead.tolist())) == [10_000, 20_000, 30_000]
+    store = SqliteStore(tmp_path / "s.db", auto_register=True)
+    await store.open()
+    await store.write(made[3])
+    scope = Scope("readings", 0, 0, 1_000, {"a": (0, *engine.closed()["a"])}, MODEL)
+    for steps, extra in ((3, 0), (1, 2 * len(made[1].predictions))):
+        compared = (await store.compare(made[steps]))["predictions"]
+        assert not compared.wrong.any()
+        numbers = set(compared.number.tolist())
+        found = await store.extras(
+            "predictions", [scope], None, lambda page, it=numbers: np.isin(page, list(it)), 99
+        )
+        assert found.count == extra
     await store.close()

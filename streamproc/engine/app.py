@@ -136,7 +136,7 @@ class Engine:
         for number, partition in list(self.partitions.items()):
             end = self.app.end(TP(self.readings, number), partition.state.next_offset)
             await partition.tick(self.settings.tick_interval_seconds, end)
-            if partition.due(self.settings.checkpoint_interval_seconds):
+            if partition.due(self.settings.checkpoint_interval_seconds, len(self.partitions)):
                 await self._checkpoint(number, partition)
 
     async def _checkpoint(self, number: int, partition: Partition) -> None:

@@ -52,7 +52,7 @@ class Outbox:
         self._unconfirmed.append((word, size))
         self._bytes += size
         if self._fault is not None:
-            word.set_exception(self._fault)
+            _refuse(word, self._fault)
             return word
         self._unsent.append((message, word))
         if self._task is None or self._task.done():
@@ -96,7 +96,7 @@ class Outbox:
             except Exception as error:  # noqa: BLE001  # the task's edge: whoever settles, or takes a checkpoint, gets it
                 self._fault = error
                 for waiting in (word, *(later for _, later in self._unsent)):
-                    waiting.set_exception(error)
+                    _refuse(waiting, error)
                 self._unsent.clear()
                 return
             sent.add_done_callback(partial(_pass_on, word))
@@ -107,6 +107,12 @@ def _pass_on(word: Word, sent: Word) -> None:
     if sent.cancelled():
         word.cancel()
     elif (error := sent.exception()) is not None:
-        word.set_exception(error)
+        _refuse(word, error)
     else:
         word.set_result(sent.result())
+
+
+def _refuse(word: Word, error: BaseException) -> None:
+    """Say why a message was not taken. Whoever settles raises the first of these; none is to be logged when it is freed."""
+    word.set_exception(error)
+    word.exception()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from streamproc.engine.checkpoints import Checkpoints
 
-#: A checkpoint may take this part of the worker's CPU time: large states are written less often.
+#: Checkpoints may take this part of the worker's CPU time, those of all its partitions: large states are written less often.
 CHECKPOINT_SHARE = 0.02
 #: A position of the registry that a partition has read and not taken is written again, not sooner than this: as often as an
 #: edit should at least be live. It happens where the registry's broker has a clock ahead of the partition's broker.
@@ -108,9 +108,9 @@ class Partition:
                 registry=self.registry.log.position,
             )
 
-    def due(self, interval_s: float) -> bool:
-        """Whether there is something to checkpoint and it is time to."""
-        pause = max(interval_s, self.checkpoint_cpu_s / CHECKPOINT_SHARE)
+    def due(self, interval_s: float, partitions: int = 1) -> bool:
+        """Whether there is something to checkpoint and it is time to, in a worker of so many partitions."""
+        pause = max(interval_s, partitions * self.checkpoint_cpu_s / CHECKPOINT_SHARE)
         return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
 
     async def checkpoint(self) -> tuple[int, int]:

@@ -57,6 +57,24 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
     assert producer.topics == ["dead-letter"]
 
 
+def test_checkpoints_of_all_partitions_share_their_part_of_the_time() -> None:
+    """One that takes 0.1 s of CPU time is written every 5 s by itself, and every 20 s where there are four."""
+    producer = Refusing(room=0)
+    partition = Partition(
+        PartitionState(Options("readings", 0, 1)),
+        Checkpoints(producer, "checkpoints", 0),
+        producer,
+        Whole(),
+        str,
+    )
+    partition.state.next_offset, partition.checkpoint_cpu_s = 1, 0.1
+    partition.checkpointed -= 6
+    assert partition.due(1.0, 1)
+    assert not partition.due(1.0, 4)
+    partition.checkpointed -= 15
+    assert partition.due(1.0, 4)
+
+
 async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> None:
     """What ends the worker in the midst of a chunk leaves a state that stands for no place in the stream."""
     producer = Refusing(room=100)

@@ -10,9 +10,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streamproc.kafka.requests import encode_at_once
 from streamproc.settings.connection import Connection, tls
 
 _log = structlog.get_logger(__name__)
+
+encode_at_once()
 
 
 def producer(kafka: Connection, **options: Any) -> AIOKafkaProducer:

@@ -24,6 +24,7 @@ from streamproc.core.predict import Forecasts
 from streamproc.core.sensor_state import SensorState
 from streamproc.core.sensors import BLOCK
 from streamproc.core.slot_severity import SlotSeverity
+from streamproc.core.trials import TrialState
 from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
@@ -74,6 +75,7 @@ class Block(msgspec.Struct, array_like=True):
     spoken: dict[str, bytes] = {}
     waiting: dict[int, int] = {}
     silent: list[SilentDevice] = []
+    trials: list[TrialState] = []
 
 
 _Part = TypeVar("_Part", Head, Block)
@@ -190,6 +192,7 @@ def _block(state: PartitionState, number: int) -> Block:
         spoken=_spoken(state, first, end),
         waiting=waiting,
         silent=silent,
+        trials=state.trials.dump(number, end),
     )
 
 
@@ -265,6 +268,11 @@ def restore(
     parts: list[Head | Block] = [head, *found]
     here = next(part for part in parts if part.next_offset == state.next_offset)
     state.watermarks.clock, state.registry_position = here.clock, here.registry
+    # A block that the head counts on has seen what the head has, though it has not changed since it was written.
+    state.trials.reached = [
+        block.registry if at < head.next_offset else max(block.registry, head.registry)
+        for block, at in zip(found, reached, strict=True)
+    ]
     if any(offset > state.next_offset for offset in reached):
         state.sensors.block_next = reached
     state.dirty[:] = False
@@ -325,6 +333,7 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     state.router.window_rules.rests.load(first, end, block.rests)
     state.router.window_rules.lasts.load(first, end, block.lasts)
     state.forecasts.errors.load(first, end, block.steps)
+    state.trials.load(number, end - first, block.trials)
 
 
 def _slots(places: bytes, dtype: type[np.integer[Any]], first: int, end: int) -> Ints:

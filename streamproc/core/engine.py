@@ -29,10 +29,11 @@ from streamproc.core.router import ReadingRouter
 from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
 from streamproc.core.telling import Teller
+from streamproc.core.trials import Place, Trials
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
 from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
-from streamproc.records.alerting import Document
+from streamproc.records.alerting import Document, TrialEvent
 
 #: As many sensors as 16 bits can number.
 _UINT16 = 2**16
@@ -76,6 +77,7 @@ class Outputs:
     predictions: Predicted | None = None
     events: list[SeverityEvent] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
+    trial_events: list[TrialEvent] = field(default_factory=list)
     late: list[LateReading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     moved: list[tuple[int, int]] = field(default_factory=list)
@@ -113,6 +115,7 @@ class PartitionState:
         self.forecasts = Forecasts(options.horizon)
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
+        self.trials = Trials(self.router, self.sensors)
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1
@@ -136,6 +139,7 @@ class PartitionState:
         for slot in fresh:
             if (entry := entries.get(self.sensors.names[slot] or "")) or self.policies:
                 self._limit(slot, entry)
+        self.trials.come(fresh, entries)
         if count <= self._room:
             return
         self._room = -(-(count + count // 8) // BLOCK) * BLOCK
@@ -151,11 +155,16 @@ class PartitionState:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
             self._document(registry.documents_as_of(position))
+            if (
+                position < self.registry_position
+            ):  # it was made anew: what blocks have seen of it says nothing
+                self.trials.reached.clear()
         else:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
             if registry.documents_between(self.registry_position, position):
                 self._document(registry.documents_as_of(position))
         self.registry_position = position
+        edited = []
         for sensor, entry in changed.items():
             if entry is None:
                 self.entries.pop(sensor, None)
@@ -164,7 +173,10 @@ class PartitionState:
             slot = self.sensors.slot_of(sensor)
             if slot is not None:
                 self._limit(slot, entry)
+                edited.append(slot)
             self.sensors.forget_aliases(sensor)
+        moved = self.trials.settle(Place(self.entries, position), edited)
+        self.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
 
     def _document(self, documents: Mapping[str, Document]) -> None:
         """Go on by these documents of the registry, by their keys."""
@@ -174,6 +186,7 @@ class PartitionState:
             self.policies = policies
             for slot, name in enumerate(self.sensors.names):
                 self.router.severity.set_policy(slot, policy_of(entries.get(name or ""), policies))
+        self.trials.follow(documents)
 
     def _limit(self, slot: int, entry: SensorEntry | None) -> None:
         # A sensor that has gone to a device of another partition is silent here for ever.
@@ -234,9 +247,12 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
             hidden.append(Hidden(change, sensor, event.event_id))
     out.notifications += map(state.teller.tell_device, state.inhibition.notices(hidden))
     state.dirty[np.array(state.inhibition.taken(), dtype=np.int64) // BLOCK] = True
-    out.predictions = state.forecasts.make(
-        base.slot, base.rows.start, scores, (largest.slot, largest.rows.start, windows.mean(largest.rows))
-    )
+    if state.trials:
+        by = (state.teller, state.actions)
+        out.trial_events = state.trials.events(seen, scores, larger, state.entries or {}, by)
+    over = (largest.slot, largest.rows.start, windows.mean(largest.rows))
+    alarm = state.router.severity.alarms.anomaly(largest.slot)
+    out.predictions = state.forecasts.make(base.slot, base.rows.start, scores, over, alarm)
     state.recent.sweep(state.watermarks.closed)
     state.next_offset = chunk.next_offset
     return out
@@ -274,13 +290,17 @@ def _take_in(
 def _silences(state: PartitionState, chunk: Chunk, listened: Listened) -> list[Turn]:
     """The begins and ends of silences."""
     severity, rules = state.router.severity, state.router.silence_rules
-    told, blocks = severity.silence_at, state.sensors.block_next
-    if blocks and max(blocks) > chunk.next_offset:
-        # A block that was restored from beyond here has told its own.
-        ahead = np.flatnonzero(np.array(blocks) > chunk.next_offset)
-        told = np.where(np.isin(np.arange(len(told)) // BLOCK, ahead), AHEAD, told)
+    told = severity.silence_at
+    # A block that was restored from beyond here has told its own.
+    ahead = state.sensors.ahead(chunk.next_offset, len(told))
+    if ahead is not None:
+        told = np.where(ahead, AHEAD, told)
     states = state.router.classifier.states
-    return state.inhibition.turns(rules, listened, state.watermarks, states, severity.silent, told)
+    turns = state.inhibition.turns(rules, listened, state.watermarks, states, severity.silent, told)
+    if state.trials:
+        tried = state.trials.listen(listened, state.watermarks, ahead, turns)
+        state.dirty[np.array(tried, dtype=np.int64) // BLOCK] = True
+    return turns
 
 
 def _locate(

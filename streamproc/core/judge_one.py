@@ -16,12 +16,19 @@ from streamproc.core.tails import surprise_of
 One = tuple[float, float, int, float, float, float]
 
 
-def judge_one(state: list[float], mean: float, deviation: float, count: int, turned: bool) -> One:
+def judge_one(  # a window's numbers, and what they are judged by
+    state: list[float],
+    mean: float,
+    deviation: float,
+    count: int,
+    turned: bool,
+    n: j.Numbers = j.USUAL_NUMBERS,
+) -> One:
     """Judge one window by `state`, and learn it but for River's part; `turned` as in `judgement.judge`."""
     windows, last, most = state[j.WINDOWS], state[j.LAST], state[j.WINDOWS] * state[j.WINDOWS]
-    expected, least, square, single, trend, level, learnt = _move(state, mean)
-    spread = j.SPREAD_PART * _spread(state, deviation, least) if count >= 2 else 0.0  # noqa: PLR2004  # one has none
-    stuck, rested = _rest(state, windows > 0 and mean == last and deviation == 0)
+    expected, least, square, single, trend, level, learnt = _move(state, mean, n)
+    spread = n.spread_part * _spread(state, deviation, least, n) if count >= 2 else 0.0  # noqa: PLR2004  # one has none
+    stuck, rested = _rest(state, windows > 0 and mean == last and deviation == 0, n)
     moving = max(trend, single)
     if spread > moving:
         moving, evidence = spread, j.SPREAD
@@ -29,13 +36,13 @@ def judge_one(state: list[float], mean: float, deviation: float, count: int, tur
         evidence = j.DIFFERENCE if (mean - last) * (mean - last) > 0.5 * square else j.LEVEL
     else:
         evidence = j.TREND
-    seasonal = j.SEASON_PART * state[HELD]
+    seasonal = n.season_part * state[HELD]
     greatest = moving
     if moving < seasonal:
         greatest, evidence = seasonal, j.SEASON + int(state[HELD_BY_DRIFT])
     surprise = told = 0.0
     bar = state[j.TOLD] * j.HABIT
-    if windows >= j.WARM_UP:
+    if windows >= n.warm_up:
         surprise = surprise_of(min(most, greatest))
         if stuck > surprise:
             surprise, evidence = stuck, j.STUCK
@@ -47,7 +54,9 @@ def judge_one(state: list[float], mean: float, deviation: float, count: int, tur
     return surprise, told, evidence if surprise > 0 else j.NONE, expected, level, learnt
 
 
-def _move(state: list[float], mean: float) -> tuple[float, float, float, float, float, float, float]:
+def _move(
+    state: list[float], mean: float, n: j.Numbers
+) -> tuple[float, float, float, float, float, float, float]:
     """Compare and learn the levels: expected, what is no deviation, the square, both by the usual, level, error."""
     levels, errors, level_weight, slow, slow_weight, scale_weight, known = state[: j.LAST]
     seen = state[j.WINDOWS] > 0
@@ -61,26 +70,26 @@ def _move(state: list[float], mean: float) -> tuple[float, float, float, float, 
     tails = state[j.TAILS] + (1 - scale_weight) * j.TAILS_AT_FIRST
     if tails < j.GAUSSIAN_TAILS:  # noqa: PLR1730  # twice as fast as the builtin, here and below
         tails = j.GAUSSIAN_TAILS
-    single = j.SINGLE_PART / (tails * tails) * square / variance
+    single = n.single_part / (tails * tails) * square / variance
     most = CLIP_SQUARE * variance
     learnt = most if errors > 0 and square >= most else square
     level = expected + error * sqrt(learnt / (square + ABSOLUTE_FLOOR))
-    level_weight += j.LEVEL_FADING * (1 - level_weight)
-    slow += j.SLOW_FADING * (level - slow)
-    slow_weight += j.SLOW_FADING * (1 - slow_weight)
-    parted = (levels + j.LEVEL_FADING * (level - levels)) / level_weight - slow / slow_weight
+    level_weight += n.level_fading * (1 - level_weight)
+    slow += n.slow_fading * (level - slow)
+    slow_weight += n.slow_fading * (1 - slow_weight)
+    parted = (levels + n.level_fading * (level - levels)) / level_weight - slow / slow_weight
     parted *= parted
-    usual = known / scale + j.LEVEL_FADING * floor
+    usual = known / scale + n.level_fading * floor
     most = CLIP_SQUARE * usual
-    known += j.SCALE_FADING * ((most if known > 0 and parted >= most else parted) - known)
-    scale_weight += j.SCALE_FADING * (1 - scale_weight)
+    known += n.scale_fading * ((most if known > 0 and parted >= most else parted) - known)
+    scale_weight += n.scale_fading * (1 - scale_weight)
     state[j.LEVEL_WEIGHT : j.LAST] = level_weight, slow, slow_weight, scale_weight, known
     _widen(state, square * scale, errors, learnt)
     ratio = square / variance
     if ratio > j.TAILS_CLIP:  # noqa: PLR1730
         ratio = j.TAILS_CLIP
-    fourth = ratio * ratio if state[j.WINDOWS] >= j.WARM_UP else j.TAILS_AT_FIRST
-    state[j.TAILS] += j.SCALE_FADING * (fourth - state[j.TAILS])
+    fourth = ratio * ratio if state[j.WINDOWS] >= n.warm_up else j.TAILS_AT_FIRST
+    state[j.TAILS] += n.scale_fading * (fourth - state[j.TAILS])
     return expected, least, square, single, parted / usual, level, learnt
 
 
@@ -96,7 +105,7 @@ def _widen(state: list[float], scaled: float, errors: float, learnt: float) -> N
         state[j.WIDENED] = max(j.NARROWEST, widened)
 
 
-def _spread(state: list[float], deviation: float, least: float) -> float:
+def _spread(state: list[float], deviation: float, least: float, n: j.Numbers) -> float:
     """Compare and learn the deviation inside a window: the squared excess by the usual, where it is surprising."""
     mean, known, weight = state[j.SPREAD_MEAN : j.RUN]
     seen = weight > 0
@@ -108,22 +117,22 @@ def _spread(state: list[float], deviation: float, least: float) -> float:
     learnt = most if known > 0 and square >= most else square
     level = deviation - excess + excess * sqrt(learnt / (square + ABSOLUTE_FLOOR))
     state[j.SPREAD_MEAN : j.RUN] = (
-        mean + j.SPREAD_FADING * (level - mean),
-        known + j.SPREAD_FADING * (learnt - known),
-        weight + j.SPREAD_FADING * (1 - weight),
+        mean + n.spread_fading * (level - mean),
+        known + n.spread_fading * (learnt - known),
+        weight + n.spread_fading * (1 - weight),
     )
-    return square / variance if excess > 0 and weight >= j.SPREAD_WARM else 0.0
+    return square / variance if excess > 0 and weight >= n.spread_warm else 0.0
 
 
-def _rest(state: list[float], same: bool) -> tuple[float, bool]:
+def _rest(state: list[float], same: bool, n: j.Numbers) -> tuple[float, bool]:
     """Count how long the value has rested: how surprising that is, and whether that is new."""
     run, longest, windows = state[j.RUN], state[j.LONGEST], state[j.WINDOWS]
     if not same:
         faded = longest * j.REST_FADING
         state[j.RUN], state[j.LONGEST] = 0.0, max(run, faded)
         return 0.0, False
-    resting, bound = run + 1, j.STUCK_WINDOWS + j.STUCK_FACTOR * longest
+    resting, bound = run + 1, n.stuck_windows + j.STUCK_FACTOR * longest
     state[j.RUN] = resting
     if resting < bound or resting >= windows:
         return 0.0, False
-    return j.STUCK_SURPRISE, run < bound or windows == j.WARM_UP
+    return j.STUCK_SURPRISE, run < bound or windows == n.warm_up

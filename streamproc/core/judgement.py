@@ -12,6 +12,7 @@ flat around each of them (`docs/severity.md`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
@@ -79,6 +80,26 @@ WIDEST, WIDENED, TAILS = 15, 16, 17
 WIDTH = END
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers above that users can have other values of (`core/numbers.py`); `spread_warm` follows from two of them."""
+
+    level_fading: float = LEVEL_FADING
+    slow_fading: float = SLOW_FADING
+    scale_fading: float = SCALE_FADING
+    spread_fading: float = SPREAD_FADING
+    warm_up: float = WARM_UP
+    single_part: float = SINGLE_PART
+    spread_part: float = SPREAD_PART
+    season_part: float = SEASON_PART
+    stuck_windows: float = STUCK_WINDOWS
+    spread_warm: float = SPREAD_WARM
+
+
+#: Those of sensors that nobody has tuned.
+USUAL_NUMBERS = Numbers()
+
+
 class Judgement(NamedTuple):
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
@@ -95,23 +116,29 @@ class Judgement(NamedTuple):
     state: tuple[Value, ...]
 
 
-def judge(
-    state: Value, mean: Value, deviation: Value, count: Value, turned: Value, a: Arithmetic
+def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are judged by
+    state: Value,
+    mean: Value,
+    deviation: Value,
+    count: Value,
+    turned: Value,
+    a: Arithmetic,
+    n: Numbers = USUAL_NUMBERS,
 ) -> Judgement:
     """Judge one window by `state` (WIDTH columns), then learn it; `turned`: an hour was over just before it."""
     windows, last = state[WINDOWS], state[LAST]
     seen = windows > 0
     fit = _fit(state, mean, seen, a)
-    trend, trend_state = _trend(state, fit, a)
-    spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a)  # noqa: PLR2004  # one has none
-    stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a)
+    trend, trend_state = _trend(state, fit, a, n)
+    spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a, n)  # noqa: PLR2004  # one has none
+    stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a, n)
     jumped = (mean - last) * (mean - last) > 0.5 * fit.square
-    moving, evidence = _strongest((_single(state, fit, a), trend, SPREAD_PART * spread), jumped, a)
-    seasonal = SEASON_PART * state[HELD]
+    moving, evidence = _strongest((_single(state, fit, a, n), trend, n.spread_part * spread), jumped, a)
+    seasonal = n.season_part * state[HELD]
     alive = surprise_of(
         a.least(a.greatest(moving, seasonal), windows * windows), a
     )  # n tell of 1 in n^2 at most
-    surprise = a.where(windows >= WARM_UP, a.greatest(alive, stuck), 0.0)
+    surprise = a.where(windows >= n.warm_up, a.greatest(alive, stuck), 0.0)
     bar = state[TOLD] * HABIT
     tell = (surprise > bar) & a.where(surprise > stuck, turned | (moving >= seasonal), rested)
     kind = a.where(stuck > alive, STUCK, a.where(moving < seasonal, SEASON + state[HELD_BY_DRIFT], evidence))
@@ -131,7 +158,7 @@ def judge(
             a.where(tell, REPEAT_BAR * surprise, bar),
             a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
             _widened(state, fit, a),
-            _tails(state, fit, a),
+            _tails(state, fit, a, n),
         ),
     )
 
@@ -166,20 +193,20 @@ def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
     return _Fit(expected, scale, least, floor, square, variance, learnt, level)
 
 
-def _tails(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+def _tails(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return how heavy the tails are after one more deviation."""
     ratio = a.least(fit.square / fit.variance, TAILS_CLIP)
     # Before the scale is known, deviations seem wild.
     return nearer(
-        state[TAILS], a.where(state[WINDOWS] >= WARM_UP, ratio * ratio, TAILS_AT_FIRST), SCALE_FADING
+        state[TAILS], a.where(state[WINDOWS] >= n.warm_up, ratio * ratio, TAILS_AT_FIRST), n.scale_fading
     )
 
 
-def _single(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+def _single(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
     tails = state[TAILS] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
     tails = a.greatest(tails, GAUSSIAN_TAILS)
-    return SINGLE_PART / (tails * tails) * fit.square / fit.variance
+    return n.single_part / (tails * tails) * fit.square / fit.variance
 
 
 def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
@@ -190,22 +217,22 @@ def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
     return a.where(missed, widened + MISSED, a.greatest(widened - HIT, NARROWEST))
 
 
-def _trend(state: Value, fit: _Fit, a: Arithmetic) -> tuple[Value, tuple[Value, ...]]:
+def _trend(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> tuple[Value, tuple[Value, ...]]:
     """Return the square of how far the levels part, by the usual, and LEVEL_WEIGHT to TREND_SQUARE anew."""
     level, slow, known = state[LEARNT_LEVEL], state[SLOW_LEVEL], state[TREND_SQUARE]
-    level_weight = nearer(state[LEVEL_WEIGHT], 1, LEVEL_FADING)
-    slow_weight = nearer(state[SLOW_WEIGHT], 1, SLOW_FADING)
-    scale_weight = nearer(state[SCALE_WEIGHT], 1, SCALE_FADING)
-    slow = nearer(slow, fit.level, SLOW_FADING)
-    parted = nearer(level, fit.level, LEVEL_FADING) / level_weight - slow / slow_weight
+    level_weight = nearer(state[LEVEL_WEIGHT], 1, n.level_fading)
+    slow_weight = nearer(state[SLOW_WEIGHT], 1, n.slow_fading)
+    scale_weight = nearer(state[SCALE_WEIGHT], 1, n.scale_fading)
+    slow = nearer(slow, fit.level, n.slow_fading)
+    parted = nearer(level, fit.level, n.level_fading) / level_weight - slow / slow_weight
     parted *= parted
-    usual = known / fit.scale + LEVEL_FADING * fit.floor
-    learnt = nearer(known, clip(parted, usual, known, a), SCALE_FADING)
+    usual = known / fit.scale + n.level_fading * fit.floor
+    learnt = nearer(known, clip(parted, usual, known, a), n.scale_fading)
     return parted / usual, (level_weight, slow, slow_weight, scale_weight, learnt)
 
 
 def _spread(
-    state: Value, deviation: Value, known: Value, floor: Value, a: Arithmetic
+    state: Value, deviation: Value, known: Value, floor: Value, a: Arithmetic, n: Numbers
 ) -> tuple[Value, tuple[Value, Value, Value]]:
     """Return the squared excess of the window's own deviation over the usual one, and what is learnt of it.
 
@@ -219,8 +246,8 @@ def _spread(
     variance = learnt_square / whole + floor
     learnt = clip(square, variance, learnt_square, a)
     level = deviation - excess + clipped(excess, square, learnt, a)
-    fading = a.where(known, SPREAD_FADING, 0.0)
-    surprising = known & (excess > 0) & (weight >= SPREAD_WARM)
+    fading = a.where(known, n.spread_fading, 0.0)
+    surprising = known & (excess > 0) & (weight >= n.spread_warm)
     return a.where(surprising, square / variance, 0.0), (
         nearer(mean, level, fading),
         nearer(learnt_square, learnt, fading),
@@ -228,15 +255,15 @@ def _spread(
     )
 
 
-def _stuck(state: Value, same: Value, a: Arithmetic) -> tuple[Value, Value, tuple[Value, Value]]:
+def _stuck(state: Value, same: Value, a: Arithmetic, n: Numbers) -> tuple[Value, Value, tuple[Value, Value]]:
     """Return how surprising the value's rest is, whether that is new, and the rests: this one, the longest.
 
     A value that never moved is not stuck.
     """
     run, longest, windows = state[RUN], state[LONGEST], state[WINDOWS]
-    resting, bound = run + 1, STUCK_WINDOWS + STUCK_FACTOR * longest
+    resting, bound = run + 1, n.stuck_windows + STUCK_FACTOR * longest
     stuck = same & (resting >= bound) & (resting < windows)
-    fresh = stuck & ((run < bound) | (windows == WARM_UP))
+    fresh = stuck & ((run < bound) | (windows == n.warm_up))
     moved = a.greatest(longest * REST_FADING, run)
     return (
         a.where(stuck, STUCK_SURPRISE, 0.0),

@@ -27,12 +27,12 @@ from streamproc.core.judgement import (
     EVIDENCE,
     LEARNT_ERROR,
     LEARNT_LEVEL,
-    LEVEL_FADING,
     LEVEL_WEIGHT,
-    SCALE_FADING,
     SCALE_WEIGHT,
+    USUAL_NUMBERS,
     WIDENED,
     WIDTH,
+    Numbers,
     judge,
 )
 from streamproc.core.season import (
@@ -79,7 +79,7 @@ class Scores:
 
 
 class LearnerBank:
-    """The learners of a partition's sensors; a slot is a sensor's index."""
+    """The learners of a partition's sensors; a slot is a sensor's index. They go by USUAL_NUMBERS unless tuned."""
 
     #: Changes whenever the same windows would give other results.
     VERSION = "3"
@@ -90,6 +90,9 @@ class LearnerBank:
         self._profile: NDArray[np.float32] = _unseen(0)
         # Level and error in turn: a sensor's two lie side by side in memory.
         self._means: list[EWMean] = []
+        #: The sets of numbers that sensors go by, mostly one, and which of them each does.
+        self._sets = [USUAL_NUMBERS]
+        self._set: NDArray[np.int16] = np.zeros(0, np.int16)
 
     def __len__(self) -> int:
         return len(self._state)
@@ -99,6 +102,7 @@ class LearnerBank:
         self._state = np.concatenate([self._state, np.zeros((n, WIDTH))])
         self._profile = np.concatenate([self._profile, _unseen(n)])
         self._means += _means(np.zeros((n, WIDTH)))
+        self._set = np.append(self._set, np.zeros(n, np.int16))
 
     def observe(
         self,
@@ -112,18 +116,13 @@ class LearnerBank:
 
         `start` is when a window begins, in ms: the season goes by it.
         """
-        out = np.empty((6, len(slots)))
-        rest: Sequence[int] = range(len(slots))
-        if len(slots) >= FEW:
-            rows = _Rows(slots, mean, deviation, count, start)
-            for at in rows.blocks():
-                out[:, at] = self._columns(rows, at)
-            rest = rows.rest
-        if len(rest):
-            hour = np.asarray(start, dtype=np.int64) // HOUR_MS
-            means, deviations = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
-            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, hour))
-            out[:, rest] = np.array(self._singly(rest, zip(*columns, strict=True))).T
+        if len(self._sets) == 1:
+            out = self._observe(USUAL_NUMBERS, slots, mean, deviation, count, start)
+        else:
+            columns = [np.asarray(column) for column in (slots, mean, deviation, count, start)]
+            out = np.empty((6, len(slots)))
+            for numbers, at in self._by_numbers(columns[0]):
+                out[:, at] = self._observe(numbers, *(column[at] for column in columns))
         return Scores(
             anomaly=anomaly_of(out[1]),
             evidence=out[2].astype(np.int8),
@@ -132,6 +131,45 @@ class LearnerBank:
             forecast=out[4],
             deviation=out[5],
         )
+
+    def tune(self, slot: int, numbers: Numbers) -> None:
+        """Let a sensor go by these numbers from now on; what it has learnt stays."""
+        if numbers not in self._sets:
+            self._sets.append(numbers)
+        index = self._sets.index(numbers)
+        if index != self._set[slot]:
+            self._set[slot] = index
+            self._means[2 * slot : 2 * slot + 2] = _means(self._state[slot : slot + 1], numbers)
+
+    def _by_numbers(self, slots: NDArray[np.int64]) -> list[tuple[Numbers, NDArray[np.intp]]]:
+        """The rows of windows of sensors `slots` (k,) that go by the same numbers, and these."""
+        of = self._set[slots]
+        return [(self._sets[index], np.flatnonzero(of == index)) for index in np.unique(of).tolist()]
+
+    def _observe(
+        self,
+        numbers: Numbers,
+        slots: ArrayLike,
+        mean: ArrayLike,
+        deviation: ArrayLike,
+        count: ArrayLike,
+        start: ArrayLike,
+    ) -> NDArray[np.float64]:
+        """The scores (6, k) of windows of sensors that all go by these numbers."""
+        many = len(np.asarray(slots))
+        out = np.empty((6, many))
+        rest: Sequence[int] = range(many)
+        if many >= FEW:
+            rows = _Rows(slots, mean, deviation, count, start)
+            for at in rows.blocks():
+                out[:, at] = self._columns(numbers, rows, at)
+            rest = rows.rest
+        if len(rest):
+            hour = np.asarray(start, dtype=np.int64) // HOUR_MS
+            means, deviations = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
+            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, hour))
+            out[:, rest] = np.array(self._singly(numbers, rest, zip(*columns, strict=True))).T
+        return out
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
         """The state of these sensors, exactly, of shape (len(slots), DUMPED)."""
@@ -144,13 +182,18 @@ class LearnerBank:
         self._state[first_slot:end] = state[:, :WIDTH]
         self._profile[first_slot:end] = np.ascontiguousarray(state[:, WIDTH:]).view(np.float32)
         self._means[2 * first_slot : 2 * end] = _means(state)
+        for slot in (first_slot + np.flatnonzero(self._set[first_slot:end])).tolist():
+            numbers = self._sets[self._set[slot]]
+            self._means[2 * slot : 2 * slot + 2] = _means(self._state[slot : slot + 1], numbers)
 
-    def _columns(self, rows: _Rows, at: NDArray[np.intp]) -> tuple[NDArray[np.float64], ...]:
+    def _columns(
+        self, numbers: Numbers, rows: _Rows, at: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], ...]:
         """Judge and learn one window of each of many sensors."""
         slots, mean = rows.slots[at], rows.mean[at]
         state = np.ascontiguousarray(self._state[slots].T)
         turned = self._turn(slots, state, rows.hour[at])
-        judged = judge(state, mean, rows.deviation[at], rows.count[at], turned, COLUMNS)
+        judged = judge(state, mean, rows.deviation[at], rows.count[at], turned, COLUMNS, numbers)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
         state[LEVEL_WEIGHT:HOUR] = judged.state
         state[SUM] += mean
@@ -203,7 +246,7 @@ class LearnerBank:
         return np.fromiter(map(EWMean.get, means), np.float64, len(means)).reshape(-1, 2).T
 
     def _singly(
-        self, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
+        self, numbers: Numbers, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
     ) -> list[tuple[float, ...]]:
         """Judge and learn these rows one by one, a sensor's state at hand while its rows follow on."""
         out = list[tuple[float, ...]]()
@@ -219,7 +262,7 @@ class LearnerBank:
                 level, error = self._means[2 * slot : 2 * slot + 2]
             turned = state[HOUR] != hour and self._turn_one(slot, state, hour)
             surprise, told, evidence, expected, mean_part, square = judge_one(
-                state, mean, deviation, count, turned
+                state, mean, deviation, count, turned, numbers
             )
             level.update(mean_part)
             error.update(square)
@@ -243,14 +286,14 @@ def _unseen(n: int) -> NDArray[np.float32]:
     return np.full((n, PROFILE), np.nan, dtype=np.float32)
 
 
-def _means(state: NDArray[np.float64]) -> list[EWMean]:
+def _means(state: NDArray[np.float64], numbers: Numbers = USUAL_NUMBERS) -> list[EWMean]:
     """Return level and error in turn for rows of state; a mean's first update sets it exactly.
 
     A new one starts at zero. It is divided by the weight of what it has seen, so that start never shows.
     """
     means = []
     for level, error in state[:, [LEARNT_LEVEL, LEARNT_ERROR]].tolist():
-        for fading, value in ((LEVEL_FADING, level), (SCALE_FADING, error)):
+        for fading, value in ((numbers.level_fading, level), (numbers.scale_fading, error)):
             mean = EWMean(fading)
             mean.update(value)
             means.append(mean)

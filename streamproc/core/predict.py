@@ -60,8 +60,17 @@ class Forecasts:
         self.peak = np.append(self.peak, np.zeros(more))
         self.peak_start = np.append(self.peak_start, np.full(more, NEVER))
 
-    def make(self, slot: Ints, start: Ints, scores: Scores, over: tuple[Ints, Ints, Floats]) -> Predicted:
+    def make(
+        self,
+        slot: Ints,
+        start: Ints,
+        scores: Scores,
+        over: tuple[Ints, Ints, Floats],
+        alarm: Floats | float = ALARM,
+    ) -> Predicted:
         """Predictions after the windows that are over, of `(slot, start, mean)` columns (m,), by slot and start.
+
+        An anomaly is an alarm from `alarm` on, of each window that is over or of all.
 
         `slot`, `start` and `scores` (n,) are of the base windows that closed with them, by slot and start.
         """
@@ -83,7 +92,7 @@ class Forecasts:
             last = np.append(slot[1:] != slot[:-1], True)
             self.value[slot[last]], self.deviation[slot[last]] = scores.forecast[last], scores.deviation[last]
         deviation = self.errors.learn(due_slot, mean, value, deviation)
-        return _in_steps(due_slot, due_start + HORIZON_MS, value, deviation, peak)
+        return _in_steps(due_slot, due_start + HORIZON_MS, value, deviation, (peak, peak >= alarm))
 
     def _merge(self, slot: Ints, start: Ints, highest: Floats) -> None:
         """Keep the highest anomaly of each sensor's newest window."""
@@ -94,16 +103,18 @@ class Forecasts:
         self.peak_start[slot] = start
 
 
-def _in_steps(slot: Ints, made_at: Ints, value: Floats, deviation: Floats, peak: Floats) -> Predicted:
+def _in_steps(
+    slot: Ints, made_at: Ints, value: Floats, deviation: Floats, told: tuple[Floats, Bools]
+) -> Predicted:
     """A row for each step, by `deviation` (m, steps); the anomaly is that of one window, and told once."""
     steps = deviation.shape[1]
     each = np.repeat(np.arange(len(slot)), steps)
     step = np.tile(np.arange(1, steps + 1), len(slot))
-    anomaly = np.where(step == 1, peak[each], 0.0)
+    peak, alarm = told
+    first = step == 1
+    anomaly, is_alarm = np.where(first, peak[each], 0.0), first & alarm[each]
     target = made_at[each] + step * HORIZON_MS
-    return Predicted(
-        slot[each], made_at[each], target, value[each], deviation.reshape(-1), anomaly, anomaly >= ALARM
-    )
+    return Predicted(slot[each], made_at[each], target, value[each], deviation.reshape(-1), anomaly, is_alarm)
 
 
 def _rows_of(slot: Ints, start: Ints, wanted_slot: Ints, wanted_start: Ints) -> Ints:

@@ -12,12 +12,13 @@ from streamproc.core import windows
 from streamproc.core.changes import Change, Window
 from streamproc.core.classify import Classified, Observed, Pipeline, ReadingClassifier
 from streamproc.core.learners import LearnerBank, Scores
+from streamproc.core.numbers import Tuned
 from streamproc.core.policies import USUAL
 from streamproc.core.ranges import Limits
 from streamproc.core.rules.lasts import Closed
 from streamproc.core.rules.silence import Heard, SilenceRules, Turn
 from streamproc.core.rules.windowed import RuledWindow, WindowRules
-from streamproc.core.severity import ALARM, SeverityBank
+from streamproc.core.severity import SeverityBank
 from streamproc.core.windows import BASE_MS, Ints, Moments
 from streamproc.records import DeltaSpike, NoData, SensorEntry
 from streamproc.records.alerting import PolicyEntry
@@ -38,8 +39,9 @@ class ReadingRouter:
     (`core/judgement.py`), and left out it would be missing from the aggregates.
     """
 
-    def __init__(self) -> None:
-        self.learners, self.severity = LearnerBank(), SeverityBank()
+    def __init__(self, *, learns: bool = True) -> None:
+        """Unless it `learns`, its learners know no sensor: it is given scores."""
+        self.learners, self.severity, self._learns = LearnerBank(), SeverityBank(), learns
         self.classifier = ReadingClassifier(self.severity)
         self.window_rules, self.silence_rules = WindowRules(), SilenceRules()
 
@@ -49,7 +51,8 @@ class ReadingRouter:
         if more > 0:
             # At least an eighth more than there are: where sensors come one after the other, growth is rare.
             more = max(more, len(self.severity) // 8)
-            self.learners.grow(more)
+            if self._learns:
+                self.learners.grow(more)
             self.severity.grow(more)
             self.classifier.grow(more)
             self.window_rules.grow(more)
@@ -72,6 +75,12 @@ class ReadingRouter:
             slot, [rule for rule in rules if isinstance(rule, NoData)] if lives_here else ()
         )
 
+    def tune(self, slot: int, by: Tuned) -> None:
+        """Let a sensor's learners go by these numbers from now on; what they have learnt stays."""
+        self.severity.alarms.put(slot, by.levels)
+        if self._learns:
+            self.learners.tune(slot, by.numbers)
+
     def learn(self, slot: Ints, rows: Moments) -> Scores:
         """Score base windows (m,), by slot and start, and learn them."""
         return self.learners.observe(
@@ -90,7 +99,8 @@ class ReadingRouter:
         ruled = self.window_rules.judge(
             [(BASE_MS, seen.window_slot, seen.rows), *larger], self.severity.ruled
         )
-        window_due = (scores.anomaly >= ALARM) | self.severity.busy[seen.window_slot]
+        alarm = self.severity.alarms.anomaly(seen.window_slot)
+        window_due = (scores.anomaly >= alarm) | self.severity.busy[seen.window_slot]
         slots = np.union1d(seen.slot[notable], seen.window_slot[window_due])
         if turns or ruled:
             slots = np.union1d(slots, [*(turn.slot for turn in turns), *ruled]).astype(np.int64)
@@ -179,7 +189,7 @@ class ReadingRouter:
     def _predict(self, slot: int, row: int, rows: Moments, scores: Scores) -> Change | None:
         """The predictions' pipeline: what the learners say of a window, and whether it is calm."""
         anomaly = float(scores.anomaly[row])
-        if anomaly < ALARM and not self.severity.busy[slot]:
+        if anomaly < self.severity.alarms.of(slot).anomaly and not self.severity.busy[slot]:
             return None
         return self.severity.on_window(
             slot,

@@ -9,7 +9,7 @@ import numpy as np
 from streamproc.core.identity import seed
 from streamproc.core.ownership import is_foreign, owner_of
 from streamproc.core.routing import home
-from streamproc.core.windows import NEVER, Ints
+from streamproc.core.windows import NEVER, Bools, Ints
 from streamproc.records import SensorEntry
 
 #: Sensors in one block of a checkpoint: 170 KB of state at 2 readings a second (measured), 13 bytes for each open reading.
@@ -101,6 +101,13 @@ class Sensors:
     def device_of(self, slot: int) -> str | None:
         """The device that a slot's sensor is a part of: the registry's, or else the first that named it."""
         return self.owner(self.names[slot] or "") or self.spoken.get(slot)
+
+    def ahead(self, offset: int, slots: int) -> Bools | None:
+        """Which of so many slots are in a block that was restored from beyond this offset; None where none is."""
+        if not self.block_next or max(self.block_next) <= offset:
+            return None
+        beyond = np.flatnonzero(np.array(self.block_next) > offset)
+        return np.isin(np.arange(slots) // BLOCK, beyond)
 
     def _resolve(self, sensor: str, device: str | None, offset: int, moved: bool) -> int:
         """Look one reading up, and remember what was found.

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamproc.core.alarms import AlarmBook, AlarmLevels
 from streamproc.core.changes import Change, Found, Window
 from streamproc.core.hysteresis import RELAPSE_WINDOWS, Said, settle, weigh
 from streamproc.core.policies import USUAL
@@ -48,6 +49,8 @@ DOWN_WINDOWS = USUAL.down_windows
 #: Longest that relapses stretch these.
 DAMPING_LIMIT = 8
 
+_USUAL_LEVELS = AlarmLevels(ALARM_SURPRISE, CRITICAL_SURPRISE, CLEAR_SURPRISE)
+
 _EVIDENCE_CAUSES: tuple[Cause, ...] = (
     "recovered",
     "level",
@@ -70,6 +73,7 @@ class SeverityBank:
     """
 
     def __init__(self) -> None:
+        self.alarms = AlarmBook(_USUAL_LEVELS)
         self.level: NDArray[np.int8] = np.zeros(0, np.int8)
         self.range_level: NDArray[np.int8] = np.zeros(0, np.int8)
         self.busy: NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -279,15 +283,16 @@ class SeverityBank:
     def _said(self, slot: int, window: Window, anomaly: float, evidence: int, surprise: float) -> Said:
         """What a window says by itself; inside the user's warning range learners are not heard."""
         bounds = self.bounds[slot].tolist()
+        by = self.alarms.of(slot)
         bounded = bounds[0] > -np.inf or bounds[1] < np.inf
         inside = bounded and bounds[0] <= window.min and window.max <= bounds[1]
         return Said(
             outside=held_level(bounds, window.min, window.max),
             held=held_level(self.clear[slot].tolist(), window.min, window.max),
-            told=0 if inside or anomaly < ALARM else _surprise_level(surprise),
-            surprising=0 if inside else _surprise_level(surprise),
+            told=0 if inside or anomaly < by.anomaly else _surprise_level(surprise, by),
+            surprising=0 if inside else _surprise_level(surprise, by),
             evidence=evidence,
-            calm=inside or surprise < CLEAR_SURPRISE,
+            calm=inside or surprise < by.clear,
         )
 
     def _change(  # noqa: PLR0913, PLR0917  # a Change has as many parts
@@ -334,8 +339,8 @@ class SeverityBank:
         self.silence_at[state.slot] = state.silence_at
 
 
-def _surprise_level(surprise: float) -> int:
-    return int(surprise >= ALARM_SURPRISE) + int(surprise >= CRITICAL_SURPRISE)
+def _surprise_level(surprise: float, by: AlarmLevels) -> int:
+    return int(surprise >= by.warning) + int(surprise >= by.critical)
 
 
 def _window_cause(state: SlotSeverity, before: int) -> Cause:

@@ -170,6 +170,7 @@ class Partition:
         times = [
             router.silence_rules.next_at(marks, router.severity.silence_at),
             self.state.inhibition.next_at(),
+            self.state.trials.next_at(marks),
         ]
         at = min((due for due in times if due is not None), default=None)
         # The brokers' clock goes on since the last record at least; after a start that may be long ago.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from streamproc.records import ACTION_PREFIX, ActionEntry, Rule, Severity
+from streamproc.records import ACTION_PREFIX, ActionEntry, Range, Rule, Severity, SeverityEvent
 
 POLICY_PREFIX, SILENCE_PREFIX, HANDLING_PREFIX, TRIAL_PREFIX = "policy/", "silence/", "handling/", "trial/"
+LEARNERS_PREFIX = "learners/"
 
 
 class PolicyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -104,16 +105,24 @@ class HandlingEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Rules and learners' numbers that run beside the live ones for sensors of a `kind`; keyed by TRIAL_PREFIX and `trial`.
+    """What is tried beside the live judgement of sensors; keyed by TRIAL_PREFIX and `trial`.
 
-    What they would have told is recorded and compared, and told to nobody. ANY_KIND is all sensors. `learners` are numbers
-    by their names.
+    It is for the one `sensor`, or for those of a `kind`, ANY_KIND being all. `rules` come beside the sensor's own, or, with
+    `instead`, in place of those of the same sort; `warning` and `critical` in place of its ranges; `learners` are numbers of
+    the learners by their names. What the trial would have told is recorded and compared, and told to nobody. `begun_at` (ms)
+    is when it was put. Each edit is a trial anew.
     """
 
     trial: str
     kind: str = "*"
+    sensor: str | None = None
     rules: tuple[Rule, ...] = ()
+    instead: bool = False
+    warning: Range | None = None
+    critical: Range | None = None
     learners: dict[str, float] = {}
+    begun_at: int = 0
+    reason: str | None = None
     version: int = 1
 
     @property
@@ -122,12 +131,43 @@ class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return TRIAL_PREFIX + self.trial
 
 
+class LearnersEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Numbers that the live learners of sensors of a `kind` go by, by their names; keyed by LEARNERS_PREFIX and the kind.
+
+    Those of ANY_KIND are for sensors whose kind has none. `trial` is the one that they were promoted from.
+    """
+
+    kind: str
+    learners: dict[str, float] = {}
+    trial: str | None = None
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """Its key on the topic."""
+        return LEARNERS_PREFIX + self.kind
+
+
+class TrialEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of severity that a trial would have told: the value of topic `trial-events`.
+
+    `event` has an identity of its own. `trial_version` and `begun_at` are of the trial's entry.
+    """
+
+    trial: str
+    trial_version: int
+    begun_at: int
+    event: SeverityEvent
+    version: int = 1
+
+
 #: What the registry has beside sensors and devices, and what their keys on the topic begin with.
-Document = ActionEntry | PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
+Document = ActionEntry | PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry | LearnersEntry
 DOCUMENTS: dict[str, type[Document]] = {
     ACTION_PREFIX: ActionEntry,
     POLICY_PREFIX: PolicyEntry,
     SILENCE_PREFIX: SilenceEntry,
     HANDLING_PREFIX: HandlingEntry,
     TRIAL_PREFIX: TrialEntry,
+    LEARNERS_PREFIX: LearnersEntry,
 }

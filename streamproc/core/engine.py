@@ -115,7 +115,7 @@ class PartitionState:
         self.forecasts = Forecasts(options.horizon)
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
-        self.trials = Trials(self.router, self.sensors)
+        self.trials = Trials(self.router, self.sensors, self.watermarks)
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1

@@ -26,9 +26,9 @@ from streamproc.core.sensors import BLOCK, Sensors
 from streamproc.core.telling import Teller
 from streamproc.core.trial import Kept, Trial, tried, wanted
 from streamproc.core.watermarks import Watermarks
-from streamproc.core.windows import Bools
-from streamproc.records import SensorEntry
-from streamproc.records.alerting import Document, TrialEntry, TrialEvent
+from streamproc.core.windows import NEVER, Bools
+from streamproc.records import SensorEntry, Severity
+from streamproc.records.alerting import BEGUN, Document, TrialEntry, TrialEvent
 
 #: What tells one trial from another of its name: its version, and when it was begun.
 _Identity = tuple[str, int, int]
@@ -60,8 +60,8 @@ class Place:
 class Trials:
     """The trials of a partition by their names; true where there are any."""
 
-    def __init__(self, live: ReadingRouter, sensors: Sensors) -> None:
-        self._live, self._sensors = live, sensors
+    def __init__(self, live: ReadingRouter, sensors: Sensors, marks: Watermarks) -> None:
+        self._live, self._sensors, self._marks = live, sensors, marks
         self._running: dict[_Identity, Trial] = {}
         self._entries: dict[_Identity, TrialEntry] = {}
         self._tuning = Tuning()
@@ -69,6 +69,8 @@ class Trials:
         self._changed = False
         #: What a restored block holds of trials that the registry, as of the partition's position, does not have yet.
         self._parked: dict[int, list[TrialState]] = {}
+        #: The begins that are to be told with the next chunk's changes.
+        self._begins: list[TrialEvent] = []
         #: The position of the registry that each block was restored as of: it has seen the edits before that.
         self.reached: list[int] = []
 
@@ -111,7 +113,7 @@ class Trials:
             for trial in self._running.values():
                 joining = wanted(trial.entry, self._sensors.names, entries, fresh)
                 if joining:
-                    trial.join(np.array(joining, dtype=np.int64))
+                    self._join(trial, joining)
                     self._limit(trial, joining, place)
 
     def _begin_and_end(self, place: Place) -> list[int]:
@@ -146,10 +148,20 @@ class Trials:
                     moved.append(slot)
             joining = sorted(slot for slot in should if not trial.has(slot))
             if joining:
-                trial.join(np.array(joining, dtype=np.int64))
+                self._join(trial, joining)
             moved += joining
             self._limit(trial, [slot for slot in slots if trial.has(slot)], place)
         return moved
+
+    def _join(self, trial: Trial, slots: Sequence[int]) -> None:
+        """Let sensors begin a trial, and have that told; of one that has read nothing, as of the trial's own begin."""
+        trial.join(np.array(slots, dtype=np.int64))
+        closed, levels = self._marks.closed, self._live.severity.level
+        for slot in slots:
+            at = int(closed[slot]) if slot < len(closed) else NEVER
+            at = at if at != NEVER else trial.entry.begun_at
+            name = self._sensors.names[slot] or ""
+            self._begins.append(_begun(trial.entry, name, int(levels[slot]), at))
 
     def _limit(self, trial: Trial, slots: Iterable[int], place: Place) -> None:
         for slot in slots:
@@ -194,7 +206,7 @@ class Trials:
         by: tuple[Teller, Actions],
     ) -> list[TrialEvent]:
         """What the trials would have told of a chunk; `scores` are those of the live learners."""
-        found = []
+        found, self._begins = self._begins, []
         for trial in self._running.values():
             for change in trial.judge(seen, scores, larger):
                 sensor = self._sensors.names[change.slot] or ""
@@ -232,8 +244,31 @@ def _told(
 ) -> TrialEvent:
     teller, actions = by
     event, _ = teller.tell(change, sensor, tried(trial, sensor, entry), actions)
-    event_id = content_id("trial", *identity(trial), sensor, change.sequence, change.at, int(change.severity))
     versions = {**event.lineage.versions, "trial": f"{trial.trial}@{trial.version}"}
-    lineage = msgspec.structs.replace(event.lineage, versions=versions)
-    event = msgspec.structs.replace(event, event_id=event_id, lineage=lineage)
-    return TrialEvent(trial.trial, trial.version, trial.begun_at, event)
+    return TrialEvent(
+        *identity(trial),
+        event_id=content_id(
+            "trial", *identity(trial), sensor, change.sequence, change.at, int(change.severity)
+        ),
+        sensor=sensor,
+        severity=change.severity,
+        previous=change.previous,
+        cause=change.cause,
+        at=change.at,
+        value=change.value,
+        explanation=event.explanation,
+        lineage=msgspec.structs.replace(event.lineage, versions=versions),
+    )
+
+
+def _begun(trial: TrialEntry, sensor: str, severity: int, at: int) -> TrialEvent:
+    """What is recorded of a sensor that begins a trial."""
+    return TrialEvent(
+        *identity(trial),
+        event_id=content_id("trial", *identity(trial), sensor, BEGUN, at),
+        sensor=sensor,
+        severity=Severity(severity),
+        previous=Severity(severity),
+        cause=BEGUN,
+        at=at,
+    )

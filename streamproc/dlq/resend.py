@@ -60,7 +60,7 @@ def key(topic: str, value: bytes) -> bytes | None:
     if topic == "readings":
         parsed = parse(value)
         return None if isinstance(parsed, Rejected) else record_key(parsed).encode()
-    if topic in {"events", "notifications"}:
+    if topic in {"events", "notifications", "trial-events"}:
         try:
             told = msgspec.json.decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -53,6 +53,11 @@ EDITS_IGNORED = Counter(
 )
 PREDICTIONS = Counter("streamproc_engine_predictions", "Predictions made.", _BY_PARTITION)
 NOTIFICATIONS = Counter("streamproc_engine_notifications", "Notifications made.", _BY_PARTITION)
+TRIAL_EVENTS = Counter(
+    "streamproc_engine_trial_events",
+    "What trials would have told, and sensors' begins in them.",
+    _BY_PARTITION,
+)
 LETTERS = Counter("streamproc_engine_dead_letters", "Records sent to dead-letter.", _BY_PARTITION)
 WAITS = Counter(
     "streamproc_engine_waits",
@@ -116,6 +121,7 @@ def count(partition: str, out: Outputs) -> None:
         (LATE, len(out.late)),
         (MOVED, len(out.moved)),
         (NOTIFICATIONS, len(out.notifications)),
+        (TRIAL_EVENTS, len(out.trial_events)),
         (PREDICTIONS, 0 if out.predictions is None else len(out.predictions.slot)),
         (LETTERS, len({fault.record for fault in out.rejected})),
     ):

@@ -51,7 +51,7 @@ def messages(state: PartitionState, chunk: Chunk, out: Outputs) -> Iterator[Mess
     for notification in out.notifications:
         yield Message("notifications", notification.sensor.encode(), _encode(notification), partition)
     for tried in out.trial_events:
-        yield Message("trial-events", tried.event.sensor.encode(), _encode(tried), partition)
+        yield Message("trial-events", tried.sensor.encode(), _encode(tried), partition)
     for late in out.late:
         yield Message("late", late.sensor.encode(), _encode(late), partition)
     for record, home in out.moved:

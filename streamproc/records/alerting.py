@@ -6,12 +6,16 @@ the stream on. All times are integer milliseconds since the epoch, UTC.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from streamproc.records import ACTION_PREFIX, ActionEntry, Range, Rule, Severity, SeverityEvent
+from streamproc.records import ACTION_PREFIX, ActionEntry, Cause, Lineage, Range, Rule, Severity
 
 POLICY_PREFIX, SILENCE_PREFIX, HANDLING_PREFIX, TRIAL_PREFIX = "policy/", "silence/", "handling/", "trial/"
 LEARNERS_PREFIX = "learners/"
+#: The cause of a TrialEvent that tells a sensor's begin.
+BEGUN: Literal["begun"] = "begun"
 
 
 class PolicyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -149,15 +153,24 @@ class LearnersEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class TrialEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change of severity that a trial would have told: the value of topic `trial-events`.
+    """A change of severity that a trial would have told, or a sensor's begin in it: the value of topic `trial-events`.
 
-    `event` has an identity of its own. `trial_version` and `begun_at` are of the trial's entry.
+    `trial_version` and `begun_at` are of the trial's entry, all else is as in a SeverityEvent, but for `event_id`. A sensor's
+    begin has the cause BEGUN, the severity that it had, and the time up to which its windows were judged before.
     """
 
     trial: str
     trial_version: int
     begun_at: int
-    event: SeverityEvent
+    event_id: str
+    sensor: str
+    severity: Severity
+    previous: Severity
+    cause: Cause | Literal["begun"]
+    at: int
+    value: float | None = None
+    explanation: str = ""
+    lineage: Lineage | None = None
     version: int = 1
 
 

@@ -70,7 +70,7 @@ class Comparison:
         if made is None or task is None:
             return
         compared = await task
-        tables: tuple[Columns, ...] = made.rows.tables()
+        tables: tuple[Columns, ...] = made.rows.tables()[: len(TABLES)]
         wrong = []
         for table, rows in zip(TABLES, tables, strict=True):
             found = compared[table]
@@ -124,7 +124,7 @@ class Comparison:
             await self._patiently(lambda: self._store.overwrite(rows))
         except RowsRefused as error:
             if len(rows) == 1:
-                tables: tuple[Columns, ...] = rows.tables()
+                tables: tuple[Columns, ...] = rows.tables()[: len(TABLES)]
                 for table, refused in zip(TABLES, tables, strict=True):
                     self._journal.count(table, "unwritten", len(refused))
                 _log.warning("the database refuses a row", reason=str(error))

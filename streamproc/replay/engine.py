@@ -31,8 +31,8 @@ from streamproc.store.protocol import (
     take,
 )
 
-#: Topics that the sink makes rows of, but for `readings`, whose records are there already.
-OUTPUTS = tuple(topic for topic in Decoder.TOPICS if topic != "readings")
+#: Topics that the sink makes rows of, but for `readings`, whose records are there already, and trials, which are not compared.
+OUTPUTS = tuple(topic for topic in Decoder.TOPICS if topic not in {"readings", "trial-events"})
 
 
 def options(settings: Settings, partition: int, partitions: int) -> Options:

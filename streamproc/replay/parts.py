@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.sink.batches import Bounds
-from streamproc.store.protocol import Batch, Columns, EventColumns, Ints, NotificationColumns
+from streamproc.store.protocol import Batch, Columns, EventColumns, Ints, NotificationColumns, TrialColumns
 
 #: Of a number in JSON, at most, with the comma after it: those of the sink's bound are bytes of records in JSON.
 _NUMBER_BYTES = 20
@@ -38,6 +38,8 @@ def _sizes(rows: Columns) -> Ints:
             sizes = [len(_encode(event)) for event in rows.event]
         case NotificationColumns():
             sizes = [len(_encode(notification)) for notification in rows.notification]
+        case TrialColumns():
+            sizes = [len(_encode(tried)) for tried in rows.tried]
         case _:
             numbers = _NUMBER_BYTES * len(fields(rows))
             sizes = [numbers + len(sensor.encode()) for sensor in rows.sensor]

@@ -20,6 +20,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
 )
 
@@ -127,6 +128,8 @@ def _key(rows: Columns, index: int) -> str:
             return f"events/{rows.event[index].event_id}"
         case NotificationColumns():
             return f"notifications/{rows.notification[index].notification_id}"
+        case TrialColumns():
+            return f"trial-events/{rows.tried[index].event_id}"
 
 
 def _keys(name: str, letter: DeadLetter) -> list[str]:

@@ -21,6 +21,7 @@ from streamproc.store.protocol import (
     Place,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
     join,
     take,
@@ -116,6 +117,7 @@ def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None])
         join([part for part in rows if isinstance(part, EventColumns)] or [EventColumns()]),
         join([part for part in rows if isinstance(part, NotificationColumns)] or [NotificationColumns()]),
         join([part for part in rows if isinstance(part, WindowColumns)] or [WindowColumns()]),
+        join([part for part in rows if isinstance(part, TrialColumns)] or [TrialColumns()]),
         registry=registry,
     )
 

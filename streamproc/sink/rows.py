@@ -24,6 +24,7 @@ from streamproc.records import (
     SeverityEvent,
     WindowRows,
 )
+from streamproc.records.alerting import TrialEvent
 from streamproc.store.protocol import (
     Columns,
     EventColumns,
@@ -32,6 +33,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
     join,
 )
@@ -48,6 +50,7 @@ _predictions = msgspec.json.Decoder(PredictionRows).decode
 _windows = msgspec.json.Decoder(WindowRows).decode
 _event = msgspec.json.Decoder(SeverityEvent).decode
 _notification = msgspec.json.Decoder(Notification).decode
+_tried = msgspec.json.Decoder(TrialEvent).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Decoder:
     the engine tells; the sink leaves them out without a word. Of windows, those of the sizes `window_sizes_ms` are rows.
     """
 
-    TOPICS = ("readings", "predictions", "events", "notifications", "windows")
+    TOPICS = ("readings", "predictions", "events", "notifications", "windows", "trial-events")
 
     def __init__(
         self, allowed_skew_ms: int, prefix: str = "", window_sizes_ms: Collection[int] = WINDOW_SIZES_MS
@@ -107,6 +110,8 @@ class Decoder:
                 return _decoded(chunk, _notification_row, NotificationColumns())
             case "windows":
                 return _decoded(chunk, partial(_window_rows, self._sizes_ms), WindowColumns())
+            case "trial-events":
+                return _decoded(chunk, _trial_row, TrialColumns())
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
     def judged(self, chunk: Chunk, position: int, owners: Owners, readings: Readings | None = None) -> Piece:
@@ -240,6 +245,14 @@ def _notification_row(chunk: Chunk, index: int, value: bytes) -> NotificationCol
     partition = np.array([chunk.partition], dtype=np.int64)
     offset = chunk.offsets[index : index + 1]
     return NotificationColumns([notification.sensor.lower()], [notification], partition, offset)
+
+
+def _trial_row(chunk: Chunk, index: int, value: bytes) -> TrialColumns:
+    tried = _tried(value)
+    _check_version(tried.version)
+    _stamps([tried.at, tried.begun_at])
+    partition = np.array([chunk.partition], dtype=np.int64)
+    return TrialColumns([tried.sensor.lower()], [tried], partition, chunk.offsets[index : index + 1])
 
 
 def _check_version(version: int) -> None:

@@ -16,6 +16,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
 )
 from streamproc.store.stamps import iso, iso_repeated
@@ -94,6 +95,21 @@ WINDOWS = (
     "first_offset",
     "last_offset",
     "kafka_partition",
+)
+
+
+TRIAL_EVENTS = (
+    "event_id",
+    "trial",
+    "trial_version",
+    "begun_at",
+    "sensor_id",
+    "severity",
+    "previous_severity",
+    "cause",
+    "message",
+    "created_at",
+    "payload",
 )
 
 
@@ -199,3 +215,25 @@ def window_columns(rows: WindowColumns, ids: dict[str, int], stamps: Stamps = TE
         rows.last_offset.tolist(),
         rows.source_partition.tolist(),
     )
+
+
+def trial_rows(rows: TrialColumns, ids: dict[str, int], stamps: Stamps = TEXT) -> list[tuple[object, ...]]:
+    """Rows of TRIAL_EVENTS."""
+    begun = stamps.each(np.array([row.begun_at for row in rows.tried], dtype=np.int64))
+    times = stamps.each(np.array([row.at for row in rows.tried], dtype=np.int64))
+    return [
+        (
+            row.event_id,
+            row.trial,
+            row.trial_version,
+            since,
+            ids[sensor],
+            row.severity.name,
+            row.previous.name,
+            row.cause,
+            row.explanation,
+            at,
+            msgspec.json.encode({"value": row.value, "lineage": row.lineage}).decode(),
+        )
+        for row, sensor, since, at in zip(rows.tried, rows.sensor, begun, times, strict=True)
+    ]

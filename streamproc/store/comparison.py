@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamproc.store.protocol import Ints
 
 Bools = NDArray[np.bool_]
-#: The tables of a batch, in its order.
+#: The tables of a batch that are compared, in its order; what trials would have told comes after them, and is not.
 TABLES = ("readings", "predictions", "events", "notifications", "windows")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.records import Notification, SensorEntry, SeverityEvent
+from streamproc.records.alerting import TrialEvent
 from streamproc.store.deliveries import Deliveries
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from streamproc.store.edits import Audited, Author, Edit, Kind, Outcome, Registered
     from streamproc.store.sensor_status import SensorStatus, StandingAlarm
     from streamproc.store.thresholds import Threshold
+    from streamproc.store.trial_history import SeverityChange, TrialHistory
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -137,7 +139,22 @@ class WindowColumns:
         return len(self.sensor)
 
 
-Columns = ReadingColumns | PredictionColumns | EventColumns | NotificationColumns | WindowColumns
+@dataclass(frozen=True, slots=True)
+class TrialColumns:
+    """Rows for `trial_events`, of shape (n,)."""
+
+    sensor: list[str] = field(default_factory=list)
+    tried: list[TrialEvent] = field(default_factory=list)
+    partition: Ints = field(default_factory=_ints)
+    offset: Ints = field(default_factory=_ints)
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+
+Columns = (
+    ReadingColumns | PredictionColumns | EventColumns | NotificationColumns | WindowColumns | TrialColumns
+)
 C = TypeVar("C", bound=Columns)
 
 
@@ -178,19 +195,27 @@ class Batch:
     events: EventColumns = field(default_factory=EventColumns)
     notifications: NotificationColumns = field(default_factory=NotificationColumns)
     windows: WindowColumns = field(default_factory=WindowColumns)
+    trial_events: TrialColumns = field(default_factory=TrialColumns)
 
     def __len__(self) -> int:
         return sum(len(table) for table in self.tables())
 
     def tables(self) -> tuple[Columns, ...]:
         """The rows by table; counted through in this order, row i of the batch is one of them."""
-        return self.readings, self.predictions, self.events, self.notifications, self.windows
+        return (
+            self.readings,
+            self.predictions,
+            self.events,
+            self.notifications,
+            self.windows,
+            self.trial_events,
+        )
 
     def take(self, at: NDArray[np.intp]) -> Batch:
         """The batch with only the rows at these indexes, ascending, and the same offsets."""
         ends = np.cumsum([0, *(len(table) for table in self.tables())])
         cuts = np.searchsorted(at, ends)
-        r, p, e, n, w = (at[a:b] - end for a, b, end in zip(cuts, cuts[1:], ends, strict=False))
+        r, p, e, n, w, t = (at[a:b] - end for a, b, end in zip(cuts, cuts[1:], ends, strict=False))
         return Batch(
             self.group,
             self.offsets,
@@ -199,6 +224,7 @@ class Batch:
             take(self.events, e),
             take(self.notifications, n),
             take(self.windows, w),
+            take(self.trial_events, t),
             registry=self.registry,
         )
 
@@ -212,6 +238,7 @@ class Written:
     events: int = 0
     notifications: int = 0
     windows: int = 0
+    trial_events: int = 0
 
 
 class Store(Deliveries, Protocol):
@@ -290,3 +317,9 @@ class Store(Deliveries, Protocol):
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
+
+    async def trial_recorded(self, trial: str) -> TrialHistory | None:
+        """What the newest version of a trial has recorded; None where nothing was."""
+
+    async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
+        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""

@@ -20,6 +20,7 @@ from streamproc.store import (
     sqlite_overwrite,
     sqlite_rows,
     sqlite_status,
+    sqlite_trials,
 )
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
@@ -40,6 +41,7 @@ from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import SensorStatus, StandingAlarm
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
+from streamproc.store.trial_history import SeverityChange, TrialHistory
 
 T = TypeVar("T")
 
@@ -199,6 +201,14 @@ class SqliteStore:
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
         return await self._run(lambda: sqlite_status.stored(self._connected(), event_id))
+
+    async def trial_recorded(self, trial: str) -> TrialHistory | None:
+        """What the newest version of a trial has recorded; None where nothing was."""
+        return await self._run(lambda: sqlite_trials.recorded(self._connected(), trial))
+
+    async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
+        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
+        return await self._run(lambda: sqlite_trials.told(self._connected(), trial, since, until))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

@@ -17,6 +17,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
 )
 from streamproc.store.stamps import iso
@@ -137,12 +138,22 @@ WINDOWS = Form(
     ),
 )
 
+TRIAL_EVENTS = Form(
+    "trial_events",
+    "trial_events",
+    columns.TRIAL_EVENTS,
+    ("event_id",),
+    sqlite_rows.INSERT_TRIAL,
+    lambda rows, ids, _: columns.trial_rows(rows, ids),
+)
+
 _FORMS: dict[type[Columns], Form] = {
     ReadingColumns: READINGS,
     PredictionColumns: PREDICTIONS,
     EventColumns: EVENTS,
     NotificationColumns: NOTIFICATIONS,
     WindowColumns: WINDOWS,
+    TrialColumns: TRIAL_EVENTS,
 }
 BY_NAME = {form.name: form for form in _FORMS.values()}
 

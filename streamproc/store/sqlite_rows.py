@@ -16,6 +16,7 @@ from streamproc.store.columns import (
     notification_rows,
     prediction_columns,
     reading_columns,
+    trial_rows,
     window_columns,
 )
 from streamproc.store.protocol import (
@@ -26,6 +27,7 @@ from streamproc.store.protocol import (
     PredictionColumns,
     Reached,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
     Written,
 )
@@ -81,6 +83,12 @@ _ACTIVE_MODEL = (
     " (SELECT max(CAST(version AS INTEGER)) FROM ml_models WHERE name = ?) WHERE name = ?"
 )
 
+INSERT_TRIAL = (
+    "INSERT INTO trial_events (event_id, trial, trial_version, begun_at, sensor_id, severity, previous_severity, cause,"
+    " message, created_at, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ONCE_TRIAL = f"{INSERT_TRIAL} ON CONFLICT (event_id) DO NOTHING"
+
 
 def reached(connection: sqlite3.Connection, group: str) -> dict[Place, Reached]:
     """The next offset of each partition that the group has written, and the registry's position there."""
@@ -122,6 +130,7 @@ def write(connection: sqlite3.Connection, batch: Batch, sensors: Sensors, models
         events=_events(connection, batch.events, ids),
         notifications=_notifications(connection, batch.notifications, ids),
         windows=_windows(connection, batch.windows, ids),
+        trial_events=_trial_events(connection, batch.trial_events, ids),
     )
 
 
@@ -172,3 +181,9 @@ def _windows(connection: sqlite3.Connection, rows: WindowColumns, ids: dict[str,
     if not len(rows):
         return 0
     return connection.executemany(_ONCE_WINDOW, zip(*window_columns(rows, ids), strict=True)).rowcount
+
+
+def _trial_events(connection: sqlite3.Connection, rows: TrialColumns, ids: dict[str, int]) -> int:
+    if not len(rows):
+        return 0
+    return connection.executemany(_ONCE_TRIAL, trial_rows(rows, ids)).rowcount

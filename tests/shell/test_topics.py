@@ -83,6 +83,7 @@ def test_the_file_that_comes_along() -> None:
         "predictions",
         "events",
         "notifications",
+        "trial-events",
         "late",
         "dead-letter",
         "registry",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from streamproc.core.chunk import Chunk, Headers
 from streamproc.core.identity import content_id, reading_keys, seed
 from streamproc.records import Lineage, Notification, Severity, SeverityEvent
+from streamproc.records.alerting import BEGUN, TrialEvent
 from streamproc.store.protocol import (
     Batch,
     EventColumns,
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
 )
 
@@ -110,6 +113,31 @@ def notification(sensor: str, event_id: str = "e-1") -> Notification:
 def notifications(*rows: Notification) -> NotificationColumns:
     """Rows, one record each."""
     return NotificationColumns(
+        [row.sensor for row in rows], list(rows), ints(*[0] * len(rows)), np.arange(len(rows))
+    )
+
+
+def tried(sensor: str, severity: Severity, previous: Severity, ms: int = 0, **other: Any) -> TrialEvent:
+    """A change that a trial would have told, so long after START; its begin if that is no change."""
+    begins = severity == previous
+    known: dict[str, Any] = {"trial": "t", "trial_version": 1, "begun_at": START} | other
+    return TrialEvent(
+        **known,
+        event_id=content_id("trial", *known.values(), sensor, ms, severity),
+        sensor=sensor,
+        severity=severity,
+        previous=previous,
+        cause=BEGUN if begins else "level",
+        at=START + ms,
+        value=None if begins else 99.5,
+        explanation="" if begins else "far above what it may be",
+        lineage=None if begins else Lineage("readings", 0, 3, 9, {}, {}, "learner level", {"trial": "t@1"}),
+    )
+
+
+def trial_events(*rows: TrialEvent) -> TrialColumns:
+    """Rows, one record each."""
+    return TrialColumns(
         [row.sensor for row in rows], list(rows), ints(*[0] * len(rows)), np.arange(len(rows))
     )
 

@@ -23,6 +23,8 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    trial_events,
+    tried,
     windows,
 )
 from tests.store.databases import Database
@@ -419,8 +421,9 @@ async def test_a_batch_is_taken_apart_and_put_together() -> None:
         events=events(event("d", Severity.WARN, Severity.NORMAL)),
         notifications=notifications(notification("e"), notification("f")),
         windows=windows(("g", 1.0, 0), ("h", 2.0, 0)),
+        trial_events=trial_events(*(tried(name, Severity.WARN, Severity.NORMAL) for name in "ij")),
     )
-    part = whole.take(np.array([1, 2, 5, 7]))
-    assert [table.sensor for table in part.tables()] == [["b"], ["c"], [], ["f"], ["h"]]
+    part = whole.take(np.array([1, 2, 5, 7, 9]))
+    assert [table.sensor for table in part.tables()] == [["b"], ["c"], [], ["f"], ["h"], ["j"]]
     assert part.windows.mean.tolist() == [2.0]
-    assert len(whole) == 8
+    assert len(whole) == 10

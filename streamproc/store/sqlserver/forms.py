@@ -21,6 +21,7 @@ from streamproc.store.protocol import (
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    TrialColumns,
     WindowColumns,
 )
 
@@ -260,12 +261,22 @@ WINDOWS = Form(
     lambda rows, ids, _: columns.window_columns(rows, ids, NAIVE),
 )
 
+TRIAL_EVENTS = Form(
+    "trial_events",
+    "dbo.trial_events",
+    _types(columns.TRIAL_EVENTS, CODE, CODE, INT, TIME, BIGINT, CODE, CODE, CODE, TEXT, TIME, TEXT),
+    ("event_id",),
+    lambda rows, ids, _: _transposed(columns.trial_rows(rows, ids, NAIVE)),
+    text=True,
+)
+
 _FORMS: dict[type[Columns], Form] = {
     ReadingColumns: READINGS,
     PredictionColumns: PREDICTIONS,
     EventColumns: EVENTS,
     NotificationColumns: NOTIFICATIONS,
     WindowColumns: WINDOWS,
+    TrialColumns: TRIAL_EVENTS,
 }
 BY_NAME = {form.name: form for form in _FORMS.values()}
 

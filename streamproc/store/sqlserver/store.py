@@ -36,10 +36,12 @@ from streamproc.store.sqlserver import (
     overwrite,
     rows,
     status,
+    trials,
 )
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.thresholds import Threshold
+from streamproc.store.trial_history import SeverityChange, TrialHistory
 
 
 def opened(settings: Settings, process: str) -> SqlServerStore:
@@ -175,6 +177,16 @@ class SqlServerStore:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.stored(cursor, event_id)
+
+    async def trial_recorded(self, trial: str) -> TrialHistory | None:
+        """What the newest version of a trial has recorded; None where nothing was."""
+        async with self._cursor(commits=False) as cursor:
+            return await trials.recorded(cursor, trial)
+
+    async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
+        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
+        async with self._cursor(commits=False) as cursor:
+            return await trials.told(cursor, trial, since, until)
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

@@ -211,6 +211,12 @@ def policy(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON)
+def trial(context: typer.Context) -> None:
+    """Rules and learners' numbers tried beside the live ones, telling nobody (add, list, report, promote, remove)."""
+    _pass_on("streamproc.trials.commands", "commands", context)
+
+
+@app.command(context_settings=PASS_ON)
 def device(context: typer.Context) -> None:
     """Devices and their keys (add, list, show, enable, disable, remove, key new|list|revoke)."""
     _pass_on("streamproc.registry.device_commands", "commands", context)

@@ -66,7 +66,7 @@ def sensor_faults(entry: SensorEntry) -> Iterator[str]:
         yield f"{entry.sensor}: sensor_id must be 1 to {_ID_LIMIT}"
     yield from _texts(entry.sensor, entry)
     for name in ("warning", "critical"):
-        for fault in _range_faults(getattr(entry, name) or Range()):
+        for fault in range_faults(getattr(entry, name) or Range()):
             yield f"{entry.sensor}: {name} {fault}"
     warning, critical = entry.warning or Range(), entry.critical or Range()
     if _beyond(critical.low, warning.low) or _beyond(warning.high, critical.high):
@@ -144,7 +144,8 @@ def _texts(whose: str, entry: SensorEntry | DeviceEntry) -> Iterator[str]:
             yield f"{whose}: {field} must have 1 to {limit} characters, or be left out"
 
 
-def _range_faults(bounds: Range) -> Iterator[str]:
+def range_faults(bounds: Range) -> Iterator[str]:
+    """What is wrong with a range."""
     given = (bounds.low, bounds.high, bounds.clear_low, bounds.clear_high)
     if not all(isfinite(bound) for bound in given if bound is not None):
         yield "must be finite"

@@ -10,9 +10,25 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec.structs import replace
 
-from streamproc.records import Severity
-from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry, Weekly
-from streamproc.registry.checks import LAST_MS, NAME_LIMIT, TEXT_LIMITS, kind_faults, names, rules_faults
+from streamproc.core import numbers
+from streamproc.records import ANY_KIND, Range, Severity
+from streamproc.records.alerting import (
+    HandlingEntry,
+    LearnersEntry,
+    PolicyEntry,
+    SilenceEntry,
+    TrialEntry,
+    Weekly,
+)
+from streamproc.registry.checks import (
+    LAST_MS,
+    NAME_LIMIT,
+    TEXT_LIMITS,
+    kind_faults,
+    names,
+    range_faults,
+    rules_faults,
+)
 from streamproc.store.documents import AlertingEntry, DocumentEntry, Unreadable
 
 #: What a silence may say of its sensors.
@@ -25,8 +41,6 @@ _SECONDS = 31 * 86_400
 _WEEK = 7 * 24 * 60
 #: A line in a list; alert_notifications.message has room for it behind the explanation.
 _LINE = 500
-#: Of a trial: as many numbers as there are names for, and no more by mistake.
-_NUMBERS = 64
 _SUNDAY = 6
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Alerting = TypeVar("Alerting", bound=AlertingEntry)
@@ -35,7 +49,8 @@ _LOWERED: dict[type, tuple[str, ...]] = {
     PolicyEntry: ("kind",),
     SilenceEntry: ("silence", "sensor", "device", "kind"),
     HandlingEntry: ("sensor",),
-    TrialEntry: ("trial", "kind"),
+    TrialEntry: ("trial", "kind", "sensor"),
+    LearnersEntry: ("kind",),
 }
 _AT = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
@@ -51,6 +66,8 @@ def document_faults(entry: DocumentEntry) -> Iterator[str]:
             yield from handling_faults(entry)
         case TrialEntry():
             yield from trial_faults(entry)
+        case LearnersEntry():
+            yield from learners_faults(entry)
         case Unreadable():
             yield f"{entry.key}: {entry.reason}"
 
@@ -149,12 +166,26 @@ def trial_faults(entry: TrialEntry) -> Iterator[str]:
     whose = f"trial {entry.trial}"
     yield from _id_faults("trial", entry.trial)
     yield from kind_faults(whose, entry.kind)
+    if entry.sensor is not None:
+        yield from (f"{whose}: {fault}" for fault in _lower_names("sensor", entry.sensor))
+        if entry.kind != ANY_KIND:
+            yield f"{whose}: sensor and kind exclude one another"
     yield from (f"{whose}: {fault}" for fault in rules_faults(entry.rules))
-    if len(entry.learners) > _NUMBERS:
-        yield f"{whose}: has {len(entry.learners)} numbers for learners, {_NUMBERS} are the most"
-    for name, number in entry.learners.items():
-        if not isfinite(number):
-            yield f"{whose}: the number {name} of its learners must be finite"
+    for name in ("warning", "critical"):
+        yield from (f"{whose}: {name} {fault}" for fault in range_faults(getattr(entry, name) or Range()))
+    yield from (f"{whose}: {fault}" for fault in numbers.faults(entry.learners))
+    if not 0 <= entry.begun_at <= LAST_MS:
+        yield f"{whose}: begun_at must be milliseconds since 1970"
+    yield from _line_faults(whose, entry, "reason")
+
+
+def learners_faults(entry: LearnersEntry) -> Iterator[str]:
+    """What is wrong with the numbers of the live learners."""
+    whose = f"learners {entry.kind}"
+    yield from kind_faults(whose, entry.kind)
+    yield from (f"{whose}: {fault}" for fault in numbers.faults(entry.learners))
+    if entry.trial is not None:
+        yield from (f"{whose}: {fault}" for fault in _id_faults("trial", entry.trial))
 
 
 def _id_faults(kind: str, name: str) -> Iterator[str]:
@@ -168,7 +199,7 @@ def _lower_names(field: str, name: str) -> Iterator[str]:
         yield f"{field} must be in lower case, as its name in the registry is"
 
 
-def _line_faults(whose: str, entry: SilenceEntry | HandlingEntry, *fields: str) -> Iterator[str]:
+def _line_faults(whose: str, entry: SilenceEntry | HandlingEntry | TrialEntry, *fields: str) -> Iterator[str]:
     for field in fields:
         text = getattr(entry, field)
         if text is not None and not (1 <= len(text) <= _LINE and text.isprintable() and text.strip()):

@@ -29,7 +29,13 @@ _BOUNDS = tuple(
 #: Rules are a list in one cell: JSON.
 _COLUMNS = (*_TEXTS, *_BOUNDS, "rules")
 #: What the lists of documents are called, and the kind of each.
-_DOCUMENTS = {"policies": "policy", "silences": "silence", "handlings": "handling", "trials": "trial"}
+_DOCUMENTS = {
+    "policies": "policy",
+    "silences": "silence",
+    "handlings": "handling",
+    "trials": "trial",
+    "learners": "learners",
+}
 _LISTS = ("devices", "sensors", "actions", *_DOCUMENTS)
 _SUFFIXES = "the name must end in .yaml, .yml, .json or .csv"
 

@@ -31,7 +31,7 @@ from streamproc.store.protocol import (
     take,
 )
 
-#: Topics that the sink makes rows of, but for `readings`, whose records are there already, and trials, which are not compared.
+#: Topics that the sink makes rows of, but for `readings`, whose records are there already; trials are not compared.
 OUTPUTS = tuple(topic for topic in Decoder.TOPICS if topic not in {"readings", "trial-events"})
 
 

@@ -11,16 +11,17 @@ from typing import Literal
 
 import msgspec
 
-from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry
+from streamproc.records.alerting import HandlingEntry, LearnersEntry, PolicyEntry, SilenceEntry, TrialEntry
 
-DocumentKind = Literal["policy", "silence", "handling", "trial"]
-AlertingEntry = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry
+DocumentKind = Literal["policy", "silence", "handling", "trial", "learners"]
+AlertingEntry = PolicyEntry | SilenceEntry | HandlingEntry | TrialEntry | LearnersEntry
 #: The struct of each kind; a kind with a slash behind it is what its keys on the topic begin with.
 FORMS: dict[str, type[AlertingEntry]] = {
     "policy": PolicyEntry,
     "silence": SilenceEntry,
     "handling": HandlingEntry,
     "trial": TrialEntry,
+    "learners": LearnersEntry,
 }
 
 

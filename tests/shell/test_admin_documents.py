@@ -41,7 +41,7 @@ async def client(memory: Memory) -> AsyncIterator[Client]:
     [
         ("policies", "Air%2FPump", {"up_windows": 2}, {"remind_seconds": 60.0}),
         ("silences", "Nights", {"site": "north"}, {"weekly": WEEKLY}),
-        ("trials", "Slower", {"kind": "pump"}, {"learners": {"fading": 0.5}}),
+        ("trials", "Slower", {"kind": "pump"}, {"learners": {"level_fading": 0.2}}),
     ],
 )
 async def test_a_document_is_put_changed_and_removed(
@@ -118,7 +118,7 @@ async def test_silences_are_narrowed_down(client: Client) -> None:
         ("silences/a", {}, "say of which sensors"),
         ("silences/a%2Fb", {"site": "x"}, "its name must be 1 to 64"),
         ("silences/a", {"site": "x", "weekly": {**WEEKLY, "zone": "Nowhere"}}, "zone 'Nowhere' is not known"),
-        ("trials/t", {"learners": {"fading": "slow"}}, "Expected `float`"),
+        ("trials/t", {"learners": {"level_fading": "slow"}}, "Expected `float`"),
     ],
 )
 async def test_a_wrong_document_is_refused(

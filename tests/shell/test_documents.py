@@ -18,6 +18,7 @@ from streamproc.records import NoData, SensorEntry, Severity
 from streamproc.records.alerting import (
     DOCUMENTS,
     HandlingEntry,
+    LearnersEntry,
     PolicyEntry,
     SilenceEntry,
     TrialEntry,
@@ -60,7 +61,8 @@ entries = st.lists(
         reason=st.none() | words,
     )
     | st.builds(HandlingEntry, words, words, acknowledged=st.just(True))
-    | st.builds(TrialEntry, st.text("ab", min_size=1), words, rules=st.just((NoData(5.0),))),
+    | st.builds(TrialEntry, st.text("ab", min_size=1), words, rules=st.just((NoData(5.0),)))
+    | st.builds(LearnersEntry, words, st.just({"alarm_surprise": 4.0})),
     unique_by=lambda entry: entry.key,
     max_size=5,
 )
@@ -123,8 +125,16 @@ def test_what_is_exported_is_imported(
         ),
         ("handlings: [{sensor: a, event_id: e}]", "handling 1: handling a: neither acknowledged nor snoozed"),
         (
-            "trials: [{trial: t, learners: {fading: .nan}}]",
-            "the number fading of its learners must be finite",
+            "trials: [{trial: t, learners: {level_fading: .nan}}]",
+            "trial t: level_fading must be from 0.001 to 0.5, not nan",
+        ),
+        ("trials: [{trial: t, learners: {fading: 0.1}}]", "fading is no number of the learners; these are:"),
+        ("trials: [{trial: t, learners: {alarm_surprise: 6}}]", "must not fall in this order"),
+        ("trials: [{trial: t, kind: pump, sensor: a}]", "sensor and kind exclude one another"),
+        ("trials: [{trial: t, warning: {low: 9, high: 1}}]", "trial t: warning"),
+        (
+            "learners: [{kind: pump, learners: {warm_up: 1}}]",
+            "learners pump: warm_up must be from 10 to 10000, not 1",
         ),
         (
             "trials: [{trial: t, rules: [{rule: no_data, seconds: 0}]}]",

@@ -105,7 +105,7 @@ def test_nothing_is_taken_away() -> None:
     loosened = {name for _, (name,) in named(r"\bDROP CONSTRAINT (\w+)")}
     assert loosened == {"CK_registry_audit_kind"}  # streamproc's own, which knew of two kinds
     deleting = {text.split()[2] for text, _ in named(r"\bDELETE (?:FROM|TOP|\w FROM)\b")}
-    assert deleting == {"dbo.streamproc_delete_old"}
+    assert deleting == {"dbo.streamproc_delete_old", "dbo.streamproc_delete_old_trials"}
     updating = {text for text, _ in named(r"\bUPDATE \w+ SET\b") if text.startswith(("UPDATE", "WITH"))}
     models = {text for text in updating if text.startswith("UPDATE dbo.ml_models")}
     assert all("river-online" in text and "sensor_id IS NULL" in text for text in models)  # streamproc's own

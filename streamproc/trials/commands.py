@@ -1,0 +1,301 @@
+"""`streamproc trial add|list|remove|report|promote|numbers|reset`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from streamproc.core.numbers import TUNABLE
+from streamproc.core.trial import applies
+from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.records import ANY_KIND, Range, Rule
+from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, TrialEntry
+from streamproc.registry.document_checks import normal, trial_faults
+from streamproc.registry.session import edit, looking
+from streamproc.registry.spans import length_ms, moment_ms, moment_text
+from streamproc.store.documents import PutDocument, RemoveDocument
+from streamproc.store.edits import Entry, Outcome, PutSensor, documents, sensors
+from streamproc.store.trial_history import SeverityChange, TrialHistory
+from streamproc.trials.comparing import Span, compared
+from streamproc.trials.promotion import edits_of
+from streamproc.trials.report import plain, table, words
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="Rules and learners' numbers tried beside the live ones: recorded and compared, told to nobody.",
+)
+
+Name = Annotated[str, typer.Argument(help="The trial's name.")]
+#: Each trial judges its sensors once more: so many at once would cost more than the engine itself.
+MOST = 16
+_DAY_MS = 86_400_000
+
+
+@commands.command()
+def add(  # noqa: PLR0913  # each is an option of the command
+    name: Annotated[str, typer.Argument(help="A name of your own: a-z, 0-9, dot, dash, underscore.")],
+    *,
+    kind: Annotated[str | None, typer.Option(help="Try it at all sensors of this kind.")] = None,
+    sensor: Annotated[str | None, typer.Option(help="Try it at this sensor.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Try it at all sensors.")] = False,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule as in `registry import`: '{rule: delta_spike, absolute: 2}'."),
+    ] = None,
+    instead: Annotated[
+        bool, typer.Option("--instead", help="The rules take the place of the sensors' own of the same sort.")
+    ] = False,
+    warning: Annotated[str | None, typer.Option(help="Another warning range: '{low: 1, high: 8}'.")] = None,
+    critical: Annotated[str | None, typer.Option(help="Another critical range.")] = None,
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(help="A number of the learners: alarm_surprise=4; see `trial numbers`."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="What it is to show.")] = None,
+) -> None:
+    """Begin a trial, or begin it anew with what is given now. Within a second it judges what its sensors send."""
+    if sum((kind is not None, sensor is not None, every)) != 1:
+        raise RegistryError("say where to try it: --kind KIND, --sensor SENSOR or --all")
+    entry = normal(
+        TrialEntry(
+            name,
+            kind=kind or ANY_KIND,
+            sensor=sensor,
+            rules=tuple(_parsed(text, Rule) for text in rule or ()),
+            instead=instead,
+            warning=None if warning is None else _parsed(warning, Range),
+            critical=None if critical is None else _parsed(critical, Range),
+            learners=_numbers(learner or ()),
+            begun_at=time.time_ns() // 1_000_000,
+            reason=reason,
+        )
+    )
+    faults = list(trial_faults(entry))
+    if not (entry.rules or entry.warning or entry.critical or entry.learners):
+        faults.append("say what to try: --rule, --warning, --critical or --learner")
+    if faults:
+        raise RegistryError("\n".join(faults))
+    count = asyncio.run(_add(entry))
+    typer.echo(
+        f"trial {entry.trial} has begun at {count} sensors of the registry; see `trial report {entry.trial}`"
+    )
+    if not count:
+        typer.echo("note: no sensor of the registry is like that, yet", err=True)
+
+
+async def _add(entry: TrialEntry) -> int:
+    """Save it; gives how many sensors it is of."""
+    async with looking() as store:
+        found = await store.registry()
+    others = [one for one in _trials(found) if one.trial != entry.trial]
+    if len(others) >= MOST:
+        raise RegistryError(f"{MOST} trials are on already, the most there may be: remove one of them first")
+    was = found.get(entry.key)
+    await edit([PutDocument(entry, was.version if was else 0)])
+    return sum(applies(entry, one.sensor, one) for one in sensors(found))
+
+
+@commands.command("list")
+def list_() -> None:
+    """Show the trials that are on."""
+
+    async def run() -> list[TrialEntry]:
+        async with looking() as store:
+            return _trials(await store.registry())
+
+    found = asyncio.run(run())
+    made = Table("trial", "version", "of", "since", "tries", "reason", box=None, pad_edge=False)
+    for one in found:
+        since = moment_text(one.begun_at or None)
+        row = (one.trial, str(one.version), _whom(one), since, _tries(one), one.reason or "")
+        made.add_row(*map(escape, row))
+    if found:
+        Console().print(made)
+    else:
+        typer.echo("no trials")
+
+
+@commands.command()
+def remove(name: Name) -> None:
+    """End a trial, and change nothing else. What it has recorded stays, and `trial report` shows it."""
+    asyncio.run(edit([RemoveDocument("trial", name.lower())]))
+    typer.echo(f"trial {name.lower()} has ended")
+
+
+@commands.command()
+def report(
+    name: Name,
+    *,
+    since: Annotated[
+        str | None, typer.Option(help="From then on: 2026-11-22T14:00 (UTC), or 2d for the last two days.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Until then; by default until now.")] = None,
+    within: Annotated[
+        str, typer.Option(help="Alarms of both that begin so near to each other are one.")
+    ] = "1m",
+    rows: Annotated[int, typer.Option(min=1, help="Show so many sensors, those that differ most.")] = 40,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with all sensors.")] = False,
+) -> None:
+    """Compare what a trial would have told with what was told, sensor by sensor and in all."""
+    now = time.time_ns() // 1_000_000
+    history, told, span = asyncio.run(
+        _recorded(name.lower(), _moment(since, now), _moment(until, now) or now)
+    )
+    span = Span(span.since, span.until, length_ms(within))
+    found = compared(history, told, span)
+    if json:
+        typer.echo(msgspec.json.encode(plain(name.lower(), history, span, found)).decode())
+        return
+    for line in words(name.lower(), history, span, found):
+        typer.echo(line)
+    if any(one.live or one.trial or one.differs for one in found):
+        typer.echo("")
+        Console().print(table(found, rows))
+
+
+async def _recorded(
+    name: str, since: int | None, until: int
+) -> tuple[TrialHistory, list[SeverityChange], Span]:
+    async with looking() as store:
+        history = await store.trial_recorded(name)
+        if history is None:
+            raise UnknownEntry(
+                f"nothing is recorded of a trial {name}: see `streamproc trial list`; one that has just begun shows once its"
+                " sensors have sent something, and the sink has written it"
+            )
+        begun = history.begun_at or min(change.at for change in history.changes)
+        # A sensor's clock may be behind: its begin in the trial is then before the trial's.
+        first = min(begun, *(change.at for change in history.changes if change.at))
+        told = await store.trial_told(name, first, until)
+    return history, told, Span(since or first, until)
+
+
+@commands.command()
+def promote(
+    name: Name,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+) -> None:
+    """Make a trial live, and end it: its rules and ranges become its sensors' own, its numbers those of the live learners."""
+    trial, found = asyncio.run(_standing(name.lower()))
+    edits = edits_of(trial, found)
+    changed = [one.entry.sensor for one in edits if isinstance(one, PutSensor)]
+    if not dry_run:
+        asyncio.run(_edit(edits))
+    would = "would be" if dry_run else "are"
+    if trial.rules or trial.warning or trial.critical:
+        typer.echo(f"the rules and ranges of {len(changed)} sensors {would} those of trial {trial.trial}")
+        for sensor in changed if dry_run else ():
+            typer.echo(f"  {sensor}")
+    if trial.learners:
+        typer.echo(
+            f"the live learners of kind {trial.kind} {'would ' if dry_run else ''}go by {_pairs(trial.learners)}"
+        )
+    if not dry_run:
+        typer.echo(f"trial {trial.trial} has ended")
+
+
+async def _edit(edits: Sequence[Any]) -> list[Outcome]:
+    return await edit(edits)
+
+
+async def _standing(name: str) -> tuple[TrialEntry, dict[str, Entry | None]]:
+    async with looking() as store:
+        found = dict(await store.registry())
+    trial = found.get(TRIAL_PREFIX + name)
+    if not isinstance(trial, TrialEntry):
+        raise UnknownEntry(f"no trial {name} is on: see `streamproc trial list`")
+    return trial, found
+
+
+@commands.command()
+def numbers() -> None:
+    """Show the learners' numbers that can be tried, what each may be, and those that were promoted."""
+
+    async def run() -> list[LearnersEntry]:
+        async with looking() as store:
+            return _promoted(await store.registry())
+
+    found = asyncio.run(run())
+    heads = ("number", "usual", *(f"{one.kind}" for one in found), "from", "to", "what it is")
+    made = Table(*map(escape, heads), box=None, pad_edge=False)
+    for name, number in TUNABLE.items():
+        theirs = (f"{one.learners[name]:g}" if name in one.learners else "" for one in found)
+        bounds = (f"{number.least:g}", f"{number.most:g}")
+        made.add_row(name, f"{number.usual:g}", *theirs, *bounds, number.meaning)
+    Console().print(made)
+
+
+@commands.command()
+def reset(kind: Annotated[str, typer.Argument(help="The sensors' kind; * for all.")]) -> None:
+    """Let the live learners of a kind go by the usual numbers again, or by those of *."""
+    asyncio.run(edit([RemoveDocument("learners", kind.lower())]))
+    typer.echo(f"the live learners of kind {kind.lower()} go by the usual numbers")
+
+
+def _trials(found: Any) -> list[TrialEntry]:
+    return [entry for entry in documents(found) if isinstance(entry, TrialEntry)]
+
+
+def _promoted(found: Any) -> list[LearnersEntry]:
+    return [entry for entry in documents(found) if isinstance(entry, LearnersEntry)]
+
+
+def _parsed(text: str, form: Any) -> Any:
+    """A rule or a range as people write it in a file of the registry; raises RegistryError."""
+    try:
+        return msgspec.convert(yaml.safe_load(text), form)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise RegistryError(f"{text}: {error}") from error
+
+
+def _numbers(pairs: Sequence[str]) -> dict[str, float]:
+    """Numbers given as NAME=NUMBER; raises RegistryError."""
+    found = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            found[name.strip()] = float(text)
+        except ValueError:
+            raise RegistryError(f"{pair!r}: write it as NAME=NUMBER, such as alarm_surprise=4") from None
+    return found
+
+
+def _moment(text: str | None, now: int) -> int | None:
+    """A time, or how long ago it was."""
+    if text is None:
+        return None
+    return now - length_ms(text) if text[-1:] in {*"wdhms"} else moment_ms(text)
+
+
+def _whom(entry: TrialEntry) -> str:
+    if entry.sensor is not None:
+        return f"sensor {entry.sensor}"
+    return "all sensors" if entry.kind == ANY_KIND else f"kind {entry.kind}"
+
+
+def _tries(entry: TrialEntry) -> str:
+    """What a trial changes, in a line."""
+    parts = [msgspec.json.encode(rule).decode() for rule in entry.rules]
+    if entry.rules and entry.instead:
+        parts.append("instead of the sensors' own of that sort")
+    ranges = {"warning": entry.warning, "critical": entry.critical}
+    parts += [f"{name} {msgspec.json.encode(its).decode()}" for name, its in ranges.items() if its]
+    if entry.learners:
+        parts.append(_pairs(entry.learners))
+    return ", ".join(parts)
+
+
+def _pairs(given: dict[str, float]) -> str:
+    return ", ".join(f"{name}={number:g}" for name, number in given.items())

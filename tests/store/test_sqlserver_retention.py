@@ -36,7 +36,8 @@ def database(whole: Database) -> Iterator[Database]:
     """The database without rows."""
     yield whole
     for table in (
-        "alert_notifications", "alerts", "ml_events", "predictions", "ml_models", "sensor_windows", "sensor_readings",
+        "trial_events", "alert_notifications", "alerts", "ml_events", "predictions", "ml_models", "sensor_windows",
+        "sensor_readings",
         "sensor_readings_latest", "registry_audit", "sensors", "devices",
     ):  # fmt: skip
         whole.run(f"DELETE FROM dbo.{table}")  # noqa: S608  # the names above
@@ -223,3 +224,17 @@ def test_retention_refuses_to_hold_every_lock(database: Database) -> None:
         connection.execute("EXEC dbo.streamproc_delete_old @p_readings_before = '2000-01-01'")
     connection.rollback()
     connection.close()
+
+
+def test_a_trial_goes_whole_once_it_is_old(database: Database) -> None:
+    """One that has written a row since the time stays, with its first rows; a call that is bounded says so."""
+    sensor = database.sensor()
+    for trial, days in (("over", DAYS[:5]), ("on", [*DAYS[:3], "2025-02-03"])):
+        for day in days:
+            row = {"event_id": f"{trial}-{day}", "trial": trial, "trial_version": 1, "begun_at": DAYS[0]}
+            row |= {"sensor_id": sensor, "severity": "WARN", "previous_severity": "NORMAL", "cause": "level"}
+            inserted(database, "trial_events", row | {"message": "m", "created_at": day})
+    call = "EXEC dbo.streamproc_delete_old_trials @p_before = '2025-02-01', @p_batch_rows = 3, @p_max_batches = ?"
+    assert database.rows(call, 1) == [(3, True)]
+    assert database.rows(call, 9) == [(2, False)]
+    assert database.rows("SELECT trial, COUNT(*) FROM dbo.trial_events GROUP BY trial") == [("on", 4)]

@@ -28,15 +28,13 @@ from streamproc.core.registry import Actions, RegistryLog, actions_of, parts
 from streamproc.core.router import ReadingRouter
 from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
+from streamproc.core.sorting import Sorted, in_order
 from streamproc.core.telling import Teller
 from streamproc.core.trials import Place, Trials
 from streamproc.core.watermarks import Runs, Watermarks
-from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Floats, Ints, Moments, OpenWindows
+from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Ints, Moments, OpenWindows
 from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
 from streamproc.records.alerting import Document, TrialEvent
-
-#: As many sensors as 16 bits can number.
-_UINT16 = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +79,6 @@ class Outputs:
     late: list[LateReading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     moved: list[tuple[int, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """Readings by sensor and, within one, by record; columns of shape (n,). `clock` is the partition's at the record."""
-
-    slot: Ints
-    ts: Ints
-    value: Floats
-    offset: Ints
-    clock: Ints
-    key: Ints
-
-    def take(self, keep: Bools | Ints) -> Sorted:
-        """These rows."""
-        return Sorted(*(getattr(self, name)[keep] for name in self.__slots__))
 
 
 class PartitionState:
@@ -266,7 +248,7 @@ def _take_in(
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """
     readings, slot = _locate(state, chunk, readings, clocks, out)
-    rows = _sort(state, chunk, readings, slot, clocks)
+    rows = in_order(state.sensors, chunk, readings, slot, clocks)
     runs = Runs.of(rows.slot)
     newest = state.watermarks.newest[runs.sensors]
     passage = state.watermarks.observe(runs, rows.ts, rows.clock)
@@ -359,17 +341,6 @@ def _repeated_packets(
         for i, *identity in zip(at.tolist(), block.tolist(), key.tolist(), clock.tolist(), strict=True):
             repeated[i] = not state.packets.first_time(*identity)
     return repeated
-
-
-def _sort(state: PartitionState, chunk: Chunk, readings: Readings, slot: Ints, clocks: Ints) -> Sorted:
-    # numpy sorts 16-bit numbers in linear time, and a partition's sensors mostly have as few.
-    few = len(state.sensors) <= _UINT16
-    order = np.argsort(slot.astype(np.uint16) if few else slot, kind="stable")
-    slot, record = slot[order], readings.record[order]
-    ts, value = readings.ts[order], readings.value[order]
-    key = reading_keys(state.sensors.seeds[slot], ts, value, readings.source[order])
-    # A packet sent again with another `ts` is another reading, unless `_repeated_packets` has told it.
-    return Sorted(slot, ts, value, chunk.offsets[record], clocks[record], key ^ ts)
 
 
 def _retried(state: PartitionState, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:

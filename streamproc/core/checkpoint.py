@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from streamproc.core.attention.state import Attended
 from streamproc.core.engine import Options, PartitionState
 from streamproc.core.inhibition import SilentDevice
 from streamproc.core.learners import LearnerBank
@@ -76,6 +77,7 @@ class Block(msgspec.Struct, array_like=True):
     waiting: dict[int, int] = {}
     silent: list[SilentDevice] = []
     trials: list[TrialState] = []
+    attended: list[Attended] = []
 
 
 _Part = TypeVar("_Part", Head, Block)
@@ -193,6 +195,7 @@ def _block(state: PartitionState, number: int) -> Block:
         waiting=waiting,
         silent=silent,
         trials=state.trials.dump(number, end),
+        attended=state.attention.dump(range(first, end)),
     )
 
 
@@ -334,6 +337,7 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     state.router.window_rules.lasts.load(first, end, block.lasts)
     state.forecasts.errors.load(first, end, block.steps)
     state.trials.load(number, end - first, block.trials)
+    state.attention.load(first, block.attended, block.clock)
 
 
 def _slots(places: bytes, dtype: type[np.integer[Any]], first: int, end: int) -> Ints:

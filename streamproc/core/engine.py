@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from streamproc.core import windows
+from streamproc.core.attention.bank import AttentionBank, Back, Step, Told
+from streamproc.core.attention.moments import Moments as Noticed
+from streamproc.core.changes import Change
 from streamproc.core.chunk import Chunk
 from streamproc.core.classify import Observed, Pipeline
 from streamproc.core.codec import Readings, Rejected, decode, take
@@ -65,6 +69,7 @@ class Outputs:
     """What a step gives.
 
     Of the `readings` all but the `late` are in windows, and `routed` to a pipeline each; `duplicates` are none of them.
+    `withheld` counts the changes that people are not told of, by why: see `core.attention.course`.
     `moved` holds (index of the record in the chunk, its own partition).
     """
 
@@ -76,6 +81,7 @@ class Outputs:
     events: list[SeverityEvent] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
     trial_events: list[TrialEvent] = field(default_factory=list)
+    withheld: Mapping[str, int] = field(default_factory=dict)
     late: list[LateReading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     moved: list[tuple[int, int]] = field(default_factory=list)
@@ -98,6 +104,7 @@ class PartitionState:
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
         self.trials = Trials(self.router, self.sensors, self.watermarks)
+        self.attention = AttentionBank()
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1
@@ -127,6 +134,7 @@ class PartitionState:
         self._room = -(-(count + count // 8) // BLOCK) * BLOCK
         self.watermarks.grow(self._room)
         self.forecasts.grow(self._room)
+        self.attention.grow(self._room)
         for size in self.open:
             size.grow(self._room)
         self.dirty = np.append(self.dirty, np.ones(self._room // BLOCK - len(self.dirty), dtype=bool))
@@ -169,6 +177,7 @@ class PartitionState:
             for slot, name in enumerate(self.sensors.names):
                 self.router.severity.set_policy(slot, policy_of(entries.get(name or ""), policies))
         self.trials.follow(documents)
+        self.attention.order(documents, self.watermarks.clock)
 
     def _limit(self, slot: int, entry: SensorEntry | None) -> None:
         # A sensor that has gone to a device of another partition is silent here for ever.
@@ -176,6 +185,12 @@ class PartitionState:
         here = not device or self.sensors.home(device, device) == self.options.partition
         self.inhibition.put(slot, self.sensors.device_of(slot) if here else None)
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
+        self.attention.wake(slot, self.watermarks.clock)
+
+    def who(self, slot: int) -> tuple[str, SensorEntry | None]:
+        """A sensor's key, and its entry in the registry."""
+        sensor = self.sensors.names[slot] or ""
+        return sensor, (self.entries or {}).get(sensor)
 
 
 def run(
@@ -207,7 +222,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     clocks = state.watermarks.tick(chunk.timestamps)
     if readings is None:
         readings = decode(chunk, state.options.allowed_skew_ms)
-    rows, runs, before, touched, turns = _take_in(state, chunk, readings, clocks, out)
+    rows, runs, before, touched, turns, heard = _take_in(state, chunk, readings, clocks, out)
     closed = _close(state, rows, touched)
     out.windows = [windows for windows in closed if len(windows.slot)]
     base, largest = closed[0], closed[-1]
@@ -216,19 +231,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     larger = [(size.size_ms, size.slot, size.rows) for size in closed[1:]]
     routed = state.router.route(seen, scores, larger, turns)
     out.routed = routed.counts
-    hidden: list[Hidden] = []
-    for change in routed.changes:
-        sensor = state.sensors.names[change.slot] or ""
-        event, notification = state.teller.tell(
-            change, sensor, (state.entries or {}).get(sensor), state.actions
-        )
-        out.events.append(event)
-        if notification is not None:
-            out.notifications.append(notification)
-        elif change.device:
-            hidden.append(Hidden(change, sensor, event.event_id))
-    out.notifications += map(state.teller.tell_device, state.inhibition.notices(hidden))
-    state.dirty[np.array(state.inhibition.taken(), dtype=np.int64) // BLOCK] = True
+    _tell(state, routed.changes, Noticed(clocks, chunk.offsets, heard, state.watermarks), out)
     if state.trials:
         by = (state.teller, state.actions)
         out.trial_events = state.trials.events(seen, scores, larger, state.entries or {}, by)
@@ -240,10 +243,41 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     return out
 
 
+def _tell(state: PartitionState, changes: list[Change], moments: Noticed, out: Outputs) -> None:
+    """The events of a step, and what people are told: of them, and of what has come due."""
+    pairs = [
+        (change, *state.teller.tell(change, *state.who(change.slot), state.actions)) for change in changes
+    ]
+    hidden = [
+        Hidden(change, event.sensor, event.event_id)
+        for change, event, _ in pairs
+        if change.inhibited and change.device
+    ]
+    notices = [state.teller.tell_device(notice) for notice in state.inhibition.notices(hidden)]
+    silent = {note.event_id: note for note in notices if note.severity}
+    told = [Told(*pair, silent.get(pair[1].event_id)) for pair in pairs]
+    slot_of = state.sensors.slot_of
+    backs = [
+        Back(slot, note)
+        for note in notices
+        if not note.severity and (slot := slot_of(note.sensor)) is not None
+    ]
+    voice = partial(state.teller.recall, actions=state.actions)
+    step = Step(moments, state.who, voice)
+    ahead = state.sensors.ahead(moments.next_offset, len(state.sensors))
+    attention = state.attention.attend(told, backs, step, ahead)
+    out.events = [each.event for each in told]
+    out.notifications, out.withheld = attention.notifications, attention.withheld
+    moved = [*attention.slots, *state.inhibition.taken()]
+    state.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
+
+
 def _take_in(
     state: PartitionState, chunk: Chunk, readings: Readings, clocks: Ints, out: Outputs
-) -> tuple[Sorted, Runs, Ints, Ints, list[Turn]]:
+) -> tuple[Sorted, Runs, Ints, Ints, list[Turn], Listened]:
     """The readings that count, by sensor, up to where windows were closed before each, the slots that may be due, silences.
+
+    Last come all readings as they were heard.
 
     Late comes before retried: what is late is so whether or not its first copy is still remembered.
     """
@@ -266,7 +300,7 @@ def _take_in(
         runs = Runs.of(rows.slot)
     out.readings = len(rows.slot) + len(out.late)
     state.recent.add(rows.slot, rows.ts, rows.key)
-    return rows, runs, before, touched, turns
+    return rows, runs, before, touched, turns, listened
 
 
 def _silences(state: PartitionState, chunk: Chunk, listened: Listened) -> list[Turn]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 
+from streamproc.core.attention.state import Recall
 from streamproc.core.changes import Change, DeviceNotice
 from streamproc.core.phrases import PHRASES, Language, Phrases
 from streamproc.core.ranges import bounds_of
@@ -88,6 +89,31 @@ def title(change: Change, entry: SensorEntry | None, language: Language) -> str:
     headline = words.settled_headline if settled else words.headline[change.cause]
     headline = headline.format(name=_Voice(words, entry).name)
     return f"{words.severities[change.severity]}: {headline}"
+
+
+def recalled(recall: Recall, entry: SensorEntry | None, language: Language) -> tuple[str, str]:
+    """Return what is told of a state without a change, in whole sentences, and the recommended action."""
+    words, state = PHRASES[language], recall.state
+    voice = _Voice(words, entry)
+    facts = {
+        "name": voice.name,
+        "severity": words.severities[Severity(state.level)],
+        "since": voice.moment(state.since),
+        "moment": voice.moment(state.at),
+        "value": voice.quantity(state.value),
+    }
+    text = words.stands["lasts" if state.level else "over"].format_map(facts)
+    if recall.kind == "held":
+        return text + words.held.get(recall.why, ""), words.action[state.cause]
+    return text + words.stands[recall.kind], words.action[state.cause]
+
+
+def recall_title(recall: Recall, entry: SensorEntry | None, language: Language) -> str:
+    """Return one line for what is told without a change."""
+    words, state = PHRASES[language], recall.state
+    headline = words.headline[state.cause].format(name=_Voice(words, entry).name)
+    line = f"{words.severities[Severity(state.level)]}: {headline}"
+    return words.recall[recall.kind].format(title=line)
 
 
 @dataclass(frozen=True, slots=True)

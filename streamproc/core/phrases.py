@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from streamproc.records import Cause, Severity
+from streamproc.records import Cause, NotificationKind, Severity
 
 Language = Literal["en", "es"]
 
@@ -53,6 +53,10 @@ class Phrases:
     device_back: str
     device_back_action: str
     device_back_headline: str
+    #: What is told without a change: titles by kind of notification, sentences, and why something comes late.
+    recall: Mapping[NotificationKind, str]
+    stands: Mapping[str, str]
+    held: Mapping[str, str]
 
 
 ENGLISH = Phrases(
@@ -183,6 +187,21 @@ ENGLISH = Phrases(
     device_back="Device {device} is heard again at {moment}, after silence since {since}.",
     device_back_action="Nothing to do now: a sensor of it that stays silent is told by itself.",
     device_back_headline="Device {device} is heard again",
+    recall={"held": "{title}", "reminder": "Reminder: {title}", "escalation": "Escalated: {title}"},
+    stands={
+        "lasts": "{name} is still {severity}: it left its normal state at {since}. "
+        "What was last found of it: {value}, at {moment}.",
+        "over": "{name} has been back to normal since {moment}: it was {value}.",
+        "reminder": " Nobody has acknowledged it.",
+        "escalation": " Nobody has acknowledged it so far.",
+    },
+    held={
+        "silence": " You were not told before since it was silenced.",
+        "maintenance": " You were not told before since it was under maintenance.",
+        "snooze": " You were not told before since it was snoozed.",
+        "cooldown": " You were not told before since another change was told shortly before that.",
+        "inhibited": " You were not told before since all of its device was silent.",
+    },
 )
 
 SPANISH = Phrases(
@@ -313,6 +332,21 @@ SPANISH = Phrases(
     device_back="El equipo {device} vuelve a enviar datos a {moment}, tras callar desde {since}.",
     device_back_action="Nada que hacer por ahora: si un sensor suyo sigue callado, se avisará de él.",
     device_back_headline="El equipo {device} vuelve a enviar datos",
+    recall={"held": "{title}", "reminder": "Recordatorio: {title}", "escalation": "Sin atender: {title}"},
+    stands={
+        "lasts": "{name} sigue en {severity}: dejó su estado normal a {since}. "
+        "Lo último que se supo: {value}, a {moment}.",
+        "over": "{name} volvió a la normalidad a {moment}: marcó {value}.",
+        "reminder": " Nadie lo ha reconocido.",
+        "escalation": " Nadie lo ha reconocido hasta ahora.",
+    },
+    held={
+        "silence": " No se avisó antes porque estaba silenciado.",
+        "maintenance": " No se avisó antes porque estaba en mantenimiento.",
+        "snooze": " No se avisó antes porque estaba pospuesto.",
+        "cooldown": " No se avisó antes porque poco antes ya se había avisado de otro cambio.",
+        "inhibited": " No se avisó antes porque todo su equipo estaba callado.",
+    },
 )
 
 PHRASES: Mapping[Language, Phrases] = {"en": ENGLISH, "es": SPANISH}

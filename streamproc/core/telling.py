@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from streamproc.core.attention.state import Recall
 from streamproc.core.changes import Change, DeviceNotice
-from streamproc.core.explain import explain, explain_device, recommended, title
+from streamproc.core.explain import explain, explain_device, recall_title, recalled, recommended, title
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
 from streamproc.core.registry import Actions
-from streamproc.records import Lineage, Notification, SensorEntry, SeverityEvent
+from streamproc.records import Lineage, Notification, SensorEntry, Severity, SeverityEvent
 
 #: What a lineage has of a window.
 WINDOW_NUMBERS = ("start", "size_ms", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
@@ -26,8 +27,8 @@ class Teller:
 
     def tell(
         self, change: Change, sensor: str, entry: SensorEntry | None, actions: Actions
-    ) -> tuple[SeverityEvent, Notification | None]:
-        """The event of a change, and the notification, if any; `entry` gives the sensor's name, unit and kind.
+    ) -> tuple[SeverityEvent, Notification]:
+        """The event of a change and its notification; `entry` gives the sensor's name, unit and kind.
 
         What is to be done is what the user's `actions` say, or else streamproc's own words.
         """
@@ -45,8 +46,6 @@ class Teller:
             recommended_action=action,
             lineage=self._lineage(change),
         )
-        if change.inhibited:
-            return event, None
         notification = Notification(
             notification_id=content_id("notification", event.event_id),
             event_id=event.event_id,
@@ -71,6 +70,24 @@ class Teller:
             at=notice.at,
             title=headline,
             message=message,
+        )
+
+    def recall(
+        self, recall: Recall, sensor: str, entry: SensorEntry | None, *, actions: Actions
+    ) -> Notification:
+        """The notification of a state that is told without a change."""
+        state, kind = recall.state, recall.kind
+        text, action = recalled(recall, entry, self.language)
+        action = recommended(state.cause, entry, self.language, actions) or action
+        return Notification(
+            notification_id=f"{kind}-{content_id('notification', state.event_id, kind, recall.now)}",
+            event_id=state.event_id,
+            sensor=sensor,
+            severity=Severity(state.level),
+            at=recall.now,
+            title=recall_title(recall, entry, self.language),
+            message=f"{text} {action}".strip(),
+            kind=kind,
         )
 
     def _lineage(self, change: Change) -> Lineage:

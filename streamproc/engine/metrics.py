@@ -58,6 +58,11 @@ TRIAL_EVENTS = Counter(
     "What trials would have told, and sensors' begins in them.",
     _BY_PARTITION,
 )
+WITHHELD = Counter(
+    "streamproc_engine_notifications_withheld",
+    "Changes of severity that people were not told of at once, by why.",
+    ("partition", "reason"),
+)
 LETTERS = Counter("streamproc_engine_dead_letters", "Records sent to dead-letter.", _BY_PARTITION)
 WAITS = Counter(
     "streamproc_engine_waits",
@@ -114,6 +119,8 @@ def count(partition: str, out: Outputs) -> None:
         WINDOWS.labels(partition, str(closed.size_ms)).inc(len(closed.slot))
     for event in out.events:
         EVENTS.labels(partition, event.severity.name).inc()
+    for why, number in out.withheld.items():
+        WITHHELD.labels(partition, why).inc(number)
     for reason, number in Numbers(fault.kind for fault in out.rejected).items():
         REJECTED.labels(partition, reason).inc(number)
     for counter, number in (

@@ -149,7 +149,7 @@ class Partition:
         return await self._frozen(_timed_snapshot)
 
     async def tick(self, silence_s: float, end: int | None) -> None:
-        """Move the partition's clock where it is silent and a window is still open, or a sensor's silence is to be told.
+        """Move the partition's clock where it is silent and a window is still open, or something is to be told by the clock.
 
         Nothing else would do it.
 
@@ -158,26 +158,29 @@ class Partition:
         silent = (
             end is not None and end <= self.state.next_offset and monotonic() - self.progressed >= silence_s
         )
-        if not silent or not (has_open_windows(self.state) or self._is_silence_due()):
+        if not silent or not (has_open_windows(self.state) or self._is_any_due()):
             return
         self.progressed = monotonic()
         self.outbox.put(Message("readings", b"tick", None, self.state.options.partition, ((TICK, b"1"),)))
         metrics.TICKS.labels(self.label).inc()
 
-    def _is_silence_due(self) -> bool:
-        """Whether a rule `no_data` is broken by now, as far as can be known here; the tick's own timestamp decides."""
-        router, marks = self.state.router, self.state.watermarks
+    def _is_any_due(self) -> bool:
+        """Whether by now a silence is one, or people are to be told of a sensor again, as far as can be known here.
+
+        The tick's own timestamp decides.
+        """
+        state, router, marks = self.state, self.state.router, self.state.watermarks
         times = [
             router.silence_rules.next_at(marks, router.severity.silence_at),
-            self.state.inhibition.next_at(),
-            self.state.trials.next_at(marks),
+            state.inhibition.next_at(),
+            state.trials.next_at(marks),
+            state.attention.next_at(),
         ]
-        at = min((due for due in times if due is not None), default=None)
+        due = [at for at in times if at is not None]
         # The brokers' clock goes on since the last record at least; after a start that may be long ago.
-        return (
-            at is not None
-            and max(marks.clock + 1_000 * (monotonic() - self.progressed), 1_000 * time()) >= at
-        )
+        return bool(due) and max(
+            marks.clock + 1_000 * (monotonic() - self.progressed), 1_000 * time()
+        ) >= min(due)
 
     async def announce(self) -> None:
         """Give the registry's edits so far their place in the partition, if it has records and does not know of them."""

@@ -308,8 +308,16 @@ class SeverityEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 1
 
 
+#: What makes a notification: the change itself; that it is told later, as it was kept back; a reminder of what lasts; that
+#: nobody has acknowledged it, for others.
+NotificationKind = Literal["change", "held", "reminder", "escalation"]
+
+
 class Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person should see of an event: the value of topic `notifications`."""
+    """What a person should see of an event: the value of topic `notifications`.
+
+    `notification_id` begins with the `kind` and a hyphen, but for that of a change: databases have the id alone.
+    """
 
     notification_id: str
     event_id: str
@@ -319,6 +327,7 @@ class Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     message: str
     version: int = 1
+    kind: NotificationKind = "change"
 
 
 class LateReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum, sqrt
@@ -124,6 +124,8 @@ class Told:
     events: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     #: What was told of devices, by the sensor whose event it goes with.
     devices: dict[str, list[Notification]] = field(default_factory=lambda: defaultdict(list))
+    notifications: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    withheld: Counter[str] = field(default_factory=Counter)
     late: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     moved: list[tuple[int, int]] = field(default_factory=list)
@@ -148,6 +150,9 @@ class Told:
         for note in out.notifications:
             if note.notification_id not in notes:
                 self.devices[note.sensor].append(note)
+        for notification in out.notifications:
+            self.notifications[notification.sensor].append(msgspec.json.encode(notification))
+        self.withheld.update(out.withheld)
         for late in out.late:
             self.late[late.sensor].append(msgspec.json.encode(late))
         faults = [(first_offset + fault.record, fault.field or "", fault.reason) for fault in out.rejected]

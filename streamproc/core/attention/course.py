@@ -1,0 +1,171 @@
+"""What people are told of one sensor at one moment, and when to look again. Pure but for the state that moves on.
+
+One rule: whenever people know another state than the sensor's, and nothing keeps it back, they are told. What is kept back is
+so told later, once, and as it is then; a state that they know again by then is not told at all. What they know and lasts they
+are reminded of, and others hear of it where nobody looks after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamproc.core.attention.orders import Orders
+from streamproc.core.attention.state import Attended
+from streamproc.core.attention.times import FAR
+from streamproc.records import NotificationKind, SensorEntry
+from streamproc.records.alerting import HandlingEntry, PolicyEntry
+
+#: Reminders come no faster, whatever a policy says: more is a flood.
+LEAST_REPEAT_MS = 1_000
+
+#: Why a change is not told: people know that state already; or what keeps it back.
+KNOWN, SILENCE, MAINTENANCE, SNOOZE, COOLDOWN, INHIBITED = (
+    "known",
+    "silence",
+    "maintenance",
+    "snooze",
+    "cooldown",
+    "inhibited",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a state back, and until when nothing else need be asked (ms)."""
+
+    why: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One sensor under these orders; its `state` moves on."""
+
+    state: Attended
+    sensor: str
+    entry: SensorEntry | None
+    orders: Orders
+
+    @property
+    def policy(self) -> PolicyEntry:
+        """How sensors of its kind are told of."""
+        return self.orders.policy(self.entry)
+
+    def change(self, now: int) -> str | None:
+        """Whether the sensor's newest state is to be told now: None where it is, else why not."""
+        state = self.state
+        if state.level == state.told:
+            state.held = ""
+            return KNOWN
+        hold = self._hold(now)
+        if hold is None:
+            self._know(now)
+            return None
+        state.held = hold.why
+        return hold.why
+
+    def back(self, now: int) -> str | None:
+        """Whether people are to be told now that the device is heard again whose silence they heard of: as `change`."""
+        quiet = self._quiet(now)
+        cool = self.state.told_at + _ms(self.policy.cooldown_seconds)
+        if quiet is not None or now < cool:
+            return quiet.why if quiet else COOLDOWN
+        self.state.told_at = self.state.recalled_at = now
+        return None
+
+    def wake(self, now: int) -> list[NotificationKind]:
+        """What is to be told now without a change, in this order: held, escalation, reminder."""
+        state, kinds = self.state, list[NotificationKind]()
+        if state.level != state.told:
+            if self._hold(now) is not None:
+                return kinds
+            self._know(now)
+            kinds.append("held")
+        if state.level and self._quiet_until(now) is None:
+            if self._escalates_at() <= now:
+                state.escalated = state.level
+                kinds.append("escalation")
+            if self._recalls_at() <= now:
+                state.recalled_at = now
+                kinds.append("reminder")
+        return kinds
+
+    def due(self, now: int) -> int:
+        """When to wake next, after now; FAR where only a change or an edit can bring anything."""
+        state = self.state
+        if state.level != state.told:
+            hold = self._hold(now)
+            return now + 1 if hold is None else max(hold.until, now + 1)
+        if not state.level:
+            return FAR
+        at = min(self._escalates_at(), self._recalls_at())
+        if at == FAR:
+            return FAR
+        quiet = self._quiet_until(now)
+        return max(at, now + 1) if quiet is None or at > now else max(quiet, now + 1)
+
+    def _know(self, now: int) -> None:
+        """Note that people are told the state as it is."""
+        state = self.state
+        if state.level > state.told:
+            state.raised_at = now
+        state.told, state.held = state.level, ""
+        state.told_at = state.recalled_at = now
+
+    def _hold(self, now: int) -> Hold | None:
+        """What keeps back the state that people do not know yet."""
+        state = self.state
+        if state.inhibited and state.level:
+            return Hold(INHIBITED, FAR)
+        quiet = self._quiet(now)
+        if quiet is not None:
+            return quiet
+        cool = state.told_at + _ms(self.policy.cooldown_seconds)
+        return Hold(COOLDOWN, cool) if state.level < state.told and now < cool else None
+
+    def _quiet(self, now: int) -> Hold | None:
+        """The silence or snooze that the sensor is under."""
+        state = self.state
+        hush = self.orders.silences.hush(self.sensor, self.entry, max(state.level, state.told), now)
+        if hush is not None:
+            return Hold(MAINTENANCE if hush.silence.maintenance else SILENCE, hush.until)
+        handling = self._handling()
+        until = handling.snoozed_until if handling else None
+        return Hold(SNOOZE, until) if state.level and until is not None and now < until else None
+
+    def _quiet_until(self, now: int) -> int | None:
+        quiet = self._quiet(now)
+        return quiet.until if quiet else None
+
+    def _handling(self) -> HandlingEntry | None:
+        """How the alarm is handled; None where nobody does, or it was another alarm, or has become graver."""
+        handling = self.orders.handlings.get(self.sensor)
+        known = self.state.severity_of(handling.event_id) if handling else None
+        return handling if known is not None and self.state.level <= known else None
+
+    def _escalates_at(self) -> int:
+        """When others are to be told."""
+        wait, state = self.policy.escalate_seconds, self.state
+        if wait <= 0 or state.escalated >= state.level or self._acknowledged():
+            return FAR
+        return state.raised_at + _ms(wait)
+
+    def _recalls_at(self) -> int:
+        """When people are to be reminded: regularly, and where a snooze is over since they heard of it last."""
+        wait, state, handling = self.policy.remind_seconds, self.state, self._handling()
+        if handling is not None and handling.acknowledged:
+            return FAR
+        snoozed = handling.snoozed_until if handling else None
+        at = FAR if snoozed is None or snoozed <= state.recalled_at else snoozed
+        if wait <= 0:
+            return at
+        cool = state.told_at + _ms(self.policy.cooldown_seconds)
+        return min(at, max(state.recalled_at + max(_ms(wait), LEAST_REPEAT_MS), cool))
+
+    def _acknowledged(self) -> bool:
+        handling = self._handling()
+        return handling is not None and handling.acknowledged
+
+
+def _ms(seconds: float) -> int:
+    return round(1_000 * seconds)

@@ -21,7 +21,7 @@ import aiohttp
 from streamproc import __version__
 from streamproc.errors import KafkaRefused, StoreError, StreamprocError, TopicsError
 from streamproc.settings import Settings
-from streamproc.settings.notify import EMAIL, WEBHOOK
+from streamproc.settings.notify import EMAIL, ESCALATION, WEBHOOK
 from streamproc.store.commands import verdict
 from streamproc.store.schema import schema
 from streamproc.store.sqlserver import driver
@@ -201,14 +201,19 @@ async def listening(name: str, host: str, port: int) -> Finding:
 
 def receivers(settings: Settings) -> list[tuple[str, str, int]]:
     """Who takes notifications by these settings, with the variable: where a connection is made, and nothing else of a URL."""
+    urls = {
+        WEBHOOK: ("STREAMPROC_NOTIFY_WEBHOOK_URL", settings.notify_webhook_urls),
+        ESCALATION + WEBHOOK: (
+            "STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL",
+            settings.notify_escalation_webhook_urls,
+        ),
+    }
     found = []
-    if WEBHOOK in settings.notify_kinds:
-        parts = [urlsplit(url) for url in settings.notify_webhook_urls]
-        found += [
-            ("STREAMPROC_NOTIFY_WEBHOOK_URL", part.hostname or "", part.port or _WEB_PORTS[part.scheme])
-            for part in parts
-        ]
-    if EMAIL in settings.notify_kinds and settings.smtp_host:
+    for kind, (name, its) in urls.items():
+        if kind in settings.notify_kinds:
+            parts = map(urlsplit, its)
+            found += [(name, part.hostname or "", part.port or _WEB_PORTS[part.scheme]) for part in parts]
+    if {EMAIL, ESCALATION + EMAIL} & set(settings.notify_kinds) and settings.smtp_host:
         found.append(("STREAMPROC_SMTP_HOST", settings.smtp_host, settings.smtp_port))
     return found
 

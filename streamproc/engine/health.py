@@ -95,6 +95,7 @@ def gauges(worker: Worker) -> Iterable[Metric]:
 _TOLD = {
     "streamproc_engine_lag": "Records of the partition not yet taken in.",
     "streamproc_engine_sensors": "Sensors known.",
+    "streamproc_engine_sensors_withheld": "Sensors that people were not told of as they are now.",
     "streamproc_engine_registry_position": "Position of the registry that the partition is judged by.",
     "streamproc_engine_unconfirmed": "Messages sent that Kafka has not confirmed yet.",
     "streamproc_engine_unconfirmed_bytes": "Their bytes.",
@@ -119,6 +120,7 @@ def _values(partition: Partition) -> dict[str, float]:
     median, greatest = watermark_delay(state, round(time() * 1000))
     return {
         "streamproc_engine_sensors": len(state.sensors),
+        "streamproc_engine_sensors_withheld": state.attention.withheld,
         "streamproc_engine_registry_position": state.registry_position,
         "streamproc_engine_unconfirmed": messages,
         "streamproc_engine_unconfirmed_bytes": size,

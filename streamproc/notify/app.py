@@ -16,7 +16,7 @@ from streamproc.notify.sender import Sender, Times
 from streamproc.notify.webhook import WebhookChannel
 from streamproc.records import Severity
 from streamproc.settings import Settings
-from streamproc.settings.notify import CONSOLE, EMAIL, WEBHOOK
+from streamproc.settings.notify import CONSOLE, EMAIL, ESCALATION, WEBHOOK
 from streamproc.store import connect
 from streamproc.store.deliveries import Policy
 from streamproc.store.protocol import Store
@@ -31,27 +31,36 @@ _log = structlog.get_logger(__name__)
 
 def channels(settings: Settings) -> list[Channel]:
     """The channels that the settings name; several webhooks are counted from the second on."""
-    found: list[Channel] = []
-    if CONSOLE in settings.notify_kinds:
+    kinds, found = settings.notify_kinds, list[Channel]()
+    if CONSOLE in kinds:
         found.append(ConsoleChannel())
-    if WEBHOOK in settings.notify_kinds:
-        found += [
-            WebhookChannel(
-                WEBHOOK if number == 1 else f"{WEBHOOK}-{number}",
-                url,
-                settings.notify_secret,
-                settings.notify_timeout_seconds,
-                settings.language,
-            )
-            for number, url in enumerate(settings.notify_webhook_urls, 1)
-        ]
-    if EMAIL in settings.notify_kinds:
+    if WEBHOOK in kinds:
+        found += webhooks(settings, WEBHOOK, settings.notify_webhook_urls)
+    if EMAIL in kinds:
         found.append(email(settings))
+    if ESCALATION + WEBHOOK in kinds:
+        found += webhooks(settings, ESCALATION + WEBHOOK, settings.notify_escalation_webhook_urls)
+    if ESCALATION + EMAIL in kinds:
+        found.append(email(settings, ESCALATION + EMAIL))
     return found
 
 
-def email(settings: Settings) -> EmailChannel:
-    """The channel for e-mails; the settings must have what it needs."""
+def webhooks(settings: Settings, name: str, urls: Sequence[str]) -> list[Channel]:
+    """The channels that post to these URLs."""
+    return [
+        WebhookChannel(
+            name if number == 1 else f"{name}-{number}",
+            url,
+            settings.notify_secret,
+            settings.notify_timeout_seconds,
+            settings.language,
+        )
+        for number, url in enumerate(urls, 1)
+    ]
+
+
+def email(settings: Settings, name: str = EMAIL) -> EmailChannel:
+    """The channel of this name for e-mails; the settings must have what it needs."""
     assert settings.smtp_host is not None
     assert settings.notify_email_from is not None
     server = Server(
@@ -62,9 +71,9 @@ def email(settings: Settings) -> EmailChannel:
         settings.smtp_login,
         settings.notify_timeout_seconds,
     )
-    return EmailChannel(
-        server, settings.notify_email_from, settings.notify_email_addresses, settings.language
-    )
+    ordinary = name == EMAIL
+    addresses = settings.notify_email_addresses if ordinary else settings.notify_escalation_email_addresses
+    return EmailChannel(server, settings.notify_email_from, addresses, settings.language, name)
 
 
 def policy(settings: Settings, channel: str) -> Policy:
@@ -75,6 +84,7 @@ def policy(settings: Settings, channel: str) -> Policy:
         settings.notify_group_by,
         round(settings.notify_group_seconds * 1000),
         round(settings.notify_max_age_seconds * 1000),
+        for_escalations=channel.startswith(ESCALATION),
     )
 
 

@@ -26,6 +26,7 @@ class ConsoleChannel:
                 title=change.title,
                 text=change.text,
                 severity=change.severity,
+                kind=change.kind,
                 at=moment(change.at),
                 sensor=change.sensor,
                 device=change.device,

@@ -46,11 +46,15 @@ class Server:
 class EmailChannel:
     """Sends one mail a message, to all addresses; a thread is what mail programs call one, by References."""
 
-    name = "email"
-
     def __init__(
-        self, server: Server, sender: str, receivers: tuple[str, ...], language: Language = "en"
+        self,
+        server: Server,
+        sender: str,
+        receivers: tuple[str, ...],
+        language: Language = "en",
+        name: str = "email",
     ) -> None:
+        self.name = name
         self._server, self._sender, self._receivers = server, sender, receivers
         self._language = language
 

@@ -109,6 +109,7 @@ def _change(change: Change) -> dict[str, Any]:
     return {
         "notification_id": change.notification_id,
         "event_id": change.event_id,
+        "kind": change.kind,
         "sensor": change.sensor,
         "name": change.name,
         "device": change.device,

@@ -10,7 +10,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 CONSOLE, WEBHOOK, EMAIL = "console", "webhook", "email"
-_KINDS = (CONSOLE, WEBHOOK, EMAIL)
+#: Channels of those who are told of what nobody has acknowledged.
+ESCALATION = "escalation-"
+_KINDS = (CONSOLE, WEBHOOK, EMAIL, ESCALATION + WEBHOOK, ESCALATION + EMAIL)
 
 
 class NotifySettings(BaseSettings):
@@ -19,8 +21,9 @@ class NotifySettings(BaseSettings):
     notify_channels: str | None = Field(
         None,
         alias="STREAMPROC_NOTIFY_CHANNELS",
-        description="Channels of `streamproc notify`: `console`, `webhook`, `email`; by default `console` and those that have"
-        " their settings ([notifications](docs/notifications.md)).",
+        description="Channels of `streamproc notify`: `console`, `webhook`, `email`, `escalation-webhook`,"
+        " `escalation-email`; by default `console` and those that have their settings"
+        " ([notifications](docs/notifications.md)).",
     )
     notify_min_severity: Literal["NORMAL", "WARN", "CRITICAL"] = Field(
         "WARN",
@@ -73,6 +76,18 @@ class NotifySettings(BaseSettings):
         alias="STREAMPROC_NOTIFY_EMAIL_TO",
         description="Addresses that e-mails go to, separated by commas.",
     )
+    notify_escalation_webhook_url: SecretStr | None = Field(
+        None,
+        alias="STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL",
+        repr=False,
+        description="Where what nobody has acknowledged in time is posted, and what becomes of it;"
+        " [when that is](docs/alerts.md#escalation). Never shown or logged.",
+    )
+    notify_escalation_email_to: str | None = Field(
+        None,
+        alias="STREAMPROC_NOTIFY_ESCALATION_EMAIL_TO",
+        description="Addresses that the same goes to, separated by commas.",
+    )
     smtp_host: str | None = Field(
         None, alias="STREAMPROC_SMTP_HOST", description="Mail server that takes the e-mails."
     )
@@ -124,7 +139,7 @@ class NotifySettings(BaseSettings):
             raise ValueError(f"names no channel; there are {', '.join(_KINDS)}")
         return text
 
-    @field_validator("notify_webhook_url")
+    @field_validator("notify_webhook_url", "notify_escalation_webhook_url")
     @classmethod
     def _urls_are_some(cls, secret: SecretStr | None) -> SecretStr | None:
         for number, url in enumerate(_words(_open(secret)), 1):
@@ -132,7 +147,7 @@ class NotifySettings(BaseSettings):
                 raise ValueError(f"number {number} is no http:// or https:// URL")
         return secret
 
-    @field_validator("notify_email_from", "notify_email_to")
+    @field_validator("notify_email_from", "notify_email_to", "notify_escalation_email_to")
     @classmethod
     def _addresses_are_some(cls, text: str | None) -> str | None:
         for address in _words(text):
@@ -148,7 +163,17 @@ class NotifySettings(BaseSettings):
             raise ValueError(
                 "STREAMPROC_NOTIFY_CHANNELS names webhook: it needs STREAMPROC_NOTIFY_WEBHOOK_URL"
             )
-        if (EMAIL in named or self.smtp_host) and not self._has_email:
+        if ESCALATION + WEBHOOK in named and self.notify_escalation_webhook_url is None:
+            raise ValueError(
+                "STREAMPROC_NOTIFY_CHANNELS names escalation-webhook: it needs STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL"
+            )
+        wanted = ESCALATION + EMAIL in named or _words(self.notify_escalation_email_to)
+        if wanted and not self._has_escalation_email:
+            raise ValueError(
+                "e-mail of escalations needs STREAMPROC_SMTP_HOST, STREAMPROC_NOTIFY_EMAIL_FROM and"
+                " STREAMPROC_NOTIFY_ESCALATION_EMAIL_TO"
+            )
+        if (EMAIL in named or (self.smtp_host and not wanted)) and not self._has_email:
             raise ValueError(
                 "e-mail needs STREAMPROC_SMTP_HOST, STREAMPROC_NOTIFY_EMAIL_FROM and STREAMPROC_NOTIFY_EMAIL_TO"
             )
@@ -163,12 +188,18 @@ class NotifySettings(BaseSettings):
         return bool(self.smtp_host and self.notify_email_from and _words(self.notify_email_to))
 
     @property
+    def _has_escalation_email(self) -> bool:
+        return bool(self.smtp_host and self.notify_email_from and _words(self.notify_escalation_email_to))
+
+    @property
     def notify_kinds(self) -> tuple[str, ...]:
         """The kinds of channels in use, in their order here."""
         there = {
             CONSOLE: True,
             WEBHOOK: self.notify_webhook_url is not None,
             EMAIL: self._has_email,
+            ESCALATION + WEBHOOK: self.notify_escalation_webhook_url is not None,
+            ESCALATION + EMAIL: self._has_escalation_email,
         }
         named = _words(self.notify_channels)
         return tuple(kind for kind in _KINDS if (kind in named if named else there[kind]))
@@ -187,17 +218,30 @@ class NotifySettings(BaseSettings):
     @property
     def notify_webhook_urls(self) -> tuple[str, ...]:
         """Where messages are posted, each once."""
-        secret = self.notify_webhook_url
-        return tuple(dict.fromkeys(_words(_open(secret))))
+        return _urls(self.notify_webhook_url)
+
+    @property
+    def notify_escalation_webhook_urls(self) -> tuple[str, ...]:
+        """Where escalations are posted, each once."""
+        return _urls(self.notify_escalation_webhook_url)
 
     @property
     def notify_email_addresses(self) -> tuple[str, ...]:
         """Whom e-mails go to, each once."""
         return tuple(dict.fromkeys(_words(self.notify_email_to)))
 
+    @property
+    def notify_escalation_email_addresses(self) -> tuple[str, ...]:
+        """Whom e-mails of escalations go to, each once."""
+        return tuple(dict.fromkeys(_words(self.notify_escalation_email_to)))
+
 
 def _open(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _urls(secret: SecretStr | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_words(_open(secret))))
 
 
 def _is_web(url: str) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from streamproc.core.identity import content_id
-from streamproc.records import Severity
+from streamproc.records import NotificationKind, Severity
 
 Grouping = Literal["device", "site", "sensor"]
 Status = Literal["pending", "sent", "failed", "skipped"]
+_KINDS: tuple[NotificationKind, ...] = get_args(NotificationKind)
 
 #: Notifications enrolled in one transaction; the next ones follow at once.
 AT_ONCE = 500
@@ -35,13 +36,17 @@ ERROR_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What one channel tells, and how it is put together; times in ms."""
+    """What one channel tells, and how it is put together; times in ms.
+
+    One `for_escalations` tells of alarms that nobody has acknowledged, and from there on of all that becomes of them.
+    """
 
     channel: str
     least: Severity = Severity.WARN
     group_by: Grouping = "device"
     group_ms: int = 10_000
     age_ms: int = 21_600_000
+    for_escalations: bool = False
 
 
 class Found(NamedTuple):
@@ -124,6 +129,11 @@ class Change:
     title: str
     text: str
 
+    @property
+    def kind(self) -> NotificationKind:
+        """Whether it is told as it happened, later, again, or to others."""
+        return kind_of(self.notification_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -197,6 +207,16 @@ class Deliveries(Protocol):
         """What is to be sent and is not yet."""
 
 
+def kind_of(notification_id: str) -> NotificationKind:
+    """What made a notification, by its id: see `records.Notification`.
+
+    >>> kind_of("reminder-5f0c"), kind_of("5f0c")
+    ('reminder', 'change')
+    """
+    kind = notification_id.partition("-")[0]
+    return next((known for known in _KINDS if known == kind), "change")
+
+
 def severity_of(name: str | None) -> Severity:
     """A severity by the name that databases have for it; NORMAL where it has none that is known."""
     return Severity.__members__.get(name or "", Severity.NORMAL)
@@ -223,6 +243,8 @@ def enrolled(rows: Sequence[Found], policy: Policy, now: int) -> list[Enrolled]:
 def _unwanted(row: Found, before: Severity, policy: Policy, now: int) -> str | None:
     if now - row.at > policy.age_ms:
         return "too old when it was found"
+    if policy.for_escalations and before == Severity.NORMAL and kind_of(row.notification_id) != "escalation":
+        return "not escalated"
     ends = before > Severity.NORMAL and before >= policy.least
     if severity_of(row.severity) < policy.least and not ends:
         return f"below {policy.least.name}"

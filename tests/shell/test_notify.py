@@ -299,6 +299,15 @@ def test_channels_are_those_that_have_their_settings() -> None:
     assert names(**urls) == ["console", "webhook", "webhook-2"]
     assert names(**urls, **MAIL) == ["console", "webhook", "webhook-2", "email"]
     assert names(**urls, **MAIL, notify_channels="email,console") == ["console", "email"]
+    others = {
+        "notify_escalation_webhook_url": "https://c.example/z",
+        "notify_escalation_email_to": "d@plant.example",
+    }
+    assert names(**MAIL, **others) == ["console", "email", "escalation-webhook", "escalation-email"]
+    alone = {name: value for name, value in MAIL.items() if name != "notify_email_to"}
+    assert names(**alone, **others)[1:] == ["escalation-webhook", "escalation-email"]
+    boss = email(Settings.model_validate({**MAIL, **others}), "escalation-email")
+    assert (boss.name, boss._receivers) == ("escalation-email", ("d@plant.example",))
     settings = Settings.model_validate(
         {
             **MAIL,
@@ -310,6 +319,7 @@ def test_channels_are_those_that_have_their_settings() -> None:
     )
     assert policy(settings, "x") == Policy("x", Severity.CRITICAL, "device", 1_500, 21_600_000)
     assert email(settings)._server.login == ("u", "p")
+    assert policy(settings, "escalation-webhook-2").for_escalations
 
 
 @pytest.mark.parametrize(
@@ -319,6 +329,13 @@ def test_channels_are_those_that_have_their_settings() -> None:
         ({"notify_channels": ","}, "names no channel"),
         ({"notify_channels": "webhook"}, "needs STREAMPROC_NOTIFY_WEBHOOK_URL"),
         ({"notify_channels": "email"}, "e-mail needs STREAMPROC_SMTP_HOST"),
+        ({"notify_channels": "escalation-webhook"}, "needs STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL"),
+        (
+            {"notify_escalation_email_to": "d@plant.example"},
+            "e-mail of escalations needs STREAMPROC_SMTP_HOST",
+        ),
+        ({"notify_escalation_webhook_url": "ftp://S3CRET"}, "number 1 is no"),
+        ({"notify_escalation_email_to": "Ann <a@b.example>"}, "is no address alone"),
         ({"smtp_host": "mail.example"}, "e-mail needs STREAMPROC_SMTP_HOST"),
         ({"notify_webhook_url": "https://a.example, S3CRET"}, "number 2 is no http:// or https:// URL"),
         ({"notify_webhook_url": "ftp://S3CRET"}, "number 1 is no"),
@@ -338,7 +355,11 @@ def test_wrong_settings_are_told_without_secrets(given: dict[str, object], told:
 
 def test_secrets_are_not_shown() -> None:
     """Neither by the settings as they are written, nor by what is made of them."""
-    url = {"notify_webhook_url": "https://a.example/S3CRET", "notify_webhook_secret": "S3CRET"}
+    url = {
+        "notify_webhook_url": "https://a.example/S3CRET",
+        "notify_webhook_secret": "S3CRET",
+        "notify_escalation_webhook_url": "https://c.example/S3CRET",
+    }
     settings = Settings.model_validate({**MAIL, **url, "smtp_username": "u", "smtp_password": "S3CRET"})
     assert "S3CRET" not in repr(settings)
     assert "S3CRET" not in repr([vars(channel).get("_server") for channel in channels(settings)])
@@ -349,10 +370,12 @@ async def test_the_doctor_looks_for_who_is_told() -> None:
     async with hooked() as hook:
         port = int(hook.url.split(":")[2].split("/")[0])
         url = f"http://127.0.0.1:{port}/S3CRET, https://b.example/S3CRET"
-        settings = Settings.model_validate({**MAIL, "notify_webhook_url": url})
+        others = {"notify_escalation_webhook_url": "https://c.example/S3CRET"}
+        settings = Settings.model_validate({**MAIL, **others, "notify_webhook_url": url})
         assert receivers(settings) == [
             ("STREAMPROC_NOTIFY_WEBHOOK_URL", "127.0.0.1", port),
             ("STREAMPROC_NOTIFY_WEBHOOK_URL", "b.example", 443),
+            ("STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL", "c.example", 443),
             ("STREAMPROC_SMTP_HOST", "mail.example", 587),
         ]
         assert (await reachable("X", "127.0.0.1", port)).state is State.OK

@@ -82,6 +82,7 @@ async def test_a_webhook_gets_what_the_documentation_says() -> None:
     assert told["changes"][0] == {
         "notification_id": "n0",
         "event_id": "e0",
+        "kind": "change",
         "sensor": "boiler-3",
         "name": "Boiler 3",
         "device": "d1",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from streamproc.core.identity import content_id
-from streamproc.records import Notification, SensorEntry, Severity
+from streamproc.records import Notification, NotificationKind, SensorEntry, Severity
 from streamproc.store.deliveries import (
     AT_ONCE,
     ERROR_CHARACTERS,
@@ -258,3 +259,35 @@ async def test_a_deleted_notification_takes_its_deliveries_along(store: Store, d
         assert database.rows("SELECT COUNT(*) FROM notification_deliveries") == [(0,)]
     await write(store, told("c", WARN, 61))
     assert titles(await sent(store, NOW + 2 * SETTLED_MS, policy)) == [["WARN: c"]]
+
+
+def recalled(sensor: str, kind: NotificationKind, severity: Severity, seconds: int) -> Notification:
+    """A notification without a change."""
+    row = told(sensor, severity, seconds)
+    return replace(row, notification_id=f"{kind}-{row.notification_id}", kind=kind)
+
+
+async def test_others_are_told_of_escalations_and_what_becomes_of_them(store: Store) -> None:
+    """A channel of theirs hears nothing of what went before, all until the end, and nothing of the next alarm."""
+    policy = Policy("escalation-email", group_ms=0, for_escalations=True)
+    await planned(store, NOW, policy)
+    rows = [
+        told("a", WARN, 60),
+        recalled("a", "reminder", WARN, 61),
+        recalled("a", "escalation", WARN, 62),
+        recalled("a", "reminder", WARN, 63),
+        told("a", CRITICAL, 64),
+        told("a", NORMAL, 65),
+        told("a", WARN, 66),
+    ]
+    await write(store, *rows)
+    await planned(store, NOW, POLICY)
+    messages = await sent(store, NOW + 19_000, policy)
+    kinds = [(change.kind, change.severity) for message in messages for change in message.changes]
+    assert kinds == [
+        ("escalation", "WARN"),
+        ("reminder", "WARN"),
+        ("change", "CRITICAL"),
+        ("change", "NORMAL"),
+    ]
+    assert sum(len(message.changes) for message in await sent(store, NOW + 30_000)) == len(rows)

@@ -115,9 +115,10 @@ class AttentionBank:
             self._soonest = int(self._due.min(initial=FAR))
         return step.out
 
-    def withheld(self) -> Counter[str]:
-        """How many sensors' states people do not know now, by what keeps them back."""
-        return Counter(state.held for state in self._states.values() if state.held)
+    @property
+    def withheld(self) -> int:
+        """How many sensors' states people do not know now, as something keeps them back."""
+        return sum(state.level != state.told for state in self._states.values())
 
     def dump(self, slots: Sequence[int]) -> list[Attended]:
         """The states of those sensors that have one; `slot` becomes the index into `slots`."""

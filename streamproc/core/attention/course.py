@@ -74,7 +74,7 @@ class Course:
         return None
 
     def wake(self, now: int) -> list[NotificationKind]:
-        """What is to be told now without a change, in this order: held, escalation, reminder."""
+        """What is to be told now without a change, in this order: held, and escalation or reminder."""
         state, kinds = self.state, list[NotificationKind]()
         if state.level != state.told:
             if self._hold(now) is not None:
@@ -83,7 +83,10 @@ class Course:
             kinds.append("held")
         if state.level and self._quiet_until(now) is None:
             if self._escalates_at() <= now:
-                state.escalated = state.level
+                state.escalated, state.recalled_at = (
+                    state.level,
+                    now,
+                )  # all hear of it: it is a reminder as well
                 kinds.append("escalation")
             if self._recalls_at() <= now:
                 state.recalled_at = now

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproc.core.attention.course import Course
+from streamproc.core.attention.orders import Orders
 from streamproc.core.attention.silences import Silences
 from streamproc.core.attention.state import MOST_EVENTS, Attended
 from streamproc.core.attention.times import FAR, in_force_until
@@ -257,6 +259,23 @@ def test_nobody_is_reminded_of_what_is_silenced() -> None:
         ("change", "WARN", 10.0),
         ("escalation", "WARN", 70.0),
     ]
+
+
+def test_what_more_there_is_to_say_is_told_where_nothing_keeps_it_back() -> None:
+    """That a sensor that people know as WARN has begun to flap: now or not at all, for a word of it later is stale."""
+    for policy, silence, why in (
+        (PolicyEntry("*"), None, None),
+        (PolicyEntry("*", cooldown_seconds=9.0), None, "cooldown"),
+        (PolicyEntry("*"), SilenceEntry("s"), "silence"),
+    ):
+        documents: list[Document] = [each for each in (policy, silence) if each is not None]
+        orders = Orders.of({each.key: each for each in documents})
+        state = Attended(0, level=1, told=1, told_at=NOW, recalled_at=NOW)
+        course = Course(state, PUMP, None, orders)
+        assert course.change(NOW + 1, more=True) == why
+        assert course.change(NOW + 1) == "known"
+        assert course.due(NOW + 1) == FAR
+        assert state.told_at == (NOW if why else NOW + 1)
 
 
 # Acknowledge and snooze ---------------------------------------------------------------------------------------------

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from time import time
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from streamproc.core.chunk import Chunk
+from streamproc.core.chunk import TICK, Chunk, Headers
 from streamproc.core.engine import Options, PartitionState
+from streamproc.core.registry import RegistryLog
 from streamproc.engine.checkpoints import Checkpoints
 from streamproc.engine.partition import Partition
 from streamproc.errors import CheckpointError
+from streamproc.records import Range, SensorEntry
+from streamproc.records.alerting import PolicyEntry
 from streamproc.registry.following import Whole
 
 
@@ -110,3 +114,29 @@ async def test_what_comes_again_is_passed_over_and_counted() -> None:
     await partition.process(whole)
     assert passed_over() == before + 3 + 5
     assert state.next_offset == 5
+
+
+@pytest.mark.parametrize(("ago_ms", "ticks"), [(3_500_000, 0), (3_700_000, 1)])
+async def test_a_reminder_that_is_due_moves_a_silent_partition(ago_ms: int, ticks: int) -> None:
+    """A tick comes once it is, and not before; the record that the tick is brings it."""
+    log = RegistryLog()
+    log.append(0, 0, "s", SensorEntry("s", warning=Range(0, 80)))
+    policy = PolicyEntry("*", remind_seconds=3_600.0)
+    log.append_document(1, 0, policy.key, policy)
+    producer = Refusing(room=1_000)
+    state = PartitionState(Options("readings", 0, 1))
+    partition = Partition(state, Checkpoints(producer, "checkpoints", 0), producer, Whole(log), str)
+    now = round(1_000 * time())
+
+    async def take(at: int, value: bytes | None, headers: Headers = ()) -> None:
+        offset = state.next_offset
+        given = {0: headers} if headers else {}
+        await partition.process(Chunk("readings", 0, np.array([offset]), np.array([at]), [value], given))
+        await asyncio.gather(*partition.outbox.waiting())
+
+    await take(now - ago_ms, b'{"sensor_id": "s", "value": 90}')
+    await take(now - ago_ms + 60_000, None, ((TICK, b"1"),))  # no window is open any more
+    await partition.tick(0.0, state.next_offset)
+    await take(now, None, ((TICK, b"1"),))
+    assert producer.topics.count("readings") == ticks
+    assert producer.topics.count("notifications") == 1 + ticks

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamproc.core.predict import HORIZON_MS
 from streamproc.core.steps import MOST_STEPS
@@ -164,6 +165,18 @@ async def test_extra_rows_are_those_of_the_range_alone(database: Database, store
     assert (await store.extras("events", [elsewhere], None, nothing, 10)).count == 0
     limited = await store.extras("readings", scopes, None, nothing, 1)
     assert (limited.count, len(limited.rows)) == (2, 1)
+
+
+async def test_what_was_told_without_a_change_is_never_extra(store: Store) -> None:
+    """A reminder goes by the partition's clock, which a range of sensors' times does not know: nobody takes it back."""
+    await store.write(whole())
+    change = notification("a", event("a", Severity.CRITICAL, Severity.NORMAL).event_id)
+    reminder = replace(change, notification_id=f"reminder-{change.notification_id}", kind="reminder")
+    await store.write(Batch(GROUP, notifications=notifications(reminder)))
+    scopes = [scope(a=(-1, 1_000, 1_000))]
+    assert (await store.extras("notifications", scopes, None, nothing, 10)).count == 1
+    rows = Batch(GROUP, notifications=notifications(change, reminder))
+    assert not (await store.compare(rows))["notifications"].wrong.any()
 
 
 async def test_a_prediction_belongs_to_when_it_was_made(store: Store) -> None:

@@ -144,7 +144,7 @@ class AttentionBank:
         handling = self.orders.handlings.get(told.event.sensor)
         _enter(state, told, now, handling.event_id if handling else None)
         course = Course(state, *step.who(slot), self.orders)
-        why = course.change(now)
+        why = course.change(now, more=told.change.severity == told.change.previous)
         if why is None:
             step.tell(state, told.device or told.notification)
         else:

@@ -51,13 +51,19 @@ class Course:
         """How sensors of its kind are told of."""
         return self.orders.policy(self.entry)
 
-    def change(self, now: int) -> str | None:
-        """Whether the sensor's newest state is to be told now: None where it is, else why not."""
+    def change(self, now: int, *, more: bool = False) -> str | None:
+        """Whether the sensor's newest state is to be told now: None where it is, else why not.
+
+        What people know already is, where there is `more` to say of it, if nothing keeps it back; later nobody asks for that.
+        """
         state = self.state
-        if state.level == state.told:
+        known = state.level == state.told
+        if known and not more:
             state.held = ""
             return KNOWN
         hold = self._hold(now)
+        if hold is not None and known:
+            return hold.why
         if hold is None:
             self._know(now)
             return None
@@ -124,7 +130,7 @@ class Course:
         if quiet is not None:
             return quiet
         cool = state.told_at + _ms(self.policy.cooldown_seconds)
-        return Hold(COOLDOWN, cool) if state.level < state.told and now < cool else None
+        return Hold(COOLDOWN, cool) if state.level <= state.told and now < cool else None
 
     def _quiet(self, now: int) -> Hold | None:
         """The silence or snooze that the sensor is under."""

@@ -97,12 +97,13 @@ _CLAIMED: dict[str, tuple[str, tuple[str, ...]]] = {
         WHERE e.event_type = N'severity_change' AND e.status <> N'superseded' AND {_EVENT_IN_SCOPE}""",
         ("sensors", "places"),
     ),
-    # Of a notification whose event is not there only the time is known. One of a superseded event is history.
+    # Of a notification whose event is not there only the time is known. One of a superseded event is history. One without a
+    # change, of whose kind its id tells, has the partition's time, which the range does not know: none is taken for extra.
     "notifications": (
         f"""SELECT r.id FROM {_SENSORS} s JOIN dbo.alert_notifications r
         ON s.sensor_id = r.sensor_id AND r.created_at >= s.low AND r.created_at <= s.newest
         LEFT JOIN dbo.ml_events e ON e.event_id = r.event_id
-        WHERE r.source = N'ml_event' AND (
+        WHERE r.source = N'ml_event' AND r.notification_id NOT LIKE N'%-%' AND (
             (e.id IS NULL AND r.created_at > s.low AND r.created_at <= s.high)
             OR (e.status <> N'superseded' AND {_EVENT_IN_SCOPE}))""",
         ("sensors", "places"),

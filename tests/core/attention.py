@@ -89,7 +89,7 @@ def notifications(told: Told) -> list[Notification]:
 def events(told: Told) -> list[SeverityEvent]:
     """All events of a run, each sensor's in their order."""
     found = (each for sensor in sorted(told.events) for each in told.events[sensor])
-    return [msgspec.json.decode(each, type=list[SeverityEvent])[0] for each in found]
+    return [msgspec.convert(msgspec.json.decode(each)[0], SeverityEvent) for each in found]
 
 
 def shown(told: Iterable[Notification]) -> list[tuple[str, str, float]]:

@@ -17,7 +17,7 @@ from streamproc.core.attention.state import MOST_EVENTS, Attended
 from streamproc.core.attention.times import FAR, in_force_until
 from streamproc.core.checkpoint import restore
 from streamproc.core.engine import PartitionState
-from streamproc.records import Notification, SensorEntry, Severity
+from streamproc.records import NoData, Notification, Range, SensorEntry, Severity
 from streamproc.records.alerting import Document, HandlingEntry, PolicyEntry, SilenceEntry, Weekly
 from tests.core.attention import (
     CALM,
@@ -35,7 +35,7 @@ from tests.core.attention import (
     notifications,
     shown,
 )
-from tests.core.oracle import NOW, OPTIONS, Reading, Record, feed, new_state, whole
+from tests.core.oracle import HERE, NOW, OPTIONS, Reading, Record, feed, new_state, whole
 
 WARN, CRITICAL = Severity.WARN, Severity.CRITICAL
 
@@ -344,6 +344,86 @@ def test_an_event_that_somebody_handles_stays_known_among_many() -> None:
     assert state.severity_of("e3") == 2
     assert state.severity_of("e49") == 2
     assert state.severity_of("e4") is None
+
+
+# Devices ------------------------------------------------------------------------------------------------------------
+
+
+class Site:
+    """Three sensors of a device that say that they are silent after 20 s, and a clock that goes on."""
+
+    def __init__(self, *orders: Document) -> None:
+        self.story, self.names = Story(), HERE[10:13]
+        log = self.story.log
+        for name in self.names:
+            entry = SensorEntry(name, device=HERE[9], warning=Range(0, 80), rules=(NoData(20.0),))
+            log.append(log.position, 0, name, entry)
+        self.story.order(0, *orders)
+
+    def speak(self, begin: int, end: int, names: int = 3, value: float = CALM) -> Site:
+        """Readings of so many of the sensors each second."""
+        for second in range(begin, end):
+            rows = tuple(Reading(name, value, at_ms(second)) for name in self.names[:names])
+            self.story.records.append(Record(at_ms(second), rows, HERE[9]))
+        return self
+
+    def rest(self, begin: int, end: int) -> Site:
+        """Nothing but ticks."""
+        self.story.tick(*range(begin, end))
+        return self
+
+    def told(self) -> list[tuple[str, str, str, float]]:
+        """Which sensor or the device, kind, severity and time, in the order of time."""
+        found = []
+        for each in sorted(self.story.told(), key=lambda note: (note.at, note.sensor)):
+            whom = "device" if "evice" in each.title else f"s{self.names.index(each.sensor)}"
+            found.append((whom, *shown([each])[0]))
+        return found
+
+
+def test_a_silent_device_is_told_and_reminded_of_once() -> None:
+    """Its sensors say nothing; that it is back ends it for all of them."""
+    site = Site(PolicyEntry("*", remind_seconds=60.0)).speak(0, 10).rest(10, 100).speak(100, 130)
+    assert site.told() == [
+        ("device", "change", "WARN", 29.0),
+        ("s0", "reminder", "WARN", 89.0),
+        ("device", "change", "NORMAL", 100.0),
+    ]
+
+
+def test_a_device_under_maintenance_may_be_silent() -> None:
+    """Neither it nor its return is told; and what is silent beyond the maintenance is told then, once."""
+    silence = SilenceEntry("s", device=HERE[9].upper(), end=at_ms(150), maintenance=True)
+    assert not Site(silence).speak(0, 10).rest(10, 100).speak(100, 200).told()
+    late = Site(silence).speak(0, 10).rest(10, 200).speak(200, 230)
+    assert late.told() == [("s0", "held", "WARN", 150.0), ("device", "change", "NORMAL", 200.0)]
+
+
+def test_a_device_that_comes_back_in_a_silence_is_told_after_it() -> None:
+    """Where people had heard that it was silent; a sensor of it that stays silent is told as well."""
+    site = Site().speak(0, 10).rest(10, 40)
+    site.story.order(40, SilenceEntry("s", device=HERE[9], begin=at_ms(40), end=at_ms(100)))
+    assert Site.told(site.speak(41, 120, names=2)) == [
+        ("device", "change", "WARN", 29.0),
+        ("s0", "held", "NORMAL", 100.0),
+        ("s2", "held", "WARN", 100.0),
+    ]
+
+
+def test_a_sensor_that_stays_silent_is_told_by_itself() -> None:
+    """Its device is back, and so is what stood for it; also where it is the one whose event told of the device."""
+    site = Site().speak(0, 10).rest(10, 40)
+    for second in range(40, 90):
+        row = (Reading(site.names[2], CALM, at_ms(second)),)
+        site.story.records.append(Record(at_ms(second), row, HERE[9]))
+    assert site.speak(90, 120).told() == [
+        ("device", "change", "WARN", 29.0),
+        ("device", "change", "NORMAL", 40.0),
+        ("s0", "change", "WARN", 60.0),
+        ("s1", "change", "WARN", 60.0),
+        ("s0", "change", "NORMAL", 90.0),
+        ("s1", "change", "NORMAL", 90.0),
+    ]
 
 
 # Time ---------------------------------------------------------------------------------------------------------------

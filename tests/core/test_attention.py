@@ -574,3 +574,59 @@ def test_stories_show_everything_there_is() -> None:
         found += check(seed, list(range(seed % 7, 160, 7)), seed)
     assert {"change", "held", "reminder", "escalation"} <= set(found)
     assert {"known", "silence", "maintenance", "cooldown"} <= set(found)
+
+
+def made_site(seed: int) -> Story:
+    """A device whose sensors speak, fall silent together or alone, and go in and out, with orders amid."""
+    rng = random.Random(seed)  # noqa: S311  # made-up data
+    site, clock = Site(), 0.0
+    level = dict.fromkeys(site.names, CALM)
+    mute: set[str] = set()
+    for _ in range(rng.randrange(40, 140)):
+        clock += rng.choice((0.0, 0.5, 1.0, 2.0, 5.0, 18.0, 25.0))
+        draw = rng.random()
+        if draw < 0.08:
+            site.story.order(clock, *_site_orders(rng, site, clock), without=_gone(rng))
+        elif draw < 0.2:
+            site.story.tick(clock)
+        else:
+            if rng.random() < 0.15:
+                mute = set(rng.sample(site.names, rng.choice((0, 0, 1, 2, 3))))
+            name = rng.choice(site.names)
+            level[name] = rng.choice((level[name], level[name], CALM, HIGH))
+            rows = tuple(Reading(each, level[each], at_ms(clock)) for each in site.names if each not in mute)
+            record = Record(at_ms(clock), rows, HERE[9]) if rows else Record(at_ms(clock), tick=True)
+            site.story.records.append(record)
+    return site.story
+
+
+def _site_orders(rng: random.Random, site: Site, clock: float) -> list[Document]:
+    wait = rng.choice((0.0, 10.0, 30.0))
+    policy = PolicyEntry("*", cooldown_seconds=wait, remind_seconds=30.0, escalate_seconds=40.0)
+    silence = SilenceEntry(
+        rng.choice("ab"),
+        device=rng.choice((None, HERE[9])),
+        sensor=rng.choice((None, None, *site.names)),
+        begin=rng.choice((None, at_ms(clock + 10))),
+        end=rng.choice((None, at_ms(clock + 60))),
+    )
+    return [rng.choice((policy, silence))]
+
+
+@pytest.mark.live
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 100_000), st.lists(st.integers(0, 150), max_size=8), st.integers(0, 150))
+def test_any_story_of_a_device_is_the_same_in_every_cut(seed: int, cuts: list[int], at: int) -> None:
+    """Silent devices meet silences, cooldowns and reminders; restored anywhere it goes on the same."""
+    story = made_site(seed)
+    one, other, half = new_state(), new_state(), new_state()
+    told = feed(one, story.records, range(len(story.records)), story.log)
+    assert told == feed(other, story.records, cuts, story.log)
+    assert whole(one) == whole(other)
+    feed(half, story.records[: at % len(story.records)], cuts, story.log)
+    mark = whole(half)
+    copy, _ = restore(OPTIONS, [mark.head], {number: [block] for number, block in mark.blocks.items()})
+    assert feed(copy, story.records, cuts, story.log) == feed(half, story.records, (), story.log)
+    copy.dirty[:] = True
+    one.dirty[:] = True
+    assert whole(copy) == whole(one)

@@ -99,7 +99,8 @@ class AttentionBank:
         ahead: Bools | None = None,
     ) -> Attention:
         """What is told of a step's changes, in their order, and of what has come due, but for sensors `ahead` (n,)."""
-        moments, waiting = step.moments, defaultdict[int, list[Back]](list)
+        told, moments, waiting = list(told), step.moments, defaultdict[int, list[Back]](list)
+        step.coming.update(each.event.event_id for each in told if each.device)
         for back in backs:
             waiting[back.slot].append(back)
         for each in told:
@@ -139,6 +140,7 @@ class AttentionBank:
         """What becomes of one change; `backs` are its sensor's devices' that may come before it."""
         slot, now = told.change.slot, step.moments.of(told.change)
         self._backs(step, backs, now)
+        step.coming.discard(told.event.event_id)
         self._timers(step, slot, now)
         state = self._states.get(slot) or Attended(slot)
         handling = self.orders.handlings.get(told.event.sensor)
@@ -155,6 +157,8 @@ class AttentionBank:
     def _backs(self, step: Step, backs: list[Back], until: int) -> None:
         """Tell of devices that are heard again up to this time, where people know of their silence; each goes."""
         while backs and (now := step.moments.noticed(backs[0].notification.at)) <= until:
+            if backs[0].notification.event_id in step.coming:
+                break  # one record shows both that it was silent and that it is not
             back = backs.pop(0)
             self._timers(step, back.slot, now)
             state = self._states.get(back.slot)
@@ -200,12 +204,13 @@ class AttentionBank:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """When the changes of a step were noticed, whose they are, and what is told."""
+    """When a step's changes were noticed, whose they are, and what is told; `coming` are devices' silences still to come."""
 
     moments: Moments
     who: Who
     voice: Voice
     out: Attention = field(default_factory=Attention)
+    coming: set[str] = field(default_factory=set)
 
     def tell(self, state: Attended, notification: Notification) -> None:
         """Tell it, at a time after what was told of the sensor before: its device's clock may be behind the partition's."""

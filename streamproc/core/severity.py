@@ -190,11 +190,12 @@ class SeverityBank:
             bounds = self.bounds[slot].tolist()
             value, scores = worst_of(state.range_level, bounds, window.min, window.max), {}
             cause, rule = range_rule(state.range_level, bounds, value)
-        elif state.level == before:
-            cause, rule = "flapping", "flapping" if state.held else "flapping no more"
         elif state.level > before:
             rule = f"learner {cause}"
+        elif state.level == before:
+            cause, rule = "flapping", "flapping" if state.held else "flapping no more"
         rows = policy.up_windows if state.level > before else 1
+        rule = f"{rule}, {rows} windows in a row" if rows > 1 else rule
         found = Found(window=window, scores=scores, in_a_row=rows, settled=held > 0 and not state.held)
         return self._change(state, before, cause, window.end, value, rule, found)
 

@@ -50,7 +50,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of a sensor's severity; `sequence` counts the sensor's changes from 1.
+    """One change of a sensor's severity; `sequence` counts the sensor's changes from 1, but that it is still silent.
 
     `at` is the time of the reading or the window's end, and later than that of the sensor's change before: a window ends
     before readings that came before it closed, and who orders changes by time must find the last one last.

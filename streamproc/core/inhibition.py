@@ -108,12 +108,21 @@ class Inhibition:
         silent: Bools,
         told: Ints,
     ) -> list[Turn]:
-        """What the rules give of a chunk (`SilenceRules.turns`), as `_hide` has it."""
+        """What the rules give of a chunk (`SilenceRules.turns`), as `_hide` has it.
+
+        While blocks that were restored are ahead of others nobody knows when their sensors were heard: nothing is hidden, so
+        that what is told a second time is at worst an alarm too many.
+        """
         turns = rules.turns(heard, marks, states, silent, told)
         self._pasts = {}
-        if turns or self.waiting or self.silent:
+        if bool((told == AHEAD).any()):
+            for turn in turns:
+                self.note(turn.slot, None)
+        elif turns or self.waiting or self.silent:
+            # A silence comes once more with the reading that ends it: that was judged before.
+            turns = [turn for turn in turns if isinstance(turn.what, Heard) or turn.what.at > told[turn.slot]]
             turns = self._hide(turns, heard, marks, states, rules)
-            self._touched += [turn.slot for turn in turns]
+        self._touched += [turn.slot for turn in turns]
         return turns
 
     def _hide(
@@ -210,8 +219,8 @@ class Inhibition:
 
     def dump(self, first: int, end: int) -> tuple[dict[int, int], list[SilentDevice]]:
         """What is remembered of some sensors: when those that wait are told, and their silent devices, by place."""
-        waiting = {slot - first: due for slot, due in self.waiting.items() if first <= slot < end}
-        silent = [device for device in self.silent.values() if first <= device.slot < end]
+        waiting = {slot - first: due for slot, due in sorted(self.waiting.items()) if first <= slot < end}
+        silent = [device for _, device in sorted(self.silent.items()) if first <= device.slot < end]
         return waiting, [msgspec.structs.replace(device, slot=device.slot - first) for device in silent]
 
     def load(self, first: int, waiting: Mapping[int, int], silent: Iterable[SilentDevice]) -> None:

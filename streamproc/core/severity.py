@@ -307,7 +307,9 @@ class SeverityBank:
             state.damping = min(state.damping * 2, DAMPING_LIMIT) if state.relapse_left else 1
             state.since_ms = at if found.window is None else found.window.start
         state.relapse_left = RELAPSE_WINDOWS if state.level == 0 else 0
-        state.sequence += 1
+        # What is told once more is no other state: whether it is must not change what later events are called.
+        once_more = found.silence is not None and found.silence.is_device_back
+        state.sequence += not once_more
         if state.held:
             state.held = state.level
         hidden = found.silence is not None and found.silence.inhibited

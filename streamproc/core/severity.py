@@ -118,6 +118,10 @@ class SeverityBank:
         else:
             self._policies[slot] = policy
 
+    def policy(self, slot: int) -> PolicyEntry:
+        """The policy that the sensor is judged by; USUAL where another would be no different."""
+        return self._policies.get(slot, USUAL)
+
     def on_reading(self, slot: int, at_ms: int, value: float, offset: int, breach: int) -> Change | None:
         """Judge one reading outside a range: `breach` is 1 warning, 2 critical.
 
@@ -127,7 +131,7 @@ class SeverityBank:
         before = state.level
         state.breach_at = max(state.breach_at, at_ms)
         state.range_calm = 0
-        if self._policies.get(slot, USUAL).up_windows > 1:
+        if self.policy(slot).up_windows > 1:
             state.breached = True
         else:
             state.range_level = max(state.range_level, breach)
@@ -177,7 +181,7 @@ class SeverityBank:
                 return None
             state = self._states[slot] = SlotSeverity(slot)
         before, held = state.level, state.held
-        policy = self._policies.get(slot, USUAL)
+        policy = self.policy(slot)
         calm_windows = policy.down_windows * state.damping
         breached = weigh(state, window, said, policy)
         if state.level == before and bool(state.held) == bool(held):

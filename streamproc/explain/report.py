@@ -21,7 +21,12 @@ from streamproc.store.stamps import LAST_MS, iso
 #: Readings that the text names; JSON has all that were kept.
 SHOWN = 10
 #: What people call each kind of evidence; the names are those of `SlotSeverity`.
-_EVIDENCE = {"range_level": "ranges", "spike_level": "delta spikes", "learner_level": "learners"}
+_EVIDENCE = {
+    "range_level": "ranges",
+    "spike_level": "delta spikes",
+    "learner_level": "learners",
+    "held": "flapping",
+}
 _LEVEL = "_level"
 #: The kinds of evidence that are the user's rules, and the rules' tags.
 _RULES = {"delta spikes": "delta_spike", "silence": "no_data"}
@@ -81,7 +86,7 @@ def as_text(told: Told) -> str:
 def evidence(held: SlotSeverity | None) -> dict[str, str]:
     """What each kind of evidence holds of a sensor, by its name; all NORMAL where it never changed."""
     held = held or SlotSeverity(0)
-    names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL)]
+    names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL) or name in _EVIDENCE]
     told = {
         _EVIDENCE.get(name, name.removesuffix(_LEVEL).replace("_", " ")): Severity(getattr(held, name)).name
         for name in names

@@ -24,7 +24,7 @@ from streamproc.records import (
 )
 from streamproc.store.documents import FORMS, DocumentEntry, DocumentKind, PutDocument, RemoveDocument
 
-Kind = Literal["sensor", "device", "action", DocumentKind]
+Kind = Literal["device", "sensor", "action", DocumentKind]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Entry = SensorEntry | DeviceEntry | ActionEntry | DocumentEntry
 E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry, DocumentEntry)

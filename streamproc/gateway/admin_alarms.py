@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from streamproc.gateway.admin_answers import (
     LONGEST_PAGE,
@@ -18,9 +19,13 @@ from streamproc.gateway.admin_answers import (
 )
 from streamproc.gateway.admin_desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
+from streamproc.records.alerting import SilenceEntry
 from streamproc.registry.alarms import alarms, handled, sensor_named
 from streamproc.registry.document_checks import document_faults
 from streamproc.store.documents import RemoveDocument
+
+#: What narrows a list down.
+FILTERS = ("device", "kind", "site", "tenant")
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -53,10 +58,14 @@ class Alarms:
         yield "DELETE", "/admin/alarms/{name}/handling", self.unhandle
 
     async def list(self, request: web.Request) -> web.Response:
-        """GET /admin/alarms: the gravest and oldest first; `count` is how many there are."""
+        """GET /admin/alarms: the gravest and oldest first; `count` is how many there are.
+
+        `device`, `kind`, `site` and `tenant` narrow them down.
+        """
+        fields = {field: request.query[field] for field in FILTERS if field in request.query}
         limit = number_of(request, "limit", LONGEST_PAGE, LONGEST_PAGE)
         async with self._desk.services.store() as store:
-            found = await alarms(store, _now())
+            found = await alarms(store, _now(), replace(SilenceEntry(""), **fields))
         return json_answer({"alarms": found[:limit], "count": len(found)})
 
     async def acknowledge(self, request: web.Request) -> web.Response:

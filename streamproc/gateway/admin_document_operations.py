@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from streamproc.gateway.admin_alarms import Acknowledgement, Snooze
+from streamproc.gateway.admin_alarms import FILTERS, Acknowledgement, Snooze
 from streamproc.gateway.admin_documents import ROUTES
 from streamproc.gateway.admin_operations import AFTER, ETAG, LIMIT, VERSION, operation, put_form
 from streamproc.gateway.openapi import Answer, Content, Operation, Parameter
@@ -108,6 +108,7 @@ def _of_alarms() -> Iterator[Operation]:
         ("get", "/admin/alarms", "listAlarms"),
         "The sensors that are not NORMAL, who looks after them, and what silences them",
         {200: Answer("The gravest and oldest first.", [Content(form=AlarmList)])},
+        *(Parameter(name, "query", f"Those of this {name}.") for name in FILTERS),
         LIMIT,
     )
     yield operation(

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamproc.errors import RegistryError, UnknownEntry
-from streamproc.records.alerting import HandlingEntry
+from streamproc.records.alerting import HandlingEntry, SilenceEntry
 from streamproc.registry import alarms
 from streamproc.registry.alarms import Alarm
 from streamproc.registry.document_checks import document_faults
@@ -32,14 +32,19 @@ Note = Annotated[
 
 @commands.command("list")
 def list_(
+    *,
+    device: Annotated[str | None, typer.Option(help="Those of the sensors of a device.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Those of sensors of a kind.")] = None,
+    site: Annotated[str | None, typer.Option(help="Those at a site.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Those of a tenant.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
 ) -> None:
     """Show the sensors that are not NORMAL, the gravest first: since when, who looks after them, what silences them."""
-    now = _now()
+    now, of = _now(), SilenceEntry("", device=device, kind=kind, site=site, tenant=tenant)
 
     async def run() -> list[Alarm]:
         async with looking() as store:
-            return await alarms.alarms(store, now)
+            return await alarms.alarms(store, now, of)
 
     found = asyncio.run(run())
     if as_json:
@@ -47,7 +52,7 @@ def list_(
             typer.echo(msgspec.json.encode(alarm).decode())
         return
     if not found:
-        typer.echo("all sensors are NORMAL")
+        typer.echo("all sensors are NORMAL" if of == SilenceEntry("") else "all of these sensors are NORMAL")
         return
     table = Table("sensor", "severity", "since", "cause", "handled", "event", box=None, pad_edge=False)
     for alarm in found:

@@ -8,13 +8,16 @@ import msgspec
 
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
-from streamproc.records.alerting import HANDLING_PREFIX, HandlingEntry
-from streamproc.registry.silences import silences, silencing
+from streamproc.records.alerting import HANDLING_PREFIX, HandlingEntry, SilenceEntry
+from streamproc.registry.silences import covers, silences, silencing
 from streamproc.registry.spans import moment_text
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import Entry
 from streamproc.store.protocol import Store
 from streamproc.store.sensor_status import SeverityName, StandingAlarm
+
+#: What covers every sensor.
+ALL = SilenceEntry("", all_sensors=True)
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -25,6 +28,10 @@ class Alarm(msgspec.Struct, frozen=True):
 
     sensor: str
     name: str | None
+    device: str | None
+    kind: str | None
+    site: str | None
+    tenant: str | None
     severity: SeverityName
     since: datetime
     cause: str
@@ -38,8 +45,8 @@ class Alarm(msgspec.Struct, frozen=True):
     silences: tuple[str, ...] = ()
 
 
-async def alarms(store: Store, now: int) -> list[Alarm]:
-    """All alarms as the database has them, the gravest and oldest first."""
+async def alarms(store: Store, now: int, of: SilenceEntry = ALL) -> list[Alarm]:
+    """The alarms of the sensors that a silence would be `of`, as the database has them, the gravest and oldest first."""
     standing = await store.alarms()
     if not standing:
         return []
@@ -47,7 +54,7 @@ async def alarms(store: Store, now: int) -> list[Alarm]:
     silent, made = silences(said), list[Alarm]()
     for alarm in standing:
         sensor = found.get(alarm.sensor)
-        if isinstance(sensor, SensorEntry):
+        if isinstance(sensor, SensorEntry) and covers(of, sensor):
             handling = await _handling(store, said.get(HANDLING_PREFIX + alarm.sensor), alarm)
             made.append(_alarm(alarm, sensor, handling, silencing(silent, sensor, _severity(alarm), now)))
     return sorted(made, key=lambda alarm: (-Severity[alarm.severity], alarm.since, alarm.sensor))
@@ -59,7 +66,7 @@ def _alarm(
     said = handling or HandlingEntry(alarm.sensor, alarm.event.event_id)
     return Alarm(
         alarm.sensor,
-        sensor.name,
+        *(sensor.name, sensor.device, sensor.kind, sensor.site, sensor.tenant),
         alarm.event.severity,
         alarm.event.at,
         str(alarm.event.cause),

@@ -157,7 +157,7 @@ async def test_what_sql_has_written_wrong_is_told(client: Client, memory: Memory
 async def alarmed(memory: Memory) -> None:
     """A sensor with an alarm, and one without."""
     store = memory.kept
-    made = await store.save_entries([SensorEntry("a", name="boiler"), SensorEntry("calm")])
+    made = await store.save_entries([SensorEntry("a", name="boiler", site="north"), SensorEntry("calm")])
     assert made[0].sensor_id == 1
     told = event("a", Severity.WARN, Severity.NORMAL)
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(told)))
@@ -178,6 +178,8 @@ async def test_an_alarm_is_acknowledged_snoozed_and_let_go(client: Client, memor
     (alarm,) = found["alarms"]
     assert (found["count"], alarm["sensor"], alarm["name"], alarm["severity"]) == (1, "a", "boiler", "WARN")
     assert (alarm["note"], alarm["snoozed_until"]) == ("Mine.", until)
+    for query, count in {"?site=North": 1, "?site=south": 0, "?kind=pump": 0}.items():
+        assert (await ask(client, "GET", f"/admin/alarms{query}"))[1]["count"] == count
     assert await ask(client, "DELETE", "/admin/alarms/1/handling") == (204, None)
     assert (await ask(client, "DELETE", "/admin/alarms/1/handling"))[1][0] == "entry-unknown"
     (alarm,) = (await ask(client, "GET", "/admin/alarms"))[1]["alarms"]

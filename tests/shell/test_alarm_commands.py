@@ -75,6 +75,8 @@ def test_alarms_are_listed() -> None:
         ALARM.event_id,
     )
     assert [text for text in told if text not in line] == []
+    assert "boiler-1" in shown(alarm_commands.commands, "list", "--site", "North")
+    assert shown(alarm_commands.commands, "list", "--site", "x") == "all of these sensors are NORMAL\n"
     one = msgspec.json.decode(shown(alarm_commands.commands, "list", "--json"))
     assert (one["sensor"], one["silences"], one["event_id"]) == ("boiler-1", ["power"], ALARM.event_id)
 

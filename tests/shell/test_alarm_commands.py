@@ -27,16 +27,14 @@ ALARM = event("boiler-1", Severity.CRITICAL, Severity.NORMAL)
 PUMP = PolicyEntry("pump", up_windows=3, remind_seconds=5400.0, flapping=False)
 
 
-@pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that the environment names, with an alarm, who handles it, silences and a policy; no Kafka."""
-    monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
-    monkeypatch.setenv("COLUMNS", "250")
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where there is a database with an alarm, who handles it, silences and a policy: no test changes it."""
+    made_in = tmp_path_factory.mktemp("data")
     now = time.time_ns() // 1_000_000
 
     async def save() -> None:
-        store = SqliteStore(tmp_path / "streamproc.db")
+        store = SqliteStore(made_in / "streamproc.db")
         sensors = [SensorEntry("boiler-1", name="Boiler [1]", site="north"), SensorEntry("calm")]
         await store.save_entries(sensors)
         await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(ALARM)))
@@ -55,6 +53,15 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         await store.close()
 
     asyncio.run(save())
+    return made_in
+
+
+@pytest.fixture(autouse=True)
+def environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names that database, and no Kafka."""
+    monkeypatch.setenv("STREAMPROC_DATA_DIR", str(directory))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("COLUMNS", "250")
 
 
 def shown(of: typer.Typer, *words: str) -> str:

@@ -6,7 +6,7 @@ SETUP := $(VENV)/.setup-complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-anomalies bench-peers clean
+.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-anomalies bench-faults bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -85,6 +85,11 @@ ANOMALIES ?= ../shared/anomalies
 
 bench-anomalies: $(SETUP) ## Score the learners on the labelled series in ANOMALIES, and tell their cost
 	$(BIN)/streamproc bench anomalies "$(ANOMALIES)"
+
+SEEDS ?= 20
+
+bench-faults: $(SETUP) ## Which faults of a catalogue are found, how soon, and the false alarms, as tables (docs/faults.md)
+	$(BIN)/streamproc bench faults --seeds $(SEEDS) --markdown $(ARGS)
 
 # The peers are no part of the project; those in Java need Maven and a JDK 17, and are skipped without.
 PEERS ?= ../shared/peers

@@ -374,6 +374,29 @@ def bench_anomalies(
     run(directory)
 
 
+@bench.command("faults")
+def bench_faults(
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Sensors for each fault, size, sampling and kind of series.")
+    ] = 20,
+    sampling: Annotated[
+        Literal["1s", "10s", "1min", "5min"] | None,
+        typer.Option(help="How often sensors speak; all four in turn without it."),
+    ] = None,
+    days: Annotated[
+        int,
+        typer.Option(
+            min=0, max=3_000, help="Sensor-days of each kind of clean series at 1 s, in steps of 30."
+        ),
+    ] = 30,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The tables of docs/faults.md.")] = False,
+) -> None:
+    """Which faults of a catalogue the engine finds, how soon, and what it tells of clean series."""
+    from streamproc.bench.fault_report import run
+
+    run((sampling,) if sampling else ("1s", "10s", "1min", "5min"), seeds, days, markdown=markdown)
+
+
 @bench.command("sink")
 def bench_sink(
     rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,

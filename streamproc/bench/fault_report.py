@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-
-import structlog
 
 from streamproc.bench.fault_series import FAULTS
 from streamproc.bench.faults import BASES, SIZES, SOON, USUAL_DAYS, Clean, Found, Trial, watch
@@ -15,8 +14,6 @@ from streamproc.bench.faults import BASES, SIZES, SOON, USUAL_DAYS, Clean, Found
 #: Alarms on clean series in 30 sensor-days, at most.
 ALLOWED = 1.0
 LARGE = SIZES.index("large")
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -33,16 +30,20 @@ def run(samplings: Sequence[str], seeds: int, days: int, *, markdown: bool) -> N
     figures, began = Figures(samplings), time.process_time()
     for sampling in samplings:
         if days:
-            _log.info("clean series", sampling=sampling)
+            _note(f"{sampling}: clean series")
             figures.clean += watch(sampling, -(-days // USUAL_DAYS))
         for base in BASES:
-            _log.info("faults", sampling=sampling, series=base)
+            _note(f"{sampling}: faults in {base} series")
             found, before = Trial(base, sampling, seeds).run()
             figures.found += found
             figures.clean += before
-    _log.info("measured", cpu_s=round(time.process_time() - began))
+    _note(f"took {time.process_time() - began:.0f} s of CPU time")
     missed = list(summary(figures))
     print("\n".join(tables(figures) if markdown else missed or ["all targets are met"]))
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def summary(figures: Figures) -> Iterator[str]:

@@ -108,7 +108,10 @@ class Clean:
 
 
 def entry(sensor: str, every_ms: int, swing: float) -> SensorEntry:
-    """Ranges and rules of a sensor as a user who knows its usual values would set them."""
+    """What docs/faults.md recommends for a sensor whose usual values go up and down by `swing`.
+
+    It has no warning range: within one learners raise nothing, which is for those who know better.
+    """
     rules: list[Rule] = [
         DeltaSpike(absolute=8.0),
         NoData(seconds=3 * every_ms / 1_000),
@@ -116,13 +119,8 @@ def entry(sensor: str, every_ms: int, swing: float) -> SensorEntry:
     ]
     if every_ms == BASE_MS:  # slower sensors have no windows of several readings
         rules += [RateOfChange(1.0), Expression("deviation_10s > 4")]
-    near, far = swing + 6, swing + 10
-    return SensorEntry(
-        sensor,
-        warning=Range(LEVEL - near, LEVEL + near),
-        critical=Range(LEVEL - far, LEVEL + far),
-        rules=tuple(rules),
-    )
+    far = swing + 10
+    return SensorEntry(sensor, critical=Range(LEVEL - far, LEVEL + far), rules=tuple(rules))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,8 @@ def tables(figures: Figures) -> Iterator[str]:
     """The tables, a line each."""
     yield from _clean_table(figures)
     for base in BASES:
-        for ruled in (False, True):
-            yield ""
-            yield f"**{base}, {_who(ruled)}**"
-            yield ""
-            yield from _found_table(figures, base, ruled=ruled)
+        yield from ("", f"**{base}**: learners alone / with rules, where that is not the same", "")
+        yield from _found_table(figures, base)
 
 
 def _who(ruled: bool) -> str:
@@ -109,16 +106,17 @@ def _causes(counts: Counter[str]) -> str:
     return f" ({told})" if told else ""
 
 
-def _found_table(figures: Figures, base: str, *, ruled: bool) -> Iterator[str]:
+def _found_table(figures: Figures, base: str) -> Iterator[str]:
     yield from _head(("fault", "size"), figures.samplings)
     its = {
-        (one.fault.name, one.size, one.sampling): one
-        for one in figures.found
-        if one.base == base and one.ruled == ruled
+        (one.fault.name, one.size, one.sampling, one.ruled): one for one in figures.found if one.base == base
     }
     for fault in FAULTS:
         for number, size in enumerate(fault.sizes):
-            cells = [_found_cell(its.get((fault.name, number, at))) for at in figures.samplings]
+            cells = []
+            for at in figures.samplings:
+                both = (_found_cell(its.get((fault.name, number, at, ruled))) for ruled in (False, True))
+                cells.append(" / ".join(dict.fromkeys(both)))
             yield f"| {fault.name if not number else ''} | {SIZES[number]}, {size.words} | {' | '.join(cells)} |"
 
 

@@ -82,7 +82,7 @@ def test_what_misses_its_target_is_told() -> None:
         "clean, learners alone: white at 1min: 1.5 alarms (level 3) in 30 sensor-days",
         "large, learners alone: spike in white at 1min: 75% within 3 windows, 100% in all",
     ]
-    assert "|  | large, 20 sigma | 100 %: 1, 9 |" in list(tables(figures))
+    assert "|  | large, 20 sigma | 100 %: 1, 9 / - |" in list(tables(figures))
 
 
 def test_what_the_engine_tells_has_its_row() -> None:

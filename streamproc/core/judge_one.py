@@ -9,7 +9,7 @@ from math import sqrt
 
 from streamproc.core import judgement as j
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR
-from streamproc.core.season import HELD, HELD_BY_DRIFT, USUAL
+from streamproc.core.season import DAY_WARM, DAY_WEIGHT, HELD, HELD_BY_DRIFT, USUAL
 from streamproc.core.tails import surprise_of
 
 #: Surprise, what of it is told, evidence, what was expected, and the level and the error that River is to learn.
@@ -70,7 +70,11 @@ def _move(
     tails = state[j.TAILS] + (1 - scale_weight) * j.TAILS_AT_FIRST
     if tails < j.GAUSSIAN_TAILS:  # noqa: PLR1730  # twice as fast as the builtin, here and below
         tails = j.GAUSSIAN_TAILS
-    single = n.single_part / (tails * tails) * square / variance
+    count = state[j.MOVES]
+    usual_move = state[j.MOVE_SQUARE] if count > 0 else j.MOVE_AT_FIRST * least
+    by_moves = j.MOVE_PART * usual_move
+    ratio = square / (variance if variance > by_moves else by_moves)  # noqa: FURB136  # twice as fast as the builtin
+    single = n.single_part / (tails * tails) * ratio
     most = CLIP_SQUARE * variance
     learnt = most if errors > 0 and square >= most else square
     level = expected + error * sqrt(learnt / (square + ABSOLUTE_FLOOR))
@@ -85,12 +89,27 @@ def _move(
     scale_weight += n.scale_fading * (1 - scale_weight)
     state[j.LEVEL_WEIGHT : j.LAST] = level_weight, slow, slow_weight, scale_weight, known
     _widen(state, square * scale, errors, learnt)
-    ratio = square / variance
     if ratio > j.TAILS_CLIP:  # noqa: PLR1730
         ratio = j.TAILS_CLIP
     fourth = ratio * ratio if state[j.WINDOWS] >= n.warm_up else j.TAILS_AT_FIRST
     state[j.TAILS] += n.scale_fading * (fourth - state[j.TAILS])
-    return expected, least, square, single, parted / usual, level, learnt
+    if seen and mean != state[j.LAST]:
+        _moved(state, mean - state[j.LAST], usual_move)
+    enough = 0.5 * state[j.WINDOWS] if state[j.WINDOWS] < 2 * j.RESTING else j.RESTING
+    rests = state[j.LONGEST] >= enough or state[j.RUN] >= enough
+    by_moves = n.level_fading * j.MOVE_TREND * usual_move if rests else 0.0
+    trend = parted / (usual if usual > by_moves else by_moves)  # noqa: FURB136
+    return expected, least, square, single, trend, level, learnt
+
+
+def _moved(state: list[float], move: float, usual: float) -> None:
+    """Learn how far a value moves, if it does; `usual` is the mean square so far."""
+    count = state[j.MOVES]
+    square = move * move
+    if count >= j.MOVES_FEW and square > j.MOVE_CLIP * usual:
+        square = j.MOVE_CLIP * usual
+    state[j.MOVE_SQUARE] = usual + (square - usual) / (count + 2)
+    state[j.MOVES] = count + 1 if count < j.MOVES_KNOWN else count
 
 
 def _widen(state: list[float], scaled: float, errors: float, learnt: float) -> None:
@@ -133,6 +152,8 @@ def _rest(state: list[float], same: bool, n: j.Numbers) -> tuple[float, bool]:
         return 0.0, False
     resting, bound = run + 1, n.stuck_windows + j.STUCK_FACTOR * longest
     state[j.RUN] = resting
-    if resting < bound or resting >= windows:
+    quick = longest < j.RESTED and state[j.MOVES] >= n.stuck_windows
+    known = quick or state[DAY_WEIGHT] >= DAY_WARM
+    if resting < bound or resting >= windows or not known:
         return 0.0, False
     return j.STUCK_SURPRISE, run < bound or windows == n.warm_up

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
-from streamproc.core.season import END, HELD, HELD_BY_DRIFT, USUAL
+from streamproc.core.season import DAY_WARM, DAY_WEIGHT, END, HELD, HELD_BY_DRIFT, USUAL
 from streamproc.core.tails import Arithmetic, Value, surprise_of
 
 #: What made a score, by its number.
@@ -50,6 +50,18 @@ GAUSSIAN_TAILS = 3.0
 TAILS_AT_FIRST = 5.0
 #: One deviation says of the tails what 7 sigma would: a single spike does not hide the next.
 TAILS_CLIP = 50.0
+#: A value that rests and then moves as it always does is no surprise, however long it has rested: single windows are measured
+#: by this part of the mean square of its moves at least …
+MOVE_PART = 0.25
+#: … and so are levels that part, by this, of sensors that have rested for so many windows, or half of their life: long enough
+#: for the squares to fade. Of others the moves are noise, which levels do not follow.
+MOVE_TREND, RESTING = 0.5, 100.0
+#: Before it has moved, it is taken to move by 2 % of its value, in units of what is no deviation (squared).
+MOVE_AT_FIRST = 1600.0
+#: The last so many moves count …
+MOVES_KNOWN = 48.0
+#: … and from so many on one counts for no more than four usual ones (squared).
+MOVES_FEW, MOVE_CLIP = 8.0, 16.0
 #: The squares of deviations inside windows count for this much.
 SPREAD_PART = 0.3
 #: A surprise is told when it is 15 % greater than any that was told lately; the bar sinks by HABIT a
@@ -59,8 +71,10 @@ HABIT = 0.997
 #: A value is stuck after this many equal windows more than STUCK_FACTOR times its longest rest so far …
 STUCK_WINDOWS = 20
 STUCK_FACTOR = 2.0
-#: … which fades by this factor with each window that moves.
-REST_FADING = 0.9995
+#: … which fades by this factor with each window that moves. A sensor that has rested for so many windows is one whose values
+#: repeat, and one that has moved for fewer than STUCK_WINDOWS may be: it is given a week to show for how long.
+RESTED = 3.0
+REST_FADING = 0.99999
 #: How surprising that is: an alarm, never a critical one.
 STUCK_SURPRISE = 3.5
 #: An hour that is so far from its season's counts for this much of its square.
@@ -75,7 +89,7 @@ NARROWEST = -0.8
 #: The state of a sensor as the columns of one row; the first two mirror its River objects.
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
-WIDEST, WIDENED, TAILS = 15, 16, 17
+WIDEST, WIDENED, TAILS, MOVE_SQUARE, MOVES = range(15, 20)
 #: Those of the season follow (`core/season.py`), of which the drift's are the last.
 WIDTH = END
 
@@ -104,7 +118,7 @@ class Judgement(NamedTuple):
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
     `told` is the surprise where it is worth telling, else 0. `level` and `error` (a square) are for the River
-    objects; `state` holds the columns from LEVEL_WEIGHT to TAILS.
+    objects; `state` holds the columns from LEVEL_WEIGHT to MOVES.
     """
 
     surprise: Value
@@ -159,15 +173,17 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
             a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
             _widened(state, fit, a),
             _tails(state, fit, a, n),
+            *_moves(state, mean, seen, fit, a),
         ),
     )
 
 
 class _Fit(NamedTuple):
-    """A window's mean against the level: `square` is the error's, `variance` what is usual of it.
+    """A window's mean against the level: `square` is the error's, `ratio` the same by what is usual of it.
 
     `still` is the square of what is no deviation for a value of this size, `floor` that of what never
-    surprises this sensor; `learnt` and `level` are the square and the mean that are to be learnt.
+    surprises this sensor; `learnt` and `level` are the square and the mean that are to be learnt. `move` is the mean square
+    of its moves.
     """
 
     expected: Value
@@ -175,9 +191,10 @@ class _Fit(NamedTuple):
     still: Value
     floor: Value
     square: Value
-    variance: Value
+    ratio: Value
     learnt: Value
     level: Value
+    move: Value
 
 
 def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
@@ -190,12 +207,27 @@ def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
     variance = state[LEARNT_ERROR] / scale + floor
     learnt = clip(square, variance, state[LEARNT_ERROR], a)
     level = expected + clipped(error, square, learnt, a)
-    return _Fit(expected, scale, least, floor, square, variance, learnt, level)
+    move = a.where(state[MOVES] > 0, state[MOVE_SQUARE], MOVE_AT_FIRST * least)
+    ratio = square / a.greatest(variance, MOVE_PART * move)
+    return _Fit(expected, scale, least, floor, square, ratio, learnt, level, move)
+
+
+def _moves(state: Value, mean: Value, seen: Value, fit: _Fit, a: Arithmetic) -> tuple[Value, Value]:
+    """Return the mean square of moves, and how many are known, after one more window."""
+    count = state[MOVES]
+    move = mean - state[LAST]
+    moved = seen & (move != 0)
+    square = move * move
+    square = a.where(count >= MOVES_FEW, a.least(square, MOVE_CLIP * fit.move), square)
+    return (
+        a.where(moved, fit.move + (square - fit.move) / (count + 2), state[MOVE_SQUARE]),
+        a.where(moved, a.least(count + 1, MOVES_KNOWN), count),
+    )
 
 
 def _tails(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return how heavy the tails are after one more deviation."""
-    ratio = a.least(fit.square / fit.variance, TAILS_CLIP)
+    ratio = a.least(fit.ratio, TAILS_CLIP)
     # Before the scale is known, deviations seem wild.
     return nearer(
         state[TAILS], a.where(state[WINDOWS] >= n.warm_up, ratio * ratio, TAILS_AT_FIRST), n.scale_fading
@@ -206,7 +238,7 @@ def _single(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
     tails = state[TAILS] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
     tails = a.greatest(tails, GAUSSIAN_TAILS)
-    return n.single_part / (tails * tails) * fit.square / fit.variance
+    return n.single_part / (tails * tails) * fit.ratio
 
 
 def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
@@ -228,7 +260,10 @@ def _trend(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> tuple[Value, t
     parted *= parted
     usual = known / fit.scale + n.level_fading * fit.floor
     learnt = nearer(known, clip(parted, usual, known, a), n.scale_fading)
-    return parted / usual, (level_weight, slow, slow_weight, scale_weight, learnt)
+    rests = a.greatest(state[RUN], state[LONGEST]) >= a.least(RESTING, 0.5 * state[WINDOWS])
+    by_moves = a.where(rests, n.level_fading * MOVE_TREND * fit.move, 0.0)
+    ratio = parted / a.greatest(usual, by_moves)
+    return ratio, (level_weight, slow, slow_weight, scale_weight, learnt)
 
 
 def _spread(
@@ -258,11 +293,13 @@ def _spread(
 def _stuck(state: Value, same: Value, a: Arithmetic, n: Numbers) -> tuple[Value, Value, tuple[Value, Value]]:
     """Return how surprising the value's rest is, whether that is new, and the rests: this one, the longest.
 
-    A value that never moved is not stuck.
+    A value that never moved is not stuck, and one that rests now and then not before its rests are known.
     """
     run, longest, windows = state[RUN], state[LONGEST], state[WINDOWS]
     resting, bound = run + 1, n.stuck_windows + STUCK_FACTOR * longest
-    stuck = same & (resting >= bound) & (resting < windows)
+    quick = (longest < RESTED) & (state[MOVES] >= n.stuck_windows)
+    known = quick | (state[DAY_WEIGHT] >= DAY_WARM)
+    stuck = same & (resting >= bound) & (resting < windows) & known
     fresh = stuck & ((run < bound) | (windows == n.warm_up))
     moved = a.greatest(longest * REST_FADING, run)
     return (

@@ -34,9 +34,9 @@ WEEK_WARM = 1 - (1 - SQUARE_FADING) ** (2 * DAY_HOURS)
 GREATEST = 3e38
 
 #: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
-HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(18, 27)
+HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(20, 29)
 #: Whether what is held is a drift's, as 1 or 0; then the columns of `core/drift.py`.
-HELD_BY_DRIFT, DRIFT = 27, 28
+HELD_BY_DRIFT, DRIFT = 29, 30
 END = DRIFT + len(Drift._fields)
 
 

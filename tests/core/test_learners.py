@@ -331,6 +331,48 @@ def test_a_sensor_that_often_rests_is_not_stuck() -> None:
     assert not (scores.evidence == STUCK).any()
 
 
+def test_a_coarse_converter_that_rests_for_long_is_no_alarm() -> None:
+    """A value that creeps up and down by steps of one, half an hour apart and more, flickers at each: so it always is."""
+    sensors, n = 60, 1_500
+    rng = np.random.default_rng(9)
+    crept = 5 * np.sin(2 * np.pi * (np.arange(n)[:, None] / 86_400 + rng.random(sensors)))
+    series = 50 + np.round(crept + 0.1 * rng.normal(size=(n, sensors)))
+    start = np.repeat(np.arange(n) * 1_000, sensors)
+    rows = n * sensors
+    scores = bank(sensors).observe(
+        list(range(sensors)) * n, series.ravel(), np.zeros(rows), np.ones(rows, dtype=np.int64), start
+    )
+    assert int((scores.anomaly >= ALARM).sum()) <= 1
+    assert series.max() > 50 > series.min()
+
+
+def test_a_leap_after_a_rest_is_an_alarm() -> None:
+    """A resting sensor that moved by one now and then, each time no surprise, and moves by five at once."""
+    series = np.repeat(50 + np.arange(20) % 2, 100).astype(float)
+    series[1_950:] += 5
+    scores = watch(series)
+    assert scores.surprise[100:1_950].max() < 2
+    assert scores.anomaly[1_950] > ALARM
+
+
+def test_a_sensor_that_has_hardly_moved_is_not_stuck() -> None:
+    """One that moved once before it came to rest: nothing is known of its rests."""
+    series = np.full(300, 50.0)
+    series[:2] = 51
+    assert not (watch(series).evidence == STUCK).any()
+
+
+def test_a_sensor_whose_values_repeat_has_a_week_to_show_its_rests() -> None:
+    """Noise on a coarse grid: at rest for a hundred windows on its first days it is not stuck, after a week it is."""
+    series = 2 * np.round(noise(9 * 1_440) / 2)
+    for day, stuck in ((2, False), (8, True)):
+        begin = day * 1_440
+        rested = series.copy()
+        rested[begin : begin + 100] = rested[begin]
+        scores = watch(rested, MINUTE)
+        assert (STUCK in scores.evidence[begin : begin + 100].tolist()) is stuck
+
+
 def test_what_was_told_is_not_told_again_at_once() -> None:
     """The second of two equal spikes is surprising but adds nothing to the first."""
     series = noise(500)

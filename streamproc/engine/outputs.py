@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import orjson
+from numpy.typing import NDArray
 
 from streamproc.core import windows
 from streamproc.core.chunk import MOVED, Chunk, Headers
@@ -64,25 +66,31 @@ def window_values(state: PartitionState, closed: ClosedWindows, printed: Printed
     for first in range(0, len(closed.slot), ROWS):
         at = slice(first, first + ROWS)
         rows = closed.rows.take(at)
+        # Windows of several readings have no two columns alike.
+        told = printed.column if (rows.count == 1).all() else _as_it_is
         columns = {
             "size_ms": closed.size_ms,
             "topic": state.options.topic,
             "partition": state.options.partition,
             "sensor": printed.sensors(closed.slot[at]),
-            "start": printed.column(rows.start),
-            "count": printed.column(rows.count),
-            "mean": printed.column(windows.mean(rows)),
-            "min": printed.column(rows.min),
-            "max": printed.column(rows.max),
-            "deviation": printed.column(windows.deviation(rows)),
-            "first": printed.column(rows.first),
-            "last": printed.column(rows.last),
-            "trend": printed.column(windows.trend(rows)),
-            "first_offset": printed.column(rows.first_offset),
-            "last_offset": printed.column(rows.last_offset),
+            "start": told(rows.start),
+            "count": told(rows.count),
+            "mean": told(windows.mean(rows)),
+            "min": told(rows.min),
+            "max": told(rows.max),
+            "deviation": told(windows.deviation(rows)),
+            "first": told(rows.first),
+            "last": told(rows.last),
+            "trend": told(windows.trend(rows)),
+            "first_offset": told(rows.first_offset),
+            "last_offset": told(rows.last_offset),
             "version": 1,
         }
-        yield orjson.dumps(columns)
+        yield orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _as_it_is(column: NDArray[Any]) -> NDArray[Any]:
+    return column
 
 
 def prediction_values(predicted: Predicted, printed: Printed) -> Iterator[bytes]:

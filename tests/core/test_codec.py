@@ -178,6 +178,27 @@ def test_columns_equal_the_general_path(rows: list[Single]) -> None:
     assert quick.record.tolist() == general.record.tolist()
 
 
+@pytest.mark.parametrize("beside", [b'{"sensor_id":"b","value":1,"ts":1}', b'{"sensor_id":7,"value":1}'])
+@pytest.mark.parametrize("stamp", ["20231101", " 1700000000 ", "1e9", "nan"])
+def test_a_time_in_letters_is_no_number_whatever_came_with_it(stamp: str, beside: bytes) -> None:
+    """It is ISO 8601 or refused: a day without hyphens was taken for seconds where all other readings had numbers."""
+    value = msgspec.json.encode(Single(1.0, sensor_id="a", ts=stamp))
+    alone, amid = decode(chunk([value]), SKEW), decode(chunk([beside, value, beside]), SKEW)
+    assert columns(alone) == [row for row in columns(amid) if row[0] == "a"]
+    assert len(alone.rejected) == len(amid.rejected) == int(stamp != "20231101")
+
+
+def test_a_long_chunk_is_decoded_in_parts() -> None:
+    """Each reading at its place, in the quick way and, for one unusual record at the end, in the general one."""
+    n = 2 * codec._AT_ONCE + 1
+    values: list[bytes | None] = [b'{"sensor_id":"S%d","value":%d,"ts":%d}' % (i, i, i) for i in range(n)]
+    quick, general = decode(chunk(values), SKEW), decode(chunk([*values, b""]), SKEW)
+    assert quick.sensor == [f"s{i}" for i in range(n)]
+    assert quick.ts.tolist() == [1_000 * i for i in range(n)]
+    assert columns(quick) == columns(general)
+    assert [fault.record for fault in general.rejected] == [n]
+
+
 @given(names, names)
 @example("SENSOR", "Ä")
 @example("Z", "z")

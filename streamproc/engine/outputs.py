@@ -16,7 +16,7 @@ from streamproc.core.codec import Rejected
 from streamproc.core.engine import ClosedWindows, Outputs, PartitionState
 from streamproc.core.letters import letter
 from streamproc.core.predict import MODEL, Predicted
-from streamproc.engine.printed import Printed
+from streamproc.engine.printed import Printed, named
 
 #: Rows in one message of columns: about 600 KB, below the broker's usual 1 MB.
 ROWS = 4_000
@@ -67,12 +67,15 @@ def window_values(state: PartitionState, closed: ClosedWindows, printed: Printed
         at = slice(first, first + ROWS)
         rows = closed.rows.take(at)
         # Windows of several readings have no two columns alike.
-        told = printed.column if (rows.count == 1).all() else _as_it_is
+        lone = bool((rows.count == 1).all())
+        told = printed.column if lone else _as_it_is
         columns = {
             "size_ms": closed.size_ms,
             "topic": state.options.topic,
             "partition": state.options.partition,
-            "sensor": printed.sensors(closed.slot[at]),
+            "sensor": printed.sensors(closed.slot[at])
+            if lone
+            else named(state.sensors.names, closed.slot[at]),
             "start": told(rows.start),
             "count": told(rows.count),
             "mean": told(windows.mean(rows)),

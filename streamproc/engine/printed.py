@@ -40,12 +40,12 @@ class Printed:
         for known, fragment in alike:
             if known == raw:
                 return fragment
-        printed = _named(self._names, told) if column is None else column
+        printed = named(self._names, told) if column is None else column
         fragment = orjson.Fragment(orjson.dumps(printed, option=orjson.OPT_SERIALIZE_NUMPY))
         alike.append((raw, fragment))
         return fragment
 
 
-def _named(names: Sequence[str | None], slot: Ints) -> tuple[str | None, ...]:
+def named(names: Sequence[str | None], slot: Ints) -> tuple[str | None, ...]:
     """The sensors' keys; twice as fast as a comprehension, for each of millions of windows."""
     return itemgetter(*slot.tolist())(names) if len(slot) > 1 else (names[int(slot[0])],)

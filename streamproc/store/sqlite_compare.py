@@ -10,7 +10,7 @@ import orjson
 
 from streamproc.store import landmarks
 from streamproc.store.columns import model_row
-from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
+from streamproc.store.comparison import TABLES, Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
 from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
 from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_parameters
@@ -71,7 +71,8 @@ def compare(
     try:
         ids = sensors.find(connection, batch)
         known = _models(connection, batch, models)
-        return {form.name: _compare(connection, form, rows, ids, known) for form, rows in forms(batch)}
+        compared = [(form, rows) for form, rows in forms(batch) if form.name in TABLES]
+        return {form.name: _compare(connection, form, rows, ids, known) for form, rows in compared}
     finally:
         connection.execute("COMMIT")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamproc.store import landmarks
 from streamproc.store.columns import model_row
-from streamproc.store.comparison import Compared, Extra, Extras, Given, Scope
+from streamproc.store.comparison import TABLES, Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, WindowColumns, take
 from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
 from streamproc.store.sqlserver.forms import (
@@ -115,7 +115,8 @@ async def compare(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> d
     """How the rows of each table of the batch stand in the database."""
     ids = await sensors.find(cursor, batch)
     known = await _models(cursor, set(batch.predictions.model), models)
-    return {form.name: await _compare(cursor, form, rows, (ids, known)) for form, rows in forms(batch)}
+    compared = [(form, rows) for form, rows in forms(batch) if form.name in TABLES]
+    return {form.name: await _compare(cursor, form, rows, (ids, known)) for form, rows in compared}
 
 
 async def _models(cursor: Any, names: set[str], models: Ids) -> Ids:

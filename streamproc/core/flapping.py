@@ -19,6 +19,8 @@ _BITS = 2
 _KEPT = (1 << _BITS * STATES) - 1
 #: The lower bit of each pair of neighbours.
 _PAIRS = sum(1 << _BITS * age for age in range(STATES - 1))
+#: As many states of one kind.
+_STEADY_WARN, _STEADY_CRITICAL = _KEPT // 3, _KEPT // 3 * 2
 
 
 def pushed(states: int, state: int) -> int:
@@ -44,4 +46,6 @@ def change_of(states: int) -> int:
 
 def flaps(states: int, *, already: bool) -> bool:
     """Whether a sensor with these last states flaps, one that did so `already` or one that did not."""
-    return bool(states) and change_of(states) >= (END if already else BEGIN)
+    if states in (0, _STEADY_WARN, _STEADY_CRITICAL):  # mostly: what is in alarm, and stays there
+        return False
+    return change_of(states) >= (END if already else BEGIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from streamproc.core import flapping
 from streamproc.core.changes import Window
@@ -18,8 +18,7 @@ COOLDOWN_WINDOWS = 10
 RELAPSE_WINDOWS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What one window says by itself.
 
     `outside` is the range that a reading of it is out of, `held` what its values hold up of ranges. `told` is what learners
@@ -51,9 +50,9 @@ def weigh(state: SlotSeverity, window: Window, said: Said, policy: PolicyEntry) 
 def hold(state: SlotSeverity, before: int, said: int, policy: PolicyEntry) -> None:
     """Remember what the window said, and hold up what is up while the sensor flaps; NORMAL is nothing to flap from."""
     state.states = flapping.pushed(state.states, said) if policy.flapping else 0
-    level = max(before, state.level)
-    flaps = state.level > 0 and flapping.flaps(state.states, already=state.held > 0)
-    state.held = level if flaps else 0
+    level = state.level
+    flaps = level > 0 and flapping.flaps(state.states, already=state.held > 0)
+    state.held = max(before, level) if flaps else 0
 
 
 def lower_range(state: SlotSeverity, window: Window, held: int, calm_windows: int) -> None:

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from streamproc.core import windows
-from streamproc.core.attention.bank import AttentionBank, Back, Step, Told
+from streamproc.core.attention.bank import AttentionBank
 from streamproc.core.attention.moments import Moments as Noticed
-from streamproc.core.changes import Change
+from streamproc.core.attention.step import tell
 from streamproc.core.chunk import Chunk
 from streamproc.core.classify import Observed, Pipeline
 from streamproc.core.codec import Readings, Rejected, decode, take
 from streamproc.core.dedupe import RecentPackets, RecentReadings
 from streamproc.core.identity import reading_keys
-from streamproc.core.inhibition import Hidden, Inhibition
+from streamproc.core.inhibition import Inhibition
 from streamproc.core.ownership import foreign_faults
 from streamproc.core.policies import Policies, policies_of, policy_of
 from streamproc.core.predict import Forecasts, Predicted
@@ -231,7 +230,7 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     larger = [(size.size_ms, size.slot, size.rows) for size in closed[1:]]
     routed = state.router.route(seen, scores, larger, turns)
     out.routed = routed.counts
-    _tell(state, routed.changes, Noticed(clocks, chunk.offsets, heard, state.watermarks), out)
+    tell(state, routed.changes, Noticed(clocks, chunk.offsets, heard, state.watermarks), out)
     if state.trials:
         by = (state.teller, state.actions)
         out.trial_events = state.trials.events(seen, scores, larger, state.entries or {}, by)
@@ -241,35 +240,6 @@ def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) 
     state.recent.sweep(state.watermarks.closed)
     state.next_offset = chunk.next_offset
     return out
-
-
-def _tell(state: PartitionState, changes: list[Change], moments: Noticed, out: Outputs) -> None:
-    """The events of a step, and what people are told: of them, and of what has come due."""
-    pairs = [
-        (change, *state.teller.tell(change, *state.who(change.slot), state.actions)) for change in changes
-    ]
-    hidden = [
-        Hidden(change, event.sensor, event.event_id)
-        for change, event, _ in pairs
-        if change.inhibited and change.device
-    ]
-    notices = [state.teller.tell_device(notice) for notice in state.inhibition.notices(hidden)]
-    silent = {note.event_id: note for note in notices if note.severity}
-    told = [Told(*pair, silent.get(pair[1].event_id)) for pair in pairs]
-    slot_of = state.sensors.slot_of
-    backs = [
-        Back(slot, note)
-        for note in notices
-        if not note.severity and (slot := slot_of(note.sensor)) is not None
-    ]
-    voice = partial(state.teller.recall, actions=state.actions)
-    step = Step(moments, state.who, voice)
-    ahead = state.sensors.ahead(moments.next_offset, len(state.sensors))
-    attention = state.attention.attend(told, backs, step, ahead)
-    out.events = [each.event for each in told]
-    out.notifications, out.withheld = attention.notifications, attention.withheld
-    moved = [*attention.slots, *state.inhibition.taken()]
-    state.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
 
 
 def _take_in(

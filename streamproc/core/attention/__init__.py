@@ -7,6 +7,7 @@ state      what is remembered of one sensor
 course     what is told of one sensor at one moment, and when to look again
 moments    when a change is noticed, by the partition's clock
 bank       all of a partition's sensors
+step       the events of a step, and what people are told of them
 
 Time here is the partition's clock, that of its records, as for the rule `no_data`: a reminder is due an hour after people
 were told, however a device's own clock runs, and a sensor that is silent is reminded of as well. What is due at a time

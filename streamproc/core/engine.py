@@ -184,7 +184,10 @@ class PartitionState:
         here = not device or self.sensors.home(device, device) == self.options.partition
         self.inhibition.put(slot, self.sensors.device_of(slot) if here else None)
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
-        self.attention.wake(slot, self.watermarks.clock)
+        if here and entry:
+            self.attention.wake(slot, self.watermarks.clock)
+        elif self.attention.forget(slot, self.sensors.ahead(self.next_offset, slot + 1)):
+            self.dirty[slot // BLOCK] = True
 
     def who(self, slot: int) -> tuple[str, SensorEntry | None]:
         """A sensor's key, and its entry in the registry."""
@@ -247,9 +250,8 @@ def _take_in(
 ) -> tuple[Sorted, Runs, Ints, Ints, list[Turn], Listened]:
     """The readings that count, by sensor, up to where windows were closed before each, the slots that may be due, silences.
 
-    Last come all readings as they were heard.
-
-    Late comes before retried: what is late is so whether or not its first copy is still remembered.
+    Last are all readings as they were heard. Late comes before retried: what is late is so whether or not its first copy is
+    still remembered.
     """
     readings, slot = _locate(state, chunk, readings, clocks, out)
     rows = in_order(state.sensors, chunk, readings, slot, clocks)

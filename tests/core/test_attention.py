@@ -35,7 +35,7 @@ from tests.core.attention import (
     notifications,
     shown,
 )
-from tests.core.oracle import HERE, NOW, OPTIONS, Reading, Record, feed, new_state, whole
+from tests.core.oracle import ELSEWHERE, HERE, NOW, OPTIONS, Reading, Record, feed, new_state, whole
 
 WARN, CRITICAL = Severity.WARN, Severity.CRITICAL
 
@@ -344,6 +344,15 @@ def test_an_event_that_somebody_handles_stays_known_among_many() -> None:
     assert state.severity_of("e3") == 2
     assert state.severity_of("e49") == 2
     assert state.severity_of("e4") is None
+
+
+@pytest.mark.parametrize("entry", [None, SensorEntry(PUMP, device=ELSEWHERE[5])])
+def test_nobody_is_reminded_of_a_sensor_that_has_gone(entry: SensorEntry | None) -> None:
+    """Out of the registry, or to a device of another partition: here nothing would ever end its alarm."""
+    story = Story().order(0, PolicyEntry("*", remind_seconds=30.0)).read(0, 10, CALM).read(10, 45, HIGH)
+    story.log.append(story.log.position, at_ms(45), PUMP, entry)
+    story.order(45).tick(80, 120)
+    assert shown(story.told()) == [("change", "WARN", 10.0), ("reminder", "WARN", 40.0)]
 
 
 # Devices ------------------------------------------------------------------------------------------------------------

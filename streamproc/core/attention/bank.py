@@ -86,6 +86,16 @@ class AttentionBank:
         if slot in self._states and self.orders.source:
             self._set(slot, max(clock, self._restored.get(slot, clock)))
 
+    def forget(self, slot: int, ahead: Bools | None) -> bool:
+        """Have no more to say of a sensor that has gone, unless it is `ahead` (n,), and knows; whether there was anything."""
+        if ahead is not None and ahead[slot]:
+            return False
+        known = self._states.pop(slot, None) is not None
+        self._restored.pop(slot, None)
+        if known:
+            self._set(slot, FAR)
+        return known
+
     def next_at(self) -> int | None:
         """When, by the partition's clock, anything is due if nothing comes; None where nothing is."""
         at = int(self._due.min()) if self._soonest < FAR else FAR

@@ -639,3 +639,27 @@ def test_any_story_of_a_device_is_the_same_in_every_cut(seed: int, cuts: list[in
     copy.dirty[:] = True
     one.dirty[:] = True
     assert whole(copy) == whole(one)
+
+
+@pytest.mark.live
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 100_000), st.booleans(), st.integers(1, 150), st.integers(1, 150))
+def test_a_block_from_beyond_the_rest_tells_nothing_again(
+    seed: int, device: bool, at: int, later: int
+) -> None:
+    """A checkpoint whose block is newer than its head: orders that come again find the block knows of them."""
+    story = made_site(seed) if device else made(seed)
+    count = len(story.records)
+    first, second = sorted((1 + at % (count - 1), 1 + later % (count - 1)))
+    state = new_state()
+    feed(state, story.records[:first], (), story.log)
+    old = whole(state)
+    feed(state, story.records[:second], (), story.log)
+    state.dirty[:] = True
+    blocks = [one.blocks[0] for one in (old, whole(state)) if one.blocks]
+    if not old.blocks:
+        return
+    copy, _ = restore(OPTIONS, [old.head], {0: blocks})
+    again, rest = feed(copy, story.records, (), story.log), feed(state, story.records, (), story.log)
+    assert (again.notifications, again.events) == (rest.notifications, rest.events)
+    assert again.withheld == rest.withheld

@@ -97,6 +97,38 @@ def shown(told: Iterable[Notification]) -> list[tuple[str, str, float]]:
     return [(each.kind, each.severity.name, (each.at - NOW) / 1_000) for each in told]
 
 
+class Site:
+    """Three sensors of a device that say that they are silent after 20 s, and a clock that goes on."""
+
+    def __init__(self, *orders: Document) -> None:
+        self.story, self.names = Story(), HERE[10:13]
+        log = self.story.log
+        for name in self.names:
+            entry = SensorEntry(name, device=HERE[9], warning=Range(0, 80), rules=(NoData(20.0),))
+            log.append(log.position, 0, name, entry)
+        self.story.order(0, *orders)
+
+    def speak(self, begin: int, end: int, names: int = 3, value: float = CALM) -> Site:
+        """Readings of so many of the sensors each second."""
+        for second in range(begin, end):
+            rows = tuple(Reading(name, value, at_ms(second)) for name in self.names[:names])
+            self.story.records.append(Record(at_ms(second), rows, HERE[9]))
+        return self
+
+    def rest(self, begin: int, end: int) -> Site:
+        """Nothing but ticks."""
+        self.story.tick(*range(begin, end))
+        return self
+
+    def told(self) -> list[tuple[str, str, str, float]]:
+        """Which sensor or the device, kind, severity and time, in the order of time."""
+        found = []
+        for each in sorted(self.story.told(), key=lambda note: (note.at, note.sensor)):
+            whom = "device" if "evice" in each.title else f"s{self.names.index(each.sensor)}"
+            found.append((whom, *shown([each])[0]))
+        return found
+
+
 # The model ----------------------------------------------------------------------------------------------------------
 
 

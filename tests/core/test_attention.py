@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from datetime import UTC, datetime, timedelta
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from streamproc.core.attention.course import Course
 from streamproc.core.attention.orders import Orders
-from streamproc.core.attention.silences import Silences
 from streamproc.core.attention.state import MOST_EVENTS, Attended
-from streamproc.core.attention.times import FAR, in_force_until
-from streamproc.core.checkpoint import restore
+from streamproc.core.attention.times import FAR
 from streamproc.core.engine import PartitionState
-from streamproc.records import NoData, Notification, Range, SensorEntry, Severity
-from streamproc.records.alerting import Document, HandlingEntry, PolicyEntry, SilenceEntry, Weekly
+from streamproc.records import Notification, SensorEntry, Severity
+from streamproc.records.alerting import Document, HandlingEntry, PolicyEntry, SilenceEntry
 from tests.core.attention import (
     CALM,
     FAN,
@@ -26,16 +18,14 @@ from tests.core.attention import (
     NEAR,
     OUT,
     PUMP,
-    Model,
+    Site,
     Story,
     at_ms,
-    by_sensor,
     events,
-    lines,
     notifications,
     shown,
 )
-from tests.core.oracle import ELSEWHERE, HERE, NOW, OPTIONS, Reading, Record, feed, new_state, whole
+from tests.core.oracle import ELSEWHERE, HERE, NOW, OPTIONS, Reading, Record, feed, new_state
 
 WARN, CRITICAL = Severity.WARN, Severity.CRITICAL
 
@@ -142,56 +132,6 @@ def test_a_sensor_that_joins_a_silenced_site_is_silenced() -> None:
     story.log.append(story.log.position, at_ms(20), PUMP, SensorEntry(PUMP, warning=moved.warning))
     story.order(20).read(20, 30, HIGH)
     assert shown(story.told()) == [("held", "WARN", 20.0)]
-
-
-@pytest.mark.parametrize(
-    ("wall", "until"),
-    [
-        ("2026-03-28 21:59", None),
-        ("2026-03-28 22:00", "2026-03-29 06:00"),
-        ("2026-03-29 05:59", "2026-03-29 06:00"),
-        ("2026-03-29 06:00", None),
-        ("2026-10-25 03:00", "2026-10-25 06:00"),
-    ],
-)
-def test_weekly_times_are_by_the_clock_on_the_wall(wall: str, until: str | None) -> None:
-    """Eight hours from 22:00 end at 06:00, in the nights in which clocks are changed as well."""
-    entry = SilenceEntry("s", weekly=Weekly((5,), "22:00", 480, "Europe/Madrid"))
-    found = in_force_until(entry, _madrid(wall))
-    assert found == (None if until is None else _madrid(until))
-
-
-def _madrid(wall: str) -> int:
-    """Two in the morning is when clocks change; these are none of the hours that are lost or come twice."""
-    at = datetime.fromisoformat(wall).replace(tzinfo=UTC)
-    summer = datetime(2026, 3, 29, 2, tzinfo=UTC) <= at < datetime(2026, 10, 25, 3, tzinfo=UTC)
-    return round(1_000 * (at - timedelta(hours=2 if summer else 1)).timestamp())
-
-
-def test_a_silence_whose_zone_or_time_is_unknown_is_not_in_force() -> None:
-    """People are told rather than not; the registry refuses such a silence."""
-    for weekly in (Weekly((0,), "25:00", 10), Weekly(tuple(range(7)), "00:00", 1_440, "Mars/Base")):
-        assert in_force_until(SilenceEntry("s", weekly=weekly), NOW) is None
-    always = SilenceEntry("s", weekly=Weekly(tuple(range(7)), "00:00", 1_440))
-    assert in_force_until(always, NOW) == NOW // 86_400_000 * 86_400_000 + 86_400_000
-    assert in_force_until(SilenceEntry("s"), NOW) == FAR
-
-
-def test_of_several_silences_the_one_that_lasts_longest_counts() -> None:
-    """A sensor must have all that a silence names."""
-    pump = SensorEntry("a", device="D", kind="Pump", site="north")
-    made = Silences(
-        [
-            SilenceEntry("1", device="d", end=5),
-            SilenceEntry("2", kind="pump", site="north", end=9, maintenance=True),
-            SilenceEntry("3", kind="pump", site="south"),
-            SilenceEntry("4", tenant="acme"),
-        ]
-    )
-    hush = made.hush("a", pump, 2, 4)
-    assert hush is not None
-    assert (hush.silence.silence, hush.until) == ("2", 9)
-    assert made.hush("a", None, 2, 4) is None
 
 
 # Cooldown, reminders, escalation ------------------------------------------------------------------------------------
@@ -358,38 +298,6 @@ def test_nobody_is_reminded_of_a_sensor_that_has_gone(entry: SensorEntry | None)
 # Devices ------------------------------------------------------------------------------------------------------------
 
 
-class Site:
-    """Three sensors of a device that say that they are silent after 20 s, and a clock that goes on."""
-
-    def __init__(self, *orders: Document) -> None:
-        self.story, self.names = Story(), HERE[10:13]
-        log = self.story.log
-        for name in self.names:
-            entry = SensorEntry(name, device=HERE[9], warning=Range(0, 80), rules=(NoData(20.0),))
-            log.append(log.position, 0, name, entry)
-        self.story.order(0, *orders)
-
-    def speak(self, begin: int, end: int, names: int = 3, value: float = CALM) -> Site:
-        """Readings of so many of the sensors each second."""
-        for second in range(begin, end):
-            rows = tuple(Reading(name, value, at_ms(second)) for name in self.names[:names])
-            self.story.records.append(Record(at_ms(second), rows, HERE[9]))
-        return self
-
-    def rest(self, begin: int, end: int) -> Site:
-        """Nothing but ticks."""
-        self.story.tick(*range(begin, end))
-        return self
-
-    def told(self) -> list[tuple[str, str, str, float]]:
-        """Which sensor or the device, kind, severity and time, in the order of time."""
-        found = []
-        for each in sorted(self.story.told(), key=lambda note: (note.at, note.sensor)):
-            whom = "device" if "evice" in each.title else f"s{self.names.index(each.sensor)}"
-            found.append((whom, *shown([each])[0]))
-        return found
-
-
 def test_a_silent_device_is_told_and_reminded_of_once() -> None:
     """Its sensors say nothing; that it is back ends it for all of them."""
     site = Site(PolicyEntry("*", remind_seconds=60.0)).speak(0, 10).rest(10, 100).speak(100, 130)
@@ -469,197 +377,3 @@ def test_spanish_words() -> None:
     reminder = notifications(feed(state, story.records, (), story.log))[1]
     assert reminder.title == "Recordatorio: AVISO: Pump está fuera de sus límites de aviso"
     assert reminder.message.startswith("Pump sigue en AVISO: dejó su estado normal a las ")
-
-
-# Any story ----------------------------------------------------------------------------------------------------------
-
-
-def made(seed: int) -> Story:
-    """Two sensors that go in and out, fall silent and come back, with orders of all kinds amid."""
-    rng = random.Random(seed)  # noqa: S311  # made-up data
-    story, clock, level = Story(), 0.0, {PUMP: CALM, FAN: CALM}
-    for _ in range(rng.randrange(40, 160)):
-        clock += rng.choice((0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 3.0, 12.0))
-        if rng.random() < 0.1:
-            story.order(clock, *_orders(rng, story, clock), without=_gone(rng))
-        elif rng.random() < 0.1:
-            story.tick(clock)
-        else:
-            sensor = rng.choice((PUMP, PUMP, FAN))
-            if rng.random() < 0.15:
-                level[sensor] = rng.choice((CALM, CALM, CALM, NEAR, HIGH, OUT))
-            behind = rng.choice((0.0, 0.0, 0.0, 0.7, 1.9, 5.0, -8.0, 300.0))
-            story.records.append(
-                Record(at_ms(clock), (Reading(sensor, level[sensor], at_ms(clock - behind)),))
-            )
-    return story
-
-
-def _orders(rng: random.Random, story: Story, clock: float) -> list[Document]:
-    later = at_ms(clock + rng.choice((-20, 5, 20, 60)))
-    kind = rng.randrange(3)
-    if kind == 0:
-        cooldown, remind, escalate = (rng.choice((0.0, 0.0, 3.0, 10.0, 30.0)) for _ in range(3))
-        return [
-            PolicyEntry(
-                rng.choice(("*", "pump", "fan")),
-                cooldown_seconds=3 * cooldown,
-                remind_seconds=remind,
-                escalate_seconds=escalate,
-            )
-        ]
-    if kind == 1:
-        told = events(feed(new_state(), story.records, (), story.log))
-        if not told:
-            return []
-        event = rng.choice(told[-3:])
-        until = rng.choice((None, later))
-        return [HandlingEntry(event.sensor, event.event_id, rng.random() < 0.5, until)]
-    begin = rng.choice((None, at_ms(clock + rng.choice((-5, 0, 10)))))
-    weekly = Weekly((0, 1, 2, 3, 4, 5, 6), datetime.fromtimestamp(later / 1000, UTC).strftime("%H:%M"), 1)
-    sensor, sort, site = rng.choice(
-        ((None, None, None), (PUMP, None, None), (None, "FAN", None), (None, "pump", "north"))
-    )
-    return [
-        SilenceEntry(
-            rng.choice("ab"),
-            sensor=sensor,
-            kind=sort,
-            site=site,
-            begin=begin,
-            end=rng.choice((None, later)),
-            weekly=rng.choice((None, None, weekly)),
-            up_to=rng.choice((WARN, CRITICAL)),
-            maintenance=rng.random() < 0.3,
-        )
-    ]
-
-
-def _gone(rng: random.Random) -> list[str]:
-    keys = ["silence/a", "silence/b", f"handling/{PUMP}", f"handling/{FAN}", "policy/*"]
-    return [rng.choice(keys)] if rng.random() < 0.25 else []
-
-
-def check(seed: int, cuts: list[int], at: int) -> Counter[str]:
-    """One story as the model tells it, as one chunk, cut anyhow, and from a checkpoint anywhere; gives the kinds told."""
-    story = made(seed)
-    model = Model(story.log)
-    model.run(story.records)
-    state = new_state()
-    told = feed(state, story.records, cuts, story.log)
-    assert by_sensor(lines(notifications(told))) == by_sensor(model.lines)
-    assert told.withheld == model.withheld
-    other = new_state()
-    assert feed(other, story.records, (), story.log) == told
-    assert whole(other) == whole(state)
-    half = new_state()
-    feed(half, story.records[: at % len(story.records)], (), story.log)
-    mark = whole(half)
-    copy, _ = restore(OPTIONS, [mark.head], {number: [block] for number, block in mark.blocks.items()})
-    assert feed(copy, story.records, cuts, story.log) == feed(half, story.records, (), story.log)
-    copy.dirty[:] = half.dirty[:] = True
-    assert whole(copy) == whole(half) == whole(state)
-    return Counter(each.kind for each in notifications(told)) + told.withheld
-
-
-@pytest.mark.live
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10_000), st.lists(st.integers(0, 150), max_size=8), st.integers(0, 150))
-def test_any_story_is_told_as_the_model_says(seed: int, cuts: list[int], at: int) -> None:
-    """However it is cut and wherever it is restored, and as if all were asked anew with each record."""
-    check(seed, cuts, at)
-
-
-def test_one_story_is_told_as_the_model_says() -> None:
-    """The same, of one that has all of it, for who changes this and runs the fast tests alone."""
-    assert check(4, [20, 50], 40).keys() >= {"change", "held", "escalation", "maintenance", "cooldown"}
-
-
-@pytest.mark.live
-def test_stories_show_everything_there_is() -> None:
-    """The stories above are of use: every kind is told, and every reason keeps something back."""
-    found: Counter[str] = Counter()
-    for seed in range(60):
-        found += check(seed, list(range(seed % 7, 160, 7)), seed)
-    assert {"change", "held", "reminder", "escalation"} <= set(found)
-    assert {"known", "silence", "maintenance", "cooldown"} <= set(found)
-
-
-def made_site(seed: int) -> Story:
-    """A device whose sensors speak, fall silent together or alone, and go in and out, with orders amid."""
-    rng = random.Random(seed)  # noqa: S311  # made-up data
-    site, clock = Site(), 0.0
-    level = dict.fromkeys(site.names, CALM)
-    mute: set[str] = set()
-    for _ in range(rng.randrange(40, 140)):
-        clock += rng.choice((0.0, 0.5, 1.0, 2.0, 5.0, 18.0, 25.0))
-        draw = rng.random()
-        if draw < 0.08:
-            site.story.order(clock, *_site_orders(rng, site, clock), without=_gone(rng))
-        elif draw < 0.2:
-            site.story.tick(clock)
-        else:
-            if rng.random() < 0.15:
-                mute = set(rng.sample(site.names, rng.choice((0, 0, 1, 2, 3))))
-            name = rng.choice(site.names)
-            level[name] = rng.choice((level[name], level[name], CALM, HIGH))
-            rows = tuple(Reading(each, level[each], at_ms(clock)) for each in site.names if each not in mute)
-            record = Record(at_ms(clock), rows, HERE[9]) if rows else Record(at_ms(clock), tick=True)
-            site.story.records.append(record)
-    return site.story
-
-
-def _site_orders(rng: random.Random, site: Site, clock: float) -> list[Document]:
-    wait = rng.choice((0.0, 10.0, 30.0))
-    policy = PolicyEntry("*", cooldown_seconds=wait, remind_seconds=30.0, escalate_seconds=40.0)
-    silence = SilenceEntry(
-        rng.choice("ab"),
-        device=rng.choice((None, HERE[9])),
-        sensor=rng.choice((None, None, *site.names)),
-        begin=rng.choice((None, at_ms(clock + 10))),
-        end=rng.choice((None, at_ms(clock + 60))),
-    )
-    return [rng.choice((policy, silence))]
-
-
-@pytest.mark.live
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 100_000), st.lists(st.integers(0, 150), max_size=8), st.integers(0, 150))
-def test_any_story_of_a_device_is_the_same_in_every_cut(seed: int, cuts: list[int], at: int) -> None:
-    """Silent devices meet silences, cooldowns and reminders; restored anywhere it goes on the same."""
-    story = made_site(seed)
-    one, other, half = new_state(), new_state(), new_state()
-    told = feed(one, story.records, range(len(story.records)), story.log)
-    assert told == feed(other, story.records, cuts, story.log)
-    assert whole(one) == whole(other)
-    feed(half, story.records[: at % len(story.records)], cuts, story.log)
-    mark = whole(half)
-    copy, _ = restore(OPTIONS, [mark.head], {number: [block] for number, block in mark.blocks.items()})
-    assert feed(copy, story.records, cuts, story.log) == feed(half, story.records, (), story.log)
-    copy.dirty[:] = True
-    one.dirty[:] = True
-    assert whole(copy) == whole(one)
-
-
-@pytest.mark.live
-@settings(deadline=None, max_examples=15)
-@given(st.integers(0, 100_000), st.booleans(), st.integers(1, 150), st.integers(1, 150))
-def test_a_block_from_beyond_the_rest_tells_nothing_again(
-    seed: int, device: bool, at: int, later: int
-) -> None:
-    """A checkpoint whose block is newer than its head: orders that come again find the block knows of them."""
-    story = made_site(seed) if device else made(seed)
-    count = len(story.records)
-    first, second = sorted((1 + at % (count - 1), 1 + later % (count - 1)))
-    state = new_state()
-    feed(state, story.records[:first], (), story.log)
-    old = whole(state)
-    feed(state, story.records[:second], (), story.log)
-    state.dirty[:] = True
-    blocks = [one.blocks[0] for one in (old, whole(state)) if one.blocks]
-    if not old.blocks:
-        return
-    copy, _ = restore(OPTIONS, [old.head], {0: blocks})
-    again, rest = feed(copy, story.records, (), story.log), feed(state, story.records, (), story.log)
-    assert (again.notifications, again.events) == (rest.notifications, rest.events)
-    assert again.withheld == rest.withheld

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo
 
+from streamproc.core.attention.times import in_force_until
 from streamproc.records import SensorEntry, Severity
-from streamproc.records.alerting import SilenceEntry, Weekly
-from streamproc.registry.document_checks import SCOPE
+from streamproc.records.alerting import SilenceEntry
+from streamproc.registry.document_checks import SCOPE, silence_faults
 from streamproc.registry.spans import moment_text, weekly_text
 from streamproc.store.edits import Registered
 
@@ -16,15 +15,13 @@ State = Literal["active", "waiting", "ended"]
 
 #: 32 bits for an id that is made: short enough to be typed, and two of them alike are told and tried again.
 ID_BYTES = 4
-#: A weekly time lasts a week at most, and its day's name is that of its begin in its own zone.
-_DAYS_BACK = 8
 
 
 def silences(found: Registered) -> list[SilenceEntry]:
-    """The silences that are registered, by id."""
+    """The silences that are registered, by id; those that were written wrong by SQL are not in force, and left out."""
+    mine = (entry for entry in found.values() if isinstance(entry, SilenceEntry))
     return sorted(
-        (entry for entry in found.values() if isinstance(entry, SilenceEntry)),
-        key=lambda entry: entry.silence,
+        (entry for entry in mine if not any(silence_faults(entry))), key=lambda entry: entry.silence
     )
 
 
@@ -51,25 +48,7 @@ def state(silence: SilenceEntry, now: int) -> State:
         return "ended"
     if silence.begin is not None and now < silence.begin:
         return "waiting"
-    if silence.weekly is not None and not _within(silence.weekly, now):
-        return "waiting"
-    return "active"
-
-
-def _within(weekly: Weekly, now: int) -> bool:
-    """By the clock on the wall: 22:00 and eight hours is 06:00, also where an hour is lost or comes twice in between."""
-    zone, at = ZoneInfo(weekly.zone), time.fromisoformat(weekly.at)
-    today, lasts = datetime.fromtimestamp(now / 1000, zone).date(), timedelta(minutes=weekly.minutes)
-    begins = (datetime.combine(today - timedelta(days=back), at) for back in range(_DAYS_BACK))
-    return any(
-        _ms(begin, zone) <= now < _ms(begin + lasts, zone)
-        for begin in begins
-        if begin.weekday() in weekly.days
-    )
-
-
-def _ms(wall: datetime, zone: ZoneInfo) -> int:
-    return round(wall.replace(tzinfo=zone).timestamp() * 1000)
+    return "waiting" if in_force_until(silence, now) is None else "active"
 
 
 def silencing(found: list[SilenceEntry], sensor: SensorEntry, severity: Severity, now: int) -> list[str]:

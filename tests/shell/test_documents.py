@@ -29,7 +29,7 @@ from streamproc.registry.alarms import alarms, handled
 from streamproc.registry.mending import Mender
 from streamproc.registry.past import KEPT_MS
 from streamproc.registry.service import Service
-from streamproc.registry.silences import covers, state
+from streamproc.registry.silences import covers, silences, state
 from streamproc.registry.spans import length_ms, moment_ms, weekly_of, weekly_text
 from streamproc.store.documents import FORMS, DocumentEntry, PutDocument
 from streamproc.store.edits import Author
@@ -195,6 +195,15 @@ def test_a_weekly_silence_is_in_force_by_its_own_zones_clock(at: str, told: str)
     """In summer and winter, over midnight, and no more once it has ended."""
     silence = SilenceEntry("s", all_sensors=True, weekly=MADRID, end=moment_ms("2027-01-01"))
     assert state(silence, moment_ms(at)) == told
+
+
+def test_a_silence_that_is_none_is_left_out() -> None:
+    """Somebody has written it by SQL: it is not in force, and no list breaks of it."""
+    good = SilenceEntry("a", site="x", weekly=MADRID)
+    wrong = [replace(MADRID, days=(9,)), replace(MADRID, zone="Nowhere"), replace(MADRID, at="soon")]
+    entries = [good, *(replace(good, silence=f"b{n}", weekly=weekly) for n, weekly in enumerate(wrong))]
+    assert silences({entry.key: entry for entry in entries}) == [good]
+    assert [state(entry, START) for entry in entries[1:]] == ["waiting"] * 3
 
 
 def test_a_silence_is_of_the_sensors_that_have_all_that_it_names() -> None:

@@ -162,6 +162,7 @@ def test_what_changes_nothing_tells_the_same() -> None:
     assert first.lineage.versions["trial"] == "nothing@1"
 
 
+@pytest.mark.live
 def test_a_learner_of_its_own_goes_on_from_what_the_live_one_knows() -> None:
     """With the usual numbers, but learners of its own, it tells the same as the live one as well."""
     records, log, begin = begun_amid(TrialEntry("own", learners={"level_fading": 0.12}))
@@ -175,6 +176,7 @@ def test_a_learner_of_its_own_goes_on_from_what_the_live_one_knows() -> None:
         ]
 
 
+@pytest.mark.live
 def test_trials_change_nothing_that_is_told() -> None:
     """Events, notifications, windows and predictions are the same with trials of all sorts as without any."""
     records, log = loud(9, 120), known()
@@ -230,6 +232,7 @@ def test_a_long_story_in_pieces_with_a_restart_in_each() -> None:
     assert {trial for trial, _ in wanted.trials} >= {"nothing", "rules", "silence", "stuck", "learners"}
 
 
+@pytest.mark.live
 def test_a_block_from_beyond_the_head_tells_nothing_again() -> None:
     """A block that has seen the end of a trial, and another one's begin, goes on with the one that it is in."""
     records, log = loud(9, 160), known()
@@ -252,6 +255,7 @@ def test_a_block_from_beyond_the_head_tells_nothing_again() -> None:
     assert judged(copy, records, log).trials == judged(state, records, log).trials
 
 
+@pytest.mark.live
 def test_a_sensors_begin_is_told_with_what_it_was() -> None:
     """Its severity then, and up to where its windows were judged; of a sensor that comes later, the trial's own begin."""
     records, log, _ = begun_amid(TrialEntry("t", kind="pump", begun_at=77))
@@ -296,6 +300,7 @@ def test_a_silence_that_only_the_trial_waits_for_is_told_by_the_clock() -> None:
     assert state.trials.next_at(state.watermarks) is None
 
 
+@pytest.mark.live
 def test_promoted_numbers_are_the_live_learners_from_their_place_on() -> None:
     """What a trial would have told with them, the live learners tell; other kinds go by the usual ones."""
     numbers = {"alarm_surprise": 1.6, "clear_surprise": 1.0, "warm_up": 12.0, "level_fading": 0.2}

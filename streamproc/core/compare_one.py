@@ -1,4 +1,4 @@
-"""The formulas of `season` and `drift` for one sensor's hour, written out in plain floats: a fifth of the time.
+"""The formulas of `season`, `drift` and `creep` for one sensor's hour or spell, in plain floats: a fifth of the time.
 
 It gives the same bits; tests hold the two together, hours of every kind.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from math import sqrt
 
+from streamproc.core import creep as c
 from streamproc.core import drift as d
 from streamproc.core import season as s
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR
@@ -40,6 +41,27 @@ def compare_one(state: list[float], day: float, week: float, ends: bool) -> tupl
     return _held(usual + s.DAY_FADING * learnt), week
 
 
+def creep_one(state: list[float], mean: float) -> float:
+    """Return how far a sensor has crept, as `creep.creep` does after a spell of this mean, and learn it."""
+    fast, slow, parted, noise, spells = state[s.CREEP : s.END]
+    still = RELATIVE_FLOOR * abs(mean)
+    usual = parted + noise * (c.SPELLS_WANDERED / (spells + c.SPELLS_WANDERED))
+    usual += still * still + ABSOLUTE_FLOOR
+    count = spells + 1
+    error = mean - fast if spells > 0 else 0.0
+    square = error * error
+    fast += max(1 / count, c.FAST) * (mean - fast)
+    slow += max(1 / count, c.SLOW) * (mean - slow)
+    apart = (fast - slow) * (fast - slow)
+    count = min(count, c.SPELLS_KNOWN)
+    part = 1 / count
+    parted += part * (min(apart, CLIP_SQUARE * usual) - parted)
+    noise += part * ((min(square, CLIP_SQUARE * noise) if noise > 0 else square) - noise)
+    state[s.CREEP : s.END] = fast, slow, parted, noise, count
+    crept = apart / usual
+    return crept if spells >= c.SPELLS_WARM and crept >= d.LEAST_TOLD else 0.0
+
+
 def _guide(  # a call costs less than an object
     state: list[float], at: int, error: float, still: float, enough: float, known: bool
 ) -> _Guided:
@@ -58,7 +80,7 @@ def _guide(  # a call costs less than an object
 
 def _follow(state: list[float], error: float, floor: float) -> float:
     """Return how far a sensor has drifted, as `drift.follow` does of an hour whose usual is known, and learn it."""
-    mean, far, known, hours = state[s.DRIFT : s.END]
+    mean, far, known, hours = state[s.DRIFT : s.SPELL]
     square, usual = error * error, known + floor
     strayed = learnt = square
     if hours:
@@ -69,7 +91,7 @@ def _follow(state: list[float], error: float, floor: float) -> float:
     count = min(hours + 1, d.DRIFT_HOURS)
     part = 1 / count
     far += part * (min(now, d.SQUARE_CLIP * wandering) - far)
-    state[s.DRIFT : s.END] = mean, far, known + part * (learnt - known), count
+    state[s.DRIFT : s.SPELL] = mean, far, known + part * (learnt - known), count
     drifted = now / wandering
     return drifted if hours >= d.DRIFT_WARM and drifted >= d.LEAST_TOLD else 0.0
 

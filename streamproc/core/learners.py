@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
-from streamproc.core.compare_one import compare_one
+from streamproc.core.compare_one import compare_one, creep_one
+from streamproc.core.creep import SPELL_MS, SPELL_WINDOWS, Creep, creep
+from streamproc.core.fading import still
 from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     EVIDENCE,
@@ -37,14 +39,21 @@ from streamproc.core.judgement import (
 )
 from streamproc.core.season import (
     COUNT,
+    CREEP,
     DAY_HOURS,
     DAY_SQUARE,
+    HELD,
+    HELD_BY_DRIFT,
     HOUR,
     HOUR_MS,
     PROFILE,
+    SPELL,
+    SPELL_COUNT,
+    SPELL_SUM,
     STRETCH_HOURS,
     STRETCHES,
     SUM,
+    USUAL,
     compare,
 )
 from streamproc.core.tails import COLUMNS, Value, anomaly_of
@@ -53,6 +62,7 @@ __all__ = ["DUMPED", "EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
 
 #: What a sensor's row of dumped state holds: its state, and its profile two to a number.
 DUMPED = WIDTH + PROFILE // 2
+SPELLS_OF_HOUR = HOUR_MS // SPELL_MS
 #: Below so many sensors at once, one by one is faster than columns (measured: they meet at 12 to 20).
 FEW = 16
 #: So many sensors at once, at most: their state, a quarter of a kilobyte each, then stays in a processor's own cache while it
@@ -165,9 +175,9 @@ class LearnerBank:
                 out[:, at] = self._columns(numbers, rows, at)
             rest = rows.rest
         if len(rest):
-            hour = np.asarray(start, dtype=np.int64) // HOUR_MS
+            spell = np.asarray(start, dtype=np.int64) // SPELL_MS
             means, deviations = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
-            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, hour))
+            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, spell))
             out[:, rest] = np.array(self._singly(numbers, rest, zip(*columns, strict=True))).T
         return out
 
@@ -193,7 +203,7 @@ class LearnerBank:
         """Judge and learn one window of each of many sensors."""
         slots, mean = rows.slots[at], rows.mean[at]
         state = np.ascontiguousarray(self._state[slots].T)
-        turned = self._turn(slots, state, rows.hour[at])
+        turned = self._turn(slots, state, rows.spell[at])
         judged = judge(state, mean, rows.deviation[at], rows.count[at], turned, COLUMNS, numbers)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
         state[LEVEL_WEIGHT:HOUR] = judged.state
@@ -205,6 +215,31 @@ class LearnerBank:
         return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, sigma
 
     def _turn(
+        self, slots: NDArray[np.intp], state: NDArray[np.float64], spell: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Begin the spell of the windows where it is another, and the hour; returns where the one before is news."""
+        new: NDArray[np.bool_] = state[SPELL] != spell
+        at = np.flatnonzero(new)
+        if not len(at):
+            return new
+        counted = state[COUNT] - state[SPELL_COUNT]
+        whole = np.flatnonzero(new & (counted >= SPELL_WINDOWS))
+        mean = (state[SUM, whole] - state[SPELL_SUM, whole]) / counted[whole]
+        turned = self._turn_hours(slots, state, spell // SPELLS_OF_HOUR)
+        if len(whole):
+            crept, known = creep(Creep(*state[CREEP:, whole]), mean, still(mean), COLUMNS)
+            state[CREEP:, whole] = known
+            more = crept > state[HELD, whole]
+            raised = whole[more]
+            state[HELD, raised], state[USUAL, raised], state[HELD_BY_DRIFT, raised] = (
+                crept[more], known.slow[more], 1.0,
+            )  # fmt: skip
+            turned[raised] = True
+        state[SPELL, at] = spell[at]
+        state[SPELL_SUM : SPELL_COUNT + 1, at] = state[SUM : COUNT + 1, at]
+        return turned
+
+    def _turn_hours(
         self, slots: NDArray[np.intp], state: NDArray[np.float64], hour: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Begin the hour of the windows where it is another, and compare the one before; returns where it was."""
@@ -219,20 +254,32 @@ class LearnerBank:
             of = slots[over]
             known = self._profile[of, day].astype(np.float64), self._profile[of, week].astype(np.float64)
             compared = compare(state[:, over], *known, ends, COLUMNS)
-            state[DAY_SQUARE:, over] = compared.state
+            state[DAY_SQUARE:SPELL, over] = compared.state
             self._profile[of, day], self._profile[of, week] = compared.day, compared.week
         state[HOUR, at] = hour[at]
         state[SUM : COUNT + 1, at] = 0.0
         return turned
 
-    def _turn_one(self, slot: int, state: list[float], hour: int) -> bool:
-        """The same for one sensor, whose hour is another."""
-        turned = state[COUNT] > 0
-        if turned:
-            day, week, ends = _places(int(state[HOUR]))
-            profile = self._profile[slot]
-            profile[day], profile[week] = compare_one(state, float(profile[day]), float(profile[week]), ends)
-        state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
+    def _turn_one(self, slot: int, state: list[float], spell: int) -> bool:
+        """The same for one sensor, whose spell is another."""
+        counted = state[COUNT] - state[SPELL_COUNT]
+        mean = (state[SUM] - state[SPELL_SUM]) / counted if counted >= SPELL_WINDOWS else 0.0
+        hour, turned = spell // SPELLS_OF_HOUR, False
+        if state[HOUR] != hour:
+            turned = state[COUNT] > 0
+            if turned:
+                day, week, ends = _places(int(state[HOUR]))
+                profile = self._profile[slot]
+                profile[day], profile[week] = compare_one(
+                    state, float(profile[day]), float(profile[week]), ends
+                )
+            state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
+        if counted >= SPELL_WINDOWS:
+            crept = creep_one(state, mean)
+            if crept > state[HELD]:
+                state[HELD : HELD_BY_DRIFT + 1] = crept, state[CREEP + 1], 1.0
+                turned = True
+        state[SPELL : SPELL_COUNT + 1] = float(spell), state[SUM], state[COUNT]
         return turned
 
     def _learn(
@@ -254,14 +301,14 @@ class LearnerBank:
         slot, state = -1, list[float]()
         every = list(rows)
         for row in rest:
-            now, mean, deviation, count, hour = every[row]
+            now, mean, deviation, count, spell = every[row]
             if now != slot:
                 if state:
                     self._state[slot] = state
                 slot = now
                 state = self._state[slot].tolist()
                 level, error = self._means[2 * slot : 2 * slot + 2]
-            turned = state[HOUR] != hour and self._turn_one(slot, state, hour)
+            turned = state[SPELL] != spell and self._turn_one(slot, state, spell)
             surprise, told, evidence, expected, mean_part, square = judge_one(
                 state, mean, deviation, count, turned, numbers
             )
@@ -315,7 +362,7 @@ class _Rows:
         self.mean = np.asarray(mean, dtype=np.float64)
         self.deviation = np.asarray(deviation, dtype=np.float64)
         self.count = np.asarray(count, dtype=np.float64)
-        self.hour = np.asarray(start, dtype=np.int64) // HOUR_MS
+        self.spell = np.asarray(start, dtype=np.int64) // SPELL_MS
         by_slot = _order(self.slots)
         ordered = self.slots[by_slot]
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

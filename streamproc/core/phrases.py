@@ -120,8 +120,8 @@ ENGLISH = Phrases(
         "season": "{name} was not as it usually is at this hour: it was {value} {when}, "
         "and the last hour's usual value is about {expected}.",
         "flapping": "{name} goes in and out of its alarm: it was {value} {when}. The alarm is held until it settles.",
-        "drift": "{name} has been drifting for about a day: it was {value} {when}, "
-        "and the last hour's usual value is about {expected}.",
+        "drift": "{name} drifts slowly away from its usual values: it was {value} {when}, "
+        "where about {expected} would be usual.",
         "recovered": "{name} is back to normal: it was {value} {when}. "
         "It had left its normal state at {since}.",
     },
@@ -264,8 +264,8 @@ SPANISH = Phrases(
         "season": "{name} no está como suele a esta hora: marcó {value} {when}, "
         "y lo habitual en la última hora son unos {expected}.",
         "flapping": "{name} entra y sale de su alarma: marcó {value} {when}. La alarma se mantiene hasta que se estabilice.",
-        "drift": "{name} lleva cerca de un día desviándose poco a poco: marcó {value} {when}, "
-        "y lo habitual en la última hora son unos {expected}.",
+        "drift": "{name} se desvía poco a poco de sus valores habituales: marcó {value} {when}, "
+        "cuando lo habitual serían unos {expected}.",
         "recovered": "{name} ha vuelto a la normalidad: marcó {value} {when}. "
         "Había dejado su estado normal a {since}.",
     },

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from streamproc.core.creep import Creep
 from streamproc.core.drift import Drift, follow
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.tails import Arithmetic, Value
@@ -37,11 +38,14 @@ GREATEST = 3e38
 HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(20, 29)
 #: Whether what is held is a drift's, as 1 or 0; then the columns of `core/drift.py`.
 HELD_BY_DRIFT, DRIFT = 29, 30
-END = DRIFT + len(Drift._fields)
+#: Where the open spell of `core/creep.py` begins: its number, the hour's sum and count then; and that module's columns.
+SPELL = DRIFT + len(Drift._fields)
+SPELL_SUM, SPELL_COUNT, CREEP = SPELL + 1, SPELL + 2, SPELL + 3
+END = CREEP + len(Creep._fields)
 
 
 class Compared(NamedTuple):
-    """An hour that is over: `state` holds the columns from DAY_SQUARE on, `day` and `week` the profile anew."""
+    """An hour that is over: `state` holds the columns from DAY_SQUARE up to SPELL, `day` and `week` the profile anew."""
 
     state: tuple[Value, ...]
     day: Value
@@ -75,7 +79,7 @@ def compare(state: Value, day: Value, week: Value, ends: Value, a: Arithmetic) -
     first = _held(mean - usual, a)
     weekly = by_week.warm & (by_week.variance < by_day.variance)
     ratio, expected = a.where(weekly, by_week.ratio, by_day.ratio), a.where(weekly, of_week, usual)
-    drift, drift_state = follow(Drift(*state[DRIFT:END]), mean - expected, still(mean), by_day.warm, a)
+    drift, drift_state = follow(Drift(*state[DRIFT:SPELL]), mean - expected, still(mean), by_day.warm, a)
     return Compared(
         state=(
             by_day.square,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streamproc.core.compare_one import compare_one
 from streamproc.core.judgement import DRIFT
 from streamproc.core.learners import EVIDENCE, LearnerBank
-from streamproc.core.season import COUNT, DAY_SQUARE, END, HELD_BY_DRIFT, PROFILE, SUM, compare
+from streamproc.core.season import COUNT, DAY_SQUARE, END, HELD_BY_DRIFT, PROFILE, SPELL, SUM, compare
 from streamproc.core.severity import ALARM
 from streamproc.core.tails import COLUMNS
 from tests.core.test_learners import MINUTE, named, watch
@@ -106,7 +106,7 @@ def test_hours_one_by_one_and_in_columns_give_the_same_bits() -> None:
         columns[SUM] = mean[hour]
         day, week, ends = hour % 24, 24 + hour // 2 % 84, hour % 2 == 1
         compared = compare(columns, profile[:, day], profile[:, week], ends, COLUMNS)
-        columns[DAY_SQUARE:] = compared.state
+        columns[DAY_SQUARE:SPELL] = compared.state
         profile[:, day], profile[:, week] = compared.day, compared.week
         for sensor, state in enumerate(single):
             state[SUM : COUNT + 1] = mean[hour, sensor], 1.0
@@ -115,3 +115,45 @@ def test_hours_one_by_one_and_in_columns_give_the_same_bits() -> None:
         assert alone.tobytes() == profile.tobytes()
         told += int(columns[HELD_BY_DRIFT].sum())
     assert told
+
+
+def seconds(hours: int, every: int = 10) -> Floats:
+    """A sensor that speaks each 10 s: noise, and a day's wave."""
+    at = np.arange(hours * 3_600 // every)
+    wave = 5 * np.sin(at * 2 * np.pi * every / 86_400)
+    return 50 + wave + np.random.default_rng(6).normal(0, 1, len(at))
+
+
+@pytest.mark.live  # a second: more than a day of windows of 10 s
+def test_a_leak_within_hours_is_told_as_a_drift_where_windows_are_many() -> None:
+    """Long before the season knows a week; and not on the first day, when a morning looks no different."""
+    still, first, second = seconds(50), seconds(50), seconds(50)
+    for series, hour in ((first, 6), (second, 36)):
+        series[hour * 360 :] -= 20 * np.minimum(np.arange(len(series) - hour * 360) / 360, 3)
+    for series, told in ((still, False), (first, False), (second, True)):
+        scores = watch(series, 10_000)
+        at = np.flatnonzero((scores.evidence == DRIFT) & (scores.anomaly >= ALARM))
+        assert bool(len(at)) == told
+        assert all(36 * 360 < row < 38 * 360 for row in at[:1])
+        assert not told or scores.expected[at[0]] > series[at[0]]
+
+
+@pytest.mark.live  # some seconds: more than a day of windows
+def test_spells_one_by_one_and_in_columns_give_the_same_bits() -> None:
+    """Through the learners as they are called: a sensor by itself, and beside others."""
+    rng = np.random.default_rng(3)
+    rows, sensors = 4_000, 16
+    series = rng.normal(0, 1, (rows, sensors)) * 10.0 ** rng.integers(-3, 3, sensors)
+    series[3_000:] += np.arange(1_000)[:, None] / 50
+    together, alone = LearnerBank(), LearnerBank()
+    together.grow(sensors)
+    alone.grow(1)
+    slots, ones, none = np.arange(sensors), np.ones(sensors, dtype=np.int64), np.zeros(sensors)
+    start = np.arange(rows) * 27_000
+    last = [
+        together.observe(slots, row, none, ones, at * ones) for row, at in zip(series, start, strict=True)
+    ]
+    single = alone.observe([0] * rows, series[:, 5], [0.0] * rows, [1] * rows, start)
+    assert [scores.surprise[5] for scores in last] == single.surprise.tolist()
+    assert together.dump([5]).tobytes() == alone.dump([0]).tobytes()
+    assert (single.evidence == DRIFT).any()

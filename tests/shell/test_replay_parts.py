@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -146,9 +147,7 @@ async def test_the_predictions_of_all_steps_are_compared(tmp_path: Path) -> None
     for steps, extra in ((3, 0), (1, 2 * len(made[1].predictions))):
         compared = (await store.compare(made[steps]))["predictions"]
         assert not compared.wrong.any()
-        numbers = set(compared.number.tolist())
-        found = await store.extras(
-            "predictions", [scope], None, lambda page, it=numbers: np.isin(page, list(it)), 99
-        )
+        given = partial(np.isin, test_elements=compared.number)
+        found = await store.extras("predictions", [scope], None, given, 99)
         assert found.count == extra
     await store.close()

@@ -1,0 +1,64 @@
+"""A drift of minutes to hours at sensors that speak often: the level of the last spells of five minutes, and a slower one.
+
+At a window a second the levels of `trend` part by what moves within half a minute, in which a leak is nothing. The means of
+spells are as exact as hundreds of windows make them, so the same comparison shows there what creeps. It is told once a
+whole day is known: before that a morning is no different from a leak. Sensors of few windows a spell have `trend`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streamproc.core.drift import LEAST_TOLD
+from streamproc.core.fading import CLIP_SQUARE, nearer
+from streamproc.core.tails import Arithmetic, Value
+
+SPELL_MS = 300_000
+#: A spell of fewer windows says no more than they do.
+SPELL_WINDOWS = 10
+#: Fading of the levels, as of windows: the last 40 minutes, and the last three hours.
+FAST, SLOW = 0.12, 0.03
+#: Spells that squares are made of at most: three and a half days.
+SPELLS_KNOWN = 1_000.0
+#: Until then a signal is taken for one that wanders: as if for so many spells the levels had parted like spells do.
+SPELLS_WANDERED = 40.0
+#: Spells before a drift is told: a day.
+SPELLS_WARM = 288.0
+
+
+class Creep(NamedTuple):
+    """What is known of a sensor's spells: both levels, the squares of how far they part and of a spell, the count."""
+
+    fast: Value
+    slow: Value
+    parted: Value
+    noise: Value
+    spells: Value
+
+
+def creep(known: Creep, mean: Value, floor: Value, a: Arithmetic) -> tuple[Value, Creep]:
+    """Return how far the levels have parted, squared and by the usual, and what is known after a spell of this mean.
+
+    `floor` is the square of what is no deviation. What is no alarm is 0.
+    """
+    count = known.spells + 1
+    error = a.where(known.spells > 0, mean - known.fast, 0.0)
+    square = error * error
+    fast = nearer(known.fast, mean, a.greatest(1 / count, FAST))
+    slow = nearer(known.slow, mean, a.greatest(1 / count, SLOW))
+    apart = (fast - slow) * (fast - slow)
+    wandering = known.noise * (SPELLS_WANDERED / (known.spells + SPELLS_WANDERED))
+    usual = known.parted + wandering + floor
+    part = 1 / a.least(count, SPELLS_KNOWN)
+    cut = a.where(known.noise > 0, a.least(square, CLIP_SQUARE * known.noise), square)
+    crept = apart / usual
+    return (
+        a.where((known.spells >= SPELLS_WARM) & (crept >= LEAST_TOLD), crept, 0.0),
+        Creep(
+            fast,
+            slow,
+            nearer(known.parted, a.least(apart, CLIP_SQUARE * usual), part),
+            nearer(known.noise, cut, part),
+            a.least(count, SPELLS_KNOWN),
+        ),
+    )

@@ -67,7 +67,8 @@ def _move(
     error = mean - expected
     square = error * error
     variance = errors / scale + floor
-    tails = state[j.TAILS] + (1 - scale_weight) * j.TAILS_AT_FIRST
+    before = state[j.TAILS_BEFORE]
+    tails = before + (1 - scale_weight) * j.TAILS_AT_FIRST
     if tails < j.GAUSSIAN_TAILS:  # noqa: PLR1730  # twice as fast as the builtin, here and below
         tails = j.GAUSSIAN_TAILS
     count = state[j.MOVES]
@@ -91,6 +92,7 @@ def _move(
     _widen(state, square * scale, errors, learnt)
     if ratio > j.TAILS_CLIP:  # noqa: PLR1730
         ratio = j.TAILS_CLIP
+    state[j.TAILS_BEFORE] = before + j.TAILS_DELAY * (state[j.TAILS] - before)
     fourth = ratio * ratio if state[j.WINDOWS] >= n.warm_up else j.TAILS_AT_FIRST
     state[j.TAILS] += n.scale_fading * (fourth - state[j.TAILS])
     if seen and mean != state[j.LAST]:

@@ -50,6 +50,9 @@ GAUSSIAN_TAILS = 3.0
 TAILS_AT_FIRST = 5.0
 #: One deviation says of the tails what 7 sigma would: a single spike does not hide the next.
 TAILS_CLIP = 50.0
+#: A window is judged by the tails as they were some 10 windows ago, so that a fault's first one, still small, does not hide
+#: the next.
+TAILS_DELAY = 0.1
 #: A value that rests and then moves as it always does is no surprise, however long it has rested: single windows are measured
 #: by this part of the mean square of its moves at least …
 MOVE_PART = 0.25
@@ -89,7 +92,7 @@ NARROWEST = -0.8
 #: The state of a sensor as the columns of one row; the first two mirror its River objects.
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
-WIDEST, WIDENED, TAILS, MOVE_SQUARE, MOVES = range(15, 20)
+WIDEST, WIDENED, TAILS, MOVE_SQUARE, MOVES, TAILS_BEFORE = range(15, 21)
 #: Those of the season follow (`core/season.py`), of which the drift's are the last.
 WIDTH = END
 
@@ -118,7 +121,7 @@ class Judgement(NamedTuple):
     """One window judged, and what is to be learnt of it: columns of shape (k,), or numbers.
 
     `told` is the surprise where it is worth telling, else 0. `level` and `error` (a square) are for the River
-    objects; `state` holds the columns from LEVEL_WEIGHT to MOVES.
+    objects; `state` holds the columns from LEVEL_WEIGHT to TAILS_BEFORE.
     """
 
     surprise: Value
@@ -174,6 +177,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
             _widened(state, fit, a),
             _tails(state, fit, a, n),
             *_moves(state, mean, seen, fit, a),
+            nearer(state[TAILS_BEFORE], state[TAILS], TAILS_DELAY),
         ),
     )
 
@@ -236,7 +240,7 @@ def _tails(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
 
 def _single(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
-    tails = state[TAILS] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
+    tails = state[TAILS_BEFORE] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
     tails = a.greatest(tails, GAUSSIAN_TAILS)
     return n.single_part / (tails * tails) * fit.ratio
 

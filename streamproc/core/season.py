@@ -35,9 +35,9 @@ WEEK_WARM = 1 - (1 - SQUARE_FADING) ** (2 * DAY_HOURS)
 GREATEST = 3e38
 
 #: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
-HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(20, 29)
+HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(21, 30)
 #: Whether what is held is a drift's, as 1 or 0; then the columns of `core/drift.py`.
-HELD_BY_DRIFT, DRIFT = 29, 30
+HELD_BY_DRIFT, DRIFT = 30, 31
 #: Where the open spell of `core/creep.py` begins: its number, the hour's sum and count then; and that module's columns.
 SPELL = DRIFT + len(Drift._fields)
 SPELL_SUM, SPELL_COUNT, CREEP = SPELL + 1, SPELL + 2, SPELL + 3

@@ -373,6 +373,15 @@ def test_a_sensor_whose_values_repeat_has_a_week_to_show_its_rests() -> None:
         assert (STUCK in scores.evidence[begin : begin + 100].tolist()) is stuck
 
 
+def test_a_deviation_that_is_no_alarm_does_not_hide_the_next() -> None:
+    """Of 6 deviations up and down, and then of 9.5: who learns of the first two that this sensor strays misses the third."""
+    for seed in range(5):
+        series = noise(1_503, seed)
+        series[1_500:] = 26, 14, 29.5
+        scores = watch(series)
+        assert scores.anomaly[1_501] < ALARM < scores.anomaly[1_502]
+
+
 def test_what_was_told_is_not_told_again_at_once() -> None:
     """The second of two equal spikes is surprising but adds nothing to the first."""
     series = noise(500)

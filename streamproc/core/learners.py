@@ -183,7 +183,9 @@ class LearnerBank:
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
         """The state of these sensors, exactly, of shape (len(slots), DUMPED)."""
-        whole = isinstance(slots, range) and slots.step == 1  # a block of a checkpoint, of thousands: nothing to look up
+        whole = (
+            isinstance(slots, range) and slots.step == 1
+        )  # a block of a checkpoint, of thousands: nothing to look up
         at = slice(slots.start, slots.stop) if whole else np.asarray(slots, dtype=np.intp)
         return np.concatenate([self._state[at], self._profile[at].view(np.float64)], axis=1)
 

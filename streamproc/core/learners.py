@@ -183,10 +183,11 @@ class LearnerBank:
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
         """The state of these sensors, exactly, of shape (len(slots), DUMPED)."""
-        whole = (
-            isinstance(slots, range) and slots.step == 1
-        )  # a block of a checkpoint, of thousands: nothing to look up
-        at = slice(slots.start, slots.stop) if whole else np.asarray(slots, dtype=np.intp)
+        at: slice | NDArray[np.intp]
+        if isinstance(slots, range) and slots.step == 1:  # a block of a checkpoint: nothing to look up
+            at = slice(slots.start, slots.stop)
+        else:
+            at = np.asarray(slots, dtype=np.intp)
         return np.concatenate([self._state[at], self._profile[at].view(np.float64)], axis=1)
 
     def load(self, first_slot: int, state: NDArray[np.float64]) -> None:

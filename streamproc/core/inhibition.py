@@ -171,7 +171,10 @@ class Inhibition:
                 items[int(self.devices.of[one.change.slot])].append((one.change.silence.at, one))
         found: list[DeviceNotice] = []
         for device, past in sorted(self._pasts.items()):
-            its = sorted(items.get(device, ()), key=lambda item: (item[0], item[1].sensor))
+            # Of one time the gravest first: it is told once.
+            its = sorted(
+                items.get(device, ()), key=lambda item: (item[0], -item[1].change.severity, item[1].sensor)
+            )
             if its or self.devices.names[device] in self.silent:
                 found += self._told(self.devices.names[device], past, its)
         return found

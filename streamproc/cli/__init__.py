@@ -9,15 +9,14 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from streamproc import __version__
+from streamproc.cli import benches
+from streamproc.cli.loading import loaded
 from streamproc.errors import StreamprocError
-
-if TYPE_CHECKING:
-    from streamproc.settings import Settings
 
 #: What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -28,8 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure again what the README says.")
-app.add_typer(bench, name="bench")
+app.add_typer(benches.commands, name="bench")
 
 Speed = Annotated[
     float, typer.Option(min=60, max=36_000, help="How many times as fast the real, hourly series is played.")
@@ -57,19 +55,9 @@ def _refuse(text: str) -> int:
     return 2
 
 
-def _settings(**overrides: object) -> Settings:
-    """Load the settings, but for those given, and have logs written as they say."""
-    from streamproc.cli.logs import configure
-    from streamproc.settings import load
-
-    settings = load(**overrides)
-    configure(settings.log_level)
-    return settings
-
-
 def _pass_on(module: str, name: str, context: typer.Context) -> None:
     """Run the command or group of commands `name` of `module` with the arguments left in `context`."""
-    _settings()
+    loaded()
     target = getattr(import_module(module), name)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -93,7 +81,7 @@ def gateway(
     from streamproc.gateway.siblings import Member
     from streamproc.gateway.workers import run, run_member
 
-    settings = _settings(gateway_workers=workers, gateway_port=port)
+    settings = loaded(gateway_workers=workers, gateway_port=port)
     if worker is None or directory is None:
         asyncio.run(until_signal(lambda stop: run(settings, stop)))
     else:
@@ -104,7 +92,7 @@ def gateway(
 @app.command()
 def worker() -> None:
     """Process readings: windows, learners, severity. Same as `faust -A streamproc.worker worker`."""
-    _settings()
+    loaded()
     from streamproc.worker import run
 
     run()
@@ -113,7 +101,7 @@ def worker() -> None:
 @app.command()
 def sink() -> None:
     """Write readings, predictions, events and notifications into the database."""
-    _settings()
+    loaded()
     from streamproc.sink.app import run
 
     run()
@@ -129,7 +117,7 @@ def notify(
     from streamproc.cli.serving import until_signal
     from streamproc.notify.app import run
 
-    settings = _settings()
+    settings = loaded()
     if test:
         from streamproc.notify.trial import told, tried
 
@@ -173,7 +161,7 @@ def simulate(
     speed: Speed = 3_600,
 ) -> None:
     """Register the simulator's sensors and play them against the gateway until stopped."""
-    settings = _settings()
+    settings = loaded()
     from streamproc.cli.serving import until_signal
     from streamproc.dev.simulator import run
 
@@ -257,7 +245,7 @@ def doctor() -> None:
     """Check what streamproc needs here, and say what to do; exit code 1 if something is wrong."""
     import logging
 
-    settings = _settings()
+    settings = loaded()
     from streamproc.cli.doctor import State, examine
 
     logging.disable()  # what libraries log of a broker that is away, the findings tell
@@ -274,7 +262,7 @@ def doctor() -> None:
 
 
 @app.command("settings")
-def show_settings(
+def showloaded(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The table of all settings for the README.")
     ] = False,
@@ -282,7 +270,7 @@ def show_settings(
     """Show every setting and its value now; with --markdown, its default."""
     from streamproc.cli.reference import settings_now, settings_table
 
-    print(settings_table() if markdown else settings_now(_settings()))
+    print(settings_table() if markdown else settings_now(loaded()))
 
 
 @app.command()
@@ -304,116 +292,3 @@ def health(
     typer.echo(answer.text, err=not answer.ok)
     if not answer.ok:
         raise typer.Exit(1)
-
-
-@bench.command("engine")
-def bench_engine(
-    readings: Annotated[int, typer.Option(min=1, help="Readings in all.")] = 4_000_000,
-    sensors: Annotated[int, typer.Option(min=1, help="Different sensors.")] = 1_000,
-    rate: Annotated[float, typer.Option(min=1, help="Readings in a second of event time.")] = 2_000,
-) -> None:
-    """Readings per second of wall and CPU time through Kafka, windows, learners and checkpoints."""
-    _settings()
-    from streamproc.bench.engine import Load, run
-    from streamproc.cli.serving import measured
-
-    measured(run(Load(readings, sensors, rate)))
-
-
-@bench.command("latency")
-def bench_latency(
-    seconds: Annotated[float, typer.Option(min=5, max=3_600, help="How long to measure.")] = 30,
-    rate: Annotated[int, typer.Option(min=100, max=100_000, help="Readings per second.")] = 5_000,
-) -> None:
-    """From POST to the severity event on its topic, and to its row: p50 and p99."""
-    _settings()
-    from streamproc.bench.latency import run
-    from streamproc.cli.serving import measured
-
-    measured(run(seconds, rate))
-
-
-@bench.command("gateway")
-def bench_gateway(
-    seconds: Annotated[float, typer.Option(min=1, max=3_600, help="How long each round takes.")] = 10,
-    rounds: Annotated[
-        int, typer.Option(min=1, max=100, help="Rounds for each server; the middle one counts.")
-    ] = 3,
-    connections: Annotated[
-        list[int] | None,
-        typer.Option(min=1, max=20_000, help="How many at once; may be given again. [64, 1000]"),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="The gateway's processes.")] = 1,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Only load the gateway for so long, and tell its memory over the time."),
-    ] = None,
-) -> None:
-    """Packets per CPU-second that the gateway takes, beside an aiohttp handler that only reads them; latency, memory."""
-    _settings()
-    from streamproc.bench.gateway import Plan, run, soak
-
-    if minutes is not None:
-        asyncio.run(soak(minutes, (connections or [64])[0], workers))
-    else:
-        asyncio.run(run(Plan(tuple(connections or (64, 1_000)), seconds, rounds, workers)))
-
-
-@bench.command("anomalies")
-def bench_anomalies(
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            help="Labelled series: windows.json and data/GROUP/NAME.csv, as the Numenta benchmark has them."
-        ),
-    ] = Path("../shared/anomalies"),
-) -> None:
-    """Score of the learners on labelled series, what their forecasts cover, and their cost."""
-    from streamproc.bench.anomalies import run
-
-    run(directory)
-
-
-@bench.command("faults")
-def bench_faults(
-    seeds: Annotated[
-        int, typer.Option(min=1, max=1_000, help="Sensors for each fault, size, sampling and kind of series.")
-    ] = 20,
-    sampling: Annotated[
-        Literal["1s", "10s", "1min", "5min"] | None,
-        typer.Option(help="How often sensors speak; all four in turn without it."),
-    ] = None,
-    days: Annotated[
-        int,
-        typer.Option(
-            min=0, max=3_000, help="Sensor-days of each kind of clean series at 1 s, in steps of 30."
-        ),
-    ] = 30,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The tables of docs/faults.md.")] = False,
-) -> None:
-    """Which faults of a catalogue the engine finds, how soon, and what it tells of clean series."""
-    from streamproc.bench.fault_report import run
-
-    run((sampling,) if sampling else ("1s", "10s", "1min", "5min"), seeds, days, markdown=markdown)
-
-
-@bench.command("sink")
-def bench_sink(
-    rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,
-    store: Annotated[
-        Literal["sqlite", "sqlserver"],
-        typer.Option(help="sqlserver: in a database made for it on the server of DB_HOST."),
-    ] = "sqlite",
-) -> None:
-    """Rows of the sink against a bare driver's: per CPU-second with SQLite, per second with SQL Server."""
-    settings = _settings(store=store)
-    from streamproc.cli.serving import measured
-
-    if store == "sqlserver":
-        from streamproc.bench import sqlserver
-
-        measured(sqlserver.run(settings, rows))
-        return
-    from streamproc.bench.sink import run
-
-    measured(run(rows))

@@ -59,8 +59,8 @@ class SilenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
     It is for the sensors that have all that is given here of sensor, device, kind, site and tenant, from `begin` (inclusive)
     to `end` (exclusive), and in these only in the `weekly` times where those are given. What is graver than `up_to` is told
-    all the same. `maintenance` says that somebody works on them: what they do then is no evidence either. `all_sensors`
-    says that none of the five is left out by mistake. `by` is who made it.
+    all the same. `maintenance` says that somebody works on them, and people read so. One that names none of the five is for
+    all sensors, and must say so by `all_sensors`. `by` is who made it.
     """
 
     silence: str

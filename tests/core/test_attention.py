@@ -99,7 +99,7 @@ def test_an_end_within_a_silence_is_told_after_it_where_the_alarm_was() -> None:
 
 def test_what_is_graver_than_a_silence_allows_is_told() -> None:
     """And so is its easing, for people have heard of it."""
-    story = Story().order(0, SilenceEntry("s", up_to=WARN))
+    story = Story().order(0, SilenceEntry("s", all_sensors=True, up_to=WARN))
     story.read(0, 10, CALM).read(10, 20, HIGH).read(20, 30, OUT).read(30, 60, NEAR).read(60, 90, CALM)
     assert kinds(story.told()) == [("change", "CRITICAL"), ("change", "WARN")]
     assert kinds(story.order(90, without=["silence/s"]).told())[2:] == [("held", "NORMAL")]
@@ -116,7 +116,7 @@ def test_an_edit_of_a_silence_counts_from_its_place() -> None:
 
 def test_maintenance_is_told_apart() -> None:
     """In counts and in words."""
-    story = Story().order(0, SilenceEntry("s", maintenance=True, end=at_ms(30)))
+    story = Story().order(0, SilenceEntry("s", all_sensors=True, maintenance=True, end=at_ms(30)))
     story.read(0, 10, CALM).read(10, 50, HIGH)
     told = feed(new_state(), story.records, (), story.log)
     assert told.withheld == {"maintenance": 1}
@@ -194,7 +194,7 @@ def test_others_are_told_where_nobody_has_acknowledged() -> None:
 def test_nobody_is_reminded_of_what_is_silenced() -> None:
     """What was due is told at the silence's end, once: others and people themselves at a time are one notification."""
     story = Story().order(0, PolicyEntry("*", remind_seconds=20.0, escalate_seconds=25.0)).read(0, 10, CALM)
-    story.read(10, 20, HIGH).order(20, SilenceEntry("s", end=at_ms(70))).read(20, 80, HIGH)
+    story.read(10, 20, HIGH).order(20, SilenceEntry("s", all_sensors=True, end=at_ms(70))).read(20, 80, HIGH)
     assert shown(story.told()) == [
         ("change", "WARN", 10.0),
         ("escalation", "WARN", 70.0),
@@ -206,7 +206,7 @@ def test_what_more_there_is_to_say_is_told_where_nothing_keeps_it_back() -> None
     for policy, silence, why in (
         (PolicyEntry("*"), None, None),
         (PolicyEntry("*", cooldown_seconds=9.0), None, "cooldown"),
-        (PolicyEntry("*"), SilenceEntry("s"), "silence"),
+        (PolicyEntry("*"), SilenceEntry("s", all_sensors=True), "silence"),
     ):
         documents: list[Document] = [each for each in (policy, silence) if each is not None]
         orders = Orders.of({each.key: each for each in documents})

@@ -86,6 +86,7 @@ def _orders(rng: random.Random, story: Story, clock: float) -> list[Document]:
             sensor=sensor,
             kind=sort,
             site=site,
+            all_sensors=not (sensor or sort),
             begin=begin,
             end=rng.choice((None, later)),
             weekly=rng.choice((None, None, weekly)),
@@ -172,10 +173,16 @@ def made_site(seed: int) -> Story:
 def _site_orders(rng: random.Random, site: Site, clock: float) -> list[Document]:
     wait = rng.choice((0.0, 10.0, 30.0))
     policy = PolicyEntry("*", cooldown_seconds=wait, remind_seconds=30.0, escalate_seconds=40.0)
-    silence = SilenceEntry(
+    name, device, sensor = (
         rng.choice("ab"),
-        device=rng.choice((None, HERE[9])),
-        sensor=rng.choice((None, None, *site.names)),
+        rng.choice((None, HERE[9])),
+        rng.choice((None, None, *site.names)),
+    )
+    silence = SilenceEntry(
+        name,
+        device=device,
+        sensor=sensor,
+        all_sensors=not (device or sensor),
         begin=rng.choice((None, at_ms(clock + 10))),
         end=rng.choice((None, at_ms(clock + 60))),
     )

@@ -61,3 +61,10 @@ def test_of_several_silences_the_one_that_lasts_longest_counts() -> None:
     assert hush is not None
     assert (hush.silence.silence, hush.until) == ("2", 9)
     assert made.hush("a", None, 2, 4) is None
+
+
+def test_one_that_names_nothing_silences_all_or_nobody() -> None:
+    """All where it says so; nobody where somebody has left it out."""
+    pump = SensorEntry("a", kind="pump")
+    assert Silences([SilenceEntry("s")]).hush("a", pump, 1, 0) is None
+    assert Silences([SilenceEntry("s", all_sensors=True)]).hush("a", pump, 1, 0) is not None

@@ -35,7 +35,8 @@ class Silences:
         self._by_field: dict[tuple[str, str], list[SilenceEntry]] = defaultdict(list)
         for entry in sorted(entries, key=lambda entry: entry.silence):
             field = next((name for name in _FIELDS if getattr(entry, name)), "")
-            self._by_field[field, _named(entry, field)].append(entry)
+            if field or entry.all_sensors:  # one that names nothing by mistake silences nobody
+                self._by_field[field, _named(entry, field)].append(entry)
 
     def __bool__(self) -> bool:
         return bool(self._by_field)

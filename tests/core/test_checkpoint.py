@@ -160,7 +160,7 @@ def plain_events(told: Told) -> dict[str, list[dict[str, Any]]]:
 
 
 def plain(whole: Snapshot) -> tuple[bytes, dict[int, Block]]:
-    """A snapshot without what is remembered of whom was told of silences."""
+    """A snapshot without what is remembered of who was told: what a device hides is not known while blocks are uneven."""
     blocks = {}
     for number, sealed in whole.blocks.items():
         block = msgspec.msgpack.decode(sealed[4:], type=Block)
@@ -168,7 +168,9 @@ def plain(whole: Snapshot) -> tuple[bytes, dict[int, Block]]:
             msgspec.structs.replace(each, told=0, changed_at=each.changed_at * (each.level == 0))
             for each in block.severities
         ]
-        blocks[number] = msgspec.structs.replace(block, severities=severities, waiting={}, silent=[])
+        blocks[number] = msgspec.structs.replace(
+            block, severities=severities, waiting={}, silent=[], attended=[]
+        )
     return whole.head, blocks
 
 

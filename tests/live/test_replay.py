@@ -28,7 +28,7 @@ from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import offsets, select
 from tests.live.processes import Site, Stage, eventually
 from tests.live.tampering import DIFFERENCES, content, copied_reading, run, tamper, unnumbered
-from tests.live.test_sink import TOPICS, ends
+from tests.live.test_sink import ALL_PARTITIONS, TOPICS, ends
 from tests.store.databases import Database
 
 #: Each starts several replays, a second each, and waits for windows to close; others' work can make that minutes.
@@ -311,7 +311,7 @@ async def test_a_replay_disturbs_nobody(
     await until_written(site, reader)
     code, found, text = await replay(site)
     assert (code, found) == (0, []), text
-    for stage, partitions in zip(site.stages[:2], (PARTITIONS, len(TOPICS) * PARTITIONS), strict=True):
+    for stage, partitions in zip(site.stages[:2], (PARTITIONS, ALL_PARTITIONS), strict=True):
         assert all(len(line["assigned"]) == partitions for line in stage.told("partitions"))
         assert (await stage.terminate())[0] == 0
     groups = {name async for name in _groups(bootstrap, site.prefix)}

@@ -24,6 +24,7 @@ from streamproc.core.routing import home
 from streamproc.engine.outputs import messages
 from streamproc.kafka.columns import gather
 from streamproc.records import WindowRows
+from streamproc.sink.rows import Decoder
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, reading
 from tests.live.pipeline import offsets, select
@@ -31,7 +32,10 @@ from tests.live.processes import Site, Stage, eventually
 from tests.slowness import in_time
 from tests.store.databases import Database
 
+#: Those of which the tests here make rows.
 TOPICS = ("readings", "windows", "predictions", "events", "notifications")
+#: What the sinks share out among them.
+ALL_PARTITIONS = len(Decoder.TOPICS) * PARTITIONS
 TABLES = {
     "readings": "SELECT uuid, value, device_timestamp FROM sensor_readings JOIN sensors s ON s.id = sensor_id",
     "windows": (
@@ -236,7 +240,7 @@ async def test_two_sinks_and_a_locked_database(
     """They share; the database is locked, one stands still beyond its session, goes on, is killed: each row once."""
     first = await site.sink(**SMALL)
     second = await site.sink(**SMALL)
-    await second.until_assigned(len(TOPICS) * PARTITIONS // 2)
+    await second.until_assigned(ALL_PARTITIONS // 2)
     feed = Feed(site, producer)
     await until_rows(site, 500)
     with site.held.locked():
@@ -244,10 +248,10 @@ async def test_two_sinks_and_a_locked_database(
         await asyncio.gather(*(sink.until_told(AWAY) for sink in (first, second)))
     await until_rows(site)
     await pause_between_transactions(site, first, second)
-    await second.until_assigned(len(TOPICS) * PARTITIONS)
+    await second.until_assigned(ALL_PARTITIONS)
     await until_rows(site)
     first.go_on()
-    await second.until_assigned(len(TOPICS) * PARTITIONS // 2)
+    await second.until_assigned(ALL_PARTITIONS // 2)
     await until_rows(site)
     await feed.end()
     await feed_results(site, producer, reader)

@@ -392,6 +392,7 @@ def test_what_was_told_is_not_told_again_at_once() -> None:
     assert scores.surprise[310] > 2
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("made", ["white", "autoregressive", "walk", "daily"])
 def test_clean_series_raise_no_alarm(made: str) -> None:
     """On 100 clean sensors of 3,000 windows at most one alarm, and nine in ten means in the interval."""

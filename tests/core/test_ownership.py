@@ -148,6 +148,7 @@ def expected(records: list[Record], log: RegistryLog) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=100)
 @given(edits())
 def test_each_reading_is_checked_by_the_registry_of_its_place(made: tuple[list[Record], RegistryLog]) -> None:

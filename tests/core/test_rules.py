@@ -90,6 +90,7 @@ def ramp(begin: int, end: int, slope: float, base: float = 20.0) -> list[Record]
     return [read(at / 2, base + slope * (at / 2 - begin)) for at in range(2 * begin, 2 * end)]
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(("window", "at"), [("1s", 21), ("5s", 25), ("10s", 30)])
 def test_a_slope_beyond_the_rule_raises_when_its_window_closes(window: str, at: int) -> None:
     """Up or down, by windows of the rule's size; and calm windows of that size lower it."""

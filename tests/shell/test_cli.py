@@ -12,6 +12,9 @@ import pytest
 from streamproc import __version__
 from streamproc.dev.place import hold
 
+#: They start programs, or wait: seconds in all.
+pytestmark = pytest.mark.live
+
 COMMANDS = (
     "gateway",
     "worker",

@@ -24,6 +24,9 @@ from streamproc.settings.access import Window
 from tests.shell.test_access import packet
 from tests.shell.test_gateway import MemoryPublisher
 
+#: They start programs, or wait: seconds in all.
+pytestmark = pytest.mark.live
+
 SOON_S = 60
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 #: A head that lacks its end.

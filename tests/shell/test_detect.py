@@ -144,6 +144,7 @@ def test_a_missing_header_is_told(header: str, column: str) -> None:
         list(run([header]))
 
 
+@pytest.mark.live
 def test_memory_does_not_grow_with_the_file() -> None:
     """Twenty times as many rows take no more memory."""
 

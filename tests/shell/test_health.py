@@ -18,6 +18,9 @@ from streamproc.errors import SettingsError
 from streamproc.monitor import Address, Check, Told, serving
 from streamproc.settings import load
 
+#: They start programs, or wait: seconds in all.
+pytestmark = pytest.mark.live
+
 GOOD, BAD = Check("partitions", True, "has 4"), Check("broker", False, "last answer 9.2 s ago")
 
 

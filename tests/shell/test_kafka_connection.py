@@ -203,6 +203,7 @@ def calls() -> Iterator[tuple[str, str]]:
                 yield file.relative_to(PROGRAM.parent).as_posix(), name
 
 
+@pytest.mark.live
 def test_clients_are_made_in_one_place() -> None:
     """One that is made elsewhere would connect without TLS or a login."""
     made = {(file, name) for file, name in calls() if name.startswith("AIOKafka") or name == "create_conn"}

@@ -113,6 +113,7 @@ def test_a_password_is_shown_nowhere() -> None:
     assert "hush" not in _streamproc("settings", **REACHED, DB_PORT="0").stderr
 
 
+@pytest.mark.live
 def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
     """The environment goes first; others' variables are left alone, and a password is taken as it stands."""
     file = tmp_path / "backend.env"

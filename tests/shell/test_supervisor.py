@@ -29,6 +29,9 @@ from streamproc.dev.supervisor import (
 from streamproc.errors import BrokerError, SettingsError
 from tests.slowness import in_time
 
+#: They start programs, or wait: seconds in all.
+pytestmark = pytest.mark.live
+
 #: Any single step here takes milliseconds; a machine under load gets this much.
 SOON_S = 20.0
 #: Tells `_until_up` through a named pipe.

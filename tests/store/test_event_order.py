@@ -95,6 +95,7 @@ def cuttings(order: Sequence[int]) -> Iterator[list[Sequence[int]]]:
             yield [order[begin:end] for begin, end in pairwise((0, *cuts, len(order)))]
 
 
+@pytest.mark.live
 async def test_in_whatever_order_events_come_the_newest_is_active(database: Database, store: Store) -> None:
     """All orders of four events, in all batches, each of which comes again at the end."""
     severities = [Severity.WARN, Severity.CRITICAL, Severity.NORMAL, Severity.WARN]

@@ -236,7 +236,8 @@ class Model:
         graver = max(known.level, known.told)
         silences = [each for each in documents.values() if isinstance(each, SilenceEntry)]
         ours = [each for each in silences if is_for(each, sensor) and graver <= each.up_to]
-        ends = {end: each for each in reversed(ours) if (end := ends_at(each, now)) is not None}
+        ours.sort(key=lambda each: each.silence, reverse=True)
+        ends = {end: each for each in ours if (end := ends_at(each, now)) is not None}
         if ends:
             return "maintenance" if ends[max(ends)].maintenance else "silence"
         handling = self._handling(sensor, documents)

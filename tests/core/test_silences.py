@@ -68,3 +68,13 @@ def test_one_that_names_nothing_silences_all_or_nobody() -> None:
     pump = SensorEntry("a", kind="pump")
     assert Silences([SilenceEntry("s")]).hush("a", pump, 1, 0) is None
     assert Silences([SilenceEntry("s", all_sensors=True)]).hush("a", pump, 1, 0) is not None
+
+
+def test_of_silences_that_last_as_long_the_first_by_its_id_counts() -> None:
+    """Whatever they name, and in whatever order they came."""
+    pump = SensorEntry("a", kind="pump")
+    first, second = SilenceEntry("a", kind="pump", maintenance=True), SilenceEntry("b", all_sensors=True)
+    for order in ([first, second], [second, first]):
+        hush = Silences(order).hush("a", pump, 1, 0)
+        assert hush is not None
+        assert hush.silence == first

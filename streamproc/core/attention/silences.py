@@ -42,15 +42,16 @@ class Silences:
         return bool(self._by_field)
 
     def hush(self, sensor: str, entry: SensorEntry | None, severity: int, at_ms: int) -> Hush | None:
-        """What keeps this severity of a sensor back at this time: of several silences the one that lasts longest."""
-        found: Hush | None = None
-        for silence in self._of(sensor, entry):
-            if severity > silence.up_to:
-                continue
-            until = in_force_until(silence, at_ms)
-            if until is not None and (found is None or until > found.until):
-                found = Hush(silence, until)
-        return found
+        """What keeps this severity of a sensor back at this time: of several silences the one that lasts longest.
+
+        Of those that last as long it is the first by its id.
+        """
+        found = (
+            Hush(silence, until)
+            for silence in self._of(sensor, entry)
+            if severity <= silence.up_to and (until := in_force_until(silence, at_ms)) is not None
+        )
+        return min(found, key=lambda hush: (-hush.until, hush.silence.silence), default=None)
 
     def _of(self, sensor: str, entry: SensorEntry | None) -> Iterator[SilenceEntry]:
         """The silences that are for a sensor."""

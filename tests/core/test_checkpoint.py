@@ -67,6 +67,7 @@ def test_restored_anywhere_it_goes_on_the_same(records: list[Record], cuts: list
     assert whole(dirtied(copy)) == whole(dirtied(state))
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=6)
 @given(st.integers(0, 50), st.integers(0, 500))
 def test_restored_learners_go_on_the_same(seed: int, at: int) -> None:

@@ -192,6 +192,7 @@ def _number(node: Any, row: dict[str, float]) -> float:
     return number
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=400)
 @given(
     conditions,

@@ -50,6 +50,7 @@ def test_a_times_position_never_changes(plan: list[tuple[int, int, str, str | No
     assert log.position_at(at) == (later[0] if later else log.position)
 
 
+@pytest.mark.live
 def test_old_edits_are_forgotten_and_change_nothing() -> None:
     """Superseded longer than KEEP_MS ago: positions since then say what they said, and the log stays short."""
     log, whole = RegistryLog(), list[Edit]()

@@ -426,6 +426,7 @@ def put(rows: Moments, index: int, readings: list[tuple[int, float]]) -> None:
     rows.first_ts[index], rows.last_ts[index], rows.last[index] = readings[0][0], readings[-1][0], values[-1]
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(
@@ -502,6 +503,7 @@ def _story(steps: list[tuple[str | None, int, int, float]]) -> list[Record]:
     return records
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=100)
 @given(
     st.lists(_steps, min_size=1, max_size=60),

@@ -36,6 +36,7 @@ def resumed(taken: Snapshot) -> PartitionState:
     return resume(OPTIONS, taken)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=60)
 @given(streams(), cuttings, st.integers(0, 30))
 def test_resumed_anywhere_it_goes_on_the_same(records: list[Record], cuts: list[int], at: int) -> None:

@@ -66,6 +66,7 @@ def test_each_image_is_pinned(name: str) -> None:
     assert re.fullmatch(r"v?\d+\.\d+\.\d+|20\d\d-CU\d+-ubuntu-\d\d\.\d\d", tag), tag
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("name", OWN)
 def test_its_own_services_run_commands_that_exist(name: str) -> None:
     """The arguments are ones that streamproc takes, and the image is built from the Dockerfile beside it."""

@@ -85,6 +85,7 @@ def test_an_override_goes_before_the_environment(tmp_path: Path) -> None:
 REACHED = {"DB_HOST": "db.example", "DB_USER": "app", "DB_PASSWORD": "hush"}
 
 
+@pytest.mark.live
 def test_a_host_makes_it_sql_server() -> None:
     """Unless the store is named; what is missing for a server is told with the other faults."""
     assert load().store == "sqlite"
@@ -104,6 +105,7 @@ def test_a_host_is_a_host_alone(host: str) -> None:
         load(db_host=host, db_user="app", db_password="hush")  # noqa: S106
 
 
+@pytest.mark.live
 def test_a_password_is_shown_nowhere() -> None:
     """Not in what is in force, not in a repr, and not in the faults of other settings."""
     shown = _streamproc("settings", **REACHED)

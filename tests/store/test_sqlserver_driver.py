@@ -144,6 +144,7 @@ def test_a_connection_is_encrypted_and_checked_by_default() -> None:
     assert (found["encrypt"], found["trustservercertificate"]) == ("no", "yes")
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     ("raised", "advice"),
     [

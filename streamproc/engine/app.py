@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
 from streamproc.core.chunk import Chunk
-from streamproc.core.engine import Options
 from streamproc.engine import health, metrics
+from streamproc.engine.options import options
 from streamproc.engine.partition import Partition
 from streamproc.engine.restoring import Committed, Restoring, tell_lost
 from streamproc.engine.snapshots import Timer
@@ -190,8 +190,8 @@ class Engine:
         new = sorted(assigned - set(self.partitions))
         if new:
             count = len(await producer.partitions_for(self.readings))
-            options = {number: self._options(number, count) for number in new}
-            found = await Restoring(self.settings, producer).restore(options, committed)
+            wanted = {number: options(self.settings, number, count) for number in new}
+            found = await Restoring(self.settings, producer).restore(wanted, committed)
             for number, (state, checkpoints) in found.items():
                 self.partitions[number] = Partition(
                     state, checkpoints, producer, self.registry, self.settings.topic
@@ -200,18 +200,6 @@ class Engine:
         self.taken_over = True
         _log.info(
             "partitions", assigned=sorted(assigned), restored=new, seconds=round(monotonic() - began, 3)
-        )
-
-    def _options(self, number: int, count: int) -> Options:
-        settings = self.settings
-        return Options(
-            topic=self.readings,
-            partition=number,
-            partitions=count,
-            allowed_lateness_ms=settings.allowed_lateness_ms,
-            allowed_skew_ms=settings.allowed_skew_ms,
-            language=settings.language,
-            horizon=settings.horizon,
         )
 
     async def _committed(self, numbers: set[int]) -> dict[int, Committed]:

@@ -11,13 +11,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streamproc.core.checkpoint import Snapshot
 from streamproc.core.chunk import Chunk
 from streamproc.core.registry import RegistryLog
+from streamproc.engine.options import options
 from streamproc.errors import ExplainError
 from streamproc.explain.recompute import Recomputation, Recomputed, fresh
 from streamproc.kafka.chunks import read
 from streamproc.kafka.reading import bounds, partitions
 from streamproc.records import SeverityEvent
 from streamproc.registry import Registry
-from streamproc.replay.engine import options
 from streamproc.replay.span import snapshot_before
 from streamproc.settings import Settings
 

@@ -10,7 +10,7 @@ import numpy as np
 from streamproc.core.checkpoint import Snapshot, snapshot
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
-from streamproc.core.engine import Options, Outputs, PartitionState, run
+from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.learners import LearnerBank
 from streamproc.core.ownership import Owners
 from streamproc.core.predict import HORIZON_MS
@@ -33,19 +33,6 @@ from streamproc.store.protocol import (
 
 #: Topics that the sink makes rows of, but for `readings`, whose records are there already; trials are not compared.
 OUTPUTS = tuple(topic for topic in Decoder.TOPICS if topic not in {"readings", "trial-events"})
-
-
-def options(settings: Settings, partition: int, partitions: int) -> Options:
-    """What a worker with these settings has for a partition, one of so many."""
-    return Options(
-        topic=settings.topic("readings"),
-        partition=partition,
-        partitions=partitions,
-        allowed_lateness_ms=settings.allowed_lateness_ms,
-        allowed_skew_ms=settings.allowed_skew_ms,
-        language=settings.language,
-        horizon=settings.horizon,
-    )
 
 
 class Made:

@@ -14,9 +14,10 @@ from streamproc.core.chunk import Chunk
 from streamproc.core.engine import PartitionState
 from streamproc.core.predict import MODEL
 from streamproc.core.registry import RegistryLog
+from streamproc.engine.options import options
 from streamproc.kafka.chunks import read
 from streamproc.replay.compare import Comparison
-from streamproc.replay.engine import Engine, options
+from streamproc.replay.engine import Engine
 from streamproc.replay.journal import Journal
 from streamproc.replay.refused import Refused
 from streamproc.replay.request import Request

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from streamproc.core.engine import Options, PartitionState
 from streamproc.core.predict import MODEL
 from streamproc.core.registry import RegistryLog
+from streamproc.engine.options import options
 from streamproc.records import Severity
 from streamproc.replay.compare import Comparison
-from streamproc.replay.engine import Engine, options
+from streamproc.replay.engine import Engine
 from streamproc.replay.journal import Journal
 from streamproc.replay.parts import parts
 from streamproc.replay.refused import Refused

@@ -1,0 +1,19 @@
+"""What a partition's engine goes by: one place, since a replay must go by the same as a worker."""
+
+from __future__ import annotations
+
+from streamproc.core.engine import Options
+from streamproc.settings import Settings
+
+
+def options(settings: Settings, partition: int, partitions: int) -> Options:
+    """What a worker with these settings has for a partition, one of so many."""
+    return Options(
+        topic=settings.topic("readings"),
+        partition=partition,
+        partitions=partitions,
+        allowed_lateness_ms=settings.allowed_lateness_ms,
+        allowed_skew_ms=settings.allowed_skew_ms,
+        language=settings.language,
+        horizon=settings.horizon,
+    )

@@ -82,7 +82,7 @@ async def test_events_come_out_the_same(site: Site, producer: AIOKafkaProducer) 
     with closing(sqlite3.connect(site.database)) as database, database:
         database.execute("UPDATE ml_events SET message = 'All is well.' WHERE event_id = ?", (event_id,))
     code, text = await explain(site, event_id)
-    assert (code, 'explanation: "All is well." then, "Tank went from' in text) == (1, True), text
+    assert (code, 'explanation: "All is well." then, "Tank ' in text) == (1, True), text
     code, text = await explain(site, "0" * 32)
     assert (code, "the database does not have it, and the topic" in text) == (2, True), text
     await forget(site, answer["event"]["lineage"]["partition"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,7 @@ from streamproc.engine.snapshots import Timer
 from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import BrokerError
 from streamproc.kafka import clients
+from streamproc.kafka.health import broker_check
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
 from streamproc.registry.view import Registry
@@ -67,6 +69,7 @@ class Engine:
         address = Address(settings.worker_host, settings.worker_port, "STREAMPROC_WORKER_PORT")
         told = Told("worker", lambda: health.checks(self), lambda: health.gauges(self))
         self.app.around.append(serving(address, told))
+        self.app.looks.append(self.watch)
         self.snapshots = Timer(settings)
         self.taken_over = False
         self.watchdog = Watchdog()
@@ -86,12 +89,6 @@ class Engine:
         async def beat() -> None:
             while not app.should_stop:
                 await self.app.guarded(self.beat())
-                await app.sleep(HEARTBEAT_S)
-
-        @app.task
-        async def watch() -> None:
-            while not app.should_stop:
-                await self.app.guarded(self.watch())
                 await app.sleep(HEARTBEAT_S)
 
         @app.task
@@ -145,16 +142,20 @@ class Engine:
             self.app.mark(TP(self.readings, number), next_offset, str(low))
 
     async def watch(self) -> None:
-        """Leave with an error if a partition has a backlog and nothing of it is taken in."""
+        """Leave with an error if a partition has a backlog and nothing of it is taken in, or is not taken over."""
+        now, longest = monotonic(), self.settings.watchdog_seconds
         for number, lag in self.lags().items():
             partition = self.partitions.get(number)
             if partition is None:
-                continue
-            idle = self.watchdog.idle_s(number, lag, partition.progressed, monotonic())
-            if idle > self.settings.watchdog_seconds:
-                raise BrokerError(
-                    f"partition {number} has {lag} records waiting, but none was taken in for {idle:.0f} s"
-                )
+                # While Kafka is away, taking over waits for it.
+                waiting = 1 if broker_check(self.app).ok else None
+                idle = self.watchdog.idle_s(number, waiting, -inf, now)
+                told = "is assigned, but was not taken over"
+            else:
+                idle = self.watchdog.idle_s(number, lag, partition.progressed, now)
+                told = f"has {lag} records waiting, but none was taken in"
+            if idle > longest:
+                raise BrokerError(f"partition {number} {told} for {idle:.0f} s")
 
     def lags(self) -> dict[int, int | None]:
         """How many records of each assigned partition wait; None where that is not known yet."""

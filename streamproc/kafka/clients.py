@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streamproc.kafka.requests import encode_at_once
+from streamproc.kafka.stray import is_asked_to_end
 from streamproc.settings.connection import Connection, tls
 
 _log = structlog.get_logger(__name__)
@@ -23,9 +25,30 @@ def producer(kafka: Connection, **options: Any) -> AIOKafkaProducer:
     return AIOKafkaProducer(**arguments(kafka), **options)
 
 
-def consumer(kafka: Connection, *topics: str, **options: Any) -> AIOKafkaConsumer:
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka's, which stops whatever its fetches are at."""
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect.
+
+        aiokafka 0.14 ends half-way with the cancellation of a fetch that waited to ask an absent broker again.
+        """
+        try:
+            await super().stop()
+        except asyncio.CancelledError:
+            if is_asked_to_end():
+                raise
+            fetches = tuple(self._fetcher._pending_tasks)  # noqa: SLF001  # as it does itself
+            for fetch in fetches:
+                fetch.cancel()
+            if fetches:
+                await asyncio.wait(fetches)
+            await self._client.close()
+
+
+def consumer(kafka: Connection, *topics: str, **options: Any) -> Consumer:
     """A consumer that is not started yet; `options` are aiokafka's."""
-    return AIOKafkaConsumer(*topics, **arguments(kafka), **options)
+    return Consumer(*topics, **arguments(kafka), **options)
 
 
 def admin(kafka: Connection, **options: Any) -> AIOKafkaAdminClient:

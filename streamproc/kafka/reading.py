@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
+from streamproc.kafka.stray import told_apart
 from streamproc.settings.connection import Connection
 
 T = TypeVar("T")
@@ -68,8 +69,9 @@ async def consuming(
         isolation_level=manner.isolation,
     )
     try:
-        await consumer.start()
-        yield consumer
+        with told_apart():
+            await consumer.start()
+            yield consumer
     except KafkaError as error:
         raise await failure(kafka, error) from error
     finally:

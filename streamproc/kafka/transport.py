@@ -38,6 +38,7 @@ from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure, look
 from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
 from streamproc.kafka.process import PlainWorker, Worker
+from streamproc.kafka.stray import told_apart
 from streamproc.settings.connection import Connection
 
 #: How long the broker holds a fetch for which it has nothing: what a reading may wait for behind an idle partition.
@@ -49,8 +50,8 @@ CHUNKS_AT_ONCE = 8
 FETCH_BYTES = 2 * 1024 * 1024
 #: Chunks that wait for an agent, at most, over all partitions; with FETCH_BYTES it bounds the memory.
 BUFFERED_CHUNKS = 8
-#: How often it is looked whether the group's coordinator refuses; a look costs nothing.
-GROUP_LOOK_S = 1.0
+#: How often it is looked whether the process should end; a look costs nothing.
+LOOK_S = 1.0
 #: What a transaction has written is read once it is committed, and never if it is aborted.
 ISOLATION: Final = "read_committed"
 #: How old the consumer's knowledge of topics may get. A broker that has just started may not know its topics yet: then the
@@ -298,6 +299,8 @@ class ChunkedApp(faust.App):
         self.cut_short = False
         #: Entered before the consumer starts, left after everything has stopped.
         self.around: list[AbstractAsyncContextManager[object]] = []
+        #: Awaited each LOOK_S from the start on, before partitions are taken over too; what they raise ends the process.
+        self.looks: list[Callable[[], Awaitable[object]]] = [self._check_group]
         brokers = [f"kafka://{address}" for address in kafka.bootstrap.split(",")]
         super().__init__(group, broker=brokers, **(DEFAULTS | options))
 
@@ -306,17 +309,18 @@ class ChunkedApp(faust.App):
 
     async def on_first_start(self) -> None:
         """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
-        self.add_future(self._watch_group())
+        self.add_future(self._look())
         for context in self.around:
             await self.add_async_context(context)
 
-    async def _watch_group(self) -> None:
-        """End where the group is refused: the consumer waits with that error until somebody asks it, and nobody would."""
+    async def _look(self) -> None:
         while not self.should_stop:
-            await self.guarded(self._check_group())
-            await self.sleep(GROUP_LOOK_S)
+            for look_at in self.looks:
+                await self.guarded(look_at())
+            await self.sleep(LOOK_S)
 
     async def _check_group(self) -> None:
+        """End where the group is refused: the consumer waits with that error until somebody asks it, and nobody would."""
         consumer = self._consumer._thread._consumer if self._consumer is not None else None
         error = getattr(getattr(consumer, "_coordinator", None), "_pending_exception", None)
         if error is not None:
@@ -328,7 +332,8 @@ class ChunkedApp(faust.App):
         Faust would drop the chunk and go on with the next one.
         """
         try:
-            await work
+            with told_apart():
+                await work
         except Exception as error:  # noqa: BLE001  # the edge of an agent's, timer's or signal's task
             _log.exception("stage failed", group=self.conf.id)
             await self.crash(error)
@@ -371,7 +376,9 @@ class ChunkedApp(faust.App):
         return end
 
     def assigned(self, topic: str) -> Iterable[TP]:
-        """The partitions of a topic that this worker has."""
+        """The partitions of a topic that this worker has; none before the consumer has started."""
+        if self._consumer is None or self._consumer._thread._consumer is None:
+            return set()
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
 
 

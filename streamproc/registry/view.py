@@ -15,6 +15,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from streamproc.core.registry import RegistryLog
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka.reading import POLL_MS, Manner, consuming, partitions
+from streamproc.kafka.stray import told_apart
 from streamproc.records import DEVICE_PREFIX, DeviceEntry, SensorEntry
 from streamproc.records.alerting import DOCUMENTS, Document
 from streamproc.settings.connection import Connection
@@ -128,7 +129,8 @@ class Registry:
         if self._consumer is None:
             return None
         try:
-            ends: dict[TopicPartition, int] = await self._consumer.end_offsets([self._place])
+            with told_apart():  # the follower, in another task, may stop the consumer meanwhile
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets([self._place])
         except (KafkaError, ConsumerStoppedError, OSError):
             return None
         return ends[self._place]

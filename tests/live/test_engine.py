@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from streamproc.core.chunk import MOVED, TICK
 from streamproc.core.routing import home
 from streamproc.dev.place import claim_port
+from streamproc.kafka import clients
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, committed, found, reading, settled
@@ -388,3 +389,16 @@ async def test_a_breach_is_an_event_at_once(site: Site, producer: AIOKafkaProduc
     assert sorted(event.sensor for event in events) == sorted(sensors)
     # A wait for a fetch, a tick or a linger would be in each of them, the work of others is in some.
     assert in_time(sorted(took)[len(took) // 4], 0.25), took
+
+
+async def test_partitions_that_are_not_taken_over_end_the_worker(site: Site) -> None:
+    """Whatever taking over hangs at, here at the topic of the registry, which is not there: the worker says so and ends."""
+    admin = clients.admin(site.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([f"{site.prefix}registry"])
+    finally:
+        await admin.close()
+    worker = await site.start("worker", STREAMPROC_WATCHDOG_SECONDS="1")
+    assert await worker.ended() == 1
+    assert "is assigned, but was not taken over for 1 s" in worker.log.read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,8 +13,10 @@ from aiokafka.admin import RecordsToDelete
 
 from streamproc.errors import KafkaUnavailable
 from streamproc.kafka import chunks, clients
+from streamproc.kafka.broker import Broker, Installation
 from streamproc.kafka.reading import Manner, Spans, at, bounds, consuming, partitions, records
 from streamproc.settings.connection import Connection
+from streamproc.topics import apply, load, plan
 from tests.live.oracle import PARTITIONS
 from tests.live.processes import SOON_S, eventually
 
@@ -155,3 +159,27 @@ async def test_a_broker_that_is_not_there_is_told() -> None:
     with pytest.raises(KafkaUnavailable, match=r"Kafka at 127\.0\.0\.1:1 refuses connections"):
         async with consuming(Connection("127.0.0.1:1"), BRIEF):
             pass
+
+
+async def _asks_again(consumer: AIOKafkaConsumer) -> bool:
+    """Whether a fetch was refused, and waits to be tried again."""
+    return any("sleep" in str(fetch.get_coro().cr_await) for fetch in consumer._fetcher._pending_tasks)
+
+
+async def test_reading_ends_although_the_broker_is_gone(installation: Installation, tmp_path: Path) -> None:
+    """Aiokafka ends so with the cancellation of its fetch: whoever was reading went on with nothing that came after."""
+    broker = await Broker.start(installation, tmp_path / "kafka")
+    try:
+        await apply(broker.connection, await plan(broker.connection, load()))
+        place = TopicPartition("readings", 0)
+        async with clients.producer(broker.connection) as producer:
+            await producer.send_and_wait(place.topic, b"1", partition=0)
+        async with consuming(broker.connection, BRIEF) as consumer:
+            assert await offsets(consumer, {place: (0, 1)}) == {0: [0]}
+            broker.kill()
+            await broker.wait()
+            await eventually(partial(_asks_again, consumer))
+        assert all(fetch.done() for fetch in consumer._fetcher._pending_tasks)
+    finally:
+        broker.kill()
+        await broker.wait()

@@ -35,6 +35,9 @@ RETRY_SECONDS = 1.0
 FOLLOWING = Manner(wait_ms=POLL_MS, request_ms=5_000)
 #: The wait before the topic's end is asked for: the broker's clock is then past the millisecond of any record read by now.
 _NEXT_S = 0.002
+#: How long an edit is waited for before the topic's end is asked for: the answer comes after that of the fetch that waits
+#: for edits, half a second later at most.
+_SOON_S = 0.05
 #: Between two requests to end: one is mostly enough, and a stage that ends has 3 s.
 _CANCEL_AGAIN_S = 0.2
 
@@ -111,6 +114,8 @@ class Registry:
         """
         while self.log.position < position:
             moved = self._moved
+            if await _soon(moved):
+                continue
             end = await self._end()
             if end is not None and end < position:
                 return False
@@ -232,6 +237,15 @@ class Registry:
         self._moved = asyncio.Event()
         _put(self.entries, entries, self._on_change)
         _put(self.devices, devices, self._on_device)
+
+
+async def _soon(moved: asyncio.Event) -> bool:
+    """Whether the log moves within a moment, as it does where an edit is on its way."""
+    try:
+        async with asyncio.timeout(_SOON_S):
+            return await moved.wait()
+    except TimeoutError:
+        return False
 
 
 def _put(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -36,15 +36,18 @@ class Judge:
         self._registry, self._wait_s = registry, wait_s
         self._owners = Owners(registry.log)
 
-    async def read_for(self, chunk: Chunk, position: int) -> None:
-        """Wait until the registry is read as far as the chunk needs it, whose partition has reached this position (-1: none).
+    async def read_for(self, chunks: Sequence[Chunk], position: int) -> None:
+        """Wait until the registry is read as far as a partition's chunks need it, which has reached this position (-1: none).
 
         Raises KafkaUnavailable where that takes too long.
         """
-        began = monotonic()
+        began, chunk = monotonic(), chunks[0]
         try:
             async with asyncio.timeout(self._wait_s):
+                # All that is there, which takes half a second to know, is asked for once: the records are here already.
                 known = await read_for(self._registry, chunk, position, begins=True)
+                for later in chunks[1:]:
+                    await read_for(self._registry, later, position, begins=False)
         except TimeoutError:
             raise KafkaUnavailable(
                 f"the topic `registry` was not read within {self._wait_s:.0f} s as far as {chunk.topic}/{chunk.partition} "

@@ -106,12 +106,15 @@ class Writer:
                 raise
 
     async def _read_registry(self, chunks: Sequence[Chunk]) -> None:
-        """Wait until the registry is read as far as these chunks need it."""
+        """Wait until the registry is read as far as these chunks need it; partitions wait side by side."""
+        fresh: dict[Place, list[Chunk]] = {}
         for chunk in chunks:
             place = (chunk.topic, chunk.partition)
-            fresh = chunk.since(self._known[place])
-            if chunk.topic == self._readings and len(fresh):
-                await self._judge.read_for(fresh, self._judged_by[place])
+            if chunk.topic == self._readings and len(part := chunk.since(self._known[place])):
+                fresh.setdefault(place, []).append(part)
+        await asyncio.gather(
+            *(self._judge.read_for(its, self._judged_by[place]) for place, its in fresh.items())
+        )
 
     def _pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         following, judged_by = dict(self._known), dict(self._judged_by)

@@ -205,3 +205,26 @@ async def test_the_wait_has_a_bound(bench: Bench) -> None:
     with pytest.raises(KafkaUnavailable, match=r"`registry` was not read within 0 s as far as readings/0"):
         await writer.write([bench.chunk(0, 2)])
     assert (bench.stored(), await bench.store.reached(GROUP)) == ([], {})
+
+
+class Asked(Whole):
+    """A registry that counts how often all that is there is asked for."""
+
+    asked = 0
+
+    async def caught_up(self) -> None:
+        """It is."""
+        self.asked += 1
+        await super().caught_up()
+
+
+async def test_the_registry_is_asked_for_once_at_the_begin(bench: Bench) -> None:
+    """Not for each chunk that has come meanwhile: with half a second for each, the first rows would be seconds late."""
+    bench.own(MINE)
+    for _ in range(20):
+        bench.send(MINE)
+    registry = Asked(bench.log)
+    writer = bench.writer(registry)
+    await writer.write([bench.chunk(at, at + 1) for at in range(19)])
+    await writer.write([bench.chunk(19, 20)])
+    assert (registry.asked, len(bench.stored())) == (1, 20)

@@ -21,6 +21,7 @@ from streamproc.engine.snapshots import Timer
 from streamproc.engine.watchdog import Watchdog
 from streamproc.errors import BrokerError
 from streamproc.kafka import clients
+from streamproc.kafka.groups import committed
 from streamproc.kafka.health import broker_check
 from streamproc.kafka.transport import ChunkedApp
 from streamproc.monitor import Address, Told, serving
@@ -176,8 +177,8 @@ class Engine:
         producer = await self._started_producer()
         assigned = {tp.partition for tp in self.app.assigned(self.readings)}
         self.partitions = {number: held for number, held in self.partitions.items() if number in assigned}
-        committed = await self._committed(assigned)
-        for number, done in committed.items():
+        reached = await self._committed(assigned)
+        for number, done in reached.items():
             held = self.partitions.get(number)
             # Somebody else has gone on from here while this worker was away: its memory is of the past.
             if held is not None and done.offset > held.marked:
@@ -192,7 +193,7 @@ class Engine:
         if new:
             count = len(await producer.partitions_for(self.readings))
             wanted = {number: options(self.settings, number, count) for number in new}
-            found = await Restoring(self.settings, producer).restore(wanted, committed)
+            found = await Restoring(self.settings, producer).restore(wanted, reached)
             for number, (state, checkpoints) in found.items():
                 self.partitions[number] = Partition(
                     state, checkpoints, producer, self.registry, self.settings.topic
@@ -205,17 +206,11 @@ class Engine:
 
     async def _committed(self, numbers: set[int]) -> dict[int, Committed]:
         """What Kafka has as done of these partitions, where it has anything."""
-        admin = clients.admin(self.kafka)
-        await admin.start()
-        try:
-            places = [TopicPartition(self.readings, number) for number in numbers]
-            offsets = await admin.list_consumer_group_offsets(self.app.conf.id, partitions=places)
-        finally:
-            await admin.close()
+        places = [TopicPartition(self.readings, number) for number in numbers]
+        offsets = await committed(self.kafka, self.app.conf.id, places)
         return {
             place.partition: Committed(told.offset, int(told.metadata or 0))
             for place, told in offsets.items()
-            if told.offset >= 0
         }
 
     async def _started_producer(self) -> AIOKafkaProducer:

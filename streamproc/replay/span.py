@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from streamproc.core.checkpoint import Snapshot
 from streamproc.engine.snapshots import find
 from streamproc.errors import ReplayError
-from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
+from streamproc.kafka.groups import committed
 from streamproc.kafka.reading import partitions
 from streamproc.replay.engine import OUTPUTS
 from streamproc.replay.request import Request
@@ -164,16 +164,12 @@ async def _ends(consumer: AIOKafkaConsumer, settings: Settings, partition: int) 
 
 async def _committed(settings: Settings, ranges: dict[int, int]) -> dict[int, int]:
     """What the worker's group has committed of these partitions, 0 where nothing was."""
-    admin = clients.admin(settings.kafka)
+    places = [TopicPartition(settings.topic("readings"), number) for number in ranges]
     try:
-        await admin.start()
-        places = [TopicPartition(settings.topic("readings"), number) for number in ranges]
-        told = await admin.list_consumer_group_offsets(settings.group("worker"), partitions=places)
+        told = await committed(settings.kafka, settings.group("worker"), places)
     except KafkaError as error:
         raise await failure(settings.kafka, error) from error
-    finally:
-        await admin.close()
-    return {place.partition: max(at.offset, 0) for place, at in told.items()}
+    return dict.fromkeys(ranges, 0) | {place.partition: at.offset for place, at in told.items()}
 
 
 def told(spans: list[Span]) -> list[str]:

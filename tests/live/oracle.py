@@ -15,7 +15,7 @@ from faust.types import TP
 from streamproc.core.engine import Options, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.engine.outputs import Message, messages
-from streamproc.kafka import clients
+from streamproc.kafka import clients, groups
 from streamproc.kafka.columns import gather
 from streamproc.records import DeadLetter, LateReading, PredictionRows, SeverityEvent, WindowRows
 from streamproc.registry.view import take_in
@@ -84,14 +84,9 @@ async def reading(bootstrap: Connection, prefix: str, *topics: str) -> AsyncIter
 
 async def committed(bootstrap: Connection, group: str, topic: str) -> dict[int, tuple[int, str]]:
     """What Kafka has as done: partition to offset and metadata."""
-    admin = clients.admin(bootstrap)
-    await admin.start()
-    try:
-        places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-        told = await admin.list_consumer_group_offsets(group, partitions=places)
-    finally:
-        await admin.close()
-    return {place.partition: (at.offset, at.metadata) for place, at in told.items() if at.offset >= 0}
+    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    told = await groups.committed(bootstrap, group, places)
+    return {place.partition: (at.offset, at.metadata) for place, at in told.items()}
 
 
 @dataclass

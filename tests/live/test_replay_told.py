@@ -18,7 +18,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from streamproc.kafka import clients
 from streamproc.settings.connection import Connection
 from tests.live.feed import packet, send
-from tests.live.oracle import PARTITIONS, Reader, reading
+from tests.live.oracle import Reader, committed, reading
 from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
 from tests.live.tampering import content, run
@@ -307,17 +307,9 @@ async def test_what_cannot_be_compared_yet_is_no_success(
 async def _processed(site: Site) -> bool:
     """Whether the worker has committed all that the topic has."""
     topic, group = f"{site.prefix}readings", f"{site.prefix}streamproc-worker"
-    admin = clients.admin(site.bootstrap)
-    await admin.start()
-    try:
-        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        told = await admin.list_consumer_group_offsets(group, partitions=places)
-    finally:
-        await admin.close()
+    told = await committed(site.bootstrap, group, topic)
     async with reading(site.bootstrap, site.prefix, "readings") as reader:
         ends = {
             n: records[-1].offset + 1 for n, records in (await reader.read("readings")).items() if records
         }
-    return all(
-        at.offset >= ends.get(place.partition, 0) for place, at in told.items() if place.partition in ends
-    )
+    return all(told.get(number, (0, ""))[0] >= end for number, end in ends.items())

@@ -382,8 +382,7 @@ class ChunkedApp(faust.App):
         return {tp for tp in self.consumer.assignment() if tp.topic == topic}
 
 
-#: Faust gives up for good, and without a word, if whoever knows where to read on takes longer than this; a database may be
-#: away for long. After 7 days Kafka has deleted what waits.
+#: Faust gives up without a word where telling where to read on takes longer; a database may be away. In 7 days Kafka deletes.
 SEEK_S = 7 * 24 * 3_600.0
 
 #: The session bounds how long a killed worker's partitions wait: results are to come again within 10 s, of which a start and
@@ -402,6 +401,7 @@ DEFAULTS: dict[str, Any] = {
     "web_enabled": False,
     "consumer_auto_offset_reset": "earliest",
     "autodiscover": False,
+    "TableManager": "streamproc.kafka.tables:NoTables",
     "worker_redirect_stdouts": False,
     "Worker": Worker,
 }

@@ -322,6 +322,18 @@ async def test_idle_partitions_hold_nothing_up(
     assert in_time(sorted(took)[len(took) // 2], 0.3), took
 
 
+async def test_a_start_waits_for_agents_alone(bootstrap: Connection, topics: str) -> None:
+    """Not for the second that Faust sleeps for tables: none of three starts would take less."""
+    took = []
+    for number in range(3):
+        began = monotonic()
+        async with tapping(Tap(bootstrap, f"{topics}windows", f"{topics}g{number}")) as tap:
+            took.append(monotonic() - began)
+            assert tap.app.tables._agents_read()
+    assert not Tap(bootstrap, f"{topics}windows", f"{topics}g").app.tables._agents_read()
+    assert min(took) < 1, took
+
+
 FAILING = """
 import sys
 from streamproc.kafka.transport import ChunkedApp

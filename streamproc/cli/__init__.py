@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from importlib import import_module
@@ -20,6 +21,9 @@ from streamproc.errors import StreamprocError
 
 #: What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
 INTERRUPTED = 130
+#: The collector's thresholds, as the stages set them once they run. With CPython's own, a tenth of what it takes to import a
+#: stage goes into collections that find nothing (the worker's: 0.95 s of CPU time, 0.85 s with these).
+COLLECTOR = (50_000, 20, 100)
 
 app = typer.Typer(
     name="streamproc",
@@ -38,6 +42,7 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 def main() -> None:
     """Run the command line; what streamproc refuses is told in a line, with exit code 2."""
+    gc.set_threshold(*COLLECTOR)
     try:
         app()
     except StreamprocError as error:

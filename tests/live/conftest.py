@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.databases import Disturbed, made
 from tests.live.feed import producing
+from tests.live.jvm import VARIABLE, quick_options
 from tests.live.processes import Site, running
 from tests.store.tsql import on_a_server
 
@@ -29,15 +31,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def installation(request: pytest.FixtureRequest) -> Installation:
-    """Kafka and its JRE, downloaded where missing; the progress is seen at once."""
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """Kafka and its JRE, downloaded where missing and made to start quickly; the progress is seen at once."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def progress(line: str) -> None:
         with capture.global_and_fixture_disabled():
             print(line, flush=True)  # noqa: T201  # a minute's silence looks like a fault
 
-    return asyncio.run(install(progress))
+    installation = asyncio.run(install(progress))
+    os.environ[VARIABLE] = asyncio.run(quick_options(installation, progress))
+    yield installation
+    del os.environ[VARIABLE]
 
 
 @pytest.fixture(scope="session")

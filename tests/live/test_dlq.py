@@ -188,8 +188,7 @@ async def test_an_unknown_sensor_is_registered_and_its_readings_sent_again(
     site: Site, producer: AIOKafkaProducer, reader: Reader, tmp_path: Path
 ) -> None:
     """They are rows with the times of their first arrival, once, and no window counts them twice."""
-    await site.worker()
-    await site.sink(**STRICT)
+    await asyncio.gather(site.worker(), site.sink(**STRICT))
     topic = f"{site.prefix}readings"
     first = await (await send(producer, topic, "d", timeless("s", 1.0, 2.0)))
     await until_counted(reader, "s", 2)
@@ -284,8 +283,7 @@ async def test_a_refused_row_is_written_once_its_rule_is_gone(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """The other rows of its packet are there already, and stay as they are; the windows count each reading once."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     execute(
         site,
         "CREATE TRIGGER cold BEFORE INSERT ON sensor_readings WHEN NEW.value = -273"
@@ -313,8 +311,7 @@ async def test_an_event_sent_again_is_shown_to_nobody_twice(
     site: Site, producer: AIOKafkaProducer, reader: Reader, tmp_path: Path
 ) -> None:
     """It is a row then; who follows the topic passes it over, and sees the next one."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await register(site, tmp_path, {"sensor": "s", "device": "d", "critical": {"high": 50}})
     execute(
         site, "CREATE TRIGGER no BEFORE INSERT ON ml_events BEGIN SELECT RAISE(ABORT, 'no events today'); END"
@@ -360,8 +357,7 @@ async def test_killed_between_sending_and_marking_nothing_counts_twice(
 
     One is of the engine: too early when it came, and taken once its time has come. The other is of the sink.
     """
-    await site.worker(**SKEW)
-    await site.sink(**SKEW, **STRICT)
+    await asyncio.gather(site.worker(**SKEW), site.sink(**SKEW, **STRICT))
     await register(site, tmp_path, {"sensor": "early", "device": "d", "critical": {"high": 50}})
     topic = f"{site.prefix}readings"
     due = time() + 10  # more than the skew of 1 s ahead when it comes, on a slow machine as well

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -60,8 +61,7 @@ async def told(site: Site, producer: AIOKafkaProducer) -> dict[str, tuple[str, s
 async def test_events_come_out_the_same(site: Site, producer: AIOKafkaProducer) -> None:
     """Each kind, with the words that users had set by then; one that was tampered with, unknown or gone is told."""
     await limit(site, producer, ENTRY)
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     words = ("action", "set", "pressure", "delta_spike", "Call Ann.")
     assert await (await site.start("set", "-m", "streamproc", "registry", *words)).ended() == 0
     found = await told(site, producer)

@@ -145,8 +145,7 @@ async def limit(site: Site, sensor: str, high: float) -> None:
 async def fill(site: Site, readings: int) -> None:
     """Put readings of one sensor on the topic, and have worker and sink write what comes of them."""
     await produce(site.bootstrap, f"{site.prefix}readings", PARTITIONS, Load(readings, 1, 100))
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
 
     async def written() -> bool:
         return select(site, "SELECT count(*) FROM sensor_readings") == [(readings,)]
@@ -159,8 +158,7 @@ async def test_a_replay_finds_what_was_tampered_with_and_mends_it(
 ) -> None:
     """Nothing differs at first; what is deleted, changed or added is found with its lineage, and mended once."""
     site = site_of_each
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer)
     await until_written(site, reader)
     code, found, text = await replay(site)
@@ -251,8 +249,7 @@ async def test_other_ranges_show_what_would_differ(
 ) -> None:
     """Judged by ranges that a file gives, other events come out; nothing is written."""
     site = site_of_each
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer, seconds=60)
     await until_written(site, reader)
     ranges = site.directory / "ranges.json"
@@ -273,8 +270,7 @@ async def test_other_ranges_show_what_would_differ(
 async def test_a_replay_begins_at_a_snapshot(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
     """A later range is warmed up from the newest state before it, and gives the same events, sequence numbers included."""
     await limit(site, "sensor-0", 60)
-    worker = await site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="1")
-    await site.sink()
+    worker, _ = await asyncio.gather(site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="1"), site.sink())
     await feed(site, producer, seconds=100)
     await until_written(site, reader)
     homes = {home(f"device-{number}", PARTITIONS) for number in range(6)}
@@ -300,8 +296,7 @@ async def test_a_replay_disturbs_nobody(
 ) -> None:
     """While readings flow, a replay compares what is written by now, and takes nobody's place; at the end all is there."""
     site = site_of_each
-    await site.worker()
-    await site.sink()
+    stages = await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer, seconds=20, devices=12)
     await until_written(site, reader)  # something of each partition can be compared
     feeding = asyncio.create_task(feed(site, producer, seconds=120, devices=12, seed=2))
@@ -311,7 +306,7 @@ async def test_a_replay_disturbs_nobody(
     await until_written(site, reader)
     code, found, text = await replay(site)
     assert (code, found) == (0, []), text
-    for stage, partitions in zip(site.stages[:2], (PARTITIONS, ALL_PARTITIONS), strict=True):
+    for stage, partitions in zip(stages, (PARTITIONS, ALL_PARTITIONS), strict=True):
         assert all(len(line["assigned"]) == partitions for line in stage.told("partitions"))
         assert (await stage.terminate())[0] == 0
     groups = {name async for name in _groups(bootstrap, site.prefix)}

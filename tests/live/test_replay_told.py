@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -76,8 +77,7 @@ def execute(site: Site, *statements: str) -> None:
 async def test_refused_rows_are_told_apart(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
     """What is in dead-letter is not lost: it is told with its letter, left to redrive, and there afterwards."""
     await limit(site, "sensor-0", 60)
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await until_schema(site)
     execute(
         site,
@@ -123,8 +123,7 @@ async def test_a_row_deleted_beside_a_refused_one_is_missing(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """A letter is about one reading of its record: where two are missing, none passes for refused."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await until_schema(site)
     execute(
         site,
@@ -149,8 +148,7 @@ async def test_another_lateness_shows_what_would_differ(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """Readings that were late count in their windows; applied, the windows hold them, and the second time nothing changes."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer, seconds=60)
     await until_written(site, reader)
     until, before = now(), rows(site)
@@ -178,8 +176,7 @@ async def test_another_skew_shows_what_would_differ(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """A reading that would have been too early is extra, and stays; one that was is missing, and is written once."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     # What was sent a little late is a little less ahead: there is room on both sides.
     for device, ahead_s in (("device-1", 50), ("device-2", 250)):
         value = packet(device, f"{device}-sensor", 1.5, time() + ahead_s)
@@ -237,8 +234,7 @@ async def test_a_cold_start_is_told(
     site: Site, producer: AIOKafkaProducer, reader: Reader, bootstrap: Connection
 ) -> None:
     """Where the topic's beginning has gone and no snapshot was taken, it says where the learners start; readings compare."""
-    await site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="0")
-    await site.sink()
+    await asyncio.gather(site.worker(STREAMPROC_SNAPSHOT_INTERVAL_SECONDS="0"), site.sink())
     await feed(site, producer, seconds=60)
     await until_written(site, reader)
     code, _, text = await replay(site)
@@ -275,8 +271,7 @@ async def test_what_cannot_be_compared_yet_is_no_success(
     site: Site, producer: AIOKafkaProducer, reader: Reader
 ) -> None:
     """While the sink or the worker stands still, each partition is told and the exit code is 1; both running, it is 0."""
-    worker = await site.worker()
-    sink = await site.sink()
+    worker, sink = await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer, seconds=20)
     await until_written(site, reader)
     assert (await sink.terminate())[0] == 0

@@ -83,8 +83,7 @@ async def test_a_jump_is_a_row_that_a_replay_makes_again(
     """With its code and words."""
     entry = SensorEntry("tank", "d", name="Tank", unit="bar", rules=RULES)
     await limit(site, producer, entry)
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     topic, begin = f"{site.prefix}readings", int(time()) // 10 * 10 - 600
     for second in range(60):
         value = 20.0 if second < 30 else 80.0
@@ -109,8 +108,7 @@ async def test_silence_and_windows_are_judged_live(
 ) -> None:
     """Set while it runs; a silent partition's ticks tell of the silence, a reading ends it, and a replay says the same."""
     rules = (NoData(8.0, severity=Severity.CRITICAL), Expression("mean_1s > 50 and count_1s == 1"))
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await limit(site, producer, SensorEntry("tank", "d", name="Tank", unit="bar", rules=rules))
     topic, query = f"{site.prefix}readings", "SELECT event_code, severity, message FROM ml_events"
 

@@ -308,8 +308,7 @@ async def test_retried_packets_are_one_row(site: Site, producer: AIOKafkaProduce
 
 async def test_record_sent_on_is_one_row(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
     """A record without time or packet_id in a partition that is not its own comes twice, and is stored once."""
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     devices = [f"device-{number}" for number in range(20)]
     wrong = {device: (home(device, PARTITIONS) + 1) % PARTITIONS for device in devices}
     for device, partition in wrong.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import time
 
 from aiokafka import AIOKafkaProducer
@@ -27,8 +28,7 @@ async def test_a_trial_is_compared_and_made_live(site: Site, producer: AIOKafkaP
     """Of a jump the trial alone would have told; once it is promoted, people are told."""
     entries = site.directory / "sensors.yaml"
     entries.write_text("- {sensor: tank, device: d, kind: pump}\n", "utf-8")
-    await site.worker()
-    await site.sink()
+    await asyncio.gather(site.worker(), site.sink())
     await command(site, "registry", "import", str(entries))
     topic, second = f"{site.prefix}readings", int(time()) - 600
 

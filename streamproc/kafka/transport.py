@@ -33,10 +33,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
-from streamproc.errors import BrokerError
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure, look
 from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
+from streamproc.kafka.positions import check_position
 from streamproc.kafka.process import PlainWorker, Worker
 from streamproc.kafka.stray import told_apart
 from streamproc.settings.connection import Connection
@@ -153,26 +153,6 @@ class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
             # A rebalance came in between: the new owner goes on from what it finds, and what was marked is marked again.
             return False
         return True
-
-
-def check_position(tp: TP, offset: int, begin: int, end: int) -> None:
-    """Tell where records between `offset` and the partition's beginning are gone; raises BrokerError beyond its end.
-
-    Kafka itself would start at the beginning in both cases, without a word, and what is before `offset` would be skipped.
-    """
-    if offset > end:
-        raise BrokerError(
-            f"{tp.topic}/{tp.partition} ends at {end}, but was read up to {offset}: the topic was made anew or has lost "
-            "records; bring it back, or begin anew beside it with another STREAMPROC_TOPIC_PREFIX and STREAMPROC_DATABASE"
-        )
-    if 0 < offset < begin:
-        _log.error(
-            "records were deleted before they were read",
-            topic=tp.topic,
-            partition=tp.partition,
-            first=offset,
-            count=begin - offset,
-        )
 
 
 class ChunkedConsumer(driver.Consumer):

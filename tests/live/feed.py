@@ -45,10 +45,11 @@ def signal(devices: int, seconds: int, seed: int = 1, sensors: int = 1) -> Itera
     """One batch for each second of event time, an hour ago: ten readings of each device, some out of order, some late.
 
     With several `sensors` a device, one packet with a reading of each takes the place of the ten. Device 0 is high for
-    ten seconds of each forty, so that severities change.
+    ten seconds of each forty, so that severities change. It begins with a window of ten seconds: after tens of seconds, the
+    last ones of silent sensors are closed soon.
     """
     chance = random.Random(seed)  # noqa: S311  # made data, the same in each run
-    begin = int(time()) - 3_600
+    begin = int(time()) // 10 * 10 - 3_600
     for second in range(seconds):
         batch = []
         for device in range(devices):

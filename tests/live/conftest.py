@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +17,7 @@ from streamproc.settings.connection import Connection
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.databases import Disturbed, made
 from tests.live.feed import producing
-from tests.live.jvm import VARIABLE, quick_options
+from tests.live.jvm import launched_with, quick_options
 from tests.live.processes import Site, running
 from tests.store.tsql import on_a_server
 
@@ -40,9 +39,8 @@ def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
             print(line, flush=True)  # noqa: T201  # a minute's silence looks like a fault
 
     installation = asyncio.run(install(progress))
-    os.environ[VARIABLE] = asyncio.run(quick_options(installation, progress))
-    yield installation
-    del os.environ[VARIABLE]
+    with launched_with(asyncio.run(quick_options(installation, progress))):
+        yield installation
 
 
 @pytest.fixture(scope="session")

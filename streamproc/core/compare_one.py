@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from math import sqrt
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamproc.core import creep as c
 from streamproc.core import drift as d
 from streamproc.core import season as s
@@ -39,6 +42,26 @@ def compare_one(state: list[float], day: float, week: float, ends: bool) -> tupl
     elif known and ends:
         week = _held(mean - usual)
     return _held(usual + s.DAY_FADING * learnt), week
+
+
+def turn_one(state: list[float], profile: NDArray[np.float32], spell: int) -> bool:
+    """Begin the spell, which is another, and the hour if that is; returns whether the one before is news."""
+    counted = state[s.COUNT] - state[s.SPELL_COUNT]
+    mean = (state[s.SUM] - state[s.SPELL_SUM]) / counted if counted >= c.SPELL_WINDOWS else 0.0
+    hour, turned = spell // s.SPELLS_OF_HOUR, False
+    if state[s.HOUR] != hour:
+        turned = state[s.COUNT] > 0
+        if turned:
+            day, week, ends = s.places(int(state[s.HOUR]))
+            profile[day], profile[week] = compare_one(state, float(profile[day]), float(profile[week]), ends)
+        state[s.HOUR : s.COUNT + 1] = float(hour), 0.0, 0.0
+    if counted >= c.SPELL_WINDOWS:
+        crept = creep_one(state, mean)
+        if crept > state[s.HELD]:
+            state[s.HELD : s.HELD_BY_DRIFT + 1] = crept, state[s.CREEP + 1], 1.0
+            turned = True
+    state[s.SPELL : s.SPELL_COUNT + 1] = float(spell), state[s.SUM], state[s.COUNT]
+    return turned
 
 
 def creep_one(state: list[float], mean: float) -> float:

@@ -145,7 +145,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
     """Judge one window by `state` (WIDTH columns), then learn it; `turned`: an hour was over just before it."""
     windows, last = state[WINDOWS], state[LAST]
     seen = windows > 0
-    fit = _fit(state, mean, seen, a)
+    fit = fit_of(state, mean, seen, a)
     trend, trend_state = _trend(state, fit, a, n)
     spread, spread_state = _spread(state, deviation, count >= 2, fit.still, a, n)  # noqa: PLR2004  # one has none
     stuck, rested, rest_state = _stuck(state, seen & (mean == last) & (deviation == 0), a, n)
@@ -182,7 +182,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
     )
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
     """A window's mean against the level: `square` is the error's, `ratio` the same by what is usual of it.
 
     `still` is the square of what is no deviation for a value of this size, `floor` that of what never
@@ -201,7 +201,8 @@ class _Fit(NamedTuple):
     move: Value
 
 
-def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
+def fit_of(state: Value, mean: Value, seen: Value, a: Arithmetic) -> Fit:
+    """Compare a window's mean with the level; `seen`: there was a window before."""
     expected = a.where(seen, state[LEARNT_LEVEL] / a.where(seen, state[LEVEL_WEIGHT], 1.0), mean)
     scale = a.where(seen, state[SCALE_WEIGHT], 1.0)
     least = still(expected)
@@ -213,10 +214,10 @@ def _fit(state: Value, mean: Value, seen: Value, a: Arithmetic) -> _Fit:
     level = expected + clipped(error, square, learnt, a)
     move = a.where(state[MOVES] > 0, state[MOVE_SQUARE], MOVE_AT_FIRST * least)
     ratio = square / a.greatest(variance, MOVE_PART * move)
-    return _Fit(expected, scale, least, floor, square, ratio, learnt, level, move)
+    return Fit(expected, scale, least, floor, square, ratio, learnt, level, move)
 
 
-def _moves(state: Value, mean: Value, seen: Value, fit: _Fit, a: Arithmetic) -> tuple[Value, Value]:
+def _moves(state: Value, mean: Value, seen: Value, fit: Fit, a: Arithmetic) -> tuple[Value, Value]:
     """Return the mean square of moves, and how many are known, after one more window."""
     count = state[MOVES]
     move = mean - state[LAST]
@@ -229,7 +230,7 @@ def _moves(state: Value, mean: Value, seen: Value, fit: _Fit, a: Arithmetic) -> 
     )
 
 
-def _tails(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
+def _tails(state: Value, fit: Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return how heavy the tails are after one more deviation."""
     ratio = a.least(fit.ratio, TAILS_CLIP)
     # Before the scale is known, deviations seem wild.
@@ -238,14 +239,14 @@ def _tails(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
     )
 
 
-def _single(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> Value:
+def _single(state: Value, fit: Fit, a: Arithmetic, n: Numbers) -> Value:
     """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
     tails = state[TAILS_BEFORE] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
     tails = a.greatest(tails, GAUSSIAN_TAILS)
     return n.single_part / (tails * tails) * fit.ratio
 
 
-def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
+def _widened(state: Value, fit: Fit, a: Arithmetic) -> Value:
     """Return by how much of it the margin of forecasts is widened, after one more came true or not."""
     widened = state[WIDENED]
     margin = NINE_TENTHS * (1 + widened)
@@ -253,7 +254,7 @@ def _widened(state: Value, fit: _Fit, a: Arithmetic) -> Value:
     return a.where(missed, widened + MISSED, a.greatest(widened - HIT, NARROWEST))
 
 
-def _trend(state: Value, fit: _Fit, a: Arithmetic, n: Numbers) -> tuple[Value, tuple[Value, ...]]:
+def _trend(state: Value, fit: Fit, a: Arithmetic, n: Numbers) -> tuple[Value, tuple[Value, ...]]:
     """Return the square of how far the levels part, by the usual, and LEVEL_WEIGHT to TREND_SQUARE anew."""
     level, slow, known = state[LEARNT_LEVEL], state[SLOW_LEVEL], state[TREND_SQUARE]
     level_weight = nearer(state[LEVEL_WEIGHT], 1, n.level_fading)

@@ -2,8 +2,8 @@
 
 A sensor's level and its squared error are River's `EWMean`, one object each; what else is remembered stands
 in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of
-many sensors are judged as columns, a long run of one sensor's windows one by one, with the same bits for result: how
-calls batch the windows never matters.
+many sensors are judged as columns, those of few sensor by sensor (`one_sensor`), with the same bits for result: how calls
+batch the windows never matters.
 
 Of River's `EWMean` its core is held, the object in Rust that does the work: the Python around it only calls that, and takes
 half of the time and of the memory.
@@ -12,19 +12,17 @@ half of the time and of the memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
-from streamproc.core.compare_one import compare_one, creep_one
 from streamproc.core.creep import SPELL_MS, SPELL_WINDOWS, Creep, creep
 from streamproc.core.fading import still
-from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     EVIDENCE,
     LEARNT_ERROR,
@@ -37,32 +35,31 @@ from streamproc.core.judgement import (
     Numbers,
     judge,
 )
+from streamproc.core.one_sensor import OneSensor
 from streamproc.core.season import (
     COUNT,
     CREEP,
-    DAY_HOURS,
     DAY_SQUARE,
     HELD,
     HELD_BY_DRIFT,
     HOUR,
-    HOUR_MS,
     PROFILE,
     SPELL,
     SPELL_COUNT,
     SPELL_SUM,
-    STRETCH_HOURS,
-    STRETCHES,
+    SPELLS_OF_HOUR,
     SUM,
     USUAL,
     compare,
+    places,
 )
-from streamproc.core.tails import COLUMNS, Value, anomaly_of
+from streamproc.core.tails import COLUMNS, anomaly_of
+from streamproc.core.windows import Floats
 
 __all__ = ["DUMPED", "EVIDENCE", "WIDTH", "LearnerBank", "Scores"]
 
 #: What a sensor's row of dumped state holds: its state, and its profile two to a number.
 DUMPED = WIDTH + PROFILE // 2
-SPELLS_OF_HOUR = HOUR_MS // SPELL_MS
 #: Below so many sensors at once, one by one is faster than columns (measured: they meet at 12 to 20).
 FEW = 16
 #: So many sensors at once, at most: their state, a quarter of a kilobyte each, then stays in a processor's own cache while it
@@ -129,9 +126,10 @@ class LearnerBank:
         if len(self._sets) == 1:
             out = self._observe(USUAL_NUMBERS, slots, mean, deviation, count, start)
         else:
-            columns = [np.asarray(column) for column in (slots, mean, deviation, count, start)]
+            slots = np.asarray(slots, dtype=np.int64)
+            columns = [slots, *(np.asarray(column) for column in (mean, deviation, count, start))]
             out = np.empty((6, len(slots)))
-            for numbers, at in self._by_numbers(columns[0]):
+            for numbers, at in self._by_numbers(slots):
                 out[:, at] = self._observe(numbers, *(column[at] for column in columns))
         return Scores(
             anomaly=anomaly_of(out[1]),
@@ -166,19 +164,12 @@ class LearnerBank:
         start: ArrayLike,
     ) -> NDArray[np.float64]:
         """The scores (6, k) of windows of sensors that all go by these numbers."""
-        many = len(np.asarray(slots))
-        out = np.empty((6, many))
-        rest: Sequence[int] = range(many)
-        if many >= FEW:
-            rows = _Rows(slots, mean, deviation, count, start)
-            for at in rows.blocks():
-                out[:, at] = self._columns(numbers, rows, at)
-            rest = rows.rest
-        if len(rest):
-            spell = np.asarray(start, dtype=np.int64) // SPELL_MS
-            means, deviations = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
-            columns = (np.asarray(column).tolist() for column in (slots, means, deviations, count, spell))
-            out[:, rest] = np.array(self._singly(numbers, rest, zip(*columns, strict=True))).T
+        rows = _Rows(slots, mean, deviation, count, start)
+        out = np.empty((6, len(rows.slots)))
+        for at in rows.blocks():
+            out[:, at] = self._columns(numbers, rows, at)
+        for at, scored in self._singly(numbers, rows):
+            out[:, at] = scored
         return out
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
@@ -253,7 +244,7 @@ class LearnerBank:
         turned: NDArray[np.bool_] = new & (state[COUNT] > 0)
         over = np.flatnonzero(turned)
         if len(over):
-            day, week, ends = _places(state[HOUR, over].astype(np.int64))
+            day, week, ends = places(state[HOUR, over].astype(np.int64))
             of = slots[over]
             known = self._profile[of, day].astype(np.float64), self._profile[of, week].astype(np.float64)
             compared = compare(state[:, over], *known, ends, COLUMNS)
@@ -261,28 +252,6 @@ class LearnerBank:
             self._profile[of, day], self._profile[of, week] = compared.day, compared.week
         state[HOUR, at] = hour[at]
         state[SUM : COUNT + 1, at] = 0.0
-        return turned
-
-    def _turn_one(self, slot: int, state: list[float], spell: int) -> bool:
-        """The same for one sensor, whose spell is another."""
-        counted = state[COUNT] - state[SPELL_COUNT]
-        mean = (state[SUM] - state[SPELL_SUM]) / counted if counted >= SPELL_WINDOWS else 0.0
-        hour, turned = spell // SPELLS_OF_HOUR, False
-        if state[HOUR] != hour:
-            turned = state[COUNT] > 0
-            if turned:
-                day, week, ends = _places(int(state[HOUR]))
-                profile = self._profile[slot]
-                profile[day], profile[week] = compare_one(
-                    state, float(profile[day]), float(profile[week]), ends
-                )
-            state[HOUR : COUNT + 1] = float(hour), 0.0, 0.0
-        if counted >= SPELL_WINDOWS:
-            crept = creep_one(state, mean)
-            if crept > state[HELD]:
-                state[HELD : HELD_BY_DRIFT + 1] = crept, state[CREEP + 1], 1.0
-                turned = True
-        state[SPELL : SPELL_COUNT + 1] = float(spell), state[SUM], state[COUNT]
         return turned
 
     def _learn(
@@ -296,40 +265,16 @@ class LearnerBank:
         deque(map(EWMean.update, means, values.tolist()), maxlen=0)
         return np.fromiter(map(EWMean.get, means), np.float64, len(means)).reshape(-1, 2).T
 
-    def _singly(
-        self, numbers: Numbers, rest: Sequence[int], rows: Iterable[tuple[int, float, float, int, int]]
-    ) -> list[tuple[float, ...]]:
-        """Judge and learn these rows one by one, a sensor's state at hand while its rows follow on."""
-        out = list[tuple[float, ...]]()
-        slot, state = -1, list[float]()
-        every = list(rows)
-        for row in rest:
-            now, mean, deviation, count, spell = every[row]
-            if now != slot:
-                if state:
-                    self._state[slot] = state
-                slot = now
-                state = self._state[slot].tolist()
-                level, error = self._means[2 * slot : 2 * slot + 2]
-            turned = state[SPELL] != spell and self._turn_one(slot, state, spell)
-            surprise, told, evidence, expected, mean_part, square = judge_one(
-                state, mean, deviation, count, turned, numbers
-            )
-            level.update(mean_part)
-            error.update(square)
-            state[LEARNT_LEVEL], state[LEARNT_ERROR] = levels, errors = level.get(), error.get()
-            state[SUM] += mean
-            state[COUNT] += 1
-            sigma = sqrt(errors / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
-            out.append((surprise, told, evidence, expected, levels / state[LEVEL_WEIGHT], sigma))
-        self._state[slot] = state
-        return out
-
-
-def _places(hour: Value) -> tuple[Value, Value, Value]:
-    """Return where in a profile an hour of the day stands, and a stretch of the week, and whether that ends with it."""
-    ends = hour % STRETCH_HOURS == STRETCH_HOURS - 1
-    return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES, ends
+    def _singly(self, numbers: Numbers, rows: _Rows) -> Iterator[tuple[NDArray[np.intp], Sequence[Floats]]]:
+        """Judge and learn the rest of the rows, those of a sensor that follow on together; gives these and their scores."""
+        slots = rows.slots[rows.rest]
+        edges = np.flatnonzero(np.concatenate([[True], slots[1:] != slots[:-1], [True]]))
+        for begin, end in pairwise(edges.tolist() if len(slots) else []):
+            slot, at = slots.item(begin), rows.rest[begin:end]
+            river = self._means[2 * slot : 2 * slot + 2]
+            sensor = OneSensor(self._state[slot].tolist(), self._profile[slot], river, numbers)
+            yield at, sensor.judge(rows.mean[at], rows.deviation[at], rows.count[at], rows.spell[at])
+            self._state[slot] = sensor.state
 
 
 def _unseen(n: int) -> NDArray[np.float32]:
@@ -366,6 +311,13 @@ class _Rows:
         self.deviation = np.asarray(deviation, dtype=np.float64)
         self.count = np.asarray(count, dtype=np.float64)
         self.spell = np.asarray(start, dtype=np.int64) // SPELL_MS
+        self.rounds = list[NDArray[np.intp]]()
+        self.rest = np.arange(len(self.slots))
+        if len(self.slots) >= FEW:
+            self._part()
+
+    def _part(self) -> None:
+        """Part the rows in rounds and rest."""
         by_slot = _order(self.slots)
         ordered = self.slots[by_slot]
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -374,7 +326,7 @@ class _Rows:
         ends = np.cumsum(widths[widths >= FEW])  # widths only fall
         by_turn = by_slot[_order(turn)] if len(widths) > 1 else by_slot
         self.rounds = [by_turn[end - width : end] for end, width in zip(ends, widths, strict=False)]
-        self.rest: list[int] = by_slot[turn >= len(ends)].tolist()
+        self.rest = by_slot[turn >= len(ends)]
 
     def blocks(self) -> Iterator[NDArray[np.intp]]:
         """The rounds, MANY rows at once."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streamproc.core.creep import Creep
+from streamproc.core.creep import SPELL_MS, Creep
 from streamproc.core.drift import Drift, follow
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.tails import Arithmetic, Value
 
 HOUR_MS = 3_600_000
+SPELLS_OF_HOUR = HOUR_MS // SPELL_MS
 DAY_HOURS = 24
 #: Weeks are known by stretches of two hours: half the memory of hours, for a point of the labelled series' score.
 STRETCH_HOURS = 2
@@ -50,6 +51,12 @@ class Compared(NamedTuple):
     state: tuple[Value, ...]
     day: Value
     week: Value
+
+
+def places(hour: Value) -> tuple[Value, Value, Value]:
+    """Return where in a profile an hour of the day stands, and a stretch of the week, and whether that ends with it."""
+    ends = hour % STRETCH_HOURS == STRETCH_HOURS - 1
+    return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES, ends
 
 
 class _Guide(NamedTuple):

@@ -3,7 +3,7 @@
 Only `+ - * / sqrt`, comparisons and `frexp` are used: IEEE 754 fixes their results, while `log` and `exp`
 differ between libraries, and between numpy's code for one processor and another. A replay elsewhere must
 score the same. A formula runs on columns of shape (k,) or on one number, by the arithmetic that it is given; only
-`judgement` is written out again for one window (`judge_one`).
+what a run of windows learns one by one is written out again (`judge_run`).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from river.stats import EWMean
 
-from streamproc.core.judge_one import judge_one
 from streamproc.core.judgement import (
     DIFFERENCE,
     LEVEL,
@@ -23,12 +23,13 @@ from streamproc.core.judgement import (
     STUCK,
     TREND,
     WARM_UP,
+    Numbers,
     judge,
 )
 from streamproc.core.learners import DUMPED, EVIDENCE, FEW, MANY, WIDTH, LearnerBank, Scores
-from streamproc.core.season import HOUR as HOUR_COLUMN
+from streamproc.core.one_sensor import RUN
 from streamproc.core.severity import ALARM, CRITICAL_SURPRISE
-from streamproc.core.tails import COLUMNS, anomaly_of, log10, surprise_of
+from streamproc.core.tails import COLUMNS, SINGLE, anomaly_of, log10, surprise_of
 
 Row = tuple[int, float, float, int, int]
 
@@ -119,22 +120,63 @@ def test_a_sensor_is_judged_as_if_it_were_alone() -> None:
         assert alone.tobytes() == whole[:, mine].tobytes()
 
 
-@given(rows_of_three, st.integers(0, 3))
-def test_one_window_and_columns_are_judged_to_the_same_bits(rows: list[Row], seed: int) -> None:
-    """The formulas that are written out for one float are those for columns, whatever a sensor has seen."""
+@cache
+def experience(seed: int) -> NDArray[np.float64]:
+    """The dumped state of a sensor that has seen so many hundred windows."""
     learners = bank(1)
     observe(learners, [(0, *row[1:]) for row in mixed_rows(300 * seed, seed)])
+    return learners.dump([0])
+
+
+@given(rows_of_three, st.integers(0, 3))
+def test_one_window_and_columns_are_judged_to_the_same_bits(rows: list[Row], seed: int) -> None:
+    """The arithmetic of single floats is that of columns, whatever a sensor has seen."""
+    learners = bank(1)
+    learners.load(0, experience(seed))
     for _, mean, deviation, count, start in rows:
         row, turned = learners.dump([0])[0, :WIDTH], start % 2 == 0
         single = row.tolist()
-        told = judge_one(single, mean, deviation, count, turned)
+        told = judge(single, mean, deviation, count, turned, SINGLE)
         of, around, many, over = (np.array([part]) for part in (mean, deviation, float(count), turned))
         with np.errstate(all="ignore"):
             column = judge(row[:, None], of, around, many, over, COLUMNS)
         names = ("surprise", "told", "evidence", "expected", "level", "error")
-        assert list(told) == [float(getattr(column, name)[0]) for name in names]
-        assert single[2:HOUR_COLUMN] == [float(part[0]) for part in column.state]
+        assert [float(getattr(told, name)) for name in names] == [
+            float(getattr(column, name)[0]) for name in names
+        ]
+        assert list(told.state) == [float(part[0]) for part in column.state]
         observe(learners, [(0, mean, deviation, count, start)])
+
+
+rows_of_one = st.lists(
+    st.tuples(
+        values | st.just(7.0),
+        st.floats(0, 1e100),
+        st.integers(1, 3),
+        st.sampled_from([0, 1_000, 50_000, HOUR]),
+    ),
+    min_size=RUN,
+    max_size=3 * RUN,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows_of_one, st.integers(0, 3), st.booleans())
+def test_a_run_of_windows_is_judged_as_one_by_one(
+    steps: list[tuple[float, float, int, int]], seed: int, tuned: bool
+) -> None:
+    """A sensor's windows all at once give the bits, and leave the state, that they do one after the other."""
+    at_once, singly = bank(1), bank(1)
+    for learners in (at_once, singly):
+        if tuned:
+            learners.tune(0, Numbers(level_fading=0.3, warm_up=10, stuck_windows=3.0))
+        learners.load(0, experience(seed))
+    times = np.cumsum([step for *_, step in steps]).tolist()
+    rows = [(0, *step[:3], time) for step, time in zip(steps, times, strict=True)]
+    whole = observe(at_once, rows)
+    each = np.concatenate([observe(singly, [row]) for row in rows], axis=1)
+    assert whole.tobytes() == each.tobytes()
+    assert at_once.dump([0]).tobytes() == singly.dump([0]).tobytes()
 
 
 def test_state_is_bounded_and_dumped_in_the_order_asked() -> None:

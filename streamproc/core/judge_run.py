@@ -1,0 +1,240 @@
+"""A run of one sensor's windows, judged by the formulas of `judgement`.
+
+What hangs on the window before is learnt one by one, in plain floats; all else is judged in columns. It gives the same bits
+as window by window: tests hold the two together. What cannot change an outcome is not computed: a square is cut at 400 times
+its variance, which is no less than its known part, so most are seen to be no candidates by that alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from river._river_rust.stats import RsEWMean as EWMean
+
+from streamproc.core import judgement as j
+from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR, nearer, still
+from streamproc.core.season import HOUR
+from streamproc.core.tails import COLUMNS
+from streamproc.core.windows import Floats
+
+#: Columns of a sensor's state by their number: as they were before each window, and after the last one.
+Trace = dict[int, Floats]
+
+#: A square from here on is the same with ABSOLUTE_FLOOR added: that is less than its last bit.
+_FLOORLESS = 1e-80
+
+
+class Windows(NamedTuple):
+    """A run of one sensor's windows: columns of shape (k,).
+
+    `turned` is as in `judgement.judge`; `season` holds the columns of the state that hours leave, as they are at each window.
+    """
+
+    mean: Floats
+    deviation: Floats
+    readings: Floats
+    turned: NDArray[np.bool_]
+    season: Trace
+
+
+def judge_run(
+    state: list[float], windows: Windows, river: tuple[EWMean, EWMean], n: j.Numbers
+) -> tuple[Floats, ...]:
+    """Judge a run of a sensor that has had a window, and learn it in `state` and in River's two; returns as `Scores` are."""
+    trace = _trace(state, windows, river, n)
+    before = {column: values[:-1] for column, values in trace.items()} | windows.season
+    before[j.TOLD] = np.zeros(1)  # so all that may be told is; what then is, hangs on what was
+    judged = j.judge(before, windows.mean, windows.deviation, windows.readings, windows.turned, COLUMNS, n)
+    told, bar = _tell(state[j.TOLD], judged.told)
+    state[j.LEVEL_WEIGHT : HOUR] = [column.item(-1) for column in judged.state]
+    state[j.LEARNT_LEVEL], state[j.LEARNT_ERROR] = river[0].get(), river[1].get()
+    state[j.TOLD] = bar
+    after = {column: values[1:] for column, values in trace.items()}
+    forecast = after[j.LEARNT_LEVEL] / after[j.LEVEL_WEIGHT]
+    sigma = np.sqrt(after[j.LEARNT_ERROR] / after[j.SCALE_WEIGHT]) * (1 + after[j.WIDENED])
+    return judged.surprise, told, judged.evidence, judged.expected, forecast, sigma
+
+
+def _trace(state: list[float], windows: Windows, river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
+    """Learn a run: all that `judgement.judge` asks of a state but what is told and the season."""
+    mean = windows.mean
+    trace = _levels(state, mean.tolist(), river, n)
+    trace[j.WINDOWS] = state[j.WINDOWS] + np.arange(len(mean) + 1.0)
+    trace[j.LAST] = np.concatenate([state[j.LAST : j.LAST + 1], mean])
+    moves = np.diff(trace[j.LAST])
+    trace |= _rests(state, (moves == 0) & (windows.deviation == 0))
+    expected = trace[j.LEARNT_LEVEL][:-1] / trace[j.LEVEL_WEIGHT][:-1]
+    trace |= _moves(state, moves, j.MOVE_AT_FIRST * still(expected))
+    before = {column: values[:-1] for column, values in trace.items()}
+    fit = j.fit_of(before, mean, True, COLUMNS)
+    level = nearer(before[j.LEARNT_LEVEL], fit.level, n.level_fading) / trace[j.LEVEL_WEIGHT][1:]
+    columns = fit.level, level, fit.scale, fit.floor
+    trace |= _trends(state, zip(*(column.tolist() for column in columns), strict=True), n)
+    ratio = np.minimum(fit.ratio, j.TAILS_CLIP)
+    trace |= _tails(state, np.where(before[j.WINDOWS] >= n.warm_up, ratio * ratio, j.TAILS_AT_FIRST), n)
+    trace |= _margins(state, fit.square * fit.scale, before[j.LEARNT_ERROR])
+    trace |= _spreads(state, windows, fit.still, n)
+    return trace
+
+
+def _levels(state: list[float], means: list[float], river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
+    """Learn the level, its error and their weights, and the widest deviation lately."""
+    columns = j.LEARNT_LEVEL, j.LEVEL_WEIGHT, j.LEARNT_ERROR, j.SCALE_WEIGHT, j.WIDEST
+    level, level_weight, error, scale_weight, widest = known = [state[column] for column in columns]
+    level_fading, scale_fading = n.level_fading, n.scale_fading
+    learn_level, level_of, learn_error, error_of = (
+        river[0].update,
+        river[0].get,
+        river[1].update,
+        river[1].get,
+    )
+    for mean in means:
+        expected = level / level_weight
+        off = mean - expected
+        learnt = off * off
+        if learnt > CLIP_SQUARE * error or learnt < _FLOORLESS:
+            square, least = learnt, RELATIVE_FLOOR * expected
+            floor = least * least + ABSOLUTE_FLOOR + j.WIDEST_PART * widest
+            most = CLIP_SQUARE * (error / scale_weight + floor)
+            if error > 0 and square > most:
+                learnt = most
+            learn_level(expected + off * sqrt(learnt / (square + ABSOLUTE_FLOOR)))
+        else:
+            learn_level(expected + off)
+        learn_error(learnt)
+        level, error = level_of(), error_of()
+        level_weight += level_fading * (1 - level_weight)
+        scale_weight += scale_fading * (1 - scale_weight)
+        widest *= j.WIDEST_FADING
+        if learnt > widest:  # noqa: PLR1730  # twice as fast as the builtin, here and below
+            widest = learnt
+        known += level, level_weight, error, scale_weight, widest
+    return _columns(columns, known)
+
+
+def _trends(state: list[float], rows: Iterable[tuple[float, ...]], n: j.Numbers) -> Trace:
+    """Learn the slower level and how far levels part, of a level's part, the level, its scale and what never surprises."""
+    columns = j.SLOW_LEVEL, j.SLOW_WEIGHT, j.TREND_SQUARE
+    slow, slow_weight, square = known = [state[column] for column in columns]
+    level_fading, slow_fading, scale_fading = n.level_fading, n.slow_fading, n.scale_fading
+    for part, level, scale, floor in rows:
+        slow += slow_fading * (part - slow)
+        slow_weight += slow_fading * (1 - slow_weight)
+        parted = level - slow / slow_weight
+        parted *= parted
+        if parted > CLIP_SQUARE * square > 0:
+            most = CLIP_SQUARE * (square / scale + level_fading * floor)
+            if parted > most:  # noqa: PLR1730
+                parted = most
+        square += scale_fading * (parted - square)
+        known += slow, slow_weight, square
+    return _columns(columns, known)
+
+
+def _moves(state: list[float], moves: Floats, at_first: Floats) -> Trace:
+    """Learn how far a value moves, if it does; `at_first` is what is taken for its square before."""
+    known, count = [state[j.MOVE_SQUARE]], state[j.MOVES]
+    moved = moves != 0
+    usual = known[0]
+    squares = moves[moved]
+    squares *= squares
+    if not count and len(squares):
+        usual = at_first.item(int(moved.argmax()))
+    for square in squares.tolist():
+        if square > j.MOVE_CLIP * usual and count >= j.MOVES_FEW:
+            square = j.MOVE_CLIP * usual  # noqa: PLW2901  # an own name costs time
+        usual += (square - usual) / (count + 2)
+        if count < j.MOVES_KNOWN:
+            count += 1
+        known.append(usual)
+    so_far = np.concatenate([[0], np.cumsum(moved)])
+    return {
+        j.MOVE_SQUARE: np.array(known)[so_far],
+        j.MOVES: np.minimum(state[j.MOVES] + so_far, j.MOVES_KNOWN),
+    }
+
+
+def _tails(state: list[float], fourths: Floats, n: j.Numbers) -> Trace:
+    """Learn how heavy the tails are, of fourth powers of deviations by the usual."""
+    columns, fading = (j.TAILS_BEFORE, j.TAILS), n.scale_fading
+    before, tails = known = [state[column] for column in columns]
+    for fourth in fourths.tolist():
+        before += j.TAILS_DELAY * (tails - before)
+        tails += fading * (fourth - tails)
+        known += before, tails
+    return _columns(columns, known)
+
+
+def _margins(state: list[float], squares: Floats, errors: Floats) -> Trace:
+    """Learn how much wider a forecast's margin has to be."""
+    widened = state[j.WIDENED]
+    known = [widened]
+    for square, error in zip(squares.tolist(), errors.tolist(), strict=True):
+        margin = j.NINE_TENTHS * (1 + widened)
+        if square > margin * margin * error:
+            widened += j.MISSED
+        else:
+            widened -= j.HIT
+            if widened < j.NARROWEST:  # noqa: PLR1730
+                widened = j.NARROWEST
+        known.append(widened)
+    return {j.WIDENED: np.array(known)}
+
+
+def _rests(state: list[float], rested: NDArray[np.bool_]) -> Trace:
+    """Count how long the value rests, and how long it ever did."""
+    columns = j.RUN, j.LONGEST
+    run, longest = known = [state[column] for column in columns]
+    for same in rested.tolist():
+        if same:
+            run += 1
+        else:
+            longest *= j.REST_FADING
+            if longest < run:  # noqa: PLR1730
+                longest = run
+            run = 0.0
+        known += run, longest
+    return _columns(columns, known)
+
+
+def _spreads(state: list[float], windows: Windows, stills: Floats, n: j.Numbers) -> Trace:
+    """Learn the deviation inside windows, of those that have one."""
+    columns, fading = (j.SPREAD_MEAN, j.SPREAD_SQUARE, j.SPREAD_WEIGHT), n.spread_fading
+    spread, usual, weight = known = [state[column] for column in columns]
+    several = windows.readings >= 2  # noqa: PLR2004  # one has none
+    for deviation, least in zip(windows.deviation[several].tolist(), stills[several].tolist(), strict=True):
+        whole = weight if weight > 0 else 1.0
+        excess = deviation - spread / whole if weight > 0 else 0.0
+        square = learnt = excess * excess
+        if 0 < CLIP_SQUARE * usual < square:
+            most = CLIP_SQUARE * (usual / whole + least)
+            if square > most:
+                learnt = most
+        level = deviation - excess + excess * sqrt(learnt / (square + ABSOLUTE_FLOOR))
+        spread += fading * (level - spread)
+        usual += fading * (learnt - usual)
+        weight += fading * (1 - weight)
+        known += spread, usual, weight
+    so_far = np.concatenate([[0], np.cumsum(several)])
+    return {column: values[so_far] for column, values in _columns(columns, known).items()}
+
+
+def _columns(columns: tuple[int, ...], rows: list[float]) -> Trace:
+    """What rows of so many numbers hold, by column."""
+    table = np.fromiter(rows, np.float64, len(rows)).reshape(-1, len(columns)).T
+    return dict(zip(columns, table, strict=True))
+
+
+def _tell(bar: float, surprises: Floats) -> tuple[Floats, float]:
+    """What of these surprises, 0 where there is none to tell, is told, and the bar of the next."""
+    told = np.zeros(len(surprises))
+    for row, surprise in enumerate(surprises.tolist()):
+        bar *= j.HABIT
+        if surprise > bar:
+            told[row] = surprise
+            bar = j.REPEAT_BAR * surprise
+    return told, bar

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from river._river_rust.stats import RsEWMean as EWMean
 
 from streamproc.core.compare_one import turn_one
+from streamproc.core.creep import SPELL_WINDOWS
 from streamproc.core.judge_run import Trace, Windows, judge_run
 from streamproc.core.judgement import (
     LEARNT_ERROR,
@@ -21,7 +22,19 @@ from streamproc.core.judgement import (
     Numbers,
     judge,
 )
-from streamproc.core.season import COUNT, DAY_WEIGHT, HELD, HELD_BY_DRIFT, HOUR, SPELL, SUM, USUAL
+from streamproc.core.season import (
+    COUNT,
+    DAY_WEIGHT,
+    HELD,
+    HELD_BY_DRIFT,
+    HOUR,
+    SPELL,
+    SPELL_COUNT,
+    SPELL_SUM,
+    SPELLS_OF_HOUR,
+    SUM,
+    USUAL,
+)
 from streamproc.core.tails import SINGLE
 from streamproc.core.windows import Floats, Ints
 
@@ -76,7 +89,8 @@ class OneSensor:
     def _turn(self, means: list[float], spells: list[int]) -> tuple[NDArray[np.bool_], Trace]:
         """Add windows to the open hour, and begin spells: where one made news, and what hours had left at each window."""
         state = self.state
-        total, count, now = state[SUM], state[COUNT], state[SPELL]
+        now, hour, begun = state[SPELL], state[HOUR], state[SPELL_COUNT]
+        total, count = state[SUM], state[COUNT]
         left, since, turned = (
             [[state[column] for column in _SEASON]],
             [0],
@@ -85,11 +99,13 @@ class OneSensor:
         for row, (mean, spell) in enumerate(zip(means, spells, strict=True)):
             if spell != now:
                 state[SUM], state[COUNT], now = total, count, spell
-                if turn_one(state, self._profile, spell):
+                if count - begun < SPELL_WINDOWS and spell // SPELLS_OF_HOUR == hour:
+                    state[SPELL], state[SPELL_SUM], state[SPELL_COUNT] = float(spell), total, count
+                elif turn_one(state, self._profile, spell):
                     turned[row] = True
                     left.append([state[column] for column in _SEASON])
                     since.append(row)
-                total, count = state[SUM], state[COUNT]
+                total, count, begun, hour = state[SUM], state[COUNT], state[SPELL_COUNT], state[HOUR]
             total += mean
             count += 1
         state[SUM], state[COUNT] = total, count

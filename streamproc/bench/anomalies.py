@@ -14,7 +14,7 @@ from streamproc.bench.forecasts import coverage, learnt, told_lines
 from streamproc.bench.labelled import Series, read, scores
 from streamproc.core.learners import LearnerBank
 from streamproc.core.severity import SeverityBank
-from streamproc.detect.series import read as samples
+from streamproc.detect.series import read as blocks_of
 
 #: Sensors and windows of each where the cost in columns is measured: as `bench engine` has them, a second or two.
 SENSORS, WINDOWS = 1_000, 1_000
@@ -51,9 +51,10 @@ def detected(series: Series) -> list[float]:
 
 def values(series: Series) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The values of a series, those missing left out, and their times in ms."""
-    known = [(sample.value, sample.at_ms) for sample in samples(series.lines) if sample.value is not None]
-    value, at_ms = zip(*known, strict=True)
-    return np.array(value), np.array(at_ms)
+    blocks = list(blocks_of(series.lines, detect.BLOCK_ROWS))
+    value, at_ms = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("value", "at_ms"))
+    known = ~np.isnan(value)
+    return value[known], at_ms[known]
 
 
 def columns_us() -> float:

@@ -5,8 +5,13 @@ Row i of the result depends on rows 0 to i alone. Memory does not grow with the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain
@@ -14,9 +19,9 @@ from streamproc.core.learners import LearnerBank, Scores
 from streamproc.core.phrases import Language
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import ALARM, SeverityBank
+from streamproc.core.windows import Floats, Ints
 from streamproc.detect.rows import HEADER, Row
-from streamproc.detect.series import Sample, read
-from streamproc.errors import SeriesError
+from streamproc.detect.series import Block, read
 from streamproc.records import Severity
 
 __all__ = ["BLOCK_ROWS", "HEADER", "Row", "run"]
@@ -36,26 +41,8 @@ def run(
     `block_rows` is how many rows are read before the first comes out; what comes out does not depend on it.
     """
     detector = _Detector(limits, language)
-    for block in _blocks(read(lines), block_rows):
+    for block in read(lines, block_rows):
         yield from detector.rows(block)
-
-
-def _blocks(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
-    block: list[Sample] = []
-    fault = None
-    while fault is None:
-        try:
-            block.append(next(samples))
-        except StopIteration:
-            break
-        except SeriesError as error:
-            fault = error
-        if len(block) >= size:
-            yield block
-            block = []
-    yield block
-    if fault is not None:
-        raise fault
 
 
 class _Detector:
@@ -68,30 +55,43 @@ class _Detector:
         self.severity.grow(1)
         self.severity.set_limits(0, limits)
         self.bounds: list[float] = self.severity.bounds[0].tolist()
-        self.bounded = limits is not None
         self.row = 0
         self.since_ms = 0
         # As `severity` has them, at hand: they change when a window was judged and not else.
         self.level, self.busy = Severity.NORMAL, False
 
-    def rows(self, block: list[Sample]) -> Iterator[Row]:
-        """Judge the samples in their order; a missing reading changes nothing."""
-        known = [sample for sample in block if sample.value is not None]
-        values, starts = [sample.value or 0.0 for sample in known], [sample.at_ms for sample in known]
-        none, one = [0] * len(values), [1] * len(values)
-        scores = self.learners.observe(none, values, [0.0] * len(values), one, starts)
-        anomalies = scores.anomaly.tolist()
-        index = 0
-        for timestamp, text, at_ms, value in block:
-            if value is None:
-                yield Row(timestamp, text, 0.0, self.level, "")
+    def rows(self, block: Block) -> Iterator[Row]:
+        """Judge a block's rows in their order; a missing reading changes nothing."""
+        known = ~np.isnan(block.value)
+        scores = self._scores(block.value[known], block.at_ms[known])
+        anomaly, index, before = np.zeros(len(known)), np.cumsum(known) - 1, self.row
+        anomaly[known] = scores.anomaly
+        anomalies, row, end = anomaly.tolist(), 0, len(known)
+        due = [*self._due(anomaly, block.value).tolist(), end]
+        while row < end:
+            if not self.busy and (until := due[bisect_left(due, row)]) > row:
+                calm = block.timestamp[row:until], block.text[row:until], anomalies[row:until]
+                yield from map(Row, *calm, repeat(self.level), repeat(""))
+                row = until
                 continue
-            self.row += 1
-            anomaly, told = anomalies[index], ""
-            if anomaly >= ALARM or self.busy or (self.bounded and self._breach(value)):
-                told = self._tell(self._judge(at_ms, value, scores, index))
-            index += 1
-            yield Row(timestamp, text, anomaly, self.level, told)
+            told = ""
+            if known[row]:
+                self.row = before + index.item(row) + 1
+                changes = self._judge(block.at_ms.item(row), block.value.item(row), scores, index.item(row))
+                told = self._tell(changes)
+            yield Row(block.timestamp[row], block.text[row], anomalies[row], self.level, told)
+            row += 1
+        self.row = before + len(scores.anomaly)
+
+    def _scores(self, values: Floats, at_ms: Ints) -> Scores:
+        """Each value as a window of one reading."""
+        none = np.zeros(len(values), dtype=np.int64)
+        return self.learners.observe(none, values, none.astype(np.float64), none + 1, at_ms)
+
+    def _due(self, anomaly: Floats, value: Floats) -> NDArray[np.intp]:
+        """The rows that are judged in any case; those before change nothing while the sensor is calm."""
+        low, high = max(self.bounds[0::2]), min(self.bounds[1::2])
+        return np.flatnonzero((anomaly >= ALARM) | (value < low) | (value > high))
 
     def _tell(self, changes: list[Change]) -> str:
         """Put changes into words, and take note of the severity that a window has left."""

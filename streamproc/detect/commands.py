@@ -93,7 +93,9 @@ def _write(rows: Iterator[series.Row], sink: TextIO, *, each: bool) -> None:
     """Write the rows as CSV; `each` sends every row on at once."""
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(series.HEADER)
+    if not each:
+        writer.writerows(map(series.Row.fields, rows))
+        return
     for row in rows:
         writer.writerow(row.fields())
-        if each:
-            sink.flush()
+        sink.flush()

@@ -1,15 +1,21 @@
-"""A `timestamp,value` file, read row by row."""
+"""A `timestamp,value` file, read some rows at a time."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from math import isfinite
-from typing import NamedTuple
+from math import isfinite, nan
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
+from streamproc.core.windows import Floats, Ints
 from streamproc.errors import SeriesError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 COLUMNS = ("timestamp", "value")
 #: How long a date is, and with it a time to the second; and one that a time of day can be read with.
@@ -18,17 +24,24 @@ _DATE, _PLAIN, _ANY_DAY = 10, 19, "2000-01-02"
 _SHOWN = 40
 
 
-class Sample(NamedTuple):
-    """One row: its fields as they are written, the time in ms, and the number, None where it is missing."""
+class Block(NamedTuple):
+    """Rows in columns: the fields as they are written, the times in ms, and the numbers, NaN where one is missing."""
 
-    timestamp: str
-    text: str
-    at_ms: int
-    value: float | None
+    timestamp: list[str]
+    text: list[str]
+    at_ms: Ints
+    value: Floats
 
 
-def read(lines: Iterable[str]) -> Iterator[Sample]:
-    """Read the samples in the order of the rows; raises SeriesError that names line and column.
+class _Rows(NamedTuple):
+    """Rows that are not blank, as fields, and the lines that they end in."""
+
+    fields: list[list[str]]
+    lines: list[int]
+
+
+def read(lines: Iterable[str], size: int) -> Iterator[Block]:
+    """Read `size` rows at a time, in their order; raises SeriesError that names line and column, after the rows before.
 
     A header must name both columns, in any order and case; other columns and blank lines are passed over.
     A time is ISO 8601 (`2024-05-01 12:00:00`; UTC where it names no zone) or epoch seconds, from 1970 to
@@ -37,18 +50,69 @@ def read(lines: Iterable[str]) -> Iterator[Sample]:
     rows = csv.reader(lines, strict=True)
     try:
         at, of = _header(next(rows, []))
-        least = max(at, of)
-        for row in rows:
-            if not row:
-                continue
-            if len(row) <= least:
-                raise SeriesError(
-                    f"line {rows.line_num}: {len(row)} columns; `timestamp` and `value` are wanted"
-                )
-            stamp, text = row[at].strip(), row[of].strip()
-            yield Sample(stamp, text, _time(stamp, rows.line_num), _value(text, rows.line_num))
     except csv.Error as error:
         raise SeriesError(f"line {rows.line_num}: {error}") from None
+    fault, many = None, size
+    while fault is None and many == size:
+        taken = _Rows([], [])
+        try:
+            _take(rows, taken, size)
+        except csv.Error as error:
+            fault = SeriesError(f"line {rows.line_num}: {error}")
+        many = len(taken.lines)
+        block, wrong = _block(taken, at, of)
+        fault = wrong or fault
+        if block.text:
+            yield block
+    if fault is not None:
+        raise fault
+
+
+def _take(rows: Reader, taken: _Rows, size: int) -> None:
+    """Take over `size` rows, or all that there are."""
+    fields, lines = taken
+    for row in rows:
+        if row:
+            fields.append(row)
+            lines.append(rows.line_num)
+            if len(lines) == size:
+                return
+
+
+def _block(rows: _Rows, at: int, of: int) -> tuple[Block, SeriesError | None]:
+    """Read times and values, which are at these places; where one is at fault, the rows before it, and the fault."""
+    try:
+        stamps, texts = [row[at].strip() for row in rows.fields], [row[of].strip() for row in rows.fields]
+        value = np.array([float(text) if text else nan for text in texts]) + 0.0
+        block = Block(stamps, texts, _times(stamps), value)
+    except (ValueError, OverflowError, IndexError):
+        return _up_to_fault(rows, at, of)
+    fine = int(np.count_nonzero(np.abs(value) <= VALUE_LIMIT)) + texts.count("")
+    return (block, None) if fine == len(texts) else _up_to_fault(rows, at, of)
+
+
+def _up_to_fault(rows: _Rows, at: int, of: int) -> tuple[Block, SeriesError | None]:
+    """The same row by row."""
+    stamps, texts, times, values = list[str](), list[str](), list[int](), list[float]()
+    fault = None
+    for row, line in zip(*rows, strict=True):
+        try:
+            stamp, text, at_ms, value = _row(row, line, at, of)
+        except SeriesError as error:
+            fault = error
+            break
+        stamps.append(stamp)
+        texts.append(text)
+        times.append(at_ms)
+        values.append(value)
+    return Block(stamps, texts, np.array(times, dtype=np.int64), np.array(values, dtype=np.float64)), fault
+
+
+def _row(row: list[str], line: int, at: int, of: int) -> tuple[str, str, int, float]:
+    if len(row) <= max(at, of):
+        raise SeriesError(f"line {line}: {len(row)} columns; `timestamp` and `value` are wanted")
+    stamp, text = row[at].strip(), row[of].strip()
+    return stamp, text, _time(stamp, line), _value(text, line)
 
 
 def _header(header: list[str]) -> tuple[int, int]:
@@ -62,33 +126,46 @@ def _header(header: list[str]) -> tuple[int, int]:
     return names.index("timestamp"), names.index("value")
 
 
+def _times(texts: list[str]) -> Ints:
+    """Return the times of texts; raises ValueError where one may be at fault.
+
+    Most are written as `2024-05-01 12:00:00`. Their days and times of day come again and again: the sum of two that are known
+    costs a third of reading it anew.
+    """
+    times, date, day = [], "", 0
+    for text in texts:
+        if len(text) != _PLAIN:
+            times.append(_any_time(text))
+            continue
+        if text[:_DATE] != date:
+            day = _day(text[:_DATE])
+            date = text[:_DATE]
+        times.append(day + _clock(text[_DATE:]))
+    at_ms = np.array(times, dtype=np.int64)
+    if np.count_nonzero((at_ms < 0) | (at_ms > TS_LIMIT * 1000)):
+        raise ValueError("beyond 1970 to 2100")
+    return at_ms
+
+
 def _time(text: str, line: int) -> int:
     try:
-        # Most times are written so; that they are no numbers need not be found out each time.
-        if text[4:5] == "-" and text[:4].isdecimal():
-            return _plain(text) if len(text) == _PLAIN else to_ms(text)
-        return to_ms(_seconds(text))
+        return _any_time(text)
     except (ValueError, OverflowError):
         shown = text[:_SHOWN]
         raise SeriesError(f"line {line}, column timestamp: not a time from 1970 to 2100: {shown!r}") from None
 
 
-def _plain(text: str) -> int:
-    """Return the time of a text such as `2024-05-01 12:00:00`; raises ValueError.
-
-    Days and times of day come again and again: the sum of two that are known costs a third of reading it anew.
-    """
-    try:
-        at_ms = _day(text[:_DATE]) + _clock(text[_DATE:])
-    except ValueError:
-        return to_ms(text)  # such as a week
-    if not 0 <= at_ms <= TS_LIMIT * 1000:
-        raise ValueError("beyond 1970 to 2100")
-    return at_ms
+def _any_time(text: str) -> int:
+    # Most times are written so; that they are no numbers need not be found out each time.
+    if text[4:5] == "-" and text[:4].isdecimal():
+        return to_ms(text)
+    return to_ms(_seconds(text))
 
 
 @lru_cache(maxsize=1_000)  # three years
 def _day(text: str) -> int:
+    if text[4:5] != "-" or not text[:4].isdecimal():
+        raise ValueError("not a date")
     return to_ms(text)
 
 
@@ -108,9 +185,9 @@ def _seconds(text: str) -> float | str:
     return stamp
 
 
-def _value(text: str, line: int) -> float | None:
+def _value(text: str, line: int) -> float:
     if not text:
-        return None
+        return nan
     try:
         value = float(text)
     except ValueError:

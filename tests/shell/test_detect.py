@@ -135,6 +135,25 @@ def test_a_faulty_row_is_named_after_the_good_ones(row: str, fault: str) -> None
     assert str(raised.value) == fault
 
 
+@pytest.mark.parametrize("block_rows", [1, 2, BLOCK_ROWS])
+def test_a_faulty_row_is_named_by_its_line_whatever_lines_came_before(block_rows: int) -> None:
+    """Blank lines, fields of several lines and rows without a value count as the file's lines do."""
+    lines = [
+        "timestamp,value,note\n",
+        "\n",
+        "1,1,a\n",
+        '2,,"b\n',
+        'c"\n',
+        "\n",
+        "2024-05-01 12:00:00,3,\n",
+        "4,x,\n",
+    ]
+    rows = run(lines, block_rows=block_rows)
+    assert [next(rows).timestamp for _ in range(3)] == ["1", "2", "2024-05-01 12:00:00"]
+    with pytest.raises(SeriesError, match=r"^line 8, column value: not a number: 'x'"):
+        next(rows)
+
+
 @pytest.mark.parametrize(
     ("header", "column"), [("", "timestamp"), ("timestamp,temp", "value"), ("1,2", "timestamp")]
 )
@@ -220,8 +239,8 @@ def test_lines_may_come_one_by_one() -> None:
 def test_a_plain_time_is_read_as_any_other(second: int, between: str) -> None:
     """What days and times of day are put together of is what `to_ms` says of the whole."""
     text = datetime.fromtimestamp(second, UTC).isoformat(between)[:19]
-    (sample,) = read(["timestamp,value\n", f"{text},1\n"])
-    assert sample.at_ms == to_ms(text)
+    (block,) = read(["timestamp,value\n", f"{text},1\n"], 1)
+    assert block.at_ms.tolist() == [to_ms(text)]
 
 
 @pytest.mark.parametrize(
@@ -229,12 +248,12 @@ def test_a_plain_time_is_read_as_any_other(second: int, between: str) -> None:
 )
 def test_other_times_of_that_length_are_read(text: str) -> None:
     """Weeks, zones and epoch seconds, which are no sum of a date and a time of day."""
-    (sample,) = read(["timestamp,value\n", f"{text},1\n"])
-    assert sample.at_ms == to_ms(float(text) if "." in text and "T" not in text else text)
+    (block,) = read(["timestamp,value\n", f"{text},1\n"], 1)
+    assert block.at_ms.item() == to_ms(float(text) if "." in text and "T" not in text else text)
 
 
 @pytest.mark.parametrize("text", ["2024-05-01 25:00:00", "2024-13-01 00:00:00", "1970-01-01T00+02:00"])
 def test_what_is_no_time_of_that_length_is_refused(text: str) -> None:
     """Not a time of day, not a date, and one before 1970."""
     with pytest.raises(SeriesError, match="not a time"):
-        list(read(["timestamp,value\n", f"{text},1\n"]))
+        list(read(["timestamp,value\n", f"{text},1\n"], 1))

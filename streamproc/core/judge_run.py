@@ -28,7 +28,7 @@ Trace = dict[int, Floats]
 _FLOORLESS = 1e-80
 
 
-class Windows(NamedTuple):
+class Run(NamedTuple):
     """A run of one sensor's windows: columns of shape (k,).
 
     `turned` is as in `judgement.judge`; `season` holds the columns of the state that hours leave, as they are at each window.
@@ -41,14 +41,12 @@ class Windows(NamedTuple):
     season: Trace
 
 
-def judge_run(
-    state: list[float], windows: Windows, river: tuple[EWMean, EWMean], n: j.Numbers
-) -> tuple[Floats, ...]:
+def judge_run(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numbers) -> tuple[Floats, ...]:
     """Judge a run of a sensor that has had a window, and learn it in `state` and in River's two; returns as `Scores` are."""
-    trace = _trace(state, windows, river, n)
-    before = {column: values[:-1] for column, values in trace.items()} | windows.season
+    trace = _trace(state, run, river, n)
+    before = {column: values[:-1] for column, values in trace.items()} | run.season
     before[j.TOLD] = np.zeros(1)  # so all that may be told is; what then is, hangs on what was
-    judged = j.judge(before, windows.mean, windows.deviation, windows.readings, windows.turned, COLUMNS, n)
+    judged = j.judge(before, run.mean, run.deviation, run.readings, run.turned, COLUMNS, n)
     told, bar = _tell(state[j.TOLD], judged.told)
     state[j.LEVEL_WEIGHT : HOUR] = [column.item(-1) for column in judged.state]
     state[j.LEARNT_LEVEL], state[j.LEARNT_ERROR] = river[0].get(), river[1].get()
@@ -59,14 +57,14 @@ def judge_run(
     return judged.surprise, told, judged.evidence, judged.expected, forecast, sigma
 
 
-def _trace(state: list[float], windows: Windows, river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
+def _trace(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
     """Learn a run: all that `judgement.judge` asks of a state but what is told and the season."""
-    mean = windows.mean
+    mean = run.mean
     trace = _levels(state, mean.tolist(), river, n)
     trace[j.WINDOWS] = state[j.WINDOWS] + np.arange(len(mean) + 1.0)
     trace[j.LAST] = np.concatenate([state[j.LAST : j.LAST + 1], mean])
     moves = np.diff(trace[j.LAST])
-    trace |= _rests(state, (moves == 0) & (windows.deviation == 0))
+    trace |= _rests(state, (moves == 0) & (run.deviation == 0))
     expected = trace[j.LEARNT_LEVEL][:-1] / trace[j.LEVEL_WEIGHT][:-1]
     trace |= _moves(state, moves, j.MOVE_AT_FIRST * still(expected))
     before = {column: values[:-1] for column, values in trace.items()}
@@ -77,7 +75,7 @@ def _trace(state: list[float], windows: Windows, river: tuple[EWMean, EWMean], n
     ratio = np.minimum(fit.ratio, j.TAILS_CLIP)
     trace |= _tails(state, np.where(before[j.WINDOWS] >= n.warm_up, ratio * ratio, j.TAILS_AT_FIRST), n)
     trace |= _margins(state, fit.square * fit.scale, before[j.LEARNT_ERROR])
-    trace |= _spreads(state, windows, fit.still, n)
+    trace |= _spreads(state, run, fit.still, n)
     return trace
 
 
@@ -201,12 +199,12 @@ def _rests(state: list[float], rested: NDArray[np.bool_]) -> Trace:
     return _columns(columns, known)
 
 
-def _spreads(state: list[float], windows: Windows, stills: Floats, n: j.Numbers) -> Trace:
+def _spreads(state: list[float], run: Run, stills: Floats, n: j.Numbers) -> Trace:
     """Learn the deviation inside windows, of those that have one."""
     columns, fading = (j.SPREAD_MEAN, j.SPREAD_SQUARE, j.SPREAD_WEIGHT), n.spread_fading
     spread, usual, weight = known = [state[column] for column in columns]
-    several = windows.readings >= 2  # noqa: PLR2004  # one has none
-    for deviation, least in zip(windows.deviation[several].tolist(), stills[several].tolist(), strict=True):
+    several = run.readings >= 2  # noqa: PLR2004  # one has none
+    for deviation, least in zip(run.deviation[several].tolist(), stills[several].tolist(), strict=True):
         whole = weight if weight > 0 else 1.0
         excess = deviation - spread / whole if weight > 0 else 0.0
         square = learnt = excess * excess

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
@@ -35,7 +34,7 @@ from streamproc.core.judgement import (
     Numbers,
     judge,
 )
-from streamproc.core.one_sensor import OneSensor
+from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows
 from streamproc.core.season import (
     COUNT,
     CREEP,
@@ -165,11 +164,13 @@ class LearnerBank:
     ) -> NDArray[np.float64]:
         """The scores (6, k) of windows of sensors that all go by these numbers."""
         rows = _Rows(slots, mean, deviation, count, start)
+        if len(rows.slots) < FEW:
+            return self._singly(numbers, rows.slots, rows.columns)
         out = np.empty((6, len(rows.slots)))
         for at in rows.blocks():
             out[:, at] = self._columns(numbers, rows, at)
-        for at, scored in self._singly(numbers, rows):
-            out[:, at] = scored
+        if len(at := rows.rest):
+            out[:, at] = self._singly(numbers, rows.slots[at], rows.columns.of(at))
         return out
 
     def dump(self, slots: Sequence[int]) -> NDArray[np.float64]:
@@ -195,13 +196,13 @@ class LearnerBank:
         self, numbers: Numbers, rows: _Rows, at: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], ...]:
         """Judge and learn one window of each of many sensors."""
-        slots, mean = rows.slots[at], rows.mean[at]
+        slots, windows = rows.slots[at], rows.columns.of(at)
         state = np.ascontiguousarray(self._state[slots].T)
-        turned = self._turn(slots, state, rows.spell[at])
-        judged = judge(state, mean, rows.deviation[at], rows.count[at], turned, COLUMNS, numbers)
+        turned = self._turn(slots, state, windows.spell)
+        judged = judge(state, *windows[:3], turned, COLUMNS, numbers)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
         state[LEVEL_WEIGHT:HOUR] = judged.state
-        state[SUM] += mean
+        state[SUM] += windows.mean
         state[COUNT] += 1
         self._state[slots] = state.T
         forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
@@ -265,16 +266,31 @@ class LearnerBank:
         deque(map(EWMean.update, means, values.tolist()), maxlen=0)
         return np.fromiter(map(EWMean.get, means), np.float64, len(means)).reshape(-1, 2).T
 
-    def _singly(self, numbers: Numbers, rows: _Rows) -> Iterator[tuple[NDArray[np.intp], Sequence[Floats]]]:
-        """Judge and learn the rest of the rows, those of a sensor that follow on together; gives these and their scores."""
-        slots = rows.slots[rows.rest]
-        edges = np.flatnonzero(np.concatenate([[True], slots[1:] != slots[:-1], [True]]))
-        for begin, end in pairwise(edges.tolist() if len(slots) else []):
-            slot, at = slots.item(begin), rows.rest[begin:end]
+    def _singly(self, numbers: Numbers, slots: NDArray[np.intp], windows: Columns) -> Floats:
+        """Judge and learn windows of few sensors, those of a sensor that follow on together; returns scores (6, k)."""
+        out, few = list[Floats](), list[tuple[float, ...]]()
+        rows: Rows = []
+        for slot, begin, end in _groups(slots.tolist()):
             river = self._means[2 * slot : 2 * slot + 2]
             sensor = OneSensor(self._state[slot].tolist(), self._profile[slot], river, numbers)
-            yield at, sensor.judge(rows.mean[at], rows.deviation[at], rows.count[at], rows.spell[at])
+            if end - begin < RUN:
+                rows = rows or windows.rows()
+                few += sensor.judge(rows[begin:end])
+            else:
+                out += [np.array(few).reshape(-1, 6).T, sensor.judge_run(windows.of(slice(begin, end)))]
+                few = []
             self._state[slot] = sensor.state
+        last = np.array(few).reshape(-1, 6).T
+        return np.concatenate([*out, last], axis=1) if out else last
+
+
+def _groups(slots: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Sensors whose windows follow on, and where these begin and end."""
+    begin, many = 0, len(slots)
+    for end in range(1, many + 1):
+        if end == many or slots[end] != slots[begin]:
+            yield slots[begin], begin, end
+            begin = end
 
 
 def _unseen(n: int) -> NDArray[np.float32]:
@@ -307,17 +323,18 @@ class _Rows:
         self, slots: ArrayLike, mean: ArrayLike, deviation: ArrayLike, count: ArrayLike, start: ArrayLike
     ) -> None:
         self.slots = np.asarray(slots, dtype=np.intp)
-        self.mean = np.asarray(mean, dtype=np.float64)
-        self.deviation = np.asarray(deviation, dtype=np.float64)
-        self.count = np.asarray(count, dtype=np.float64)
-        self.spell = np.asarray(start, dtype=np.int64) // SPELL_MS
+        self.columns = Columns(
+            np.asarray(mean, dtype=np.float64),
+            np.asarray(deviation, dtype=np.float64),
+            np.asarray(count, dtype=np.float64),
+            np.asarray(start, dtype=np.int64) // SPELL_MS,
+        )
         self.rounds = list[NDArray[np.intp]]()
-        self.rest = np.arange(len(self.slots))
+        self.rest = np.zeros(0, dtype=np.intp)
         if len(self.slots) >= FEW:
             self._part()
 
     def _part(self) -> None:
-        """Part the rows in rounds and rest."""
         by_slot = _order(self.slots)
         ordered = self.slots[by_slot]
         first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from river._river_rust.stats import RsEWMean as EWMean
 
 from streamproc.core.compare_one import turn_one
 from streamproc.core.creep import SPELL_WINDOWS
-from streamproc.core.judge_run import Trace, Windows, judge_run
+from streamproc.core.judge_run import Run, Trace, judge_run
 from streamproc.core.judgement import (
     LEARNT_ERROR,
     LEARNT_LEVEL,
@@ -44,6 +45,27 @@ RUN = 24
 _SEASON = DAY_WEIGHT, HELD, USUAL, HELD_BY_DRIFT
 
 
+#: Windows as `Columns` have them, one by one.
+Rows = list[tuple[float, float, float, int]]
+
+
+class Columns(NamedTuple):
+    """Windows in columns of shape (k,): the number of readings, and of the spell that a window begins in."""
+
+    mean: Floats
+    deviation: Floats
+    readings: Floats
+    spell: Ints
+
+    def of(self, at: slice | NDArray[np.intp]) -> Columns:
+        """Some of the windows."""
+        return Columns(self.mean[at], self.deviation[at], self.readings[at], self.spell[at])
+
+    def rows(self) -> Rows:
+        """The windows one by one, in plain numbers."""
+        return list(zip(*(column.tolist() for column in self), strict=True))
+
+
 class OneSensor:
     """A sensor's state, its profile (a row, learnt where it stands) and River's means of its level and its error."""
 
@@ -54,16 +76,18 @@ class OneSensor:
         self._profile, self._numbers = profile, numbers
         self._level, self._error = river
 
-    def judge(self, mean: Floats, deviation: Floats, count: Floats, spell: Ints) -> Sequence[Floats]:
-        """Judge windows in the order of time, and learn them; returns columns as `Scores` has them."""
-        if len(mean) < RUN:
-            rows = zip(mean.tolist(), deviation.tolist(), count.tolist(), spell.tolist(), strict=True)
-            return list(np.array([self._one(*row) for row in rows]).T)
+    def judge(self, rows: Rows) -> list[tuple[float, ...]]:
+        """Judge windows, rows of Columns, in the order of time, and learn them; returns rows as `Scores` has columns."""
+        return [self._one(*row) for row in rows]
+
+    def judge_run(self, windows: Columns) -> Floats:
+        """The same of RUN windows or more, in columns (6, k)."""
         if not self.state[WINDOWS]:  # a run goes by what was before
-            first = self.judge(mean[:1], deviation[:1], count[:1], spell[:1])
-            rest = self._run(mean[1:], deviation[1:], count[1:], spell[1:])
-            return [np.append(*parts) for parts in zip(first, rest, strict=True)]
-        return self._run(mean, deviation, count, spell)
+            first = np.array(self.judge(windows.of(slice(1)).rows())).T
+            return np.concatenate([first, self.judge_run(windows.of(slice(1, None)))], axis=1)
+        turned, season = self._turn(windows.mean.tolist(), windows.spell.tolist())
+        run = Run(windows.mean, windows.deviation, windows.readings, turned, season)
+        return np.array(judge_run(self.state, run, (self._level, self._error), self._numbers))
 
     def _one(self, mean: float, deviation: float, count: float, spell: int) -> tuple[float, ...]:
         state = self.state
@@ -80,11 +104,6 @@ class OneSensor:
         return (
             judged.surprise, judged.told, judged.evidence, judged.expected, level / state[LEVEL_WEIGHT], sigma,
         )  # fmt: skip
-
-    def _run(self, mean: Floats, deviation: Floats, count: Floats, spell: Ints) -> Sequence[Floats]:
-        turned, season = self._turn(mean.tolist(), spell.tolist())
-        windows = Windows(mean, deviation, count, turned, season)
-        return judge_run(self.state, windows, (self._level, self._error), self._numbers)
 
     def _turn(self, means: list[float], spells: list[int]) -> tuple[NDArray[np.bool_], Trace]:
         """Add windows to the open hour, and begin spells: where one made news, and what hours had left at each window."""

@@ -279,6 +279,8 @@ def _spread(
     Windows of one reading have no deviation: they say nothing and teach nothing.
     """
     mean, learnt_square, weight = state[SPREAD_MEAN], state[SPREAD_SQUARE], state[SPREAD_WEIGHT]
+    if not a.some(known):
+        return 0.0, (mean, learnt_square, weight)
     seen = weight > 0
     whole = a.where(seen, weight, 1.0)
     excess = a.where(seen, deviation - mean / whole, 0.0)

@@ -40,7 +40,7 @@ from streamproc.core.tails import SINGLE
 from streamproc.core.windows import Floats, Ints
 
 #: From so many windows on a run at once is faster than one by one (measured).
-RUN = 24
+RUN = 40
 #: What hours leave in a sensor's state for windows to be judged by.
 _SEASON = DAY_WEIGHT, HELD, USUAL, HELD_BY_DRIFT
 

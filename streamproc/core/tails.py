@@ -29,6 +29,9 @@ class Arithmetic(Protocol):
     def greatest(self, a: Value, b: Value) -> Value:
         """The greater one."""
 
+    def some(self, condition: Value) -> bool:
+        """Whether the condition holds anywhere."""
+
     def sqrt(self, a: Value) -> Value:
         """The square root."""
 
@@ -42,6 +45,7 @@ class Columns:
     where = staticmethod(np.where)
     least = staticmethod(np.minimum)
     greatest = staticmethod(np.maximum)
+    some = staticmethod(np.any)
     sqrt = staticmethod(np.sqrt)
     frexp = staticmethod(np.frexp)
 
@@ -49,6 +53,7 @@ class Columns:
 class Single:
     """Arithmetic on one float."""
 
+    some = staticmethod(bool)
     sqrt = staticmethod(math.sqrt)
     frexp = staticmethod(math.frexp)
 

@@ -48,6 +48,8 @@ T = TypeVar("T")
 #: How long a call waits in SQLite for another writer before the caller is told. A registry edit takes
 #: milliseconds.
 BUSY_MS = 1_000
+#: The same while another process makes the schema: a second on a slow disk, whose fsyncs it waits for.
+MIGRATING_MS = 10_000
 
 # WAL lets people read while the sink writes. NORMAL: after a power cut the last transactions may be gone,
 # but each as a whole, its offsets with its rows, and Kafka gives the records again; a commit costs no
@@ -259,7 +261,9 @@ class SqliteStore:
             opened = connection(self._path, self._busy_ms)
             try:
                 if self._migrates:
+                    opened.execute(f"PRAGMA busy_timeout = {max(self._busy_ms, MIGRATING_MS)}")
                     migrate(opened, scripts("sqlite"))
+                    opened.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
                 self._file = self._inode()
             except BaseException:
                 opened.close()

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamproc.core.identity import content_id
+from streamproc.errors import StoreUnavailable
 from streamproc.records import Notification, NotificationKind, SensorEntry, Severity
 from streamproc.store.deliveries import (
     AT_ONCE,
@@ -48,9 +49,14 @@ async def write(store: Store, *rows: Notification, device: str | None = None) ->
 
 
 async def planned(store: Store, now: int, policy: Policy = POLICY) -> None:
-    """Plan until there is nothing more."""
-    while await store.plan_deliveries(policy, now):
-        pass
+    """Plan until there is nothing more, again where another process is at it just then, as notify does."""
+    more = True
+    while more:
+        try:
+            more = bool(await store.plan_deliveries(policy, now))
+        except StoreUnavailable as error:
+            if error.code != "locked":
+                raise
 
 
 async def sent(store: Store, now: int, policy: Policy = POLICY) -> list[Message]:

@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -53,6 +53,12 @@ def main() -> None:
         # Whoever read the output has left. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _leave() -> NoReturn:
+    """End without waiting for what waits for a receiver, the database or Kafka."""
+    sys.stderr.flush()
+    os._exit(3)
 
 
 def _refuse(text: str) -> int:
@@ -134,8 +140,22 @@ def notify(
 
     async def service(stop: asyncio.Event) -> None:
         if not await run(settings, stop):
-            sys.stderr.flush()
-            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
+            _leave()
+
+    asyncio.run(until_signal(service))
+
+
+@app.command()
+def console() -> None:
+    """Show sensors and what is told of them: a live page and an API, read only."""
+    from streamproc.cli.serving import until_signal
+    from streamproc.console.app import run
+
+    settings = loaded()
+
+    async def service(stop: asyncio.Event) -> None:
+        if not await run(settings, stop):
+            _leave()
 
     asyncio.run(until_signal(service))
 
@@ -148,7 +168,7 @@ def dev(
     simulate: Annotated[bool, typer.Option(help="Play real and made devices.")] = True,
     speed: Speed = 3_600,
 ) -> None:
-    """Run everything on this machine: real Kafka, gateway, worker, sink, notify and a simulator. Ctrl-C stops it."""
+    """Run everything on this machine: real Kafka, all stages and a simulator. Ctrl-C stops it."""
     from rich.console import Console
 
     from streamproc.cli.logs import configure
@@ -286,7 +306,9 @@ def version() -> None:
 
 @app.command()
 def health(
-    stage: Annotated[Literal["gateway", "worker", "sink", "notify"], typer.Argument(help="Which to ask.")],
+    stage: Annotated[
+        Literal["gateway", "worker", "sink", "notify", "console"], typer.Argument(help="Which to ask.")
+    ],
     ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is able to work.")] = False,
 ) -> None:
     """Ask a stage on this machine whether it is alive; exit code 1 if not. Asks where the settings say that it listens."""

@@ -18,7 +18,7 @@ from streamproc.dev.place import claim_port, hold
 from streamproc.dev.process import set_aside
 from streamproc.dev.screen import Screen
 from streamproc.dev.simulator import gateway_url
-from streamproc.dev.stack import Stack
+from streamproc.dev.stack import Stack, console_url
 from streamproc.dev.supervisor import Supervisor
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
@@ -73,9 +73,10 @@ def log_file(settings: Settings) -> Path:
 
 def _claim_ports(settings: Settings) -> Settings:
     gateway = claim_port(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT")
+    console = claim_port(settings.console_host, settings.console_port, "CONSOLE_PORT")
     if settings.kafka_bootstrap is None:
         claim_port("127.0.0.1", settings.kafka_port, "KAFKA_PORT")
-    return settings.model_copy(update={"gateway_port": gateway})
+    return settings.model_copy(update={"gateway_port": gateway, "console_port": console})
 
 
 @contextmanager
@@ -118,5 +119,5 @@ async def _work(stack: Stack, options: Options, screen: Screen) -> None:
 
 
 def _addresses(stack: Stack, kafka: Connection) -> str:
-    gateway = gateway_url(stack.settings)
-    return f"gateway {gateway}  kafka {kafka}  database {stack.settings.database_place}"
+    gateway, console = gateway_url(stack.settings), console_url(stack.settings)
+    return f"console {console}  gateway {gateway}  kafka {kafka}  database {stack.settings.database_place}"

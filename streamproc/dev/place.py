@@ -51,3 +51,12 @@ def claim_port(host: str, port: int, setting: str) -> int:
                 f"{setting}: cannot listen on {host}:{port}: {error.strerror}; set {setting} to another"
             ) from error
         return int(probe.getsockname()[1])
+
+
+def reachable(host: str) -> str:
+    """A stage's host as a client on this machine calls it, in a URL: who listens everywhere is called by the loopback.
+
+    >>> reachable("::"), reachable("10.0.0.1")
+    ('[::1]', '10.0.0.1')
+    """
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

@@ -14,6 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamproc.dev.fleet import Device, made_devices, series_device, water_flow
+from streamproc.dev.place import reachable
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
 from streamproc.records import SensorEntry
@@ -108,9 +109,8 @@ def _is_new(entry: SensorEntry, known: Registered) -> bool:
 
 def gateway_url(settings: Settings) -> str:
     """The gateway's address, as a client on this machine calls it."""
-    host = settings.gateway_host
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http{'s' if settings.tls_certificate else ''}://{host}:{settings.gateway_port}"
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{reachable(settings.gateway_host)}:{settings.gateway_port}"
 
 
 async def simulate(devices: Sequence[Device], play: Play) -> None:

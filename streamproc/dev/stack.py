@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from streamproc import topics
+from streamproc.dev.place import reachable
 from streamproc.dev.process import Process
 from streamproc.dev.readiness import answers, consuming, until
 from streamproc.dev.simulator import gateway_url
@@ -50,12 +51,13 @@ class Stack:
         await topics.apply(kafka, await topics.plan(kafka, specs))
 
     async def stages(self, kafka: Connection) -> None:
-        """Start sink, worker, gateway and notify; returns once the first three of them work."""
-        self.progress("sink, worker, gateway and notify are starting")
-        for name in ("sink", "worker", "gateway", "notify"):
+        """Start sink, worker, gateway, console and notify; returns once the first three work and the console answers."""
+        self.progress("sink, worker, gateway, console and notify are starting")
+        for name in ("sink", "worker", "gateway", "console", "notify"):
             await self.command(name, (name,), kafka)
         async with aiohttp.ClientSession() as session:
             await until(partial(answers, session, f"{gateway_url(self.settings)}/ready"))
+            await until(partial(answers, session, f"{console_url(self.settings)}health"))
         admin = clients.admin(kafka)
         await admin.start()
         try:
@@ -71,6 +73,11 @@ class Stack:
         log = self.settings.data_dir / "logs" / f"{name}.log"
         start = partial(_start_command, command, environment(self.settings, kafka, name), log)
         await self.supervisor.add(Child(name, start, log))
+
+
+def console_url(settings: Settings) -> str:
+    """Where the console's page is, from this machine."""
+    return f"http://{reachable(settings.console_host)}:{settings.console_port}/"
 
 
 async def _start_broker(installation: Installation, data_dir: Path, port: int) -> Running:
@@ -94,6 +101,8 @@ def environment(settings: Settings, kafka: Connection, name: str) -> dict[str, s
         | {
             "GATEWAY_HOST": settings.gateway_host,
             "GATEWAY_PORT": str(settings.gateway_port),
+            "CONSOLE_HOST": settings.console_host,
+            "CONSOLE_PORT": str(settings.console_port),
             "STREAMPROC_DATA_DIR": str(settings.data_dir.absolute()),
             "STREAMPROC_DATABASE": str(settings.database_path.absolute()),
             "GATEWAY_TLS_CERTIFICATE": "",

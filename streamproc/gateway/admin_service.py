@@ -11,12 +11,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import KafkaUnavailable
-from streamproc.gateway.database import Database
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure
 from streamproc.registry.sender import sending
 from streamproc.registry.service import Service
 from streamproc.settings import Settings
+from streamproc.store.opening import Database
 from streamproc.store.protocol import Store
 
 #: Calls of the database at once: an admin's page asks for a few things, and the ingest shares the process.

@@ -24,7 +24,6 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
 from streamproc.gateway.admin_access import Doorkeeper
 from streamproc.gateway.admin_service import LazyServices
-from streamproc.gateway.database import Database
 from streamproc.gateway.guard import guard, take_short_way
 from streamproc.gateway.ingest import READS, Ingest
 from streamproc.gateway.listener import Listener
@@ -38,6 +37,7 @@ from streamproc.gateway.siblings import Siblings
 from streamproc.gateway.status import Sensors
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
+from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -107,7 +107,7 @@ def build(
         "/ready", _limited(callers, _ready(siblings.checks if siblings else standing, publisher))
     )
     app.router.add_get("/metrics", _limited(callers, _metrics(ingest.metrics.registry, siblings)))
-    database = Database(settings)
+    database = Database(settings, "gateway")
     if key := settings.admin_api_key:
         services = LazyServices(settings, database)
         door = Doorkeeper(key.get_secret_value(), callers)

@@ -5,6 +5,6 @@ server    the endpoint of the stages that have no HTTP of their own, and what ev
 """
 
 from streamproc.monitor.checks import Check, report
-from streamproc.monitor.server import Address, Told, build_info, serving
+from streamproc.monitor.server import Address, Told, build_info, collected, routes, serving
 
-__all__ = ["Address", "Check", "Told", "build_info", "report", "serving"]
+__all__ = ["Address", "Check", "Told", "build_info", "collected", "report", "routes", "serving"]

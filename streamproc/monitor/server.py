@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -75,19 +75,32 @@ async def serving(address: Address, told: Told) -> AsyncIterator[None]:
     if not address.port:
         yield
         return
+    app = web.Application()
+    app.add_routes(routes(told))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    with collected(told):
+        await runner.setup()
+        try:
+            await _listen(runner, address, told.stage)
+            yield
+        finally:
+            await runner.cleanup()
+
+
+@contextmanager
+def collected(told: Told) -> Iterator[None]:
+    """Have what is told be among the process's metrics until the block ends."""
     live = _Live(told)
     REGISTRY.register(live)
-    runner = web.AppRunner(_application(told), access_log=None, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
     try:
-        await _listen(runner, address, told.stage)
         yield
     finally:
-        await runner.cleanup()
         REGISTRY.unregister(live)
 
 
-def _application(told: Told) -> web.Application:
+def routes(told: Told) -> list[web.RouteDef]:
+    """`/metrics`, `/health` and `/ready`, for a stage that has an application of its own."""
+
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -99,11 +112,7 @@ def _application(told: Told) -> web.Application:
         checks = told.checks()
         return web.json_response(report(checks), status=200 if all(check.ok for check in checks) else 503)
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/health", health)
-    app.router.add_get("/ready", ready)
-    return app
+    return [web.get("/metrics", metrics), web.get("/health", health), web.get("/ready", ready)]
 
 
 async def _listen(runner: web.AppRunner, address: Address, stage: str) -> None:

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from streamproc.errors import SettingsError
 from streamproc.settings import connection
 from streamproc.settings.access import AccessSettings
+from streamproc.settings.console import ConsoleSettings
 from streamproc.settings.database import STORE, DatabaseSettings
 from streamproc.settings.engine import EngineSettings
 from streamproc.settings.gateway import GatewaySettings
@@ -27,6 +28,7 @@ FILE = "IOT_ENV_FILE"
 
 
 class Settings(
+    ConsoleSettings,
     NotifySettings,
     SinkSettings,
     EngineSettings,
@@ -41,9 +43,6 @@ class Settings(
         frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True
     )
 
-    console_port: int = Field(
-        8002, ge=0, le=65535, alias="CONSOLE_PORT", description="Port of the console (read side)."
-    )
     env_file: Path | None = Field(
         None,
         alias=FILE,

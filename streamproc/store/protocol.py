@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamproc.records import Notification, SensorEntry, SeverityEvent
 from streamproc.records.alerting import TrialEvent
 from streamproc.store.deliveries import Deliveries
+from streamproc.store.views import Views
 
 if TYPE_CHECKING:
     from streamproc.store.comparison import Compared, Extras, Given, Scope
@@ -241,7 +242,7 @@ class Written:
     trial_events: int = 0
 
 
-class Store(Deliveries, Protocol):
+class Store(Deliveries, Views, Protocol):
     """A database; each call is one transaction. All raise StoreUnavailable or StoreError, too."""
 
     async def open(self) -> None:

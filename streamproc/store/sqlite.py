@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from streamproc.store import (
     sqlite_rows,
     sqlite_status,
     sqlite_trials,
+    sqlite_views,
 )
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
@@ -38,10 +40,11 @@ from streamproc.store.edits import (
 )
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Reached, Written
-from streamproc.store.sensor_status import SensorStatus, StandingAlarm
+from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingAlarm
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
+from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked
 
 T = TypeVar("T")
 
@@ -211,6 +214,21 @@ class SqliteStore:
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
         """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
         return await self._run(lambda: sqlite_trials.told(self._connected(), trial, since, until))
+
+    async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
+        """Sensors by their key, `limit` at most."""
+        return await self._run(lambda: sqlite_views.sensors_page(self._connected(), asked))
+
+    async def events_page(self, asked: EventsAsked) -> EventPage:
+        """What was told, without what was withdrawn; none of a sensor that is not known."""
+        return await self._run(lambda: sqlite_views.events_page(self._connected(), asked))
+
+    async def windows_page(
+        self, sensor: str, size_ms: int, before: datetime | None, limit: int
+    ) -> list[ClosedWindow]:
+        """A sensor's closed windows of one size that start before a time, the newest first."""
+        asked = (sensor, size_ms, before, limit)
+        return await self._run(lambda: sqlite_views.windows_page(self._connected(), *asked))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

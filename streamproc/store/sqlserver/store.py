@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
@@ -24,7 +25,7 @@ from streamproc.store.edits import (
     sensors_of,
 )
 from streamproc.store.protocol import Batch, Place, Reached, Written
-from streamproc.store.sensor_status import SensorStatus, StandingAlarm
+from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingAlarm
 from streamproc.store.sqlserver import (
     compare,
     deliveries,
@@ -37,11 +38,13 @@ from streamproc.store.sqlserver import (
     rows,
     status,
     trials,
+    views,
 )
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
+from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked
 
 
 def opened(settings: Settings, process: str) -> SqlServerStore:
@@ -187,6 +190,23 @@ class SqlServerStore:
         """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
         async with self._cursor(commits=False) as cursor:
             return await trials.told(cursor, trial, since, until)
+
+    async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
+        """Sensors by their key, `limit` at most."""
+        async with self._cursor(commits=False) as cursor:
+            return await views.sensors_page(cursor, asked)
+
+    async def events_page(self, asked: EventsAsked) -> EventPage:
+        """What was told, without what was withdrawn; none of a sensor that is not known."""
+        async with self._cursor(commits=False) as cursor:
+            return await views.events_page(cursor, asked)
+
+    async def windows_page(
+        self, sensor: str, size_ms: int, before: datetime | None, limit: int
+    ) -> list[ClosedWindow]:
+        """A sensor's closed windows of one size that start before a time, the newest first."""
+        async with self._cursor(commits=False) as cursor:
+            return await views.windows_page(cursor, sensor, size_ms, before, limit)
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

@@ -1,4 +1,4 @@
-"""The gateway's database, for how sensors stand and for the admin API: the ingest needs none."""
+"""The database of a stage that asks it now and then: opened once, when it is first asked for, its schema left as it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from streamproc.store import connect
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from streamproc.settings import Settings
     from streamproc.store.protocol import Store
 
@@ -20,10 +18,10 @@ _STOP_SECONDS = 0.3
 
 
 class Database:
-    """The database that the settings name, opened when it is first asked for: taking readings in needs none."""
+    """The database that the settings name; `process` is the name by which a server knows the connections."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, process: str) -> None:
+        self._settings, self._process = settings, process
         self._opening: asyncio.Task[Store] | None = None
 
     @asynccontextmanager
@@ -41,7 +39,7 @@ class Database:
             self._opening = None
 
     async def _open(self) -> Store:
-        store = connect(self._settings, process="gateway", migrates=False)
+        store = connect(self._settings, process=self._process, migrates=False)
         try:
             await store.open()
         except BaseException:
@@ -49,7 +47,7 @@ class Database:
             raise
         return store
 
-    async def close(self, _app: web.Application | None = None) -> None:
+    async def close(self, _app: object = None) -> None:
         """Let go of it; what it does not let go of soon ends with the process."""
         opening = self._opening
         if opening is None:

@@ -1,0 +1,144 @@
+"""What people look at, from SQL Server, inside a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from streamproc.store.sensor_status import WINDOW, ClosedWindow, window_of
+from streamproc.store.sqlserver.sensors import EXACT
+from streamproc.store.views import (
+    EventPage,
+    EventsAsked,
+    SensorRow,
+    SensorsAsked,
+    event_page,
+    sensor_row,
+)
+
+#: The number of the change of severity that sensor `s` is in.
+_CURRENT = (
+    "(SELECT TOP (1) n.id FROM dbo.ml_events n WHERE n.sensor_id = s.id AND n.event_type = N'severity_change'"
+    " AND n.status <> N'superseded' ORDER BY n.created_at DESC, n.id DESC)"
+)
+_ALARMED = (
+    "e.status IN (N'active', N'acknowledged') AND e.event_type = N'severity_change'"
+    f" AND s.id = e.sensor_id AND e.id = {_CURRENT}"
+)
+_SEARCHED = (
+    " AND (CHARINDEX(?, LOWER(s.uuid)) > 0 OR CHARINDEX(?, LOWER(s.name)) > 0 OR CHARINDEX(?, LOWER(d.uuid)) > 0"
+    " OR CHARINDEX(?, LOWER(s.site)) > 0)"
+)
+_OF_SENSORS = "SELECT TOP ({0}) s.id, s.uuid, s.name, s.unit, s.sensor_type AS kind, d.uuid AS device, s.site"
+_IN_ALARM = (
+    f"{_OF_SENSORS} FROM dbo.ml_events e JOIN dbo.sensors s ON s.id = e.sensor_id"
+    " LEFT JOIN dbo.devices d ON d.id = s.device_id"
+    f" WHERE s.is_active = 1 AND s.uuid > ? {EXACT} AND e.severity = ? AND {_ALARMED}"
+)
+_OTHERS = (
+    f"{_OF_SENSORS} FROM dbo.sensors s LEFT JOIN dbo.devices d ON d.id = s.device_id"
+    f" WHERE s.is_active = 1 AND s.uuid > ? {EXACT}"
+    f" AND NOT EXISTS (SELECT 1 FROM dbo.ml_events e WHERE e.severity <> ? AND {_ALARMED})"
+)
+# What there is of the newest of each is looked up for the rows of the page alone.
+_STANDING = (
+    "SELECT s.uuid, s.id, s.name, s.unit, s.kind, s.device, s.site, c.severity, c.created_at, c.event_code, c.message,"
+    " r.value, COALESCE(r.device_timestamp, r.[timestamp]) FROM ({0} ORDER BY s.uuid) s"
+    f" LEFT JOIN dbo.ml_events c ON c.id = {_CURRENT}"
+    " LEFT JOIN dbo.sensor_readings r ON r.id = (SELECT TOP (1) n.id FROM dbo.sensor_readings n WHERE n.sensor_id = s.id"
+    " ORDER BY n.device_timestamp DESC, n.id DESC) ORDER BY s.uuid"
+)
+_EVENTS = (
+    "SELECT TOP ({0}) e.id, e.event_id, s.uuid, s.name, d.uuid, e.severity, e.previous_severity, e.created_at,"
+    " e.event_code, e.message, e.recommended_action FROM dbo.ml_events e JOIN dbo.sensors s ON s.id = e.sensor_id"
+    " LEFT JOIN dbo.devices d ON d.id = s.device_id WHERE e.event_type = N'severity_change'"
+    " AND e.status <> N'superseded' AND e.severity IS NOT NULL"
+)
+_WINDOWS = (
+    f"SELECT TOP ({{0}}) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
+    " WHERE sensor_id = ? AND size_ms = ? AND window_start < ? ORDER BY window_start DESC"
+)
+_NUMBER = f"SELECT id, uuid FROM dbo.sensors WHERE uuid = ? {EXACT}"
+#: Later than any time that is stored.
+_LAST = datetime(9999, 12, 31)  # noqa: DTZ001  # the server's times have no zone
+_LAST_NUMBER = 2**63 - 1
+
+
+async def sensors_page(cursor: Any, asked: SensorsAsked) -> list[SensorRow]:
+    """Sensors by their key, `limit` at most."""
+    if "\0" in asked.after + (asked.search or ""):
+        return []  # not every server takes one in a text
+    calm = asked.severity == "NORMAL"
+    query = (_OTHERS if calm else _IN_ALARM) + (_SEARCHED if asked.search else "")
+    values: list[object] = [asked.after, asked.severity]
+    if asked.search:
+        values += [asked.search.lower()] * 4
+    await cursor.execute(_STANDING.format(query.format(int(asked.limit))), *values)
+    return [sensor_row(row, _time) for row in await cursor.fetchall()]
+
+
+async def events_page(cursor: Any, asked: EventsAsked) -> EventPage:
+    """What was told, without what was withdrawn; none of a sensor that is not known."""
+    query, values = _filtered(asked)
+    before, least = asked.before, 0
+    if asked.sensor is not None:
+        number = await _number(cursor, asked.sensor)
+        if number is None:
+            return EventPage()
+        at = _naive(before.at) if before and before.at else _LAST
+        query += (
+            " AND e.sensor_id = ? AND e.created_at <= ? AND (e.created_at < ? OR e.id < ?)"
+            " ORDER BY e.created_at DESC, e.id DESC"
+        )
+        values += [number, at, at, before.number if before else _LAST_NUMBER]
+    else:
+        await cursor.execute("SELECT MAX(id) FROM dbo.ml_events")
+        newest = int((await cursor.fetchone())[0] or 0)
+        first = min(before.number, newest + 1) if before else newest + 1
+        least = first - asked.look_through
+        query += " AND e.id < ? AND e.id >= ? ORDER BY e.id DESC"
+        values += [first, least]
+    await cursor.execute(query.format(asked.limit + 1), *values)
+    return event_page(await cursor.fetchall(), asked, least, _time)
+
+
+def _filtered(asked: EventsAsked) -> tuple[str, list[object]]:
+    """The query so far, and its values."""
+    query, values = _EVENTS, list[object]()
+    if asked.severity is not None:
+        query, values = f"{query} AND e.severity = ?", [*values, asked.severity]
+    if asked.since is not None:
+        query, values = f"{query} AND e.created_at >= ?", [*values, _naive(asked.since)]
+    if asked.until is not None:
+        query, values = f"{query} AND e.created_at < ?", [*values, _naive(asked.until)]
+    return query, values
+
+
+async def windows_page(
+    cursor: Any, sensor: str, size_ms: int, before: datetime | None, limit: int
+) -> list[ClosedWindow]:
+    """A sensor's closed windows of one size that start before a time, the newest first."""
+    number = await _number(cursor, sensor)
+    if number is None:
+        return []
+    until = _naive(before) if before else _LAST
+    await cursor.execute(_WINDOWS.format(int(limit)), number, size_ms, until)
+    return [window_of(row, row[1].replace(tzinfo=UTC)) for row in await cursor.fetchall()]
+
+
+async def _number(cursor: Any, sensor: str) -> int | None:
+    """The number of the sensor of just this key."""
+    if "\0" in sensor:
+        return None  # not every server takes one in a text
+    await cursor.execute(_NUMBER, sensor)
+    found = await cursor.fetchone()
+    # Blanks at the end of a text make no difference there.
+    return int(found[0]) if found is not None and found[1] == sensor else None
+
+
+def _time(stamp: datetime | None) -> datetime | None:
+    return stamp and stamp.replace(tzinfo=UTC)
+
+
+def _naive(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,164 @@
+"""What people look at: sensors by how they stand, what was told of them, their windows; a page at a time.
+
+Each page is one short query by an index, of at most so many rows as are asked for; where it ends, the next begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from streamproc.store.sensor_status import ClosedWindow, SeverityName
+
+#: Events that a page looks through: where few of them are asked for, it may have less than it could, and say where to go on.
+#: 20,000 rows of a kilobyte are read within a tenth of a second.
+LOOKED_THROUGH = 20_000
+
+
+class SensorRow(msgspec.Struct, frozen=True):
+    """A registered sensor: how it stands since when and why, and its last reading; None where nothing was told or read."""
+
+    sensor: str
+    sensor_id: int
+    name: str | None
+    unit: str | None
+    kind: str | None
+    device: str | None
+    site: str | None
+    severity: SeverityName
+    since: datetime | None
+    cause: str | None
+    explanation: str | None
+    last_value: float | None
+    last_seen: datetime | None
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """A change of a sensor's severity, as it was told."""
+
+    event_id: str
+    sensor: str
+    name: str | None
+    device: str | None
+    severity: SeverityName
+    previous: SeverityName
+    at: datetime
+    cause: str
+    explanation: str
+    recommended_action: str
+
+
+@dataclass(frozen=True, slots=True)
+class SensorsAsked:
+    """Which sensors: those in alarm of this severity, or for NORMAL all others; by name, after the one called `after`.
+
+    `search` is a part of the name, the key, the device or the site, whatever its case.
+    """
+
+    severity: SeverityName
+    after: str = ""
+    search: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlace:
+    """Where a page of events ended: the row's number and, of one sensor's events, its time."""
+
+    number: int
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsAsked:
+    """Which changes of severity: of one sensor (by its key) or all, of one severity or all, `since` inclusive to `until`."""
+
+    sensor: str | None = None
+    severity: SeverityName | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: EventPlace | None = None
+    limit: int = 100
+    look_through: int = LOOKED_THROUGH
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Changes, those of one sensor by their time, those of all as they were stored, newest first; and where to go on."""
+
+    events: tuple[EventRow, ...] = ()
+    following: EventPlace | None = None
+
+
+class Views(Protocol):
+    """What a database is asked for people to look at; nothing is written. All raise StoreUnavailable or StoreError, too."""
+
+    async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
+        """Sensors by their key, `limit` at most."""
+
+    async def events_page(self, asked: EventsAsked) -> EventPage:
+        """What was told, without what was withdrawn; none of a sensor that is not known."""
+
+    async def windows_page(
+        self, sensor: str, size_ms: int, before: datetime | None, limit: int
+    ) -> list[ClosedWindow]:
+        """A sensor's closed windows of one size that start before a time, the newest first; none of an unknown sensor."""
+
+
+#: How a database gives times, none for none.
+Time = Callable[[Any], datetime | None]
+
+
+def sensor_row(row: Sequence[Any], time: Time) -> SensorRow:
+    """The sensor that a row of the columns of SensorRow is; other programs may leave texts empty."""
+    sensor, number, name, unit, kind, device, site, severity, since, cause, explanation, value, seen = row
+    return SensorRow(
+        sensor=sensor,
+        sensor_id=int(number),
+        name=name or None,
+        unit=unit or None,
+        kind=kind or None,
+        device=device,
+        site=site or None,
+        severity=severity or "NORMAL",
+        since=time(since),
+        cause=cause,
+        explanation=explanation or None,
+        last_value=None if value is None else float(value),
+        last_seen=time(seen),
+    )
+
+
+def event_page(rows: Sequence[Sequence[Any]], asked: EventsAsked, least: int, time: Time) -> EventPage:
+    """The page of rows of a number and the columns of EventRow, of which one more was asked for.
+
+    All rows from number `least` on were looked through.
+    """
+    shown = rows[: asked.limit]
+    following = EventPlace(least) if least > 1 else None
+    if len(rows) > asked.limit:
+        number, at = shown[-1][0], shown[-1][7]
+        following = EventPlace(int(number), None if asked.sensor is None else time(at))
+    return EventPage(tuple(_event_row(row, time) for row in shown), following)
+
+
+def _event_row(row: Sequence[Any], time: Time) -> EventRow:
+    _, event_id, sensor, name, device, severity, previous, stamp, cause, explanation, action = row
+    at = time(stamp)
+    assert at is not None  # the column takes no NULL
+    return EventRow(
+        event_id=event_id,
+        sensor=sensor,
+        name=name or None,
+        device=device,
+        severity=severity,
+        previous=previous or "NORMAL",
+        at=at,
+        cause=cause,
+        explanation=explanation or "",
+        recommended_action=action or "",
+    )

@@ -9,6 +9,7 @@ The parts, in the order that a reading meets them:
     core       pure: codec, windows, learners, severity, explanations. No I/O, clock, log or chance
     sink       rows and the next offsets into the database, in one transaction
     notify     people are told: webhook, e-mail, log; what was told is in the database
+    console    people look: a live page and an API, read only
     store      the databases that the sink can write to
     registry   devices, sensors and their ranges: home in the database, carried by a topic
     dlq        what is on the topic `dead-letter`, why, and sent again after a fix

@@ -27,8 +27,8 @@ MANNER = Manner(wait_ms=100, request_ms=5_000, gone="earliest")
 POLL_MS, POLL_RECORDS = 500, 500
 #: So often is Kafka asked where the topics end: that it answers, and how far behind this is.
 CHECK_S = 3.0
-#: Three checks have failed when the last word is as old as this.
-OLD_S = 15.0
+#: Two checks have failed, or one that the broker has not answered at all, when the last word is as old as this.
+OLD_S = 10.0
 #: Records of a partition of `windows` that may wait: some seconds of a busy engine's. Beyond, they are passed over, for each
 #: shows what the next shows better.
 BEHIND = 200
@@ -81,6 +81,7 @@ class Following:
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         places = await self._begin(consumer)
         self._hear()
+        _log.info("topics are followed", partitions=[f"{place.topic}/{place.partition}" for place in places])
         while True:
             found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
             for place, records in found.items():

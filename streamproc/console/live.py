@@ -44,12 +44,13 @@ def message(name: str, body: object, place: str | None = None) -> bytes:
 
 
 class Client:
-    """One who follows: what waits for him. `sensors` are those whose windows of `size_ms` he follows."""
+    """One who follows: what waits for him, `most` changes. `sensors` are those whose windows of `size_ms` he follows."""
 
-    def __init__(self, sensors: Collection[str], size_ms: int) -> None:
+    def __init__(self, sensors: Collection[str], size_ms: int, most: int = WAITING) -> None:
         self.sensors, self.size_ms = frozenset(sensors), size_ms
         #: Nothing comes any more once what waits is taken.
         self.over = False
+        self._most = most
         self._messages: deque[bytes] = deque()
         self._windows: dict[str, LiveWindow] = {}
         self._there = asyncio.Event()
@@ -58,7 +59,7 @@ class Client:
         """Have it wait; who has too much waiting is cut off, and told so."""
         if self.over:
             return
-        if len(self._messages) >= WAITING:
+        if len(self._messages) >= self._most:
             metrics.CUT_OFF.inc()
             self.end("too slow: connect again, and go on where you were")
             return
@@ -95,16 +96,16 @@ class Client:
 
 
 class Live:
-    """Hands on what comes to those who follow, `most` of them."""
+    """Hands on what comes to those who follow, `most` of them; the last `kept` changes are kept for those who come back."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, kept: int = KEPT) -> None:
         #: Who follows now.
         self.clients: set[Client] = set()
         #: Whether Kafka answers, so that what is shown is of now.
         self.is_live = False
         #: The next offset of each partition of `events`.
         self.reached: dict[int, int] = {}
-        self._most = most
+        self._most, self._bound = most, kept
         self._kept: deque[_Told] = deque()
         #: From this offset on, all of the partition is kept.
         self._since: dict[int, int] = {}
@@ -158,7 +159,7 @@ class Live:
         metrics.CHANGES.inc()
         text = message("change", _change(event), self._place())
         self._kept.append(_Told(partition, offset, text))
-        if len(self._kept) > KEPT:
+        if len(self._kept) > self._bound:
             oldest = self._kept.popleft()
             self._since[oldest.partition] = oldest.offset + 1
         self._tell(text)

@@ -15,8 +15,8 @@ from streamproc.store.protocol import Store
 
 #: A page is found by indexes within some milliseconds; a first login takes half a second. Who waits longer looks elsewhere.
 ANSWER_S = 5.0
-#: A page asks for three things as it opens; beyond 30 of them at the same moment, the last are told to come back.
-WAITING = 100
+#: A page asks for three things as it opens; of more than 20 at the same moment, the last are told to come back.
+WAITING = 64
 #: Of these the database is asked so many at once: it has other work to do.
 AT_ONCE = 4
 #: An idle console asks so often whether the database is there.

@@ -31,13 +31,13 @@ ALIASES = {str(field.alias): field for field in Settings.model_fields.values()}
 #: What .env has beside settings: SQL Server's own, and what only the compose file uses.
 FOREIGN = {
     *("ACCEPT_EULA", "MSSQL_PID", "MSSQL_SA_PASSWORD", "GATEWAY_PUBLISH", "WORKERS"),
-    *("DB_GATEWAY_USER", "DB_GATEWAY_PASSWORD"),
+    *("DB_GATEWAY_USER", "DB_GATEWAY_PASSWORD", "CONSOLE_PUBLISH"),
 }
 SERVICES = sorted(services())
 OWN = sorted(own_services())
-STAGES = ("gateway", "worker", "sink", "notify")
+STAGES = ("gateway", "worker", "sink", "notify", "console")
 #: Those that talk with Kafka.
-OF_KAFKA = ("gateway", "worker", "sink")
+OF_KAFKA = ("gateway", "worker", "sink", "console")
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:
@@ -78,7 +78,7 @@ def test_its_own_services_run_commands_that_exist(name: str) -> None:
 
 def test_every_stage_that_streamproc_has_is_a_service() -> None:
     """And none that it has not: when a stage gets its command, it belongs into the file."""
-    for stage in (*STAGES, "console", "jobs"):
+    for stage in (*STAGES, "jobs"):
         assert (stage in services()) == (stage in stages()), stage
 
 
@@ -102,8 +102,8 @@ def test_its_own_services_have_settings_that_there_are(name: str) -> None:
 def test_a_database_is_what_its_users_think() -> None:
     """All who need it name the same server and database; sink and gateway have the logins that are made, and nobody else."""
     users = {name for name, one in services().items() if "DB_PASSWORD" in one.get("environment", {})}
-    assert users == {"database", "schema", "sink", "notify", "gateway"}
-    for name in ("schema", "sink", "notify", "gateway"):
+    assert users == {"database", "schema", "sink", "notify", "gateway", "console"}
+    for name in ("schema", "sink", "notify", "gateway", "console"):
         settings = _settings(name)
         assert settings.store == "sqlserver"
         assert settings.db_host == services()["sqlserver"]["hostname"]
@@ -114,7 +114,8 @@ def test_a_database_is_what_its_users_think() -> None:
     for variable in ("DB_NAME", "DB_USER", "DB_PASSWORD"):
         assert raw["notify"][variable] == raw["sink"][variable] == raw["database"][variable]
     for variable in ("USER", "PASSWORD"):
-        assert raw["gateway"][f"DB_{variable}"] == raw["database"][f"DB_GATEWAY_{variable}"]
+        for reader in ("gateway", "console"):
+            assert raw[reader][f"DB_{variable}"] == raw["database"][f"DB_GATEWAY_{variable}"]
     assert raw["schema"]["DB_NAME"] == raw["database"]["DB_NAME"]
     assert raw["schema"]["DB_PASSWORD"] == raw["database"]["SQLCMDPASSWORD"]
     script = (DOCKER / "database.sql").read_text("utf-8")
@@ -191,10 +192,11 @@ def test_kafka_listens_where_it_is_looked_for() -> None:
     assert f"localhost:{listeners['STREAMS']}" in services()["kafka"]["healthcheck"]["test"][1]
 
 
-def test_the_gateway_is_published_on_its_port() -> None:
+@pytest.mark.parametrize("name", ["gateway", "console"])
+def test_what_people_and_devices_reach_is_published_on_its_port(name: str) -> None:
     """Both the default, on this machine alone, and what is inside."""
-    (port,) = services()["gateway"]["ports"]
-    number = _settings("gateway").gateway_port
+    (port,) = services()[name]["ports"]
+    number = getattr(_settings(name), f"{name}_port")
     assert filled(port) == f"127.0.0.1:{number}:{number}"
 
 
@@ -218,7 +220,7 @@ def test_the_start_follows_health() -> None:
         order += free
     for stage in OF_KAFKA:
         assert "topics" in after[stage]
-    for stage in ("sink", "notify"):
+    for stage in ("sink", "notify", "console"):
         assert "schema" in after[stage]
 
 
@@ -237,6 +239,7 @@ def test_who_talks_to_each_other_shares_a_network() -> None:
         "sink",
         "notify",
         "gateway",
+        "console",
     }
     assert compose()["networks"]["storage"] == {"internal": True}
 

@@ -99,18 +99,20 @@ def test_its_variables_are_settings() -> None:
 
 
 def test_its_ports_are_those_that_the_stages_listen_on() -> None:
-    """EXPOSE has the ports of the stages; the gateway's is its default, each listens on all addresses."""
+    """EXPOSE has the ports of the stages; gateway's and console's are their defaults, each listens on all addresses."""
     settings = Settings.model_validate(
         {name: value for name, value in image_variables().items() if not FOREIGN.fullmatch(name)}
     )
-    ports = [settings.gateway_port, settings.worker_port, settings.sink_port, settings.notify_port]
-    assert [int(word) for word in only("EXPOSE").words] == ports
-    assert settings.gateway_port == Settings.model_fields["gateway_port"].default
-    hosts = {settings.gateway_host, settings.worker_host, settings.sink_host, settings.notify_host}
+    fixed = [settings.gateway_port, settings.console_port]
+    ports = [settings.worker_port, settings.sink_port, settings.notify_port]
+    assert [int(word) for word in only("EXPOSE").words] == [*fixed, *ports]
+    assert fixed == [Settings.model_fields[f"{stage}_port"].default for stage in ("gateway", "console")]
+    stages = ("gateway", "console", "worker", "sink", "notify")
+    hosts = {getattr(settings, f"{stage}_host") for stage in stages}
     assert hosts == {"0.0.0.0"}  # noqa: S104  # within a container
     told = (ROOT / "docs" / "operations.md").read_text("utf-8")
     assert (
-        f"STREAMPROC_WORKER_PORT={ports[1]} STREAMPROC_SINK_PORT={ports[2]} STREAMPROC_NOTIFY_PORT={ports[3]}"
+        f"STREAMPROC_WORKER_PORT={ports[0]} STREAMPROC_SINK_PORT={ports[1]} STREAMPROC_NOTIFY_PORT={ports[2]}"
         in told
     )
 

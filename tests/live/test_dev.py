@@ -43,11 +43,17 @@ class Dev:
         self.directory = directory
         self.gateway_port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
         self.kafka_port = claim_port("127.0.0.1", 0, "KAFKA_PORT")
+        self.console_port = claim_port("127.0.0.1", 0, "CONSOLE_PORT")
+        ports = {
+            "GATEWAY_PORT": self.gateway_port,
+            "KAFKA_PORT": self.kafka_port,
+            "CONSOLE_PORT": self.console_port,
+        }
         self.seen: list[str] = []
         self._lines: Queue[str] = Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamproc", "dev", "--data-dir", str(directory), *options],
-            env=os.environ | {"GATEWAY_PORT": str(self.gateway_port), "KAFKA_PORT": str(self.kafka_port)},
+            env=os.environ | {name: str(port) for name, port in ports.items()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -131,8 +137,11 @@ def dev(installation: object, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_the_ready_line_has_the_addresses(dev: Dev) -> None:
-    """Gateway, broker and database are named, and they are those of the settings."""
+    """Console, gateway, broker and database are named, and they are those of the settings."""
     (line,) = [line for line in dev.seen if line.startswith("ready")]
+    assert f"console http://127.0.0.1:{dev.console_port}/" in line
+    with urllib.request.urlopen(f"http://127.0.0.1:{dev.console_port}/", timeout=SOON_S) as answer:
+        assert answer.headers["Content-Type"].startswith("text/html")
     assert f"http://127.0.0.1:{dev.gateway_port}" in line
     assert f"127.0.0.1:{dev.kafka_port}" in line
     assert str(dev.directory / "streamproc.db") in line
@@ -196,7 +205,7 @@ def test_a_newcomer_sees_changes_and_stops_it(installation: object, tmp_path: Pa
         dev.until("^ready", READY_S)
         dev.until(r"^\d\d:\d\d:\d\d  CRITICAL  .*boiler-2 temperature", SOON_S)
         dev.until(r"^\d\d:\d\d:\d\d  NORMAL    .*boiler-2 temperature", SOON_S)
-        assert len(dev.processes()) >= 6
+        assert len(dev.processes()) >= 7
         began = time.monotonic()
         dev.process.send_signal(signal.SIGINT)
         assert dev.process.wait(timeout=SOON_S) == 0

@@ -92,7 +92,7 @@ def kafka(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_document_lists_each_process() -> None:
     """Stages and commands, each with a topic at least; and only topics and groups that there are."""
     rights = listed()
-    assert list(rights) == ["gateway", "worker", "sink", "registry", "dlq", "replay"]
+    assert list(rights) == ["gateway", "worker", "sink", "console", "registry", "dlq", "replay"]
     topics = {name for held in rights.values() for kind, name, _ in held if kind == TOPIC}
     assert topics == {spec.name for spec in load()}
     groups = {name for held in rights.values() for kind, name, _ in held if kind == GROUP}
@@ -128,6 +128,9 @@ async def test_each_process_does_its_work_with_its_own_rights(kafka: Secured, tm
         gateway |= kafka.as_user("gateway").variables()
         stages.append(await site.start("gateway", **gateway))
         url = f"http://127.0.0.1:{port}"
+        console = await site.start("console", CONSOLE_PORT="0", **kafka.as_user("console").variables())
+        stages.append(console)
+        await console.until_told("topics are followed")
         await (await send(device, f"{PREFIX}readings", "d", b"no JSON"))
 
         async def all_of_it() -> bool:

@@ -20,6 +20,7 @@ COMMANDS = (
     "worker",
     "sink",
     "notify",
+    "console",
     "dev",
     "simulate",
     "topics",
@@ -119,13 +120,15 @@ def test_a_second_dev_on_the_same_data_is_refused(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["GATEWAY_PORT", "CONSOLE_PORT"])
+def test_a_taken_port_is_refused(tmp_path: Path, setting: str) -> None:
     """It names the port and the setting to change."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        result = run("dev", "--data-dir", str(tmp_path), GATEWAY_PORT=str(port))
+        free = {"GATEWAY_PORT": "0", "CONSOLE_PORT": "0"}
+        result = run("dev", "--data-dir", str(tmp_path), **free | {setting: str(port)})
     assert result.returncode == 2
-    assert f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert f"{setting}: cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
 def test_logs_are_json_where_no_terminal_reads_them() -> None:

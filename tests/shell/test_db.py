@@ -109,7 +109,9 @@ def test_a_database_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
 
 def test_a_healthy_machine_is_told_so(tmp_path: Path) -> None:
     """Each line is one finding, and the exit code is 0."""
-    well = run("doctor", STREAMPROC_DATA_DIR=str(tmp_path), GATEWAY_PORT="0", KAFKA_PORT="1")
+    well = run(
+        "doctor", STREAMPROC_DATA_DIR=str(tmp_path), GATEWAY_PORT="0", CONSOLE_PORT="0", KAFKA_PORT="1"
+    )
     assert well.returncode == 0, well.stdout + well.stderr
     assert all(line.startswith(("ok ", "note ")) for line in well.stdout.splitlines())
     assert "the sink makes it" in well.stdout
@@ -125,6 +127,7 @@ def test_what_is_wrong_is_told_with_what_to_do(tmp_path: Path) -> None:
             "doctor",
             STREAMPROC_DATABASE=str(tmp_path / "s.db"),
             KAFKA_BOOTSTRAP="127.0.0.1:1",
+            CONSOLE_PORT="0",
             GATEWAY_PORT=str(server.getsockname()[1]),
         )
     assert found.returncode == 1

@@ -25,6 +25,9 @@ from prometheus_client.core import Metric
 
 import streamproc
 from streamproc.cli.logs import REPEAT_S, Places, Repeats
+from streamproc.console import health as console_health
+from streamproc.console.live import Live
+from streamproc.console.reading import Reading
 from streamproc.core.chunk import Chunk
 from streamproc.core.engine import Options, PartitionState, run, step
 from streamproc.core.registry import RegistryLog
@@ -47,6 +50,7 @@ from streamproc.records import SensorEntry
 from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
 from streamproc.sink.app import Sink
+from streamproc.store.opening import Database
 from tests.shell.test_gateway import MemoryPublisher
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -81,6 +85,7 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(Metrics(Load(1, 1), MemoryPublisher()).registry.collect())
         | scraped(_of_access())
         | scraped(notify_health.gauges([]))
+        | scraped(console_health.gauges(Live(1), Reading(Database(sink.settings, "tests").opened), 1))
         | scraped(Joined([None]).collect())
         | scraped([build_info("x")])
         | {"streamproc_check"}

@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
@@ -53,12 +53,6 @@ def main() -> None:
         # Whoever read the output has left. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def _leave() -> NoReturn:
-    """End without waiting for what waits for a receiver, the database or Kafka."""
-    sys.stderr.flush()
-    os._exit(3)
 
 
 def _refuse(text: str) -> int:
@@ -140,7 +134,8 @@ def notify(
 
     async def service(stop: asyncio.Event) -> None:
         if not await run(settings, stop):
-            _leave()
+            sys.stderr.flush()
+            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
 
     asyncio.run(until_signal(service))
 
@@ -152,12 +147,7 @@ def console() -> None:
     from streamproc.console.app import run
 
     settings = loaded()
-
-    async def service(stop: asyncio.Event) -> None:
-        if not await run(settings, stop):
-            _leave()
-
-    asyncio.run(until_signal(service))
+    asyncio.run(until_signal(lambda stop: run(settings, stop)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from aiohttp import web
 from streamproc.console import parameters
 from streamproc.console.answers import Events, Sensors, Windows, of_status
 from streamproc.console.problems import Problem
-from streamproc.store.views import EventsAsked, SensorRow, SensorsAsked
+from streamproc.store.views import EventsAsked, SensorRow, SensorsAsked, WindowsAsked
 
 if TYPE_CHECKING:
     from streamproc.console.access import Readers
@@ -75,7 +75,7 @@ class Api:
         before = parameters.time(query, "before")
         async with self._reading.store() as store:
             sensor = (await _known(store, request)).entry.sensor
-            rows = await store.windows_page(sensor, size_ms, before, limit + 1)
+            rows = await store.windows_page(WindowsAsked(sensor, size_ms, before, limit + 1))
         shown = rows[:limit]
         return _json(Windows(shown, shown[-1].start if len(rows) > limit else None))
 

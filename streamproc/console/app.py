@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _SHUTDOWN_S = 0.5
 #: A consumer that waits for a broker which is away does not always hear that it is to end; then it is told again.
 _CANCEL_AGAIN_S = 0.5
+#: Exit code of a stage that was asked to end and could not do so tidily in time.
+_CUT_SHORT = 3
 #: How often: with the above, the process ends within 3 s.
 _CANCELS = 3
 
@@ -53,8 +57,8 @@ def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.A
     return app
 
 
-async def run(settings: Settings, stop: asyncio.Event, listening: asyncio.Future[str] | None = None) -> bool:
-    """Answer until `stop` is set; whether everything has come to its end by then. `listening` is given the URL.
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Answer until `stop` is set, then end within 3 s: what does not hear of it is left behind, with the process.
 
     Kafka and the database may be away at the start, as at any time. Raises SettingsError where it cannot listen.
     """
@@ -74,21 +78,23 @@ async def run(settings: Settings, stop: asyncio.Event, listening: asyncio.Future
     with collected(told):
         try:
             await runner.setup()
-            await _listen(runner, settings, listening)
+            await _listen(runner, settings)
             await _stopped(stop, tasks)
         finally:
             await runner.cleanup()
-            ended = all([await _ended(task) for task in tasks])
+            heard = all([await _ended(task) for task in tasks])
             await database.close()
             _log.info("console stopped")
-    return ended
+    if not heard:
+        sys.stderr.flush()
+        os._exit(_CUT_SHORT)  # the loop would wait for them
 
 
 def _started(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     return asyncio.create_task(work, name=name)
 
 
-async def _listen(runner: web.AppRunner, settings: Settings, listening: asyncio.Future[str] | None) -> None:
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     host, port = settings.console_host, settings.console_port
     site = web.TCPSite(runner, host, port)
     try:
@@ -100,8 +106,6 @@ async def _listen(runner: web.AppRunner, settings: Settings, listening: asyncio.
     _log.info("console listens", url=url)
     if settings.console_token is None and not is_loopback(host):
         _log.warning("console open to all", host=host, advice="set STREAMPROC_CONSOLE_TOKEN")
-    if listening is not None:
-        listening.set_result(url)
 
 
 async def _stopped(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

@@ -20,6 +20,8 @@ from streamproc.records import SeverityEvent, WindowRows
 
 #: Changes that are kept for those who come back: minutes where much happens, some 500 bytes each.
 KEPT = 2_000
+#: However long they are.
+KEPT_BYTES = 8_388_608
 #: Changes that wait for one client, who takes them at once where all is well. Beyond, he is cut off, and comes back.
 WAITING = 500
 
@@ -107,6 +109,7 @@ class Live:
         self.reached: dict[int, int] = {}
         self._most, self._bound = most, kept
         self._kept: deque[_Told] = deque()
+        self._bytes = 0
         #: From this offset on, all of the partition is kept.
         self._since: dict[int, int] = {}
         self._closed = False
@@ -140,6 +143,7 @@ class Live:
     def _lose(self, places: Mapping[int, int]) -> None:
         """Begin anew from these offsets: what came before them nobody has seen."""
         self._kept.clear()
+        self._bytes = 0
         self.reached, self._since = dict(places), dict(places)
         self._tell(message("reset", {"reason": "some changes could not be followed"}, self._place()))
 
@@ -159,8 +163,10 @@ class Live:
         metrics.CHANGES.inc()
         text = message("change", _change(event), self._place())
         self._kept.append(_Told(partition, offset, text))
-        if len(self._kept) > self._bound:
+        self._bytes += len(text)
+        while len(self._kept) > self._bound or self._bytes > KEPT_BYTES:
             oldest = self._kept.popleft()
+            self._bytes -= len(oldest.message)
             self._since[oldest.partition] = oldest.offset + 1
         self._tell(text)
 

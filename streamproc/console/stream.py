@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from streamproc.console import parameters
+from streamproc.console import metrics, parameters
 from streamproc.console.live import Client
 from streamproc.console.problems import Problem, unavailable
 
@@ -59,6 +59,7 @@ class Streams:
         except ConnectionError:
             pass  # the client is gone
         except TimeoutError:
+            metrics.CUT_OFF.inc()
             if request.transport is not None:
                 request.transport.abort()
         finally:

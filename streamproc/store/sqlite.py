@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +43,7 @@ from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingA
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
-from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked
+from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked, WindowsAsked
 
 T = TypeVar("T")
 
@@ -223,12 +222,9 @@ class SqliteStore:
         """What was told, without what was withdrawn; none of a sensor that is not known."""
         return await self._run(lambda: sqlite_views.events_page(self._connected(), asked))
 
-    async def windows_page(
-        self, sensor: str, size_ms: int, before: datetime | None, limit: int
-    ) -> list[ClosedWindow]:
-        """A sensor's closed windows of one size that start before a time, the newest first."""
-        asked = (sensor, size_ms, before, limit)
-        return await self._run(lambda: sqlite_views.windows_page(self._connected(), *asked))
+    async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
+        """Closed windows, the newest first; none of an unknown sensor."""
+        return await self._run(lambda: sqlite_views.windows_page(self._connected(), asked))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

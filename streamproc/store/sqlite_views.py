@@ -12,6 +12,7 @@ from streamproc.store.views import (
     EventsAsked,
     SensorRow,
     SensorsAsked,
+    WindowsAsked,
     event_page,
     sensor_row,
 )
@@ -108,12 +109,10 @@ def _number(connection: sqlite3.Connection, sensor: str) -> int | None:
     return found and int(found[0])
 
 
-def windows_page(
-    connection: sqlite3.Connection, sensor: str, size_ms: int, before: datetime | None, limit: int
-) -> list[ClosedWindow]:
-    """A sensor's closed windows of one size that start before a time, the newest first."""
-    until = _text(before) if before else _LAST
-    rows = connection.execute(_WINDOWS, (sensor, size_ms, until, limit)).fetchall()
+def windows_page(connection: sqlite3.Connection, asked: WindowsAsked) -> list[ClosedWindow]:
+    """Closed windows, the newest first; none of an unknown sensor."""
+    until = _text(asked.before) if asked.before else _LAST
+    rows = connection.execute(_WINDOWS, (asked.sensor, asked.size_ms, until, asked.limit)).fetchall()
     return [window_of(row, datetime.fromisoformat(row[1])) for row in rows]
 
 

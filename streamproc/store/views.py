@@ -87,6 +87,16 @@ class EventsAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowsAsked:
+    """Which closed windows: of a sensor (by its key) and a size, that start before a time, or up to now."""
+
+    sensor: str
+    size_ms: int
+    before: datetime | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class EventPage:
     """Changes, those of one sensor by their time, those of all as they were stored, newest first; and where to go on."""
 
@@ -103,10 +113,8 @@ class Views(Protocol):
     async def events_page(self, asked: EventsAsked) -> EventPage:
         """What was told, without what was withdrawn; none of a sensor that is not known."""
 
-    async def windows_page(
-        self, sensor: str, size_ms: int, before: datetime | None, limit: int
-    ) -> list[ClosedWindow]:
-        """A sensor's closed windows of one size that start before a time, the newest first; none of an unknown sensor."""
+    async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
+        """Closed windows, the newest first; none of an unknown sensor."""
 
 
 #: How a database gives times, none for none.

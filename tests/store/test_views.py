@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamproc.records import SensorEntry, Severity
 from streamproc.store.edits import RemoveSensor, by_streamproc
 from streamproc.store.protocol import Batch, Store
-from streamproc.store.views import EventPlace, EventsAsked, SensorsAsked
+from streamproc.store.views import EventPlace, EventsAsked, SensorsAsked, WindowsAsked
 from tests.store.builders import GROUP, START, event, events, readings, windows
 from tests.store.databases import Database
 
@@ -207,10 +207,10 @@ async def test_windows_in_pages(store: Store) -> None:
         Batch(GROUP, windows=windows(*(("a", float(n), 1000 * n) for n in range(5)), ("b", 9.0, 0)))
     )
     await store.write(Batch(GROUP, windows=windows(("a", 3.0, 0), size_ms=10_000)))
-    first = await store.windows_page("a", 1_000, None, 3)
+    first = await store.windows_page(WindowsAsked("a", 1_000, None, 3))
     assert [window.mean for window in first] == [4.0, 3.0, 2.0]
     assert first[0].start == after(4000)
-    second = await store.windows_page("a", 1_000, first[-1].start, 3)
+    second = await store.windows_page(WindowsAsked("a", 1_000, first[-1].start, 3))
     assert [window.mean for window in second] == [1.0, 0.0]
-    assert [window.mean for window in await store.windows_page("a", 10_000, None, 3)] == [3.0]
-    assert await store.windows_page("nobody", 1_000, None, 3) == []
+    assert [window.mean for window in await store.windows_page(WindowsAsked("a", 10_000, None, 3))] == [3.0]
+    assert await store.windows_page(WindowsAsked("nobody", 1_000, None, 3)) == []

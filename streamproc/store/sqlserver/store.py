@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
@@ -44,7 +43,7 @@ from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
-from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked
+from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked, WindowsAsked
 
 
 def opened(settings: Settings, process: str) -> SqlServerStore:
@@ -201,12 +200,10 @@ class SqlServerStore:
         async with self._cursor(commits=False) as cursor:
             return await views.events_page(cursor, asked)
 
-    async def windows_page(
-        self, sensor: str, size_ms: int, before: datetime | None, limit: int
-    ) -> list[ClosedWindow]:
-        """A sensor's closed windows of one size that start before a time, the newest first."""
+    async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
+        """Closed windows, the newest first; none of an unknown sensor."""
         async with self._cursor(commits=False) as cursor:
-            return await views.windows_page(cursor, sensor, size_ms, before, limit)
+            return await views.windows_page(cursor, asked)
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""

@@ -12,6 +12,7 @@ from streamproc.store.views import (
     EventsAsked,
     SensorRow,
     SensorsAsked,
+    WindowsAsked,
     event_page,
     sensor_row,
 )
@@ -114,15 +115,13 @@ def _filtered(asked: EventsAsked) -> tuple[str, list[object]]:
     return query, values
 
 
-async def windows_page(
-    cursor: Any, sensor: str, size_ms: int, before: datetime | None, limit: int
-) -> list[ClosedWindow]:
-    """A sensor's closed windows of one size that start before a time, the newest first."""
-    number = await _number(cursor, sensor)
+async def windows_page(cursor: Any, asked: WindowsAsked) -> list[ClosedWindow]:
+    """Closed windows, the newest first; none of an unknown sensor."""
+    number = await _number(cursor, asked.sensor)
     if number is None:
         return []
-    until = _naive(before) if before else _LAST
-    await cursor.execute(_WINDOWS.format(int(limit)), number, size_ms, until)
+    until = _naive(asked.before) if asked.before else _LAST
+    await cursor.execute(_WINDOWS.format(int(asked.limit)), number, asked.size_ms, until)
     return [window_of(row, row[1].replace(tzinfo=UTC)) for row in await cursor.fetchall()]
 
 

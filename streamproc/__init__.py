@@ -14,6 +14,7 @@ The parts, in the order that a reading meets them:
     registry   devices, sensors and their ranges: home in the database, carried by a topic
     dlq        what is on the topic `dead-letter`, why, and sent again after a fix
     monitor    what each process tells of itself over HTTP: metrics, alive, ready
+    openapi    what the gateway and the console say of their routes, as OpenAPI and as a page
     detect     the same core over a file
     dev        everything on one machine, supervised, with a simulator
     replay     a range of readings through the same core again, beside what the database holds

@@ -10,6 +10,7 @@ In the order that a request meets them:
     live        what of them each client gets: bounded, and resumable
     stream      `/api/live`: that as server-sent events
     page        `/`: HTML, CSS and a script, in the words of `texts`
+    operations  what each route says of itself
     problems    every refusal (RFC 9457)
     app         the routes, and the process around them
 """

@@ -17,12 +17,15 @@ from streamproc.console.access import Readers, is_loopback
 from streamproc.console.api import Api
 from streamproc.console.following import Following
 from streamproc.console.live import Live
+from streamproc.console.operations import TITLE, TOLD, described
 from streamproc.console.page import Page
 from streamproc.console.problems import Problem, of_http
 from streamproc.console.reading import Reading
 from streamproc.console.stream import Streams
 from streamproc.errors import SettingsError
 from streamproc.monitor import Check, Told, collected, routes
+from streamproc.openapi import document
+from streamproc.openapi.pages import Pages
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.A
     app.add_routes(Api(readers, reading).routes())
     app.add_routes(Streams(readers, live).routes())
     app.add_routes(Page(settings.language, needs_token=readers.needs_token).routes())
+    Pages(document(TITLE, described(needs_token=readers.needs_token), TOLD)).add_to(app)
     app.on_response_prepare.append(_shield)
     app.on_shutdown.append(_closing(live))
     return app

@@ -13,10 +13,7 @@ batch       pure: records for the topic, and a result for each item
 publisher   records to Kafka, with an acknowledgement for each
 answers     what is answered, as types
 status      how a sensor stands, from the database
-database    which is opened when it is first asked for
 operations  what each route says of itself; those of the admin API in admin_operations
-openapi     pure: the OpenAPI document, made of that and of the types
-pages       that document, as JSON and as a page to read
 problems    refusals as problem details (RFC 9457)
 metrics     what is counted
 """

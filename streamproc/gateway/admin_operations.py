@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from streamproc.gateway.openapi import ANY, Answer, Content, Operation, Parameter
+from streamproc.gateway.problems import ANY
+from streamproc.openapi import Answer, Content, Operation, Parameter
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store.edits import KINDS, Audited
 

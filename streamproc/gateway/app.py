@@ -27,16 +27,16 @@ from streamproc.gateway.admin_service import LazyServices
 from streamproc.gateway.guard import guard, take_short_way
 from streamproc.gateway.ingest import READS, Ingest
 from streamproc.gateway.listener import Listener
-from streamproc.gateway.openapi import document
 from streamproc.gateway.operations import TITLE, described
-from streamproc.gateway.pages import Pages
-from streamproc.gateway.problems import Problem, unavailable
+from streamproc.gateway.problems import TOLD, Problem, unavailable
 from streamproc.gateway.protocol import FIELD_BYTES, FIELDS, URL_BYTES
 from streamproc.gateway.publisher import KafkaPublisher
 from streamproc.gateway.siblings import Siblings
 from streamproc.gateway.status import Sensors
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
+from streamproc.openapi import document
+from streamproc.openapi.pages import Pages
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def build(
         Admin(door, services, settings.body_timeout_seconds).add_to(app)
     app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
     app.on_cleanup.append(database.close)
-    Pages(document(TITLE, described(settings))).add_to(app)
+    Pages(document(TITLE, described(settings), TOLD)).add_to(app)
     return app
 
 

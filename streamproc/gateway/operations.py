@@ -15,8 +15,9 @@ from streamproc.gateway.admin_document_operations import DOCUMENTS
 from streamproc.gateway.admin_operations import ADMIN
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
-from streamproc.gateway.openapi import ANY, LINES, Answer, Content, Operation, Parameter, Title
+from streamproc.gateway.problems import ANY
 from streamproc.gateway.status import Status
+from streamproc.openapi import LINES, Answer, Content, Operation, Parameter, Title
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from streamproc.gateway.answers import Error, ProblemDetails
+from streamproc.openapi import Problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +57,10 @@ KINDS: dict[str, tuple[int, str]] = {
     "database-unavailable": (503, "The database is not available"),
     "kafka-unavailable": (503, "Kafka is not available"),
 }
-
-
+#: The same, as the OpenAPI document is made of them.
+TOLD = Problems(KINDS, ProblemDetails)
+#: Those that every route may answer.
+ANY = ("bad-request", "url-too-long", "slow-head", "head-too-large", "method-not-allowed", "internal")
 #: Errors that a problem lists; its results have all.
 _ERRORS = 100
 _part = re.compile(r"[^.\[\]]+")

@@ -15,10 +15,10 @@ from aiohttp import hdrs
 
 from streamproc.core.codec import Packet, Single
 from streamproc.gateway.app import build
-from streamproc.gateway.openapi import Operation, document
 from streamproc.gateway.operations import TITLE, described
-from streamproc.gateway.pages import page
-from streamproc.gateway.problems import KINDS
+from streamproc.gateway.problems import KINDS, TOLD
+from streamproc.openapi import Operation, document
+from streamproc.openapi.pages import page
 from streamproc.settings import Settings
 from tests.shell.test_gateway import Client, MemoryPublisher
 
@@ -33,7 +33,7 @@ ALL_KEYS = Settings.model_validate({"ingest_api_key": "k", "admin_api_key": "a" 
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     """The document where keys are wanted."""
-    return document(TITLE, described(ALL_KEYS))
+    return document(TITLE, described(ALL_KEYS), TOLD)
 
 
 def test_every_route_is_described_and_no_other(told: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def test_keys_are_told_where_they_are_wanted(told: dict[str, Any]) -> None:
     """With a key set the ingest wants it; without one, no operation does."""
     assert told["paths"]["/ingest/packets"]["post"]["security"] == [{"apiKey": []}]
     assert told["paths"]["/health"]["get"]["security"] == []
-    unguarded = document(TITLE, described(Settings.model_validate({})))
+    unguarded = document(TITLE, described(Settings.model_validate({})), TOLD)
     assert {str(operation["security"]) for operation in operations(unguarded)} == {"[]"}
     assert unguarded["components"]["securitySchemes"] == {}
 
@@ -104,7 +104,7 @@ def test_keys_are_told_where_they_are_wanted(told: dict[str, Any]) -> None:
 def test_devices_keys_are_told() -> None:
     """Where devices have keys, a packet wants one, and the key for all does for what is no packet."""
     both = document(
-        TITLE, described(Settings.model_validate({"ingest_api_key": "k", "device_keys": "required"}))
+        TITLE, described(Settings.model_validate({"ingest_api_key": "k", "device_keys": "required"})), TOLD
     )
     assert both["paths"]["/ingest/packets"]["post"]["security"] == [{"deviceKey": []}]
     for path, method in (("/ingest/readings", "post"), ("/sensors/{id}/status", "get")):
@@ -167,7 +167,7 @@ def test_the_page_needs_nothing_else(told: dict[str, Any]) -> None:
 def test_the_page_takes_texts_for_texts() -> None:
     """What looks like HTML in a description is not."""
     odd = Operation("get", "/<b>", "odd", "ingest", "<script>", 'a & "<i>"', {})
-    text = page(document(TITLE, [odd]))
+    text = page(document(TITLE, [odd], TOLD))
     assert "<script>" not in text
     assert "/&lt;b&gt;" in text
 
@@ -175,7 +175,7 @@ def test_the_page_takes_texts_for_texts() -> None:
 def test_more_routes_are_described_by_who_adds_them() -> None:
     """Another part's operations, with types and keys of its own, come into the document beside the others."""
     more = Operation("get", "/other/x", "getX", "admin", "x", "x", {}, security=("adminKey",))
-    found = document(TITLE, [*described(Settings.model_validate({})), more])
+    found = document(TITLE, [*described(Settings.model_validate({})), more], TOLD)
     assert found["paths"]["/other/x"]["get"]["security"] == [{"adminKey": []}]
     assert list(found["components"]["securitySchemes"]) == ["adminKey"]
     assert "admin" in {tag["name"] for tag in found["tags"]}

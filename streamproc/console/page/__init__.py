@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from hashlib import sha256
 from html import escape
 from pathlib import Path
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from streamproc.console.page.words import WORDS
+from streamproc.openapi.pages import unless_known
 
 _FOLDER = Path(__file__).parent
 #: The files that the page loads, and what they are.
@@ -44,14 +44,14 @@ class Page:
 
     async def page(self, request: web.Request) -> web.Response:
         """GET /: the page."""
-        return _unless_known(request, self._html, "text/html", _HEADERS)
+        return unless_known(request, self._html, "text/html", _HEADERS)
 
     async def file(self, request: web.Request) -> web.Response:
         """GET /page/{name}: one of its files."""
         name = request.match_info["name"]
         if name not in FILES:
             raise web.HTTPNotFound
-        return _unless_known(request, self._files[name], FILES[name], {})
+        return unless_known(request, self._files[name], FILES[name], {})
 
 
 def page(words: Mapping[str, str], language: str, *, needs_token: bool) -> str:
@@ -62,14 +62,3 @@ def page(words: Mapping[str, str], language: str, *, needs_token: bool) -> str:
     data = json.dumps(told, ensure_ascii=False).replace("<", "\\u003c")
     filled = _word.sub(lambda found: escape(words[found[1]]), template.replace("{{LANGUAGE}}", language))
     return filled.replace("[[WORDS]]", data)
-
-
-def _unless_known(
-    request: web.Request, body: bytes, content_type: str, headers: Mapping[str, str]
-) -> web.Response:
-    """Answer with the body, or 304 to who has it already; to be asked again each time, for a console may be newer."""
-    tag = f'"{sha256(body).hexdigest()[:16]}"'
-    headers = {**headers, hdrs.ETAG: tag, hdrs.CACHE_CONTROL: "no-cache"}
-    if tag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made of the types that are decoded and encoded, and of what each route says of itself. Pure.
 
-A route is described by an `Operation` beside the others of its part (`operations`); whoever adds routes adds theirs to
-the list that `app.build` hands over. What is described and what is served are compared by a test.
+A route is described by an `Operation` beside the others of its part; a stage hands over the list of its own, and the problems
+that it refuses with. What is described and what is served are compared by a test. `pages` serves the document.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamproc.gateway.answers import ProblemDetails
-from streamproc.gateway.problems import KINDS
-
 Method = Literal["get", "post", "put", "delete"]
 JSON, LINES, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
-#: The problems that every route may answer.
-ANY = ("bad-request", "url-too-long", "slow-head", "head-too-large", "method-not-allowed", "internal")
 _REF = "#/components/schemas/{name}"
 _RETRIED = frozenset((429, 503))
 #: After the status of refusals that are of different kinds.
@@ -94,7 +89,15 @@ class Title:
     schemes: Mapping[str, Mapping[str, Any]]
 
 
-def document(title: Title, operations: Sequence[Operation]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """What a stage refuses with (RFC 9457): `kinds` to status and title, and the `form` of the body."""
+
+    kinds: Mapping[str, tuple[int, str]]
+    form: Any
+
+
+def document(title: Title, operations: Sequence[Operation], problems: Problems) -> dict[str, Any]:
     """Make the document of these operations; tags and schemes that none of them names are left out."""
     forms = [
         content.form
@@ -102,11 +105,11 @@ def document(title: Title, operations: Sequence[Operation]) -> dict[str, Any]:
         for content in _contents(operation)
         if content.form is not None
     ]
-    schemas, components = msgspec.json.schema_components([ProblemDetails, *forms], ref_template=_REF)
-    by_form = dict(zip(map(id, [ProblemDetails, *forms]), schemas, strict=True))
+    schemas, components = msgspec.json.schema_components([problems.form, *forms], ref_template=_REF)
+    by_form = dict(zip(map(id, [problems.form, *forms]), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, by_form)
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, by_form, problems)
     shared = _shared(paths)
     used = {name for operation in operations for name in operation.security}
     tags = {operation.tag for operation in operations}
@@ -151,14 +154,14 @@ def _contents(operation: Operation) -> Iterable[Content]:
         yield from answer.contents
 
 
-def _operation(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Mapping[int, Any], problems: Problems) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
         "security": [{name: []} for name in operation.security],
-        "responses": _responses(operation, schemas),
+        "responses": _responses(operation, schemas, problems),
     }
     if operation.parameters:
         told["parameters"] = [_parameter(each) for each in operation.parameters]
@@ -191,7 +194,7 @@ def _content(content: Content, schemas: Mapping[int, Any]) -> dict[str, Any]:
     return told
 
 
-def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: Mapping[int, Any], problems: Problems) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for status, answer in operation.answers.items():
         response: dict[str, Any] = {"description": answer.description}
@@ -202,9 +205,10 @@ def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, An
         told[str(status)] = response
     kinds: dict[int, list[str]] = {}
     for kind in operation.kinds:
-        kinds.setdefault(KINDS[kind][0], []).append(kind)
+        kinds.setdefault(problems.kinds[kind][0], []).append(kind)
     for status, some in sorted(kinds.items()):
-        told[str(status)] = _refusal(status, some, schemas[id(ProblemDetails)])
+        titles = {kind: problems.kinds[kind][1] for kind in some}
+        told[str(status)] = _refusal(status, titles, schemas[id(problems.form)])
     return told
 
 
@@ -212,14 +216,16 @@ def _header(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
-def _refusal(status: int, kinds: Sequence[str], schema: Any) -> dict[str, Any]:
+def _refusal(status: int, titles: Mapping[str, str], schema: Any) -> dict[str, Any]:
     """Tell of one status which problems have it."""
     told: dict[str, Any] = {
-        "description": "; ".join(f"`{kind}`: {KINDS[kind][1].lower()}" for kind in kinds),
+        "description": "; ".join(f"`{kind}`: {title.lower()}" for kind, title in titles.items()),
         "content": {
             PROBLEM: {
                 "schema": dict(schema),
-                "examples": {kind: {"value": _example(kind)} for kind in kinds},
+                "examples": {
+                    kind: {"value": _example(kind, status, title)} for kind, title in titles.items()
+                },
             }
         },
     }
@@ -233,8 +239,7 @@ def _refusal(status: int, kinds: Sequence[str], schema: Any) -> dict[str, Any]:
     return told | ({"headers": headers} if headers else {})
 
 
-def _example(kind: str) -> dict[str, Any]:
-    status, title = KINDS[kind]
+def _example(kind: str, status: int, title: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "type": f"urn:streamproc:problem:{kind}",
         "title": title,

@@ -49,15 +49,15 @@ class Pages:
     async def openapi(self, request: web.Request) -> web.Response:
         """GET /openapi.json: the document, for programs; pages of other sites may read it, too."""
         headers = _SAFE | {"Access-Control-Allow-Origin": "*"}
-        return _unless_known(request, self._json, "application/json", headers)
+        return unless_known(request, self._json, "application/json", headers)
 
     async def docs(self, request: web.Request) -> web.Response:
         """GET /docs: the document, for people."""
         headers = _SAFE | {"Content-Security-Policy": _POLICY}
-        return _unless_known(request, self._html, "text/html", headers)
+        return unless_known(request, self._html, "text/html", headers)
 
 
-def _unless_known(
+def unless_known(
     request: web.Request, body: bytes, content_type: str, headers: Mapping[str, str]
 ) -> web.Response:
     """Answer with the body, or 304 to who has it already; to be asked again each time, for a gateway may be newer."""

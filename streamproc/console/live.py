@@ -16,7 +16,8 @@ import msgspec
 
 from streamproc.console import metrics
 from streamproc.console.answers import Change, LiveWindow
-from streamproc.records import SeverityEvent, WindowRows
+from streamproc.records import Severity, SeverityEvent, WindowRows
+from streamproc.store.sensor_status import SeverityName
 
 #: Changes that are kept for those who come back: minutes where much happens, some 500 bytes each.
 KEPT = 2_000
@@ -25,6 +26,11 @@ KEPT_BYTES = 8_388_608
 #: Changes that wait for one client, who takes them at once where all is well. Beyond, he is cut off, and comes back.
 WAITING = 500
 
+_NAMES: dict[Severity, SeverityName] = {
+    Severity.NORMAL: "NORMAL",
+    Severity.WARN: "WARN",
+    Severity.CRITICAL: "CRITICAL",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 
@@ -216,8 +222,8 @@ def _change(event: SeverityEvent) -> Change:
     return Change(
         event_id=event.event_id,
         sensor=event.sensor,
-        severity=event.severity.name,
-        previous=event.previous.name,
+        severity=_NAMES[event.severity],
+        previous=_NAMES[event.previous],
         at=_time(event.at),
         cause=event.cause,
         explanation=event.explanation,

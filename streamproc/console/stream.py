@@ -59,7 +59,8 @@ class Streams:
         except ConnectionError:
             pass  # the client is gone
         except TimeoutError:
-            metrics.CUT_OFF.inc()
+            if not client.over:  # else that was counted
+                metrics.CUT_OFF.inc()
             if request.transport is not None:
                 request.transport.abort()
         finally:

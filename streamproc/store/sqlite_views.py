@@ -117,7 +117,7 @@ def windows_page(connection: sqlite3.Connection, asked: WindowsAsked) -> list[Cl
 
 
 def _time(text: str | None) -> datetime | None:
-    return text and datetime.fromisoformat(text)
+    return datetime.fromisoformat(text) if text else None
 
 
 def _text(time: datetime) -> str:

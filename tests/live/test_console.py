@@ -129,7 +129,7 @@ async def test_one_who_takes_nothing_is_cut_off(
         while not cut_off:
             await asyncio.gather(*[await producer.send(topic, value, key=b"a") for _ in range(50)])
             async with session.get("/metrics") as answer:
-                cut_off = "streamproc_console_clients_cut_off_total 1.0" in await answer.text()
+                cut_off = "\nstreamproc_console_clients_cut_off_total 1.0" in await answer.text()
         with suppress(ConnectionError):  # he is told, or no more is written to him
             while await reader.read(2**16):
                 pass

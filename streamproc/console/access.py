@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streamproc.settings import Settings
 
 _SCHEME = "bearer "
-_CHALLENGE = {hdrs.WWW_AUTHENTICATE: 'Bearer realm="streamproc console"'}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="streamproc console"'}
 
 
 class Readers:

@@ -110,7 +110,7 @@ def sensors_cursor(query: Query) -> tuple[SeverityName, str] | None:
     found = _SENSORS_CURSOR.fullmatch(given)
     if found is None:
         raise _wrong("cursor", "what `next` said")
-    return SEVERITIES[SEVERITIES.index(found[1])], found[2]  # type: ignore[arg-type]  # the pattern has only these
+    return SEVERITIES[SEVERITIES.index(found[1])], found[2]
 
 
 def events_cursor(query: Query) -> EventPlace | None:

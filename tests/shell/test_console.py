@@ -250,8 +250,8 @@ async def test_another_sites_name_is_refused_on_this_machine_alone(database: Pat
             await refused(await client.get("/api/sensors", headers={"Host": name}), 421, "host")
         for name in ("localhost", "LOCALHOST:8002", "127.0.0.1:8002", "[::1]:8002"):
             assert (await client.get("/api/sensors", headers={"Host": name})).status == 200
-    for settings in ({"console_host": "0.0.0.0"}, {"console_host": "10.0.0.1"}):  # noqa: S104  # nothing listens there
-        async with served(database=database, **settings) as client:
+    for host in ("0.0.0.0", "10.0.0.1"):  # noqa: S104  # nothing listens there
+        async with served(database=database, console_host=host) as client:
             assert (await client.get("/api/sensors", headers={"Host": "console.example"})).status == 200
 
 

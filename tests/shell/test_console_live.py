@@ -11,6 +11,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from streamproc.console.live import KEPT, WAITING, Client, Live
+from streamproc.console.parameters import places
 from streamproc.records import Severity, WindowRows
 from tests.shell.test_console import refused, served
 from tests.store.builders import START, event
@@ -39,8 +40,7 @@ def joined(
 ) -> Client:
     """One who follows, from a place or from now on; so much may wait for him at most."""
     client = Client(sensors, 1_000, most)
-    places = None if place is None else dict(tuple(map(int, pair.split(":"))) for pair in place.split(","))
-    assert live.join(client, places)  # type: ignore[arg-type]
+    assert live.join(client, places(place))
     return client
 
 
@@ -65,19 +65,23 @@ def tell(live: Live, partition: int, offset: int, sensor: str) -> None:
 def rows(*sensors: str, start: int = 0, size_ms: int = 1_000) -> WindowRows:
     """Windows of these sensors."""
     many = len(sensors)
-    numbers = {
-        name: [float(at) for at in range(many)]
-        for name in ("mean", "min", "max", "deviation", "first", "last", "trend")
-    }
-    whole = {name: [1] * many for name in ("count", "first_offset", "last_offset")}
+    values, ones = [float(at) for at in range(many)], [1] * many
     return WindowRows(
         size_ms=size_ms,
         topic="readings",
         partition=0,
         sensor=list(sensors),
         start=[START + start] * many,
-        **numbers,
-        **whole,
+        count=ones,
+        mean=values,
+        min=values,
+        max=values,
+        deviation=values,
+        first=values,
+        last=values,
+        trend=values,
+        first_offset=ones,
+        last_offset=ones,
     )
 
 

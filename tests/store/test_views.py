@@ -89,7 +89,7 @@ async def test_an_alarm_that_another_program_has_acknowledged_stays(database: Da
         row
         for level in ("CRITICAL", "WARN", "NORMAL")
         for row in await store.sensors_page(SensorsAsked(level))
-    ]  # type: ignore[arg-type]
+    ]
     assert sorted((row.sensor, row.severity) for row in found) == [
         ("calm", "NORMAL"),
         ("hot", "CRITICAL"),

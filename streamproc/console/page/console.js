@@ -141,8 +141,11 @@ function showSensors() {
   const known = new Map([...body.children].map((row) => [row.dataset.sensor, row]));
   const sorted = [...rows.values()].sort(byUrgency);
   const focused = document.activeElement?.closest("#rows tr")?.dataset.sensor;
-  body.replaceChildren(...sorted.map((sensor) => fill(known.get(sensor.sensor) ?? newRow(sensor), sensor)));
-  if (focused) body.querySelector(`tr[data-sensor="${CSS.escape(focused)}"] button`)?.focus();
+  const shown = sorted.map((sensor) => fill(known.get(sensor.sensor) ?? newRow(sensor), sensor));
+  // What is put in anew loses the focus, and its animation begins again.
+  const moved = shown.length !== body.children.length || shown.some((row, index) => row !== body.children[index]);
+  if (moved) body.replaceChildren(...shown);
+  if (moved && focused) body.querySelector(`tr[data-sensor="${CSS.escape(focused)}"] button`)?.focus();
   const filtered = Object.values(filter()).some(Boolean);
   const empty = filtered ? words.none : words.no_sensors;
   at("shown").textContent = rows.size ? filled(next ? words.shown_more : words.shown, rows.size) : empty;
@@ -157,6 +160,7 @@ function newRow(sensor) {
   button.addEventListener("click", () => select(sensor.sensor));
   name.append(button, element("span", "", { class: "under" }));
   const number = element("td", "", { class: "number" });
+  row.addEventListener("animationend", () => row.classList.remove("fresh"));
   row.append(element("td"), name, number, element("td"), element("td", "", { class: "wide" }));
   row.append(element("td", "", { class: "wide" }));
   return row;

@@ -161,7 +161,7 @@ def _schemes(schemes: Mapping[str, Any]) -> list[str]:
     if not schemes:
         return []
     rows = (
-        (f"<code>{escape(name)}</code>", f"`{scheme['name']}`: {scheme['description']}")
+        (f"<code>{escape(name)}</code>", f"`{scheme.get('name', 'Authorization')}`: {scheme['description']}")
         for name, scheme in schemes.items()
     )
     return ["<h2>Keys</h2>", _table(rows)]

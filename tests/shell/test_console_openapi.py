@@ -11,6 +11,7 @@ import schemathesis
 from streamproc.console.operations import TITLE, TOLD, described
 from streamproc.console.problems import KINDS
 from streamproc.openapi import document
+from streamproc.openapi.pages import page
 from tests.shell.test_console import database, served
 
 __all__ = ["database"]
@@ -48,6 +49,7 @@ def test_a_token_is_told_where_it_is_wanted(told: dict[str, Any]) -> None:
     """Of the API alone, and only where one is set."""
     for path, methods in told["paths"].items():
         assert methods["get"]["security"] == ([{"token": []}] if path.startswith("/api/") else [])
+    assert "Authorization" in page(told)
     free = document(TITLE, described(needs_token=False), TOLD)
     assert all(each["get"]["security"] == [] for each in free["paths"].values())
 

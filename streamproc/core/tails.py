@@ -45,9 +45,13 @@ class Columns:
     where = staticmethod(np.where)
     least = staticmethod(np.minimum)
     greatest = staticmethod(np.maximum)
-    some = staticmethod(np.any)
     sqrt = staticmethod(np.sqrt)
     frexp = staticmethod(np.frexp)
+
+    @staticmethod
+    def some(condition: Value) -> bool:
+        """Return whether it holds anywhere."""
+        return bool(np.any(condition))
 
 
 class Single:

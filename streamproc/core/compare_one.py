@@ -10,6 +10,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from streamproc.core import course
 from streamproc.core import creep as c
 from streamproc.core import drift as d
 from streamproc.core import season as s
@@ -48,14 +49,18 @@ def turn_one(state: list[float], profile: NDArray[np.float32], spell: int) -> bo
     """Begin the spell, which is another, and the hour if that is; returns whether the one before is news."""
     counted = state[s.COUNT] - state[s.SPELL_COUNT]
     mean = (state[s.SUM] - state[s.SPELL_SUM]) / counted if counted >= c.SPELL_WINDOWS else 0.0
-    hour, turned = spell // s.SPELLS_OF_HOUR, False
+    hour, turned, along = spell // s.SPELLS_OF_HOUR, False, state[s.ALONG_SPELL]
     if state[s.HOUR] != hour:
         turned = state[s.COUNT] > 0
         if turned:
             day, week, ends = s.places(int(state[s.HOUR]))
             profile[day], profile[week] = compare_one(state, float(profile[day]), float(profile[week]), ends)
+            around: list[float] = profile[s.around(hour)].tolist()
+            state[s.ALONG : s.END] = course.course_one(state, around[:3], around[3:])
         state[s.HOUR : s.COUNT + 1] = float(hour), 0.0, 0.0
     if counted >= c.SPELL_WINDOWS:
+        state[s.CREEP] += along
+        state[s.CREEP + 1] += along
         crept = creep_one(state, mean)
         if crept > state[s.HELD]:
             state[s.HELD : s.HELD_BY_DRIFT + 1] = crept, state[s.CREEP + 1], 1.0
@@ -66,13 +71,14 @@ def turn_one(state: list[float], profile: NDArray[np.float32], spell: int) -> bo
 
 def creep_one(state: list[float], mean: float) -> float:
     """Return how far a sensor has crept, as `creep.creep` does after a spell of this mean, and learn it."""
-    fast, slow, parted, noise, spells = state[s.CREEP : s.END]
-    still = RELATIVE_FLOOR * abs(mean)
-    usual = parted + noise * (c.SPELLS_WANDERED / (spells + c.SPELLS_WANDERED))
-    usual += still * still + ABSOLUTE_FLOOR
+    fast, slow, parted, noise, spells, farthest, before = state[s.CREEP : s.ALONG]
+    floor = RELATIVE_FLOOR * abs(mean)
+    floor = floor * floor + ABSOLUTE_FLOOR
+    usual = parted + noise * (c.SPELLS_WANDERED / (spells + c.SPELLS_WANDERED)) + floor
     count = spells + 1
     error = mean - fast if spells > 0 else 0.0
     square = error * error
+    alone = square / (noise + c.FARTHEST_PART * before + floor)
     fast += max(1 / count, c.FAST) * (mean - fast)
     slow += max(1 / count, c.SLOW) * (mean - slow)
     apart = (fast - slow) * (fast - slow)
@@ -80,8 +86,10 @@ def creep_one(state: list[float], mean: float) -> float:
     part = 1 / count
     parted += part * (min(apart, CLIP_SQUARE * usual) - parted)
     noise += part * ((min(square, CLIP_SQUARE * noise) if noise > 0 else square) - noise)
-    state[s.CREEP : s.END] = fast, slow, parted, noise, count
-    crept = apart / usual
+    before += c.FARTHEST_DELAY * (farthest - before)
+    farthest = max(square, c.FARTHEST_FADING * farthest)
+    state[s.CREEP : s.ALONG] = fast, slow, parted, noise, count, farthest, before
+    crept = max(apart / usual, alone)
     return crept if spells >= c.SPELLS_WARM and crept >= d.LEAST_TOLD else 0.0
 
 

@@ -24,16 +24,26 @@ SPELLS_KNOWN = 1_000.0
 SPELLS_WANDERED = 40.0
 #: Spells before a drift is told: a day.
 SPELLS_WARM = 288.0
+#: One spell by itself tells a drift where it is three times as far from the faster level as any lately (squared), for what is
+#: usual says too little of a machine that starts each morning. The farthest fades by a half in 2.4 days …
+FARTHEST_PART, FARTHEST_FADING = 9 / LEAST_TOLD, 0.999
+#: … and counts as it was some three hours ago, so that a leak's first spells do not hide the next.
+FARTHEST_DELAY = 0.03
 
 
 class Creep(NamedTuple):
-    """What is known of a sensor's spells: both levels, the squares of how far they part and of a spell, the count."""
+    """What is known of a sensor's spells: both levels, the squares of how far they part and of a spell, the count.
+
+    `farthest` is the greatest square of a spell lately, `before` what counts of it.
+    """
 
     fast: Value
     slow: Value
     parted: Value
     noise: Value
     spells: Value
+    farthest: Value
+    before: Value
 
 
 def creep(known: Creep, mean: Value, floor: Value, a: Arithmetic) -> tuple[Value, Creep]:
@@ -51,7 +61,8 @@ def creep(known: Creep, mean: Value, floor: Value, a: Arithmetic) -> tuple[Value
     usual = known.parted + wandering + floor
     part = 1 / a.least(count, SPELLS_KNOWN)
     cut = a.where(known.noise > 0, a.least(square, CLIP_SQUARE * known.noise), square)
-    crept = apart / usual
+    alone = square / (known.noise + FARTHEST_PART * known.before + floor)
+    crept = a.greatest(apart / usual, alone)
     return (
         a.where((known.spells >= SPELLS_WARM) & (crept >= LEAST_TOLD), crept, 0.0),
         Creep(
@@ -60,5 +71,7 @@ def creep(known: Creep, mean: Value, floor: Value, a: Arithmetic) -> tuple[Value
             nearer(known.parted, a.least(apart, CLIP_SQUARE * usual), part),
             nearer(known.noise, cut, part),
             a.least(count, SPELLS_KNOWN),
+            a.greatest(square, FARTHEST_FADING * known.farthest),
+            nearer(known.before, known.farthest, FARTHEST_DELAY),
         ),
     )

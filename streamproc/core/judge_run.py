@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from river._river_rust.stats import RsEWMean as EWMean
 
 from streamproc.core import judgement as j
+from streamproc.core.course import owed
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR, nearer, still
-from streamproc.core.season import HOUR
-from streamproc.core.tails import COLUMNS
+from streamproc.core.season import ALONG, HOUR
+from streamproc.core.tails import COLUMNS, SINGLE
 from streamproc.core.windows import Floats
 
 #: Columns of a sensor's state by their number: as they were before each window, and after the last one.
@@ -44,7 +45,7 @@ class Run(NamedTuple):
 def judge_run(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numbers) -> tuple[Floats, ...]:
     """Judge a run of a sensor that has had a window, and learn it in `state` and in River's two; returns as `Scores` are."""
     trace = _trace(state, run, river, n)
-    before = {column: values[:-1] for column, values in trace.items()} | run.season
+    before = _before(trace, run.season[ALONG]) | run.season
     before[j.TOLD] = np.zeros(1)  # so all that may be told is; what then is, hangs on what was
     judged = j.judge(before, run.mean, run.deviation, run.readings, run.turned, COLUMNS, n)
     told, bar = _tell(state[j.TOLD], judged.told)
@@ -52,25 +53,26 @@ def judge_run(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.N
     state[j.LEARNT_LEVEL], state[j.LEARNT_ERROR] = river[0].get(), river[1].get()
     state[j.TOLD] = bar
     after = {column: values[1:] for column, values in trace.items()}
-    forecast = after[j.LEARNT_LEVEL] / after[j.LEVEL_WEIGHT]
+    forecast = _moved(after[j.LEARNT_LEVEL] / after[j.LEVEL_WEIGHT], run.season[ALONG])
     sigma = np.sqrt(after[j.LEARNT_ERROR] / after[j.SCALE_WEIGHT]) * (1 + after[j.WIDENED])
     return judged.surprise, told, judged.evidence, judged.expected, forecast, sigma
 
 
 def _trace(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
     """Learn a run: all that `judgement.judge` asks of a state but what is told and the season."""
-    mean = run.mean
-    trace = _levels(state, mean.tolist(), river, n)
+    mean, along = run.mean, run.season[ALONG]
+    trace = _levels(state, zip(mean.tolist(), along.tolist(), strict=True), river, n)
     trace[j.WINDOWS] = state[j.WINDOWS] + np.arange(len(mean) + 1.0)
     trace[j.LAST] = np.concatenate([state[j.LAST : j.LAST + 1], mean])
     moves = np.diff(trace[j.LAST])
     trace |= _rests(state, (moves == 0) & (run.deviation == 0))
-    expected = trace[j.LEARNT_LEVEL][:-1] / trace[j.LEVEL_WEIGHT][:-1]
+    before = _before(trace, along)
+    expected = before[j.LEARNT_LEVEL] / before[j.LEVEL_WEIGHT]
     trace |= _moves(state, moves, j.MOVE_AT_FIRST * still(expected))
-    before = {column: values[:-1] for column, values in trace.items()}
+    before = _before(trace, along)
     fit = j.fit_of(before, mean, True, COLUMNS)
     level = nearer(before[j.LEARNT_LEVEL], fit.level, n.level_fading) / trace[j.LEVEL_WEIGHT][1:]
-    columns = fit.level, level, fit.scale, fit.floor
+    columns = fit.level, level, fit.scale, fit.floor, along
     trace |= _trends(state, zip(*(column.tolist() for column in columns), strict=True), n)
     ratio = np.minimum(fit.ratio, j.TAILS_CLIP)
     trace |= _tails(state, np.where(before[j.WINDOWS] >= n.warm_up, ratio * ratio, j.TAILS_AT_FIRST), n)
@@ -79,8 +81,24 @@ def _trace(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numb
     return trace
 
 
-def _levels(state: list[float], means: list[float], river: tuple[EWMean, EWMean], n: j.Numbers) -> Trace:
-    """Learn the level, its error and their weights, and the widest deviation lately."""
+def _before(trace: Trace, along: Floats) -> Trace:
+    """What windows are judged by: what was known before, its levels gone along with the season."""
+    before = {column: values[:-1] for column, values in trace.items()}
+    for level, weight in ((j.LEARNT_LEVEL, j.LEVEL_WEIGHT), (j.SLOW_LEVEL, j.SLOW_WEIGHT)):
+        if level in before:
+            before[level] = _moved(before[level], along * before[weight])
+    return before
+
+
+def _moved(levels: Floats, by: Floats) -> Floats:
+    """Levels that are moved, those that are not to the same bits: -0.0 as well."""
+    return np.where(by == 0, levels, levels + by) if by.any() else levels
+
+
+def _levels(
+    state: list[float], rows: Iterable[tuple[float, float]], river: tuple[EWMean, EWMean], n: j.Numbers
+) -> Trace:
+    """Learn the level, its error and their weights, and the widest deviation lately, of means and how far to go along."""
     columns = j.LEARNT_LEVEL, j.LEVEL_WEIGHT, j.LEARNT_ERROR, j.SCALE_WEIGHT, j.WIDEST
     level, level_weight, error, scale_weight, widest = known = [state[column] for column in columns]
     level_fading, scale_fading = n.level_fading, n.scale_fading
@@ -90,7 +108,11 @@ def _levels(state: list[float], means: list[float], river: tuple[EWMean, EWMean]
         river[1].update,
         river[1].get,
     )
-    for mean in means:
+    for mean, along in rows:
+        behind = 0.0
+        if along:
+            moved = along * level_weight
+            level, behind = level + moved, owed(moved, level_fading)
         expected = level / level_weight
         off = mean - expected
         learnt = off * off
@@ -100,9 +122,10 @@ def _levels(state: list[float], means: list[float], river: tuple[EWMean, EWMean]
             most = CLIP_SQUARE * (error / scale_weight + floor)
             if error > 0 and square > most:
                 learnt = most
-            learn_level(expected + off * sqrt(learnt / (square + ABSOLUTE_FLOOR)))
+            part = expected + off * sqrt(learnt / (square + ABSOLUTE_FLOOR))
         else:
-            learn_level(expected + off)
+            part = expected + off
+        learn_level(part + behind if along else part)
         learn_error(learnt)
         level, error = level_of(), error_of()
         level_weight += level_fading * (1 - level_weight)
@@ -119,7 +142,9 @@ def _trends(state: list[float], rows: Iterable[tuple[float, ...]], n: j.Numbers)
     columns = j.SLOW_LEVEL, j.SLOW_WEIGHT, j.TREND_SQUARE
     slow, slow_weight, square = known = [state[column] for column in columns]
     level_fading, slow_fading, scale_fading = n.level_fading, n.slow_fading, n.scale_fading
-    for part, level, scale, floor in rows:
+    for part, level, scale, floor, along in rows:
+        if along:
+            slow += along * slow_weight
         slow += slow_fading * (part - slow)
         slow_weight += slow_fading * (1 - slow_weight)
         parted = level - slow / slow_weight
@@ -234,5 +259,5 @@ def _tell(bar: float, surprises: Floats) -> tuple[Floats, float]:
         bar *= j.HABIT
         if surprise > bar:
             told[row] = surprise
-            bar = j.REPEAT_BAR * surprise
+            bar = j.bar_of(surprise, SINGLE)
     return told, bar

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
 from streamproc.core.season import DAY_WARM, DAY_WEIGHT, END, HELD, HELD_BY_DRIFT, USUAL
-from streamproc.core.tails import Arithmetic, Value, surprise_of
+from streamproc.core.tails import HALF_SURPRISE, Arithmetic, Value, surprise_of
 
 #: What made a score, by its number.
 EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend", "season", "drift")
@@ -68,7 +68,7 @@ MOVES_FEW, MOVE_CLIP = 8.0, 16.0
 #: The squares of deviations inside windows count for this much.
 SPREAD_PART = 0.3
 #: A surprise is told when it is 15 % greater than any that was told lately; the bar sinks by HABIT a
-#: window.
+#: window. What was no alarm hides none: an alarm is told after it, however little greater.
 REPEAT_BAR = 1.15
 HABIT = 0.997
 #: A value is stuck after this many equal windows more than STUCK_FACTOR times its longest rest so far …
@@ -172,7 +172,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
             *spread_state,
             *rest_state,
             windows + 1,
-            a.where(tell, REPEAT_BAR * surprise, bar),
+            a.where(tell, bar_of(surprise, a), bar),
             a.greatest(fit.learnt, WIDEST_FADING * state[WIDEST]),
             _widened(state, fit, a),
             _tails(state, fit, a, n),
@@ -314,6 +314,12 @@ def _stuck(state: Value, same: Value, a: Arithmetic, n: Numbers) -> tuple[Value,
         fresh,
         (a.where(same, resting, 0.0), a.where(same, longest, moved)),
     )
+
+
+def bar_of(surprise: Value, a: Arithmetic) -> Value:
+    """Return what a surprise must be greater than to be told after this one."""
+    bar = REPEAT_BAR * surprise
+    return a.where(surprise < HALF_SURPRISE, a.least(bar, HALF_SURPRISE), bar)
 
 
 def _strongest(squares: tuple[Value, Value, Value], jumped: Value, a: Arithmetic) -> tuple[Value, Value]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
+from streamproc.core.course import course, go_along, owed
 from streamproc.core.creep import SPELL_MS, SPELL_WINDOWS, Creep, creep
 from streamproc.core.fading import still
 from streamproc.core.judgement import (
@@ -36,9 +37,12 @@ from streamproc.core.judgement import (
 )
 from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows
 from streamproc.core.season import (
+    ALONG,
+    ALONG_SPELL,
     COUNT,
     CREEP,
     DAY_SQUARE,
+    END,
     HELD,
     HELD_BY_DRIFT,
     HOUR,
@@ -49,6 +53,7 @@ from streamproc.core.season import (
     SPELLS_OF_HOUR,
     SUM,
     USUAL,
+    around,
     compare,
     places,
 )
@@ -88,7 +93,7 @@ class LearnerBank:
     """The learners of a partition's sensors; a slot is a sensor's index. They go by USUAL_NUMBERS unless tuned."""
 
     #: Changes whenever the same windows would give other results.
-    VERSION = "3"
+    VERSION = "4"
 
     def __init__(self) -> None:
         self._state: NDArray[np.float64] = np.zeros((0, WIDTH))
@@ -199,13 +204,17 @@ class LearnerBank:
         slots, windows = rows.slots[at], rows.columns.of(at)
         state = np.ascontiguousarray(self._state[slots].T)
         turned = self._turn(slots, state, windows.spell)
+        moving = np.flatnonzero(state[ALONG])
+        moved = go_along(state, moving)
         judged = judge(state, *windows[:3], turned, COLUMNS, numbers)
+        judged.level[moving] += owed(moved, numbers.level_fading)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
         state[LEVEL_WEIGHT:HOUR] = judged.state
         state[SUM] += windows.mean
         state[COUNT] += 1
         self._state[slots] = state.T
         forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
+        forecast[moving] += state[ALONG, moving]
         sigma = np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
         return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, sigma
 
@@ -220,10 +229,12 @@ class LearnerBank:
         counted = state[COUNT] - state[SPELL_COUNT]
         whole = np.flatnonzero(new & (counted >= SPELL_WINDOWS))
         mean = (state[SUM, whole] - state[SPELL_SUM, whole]) / counted[whole]
+        along = state[ALONG_SPELL, whole]
         turned = self._turn_hours(slots, state, spell // SPELLS_OF_HOUR)
         if len(whole):
-            crept, known = creep(Creep(*state[CREEP:, whole]), mean, still(mean), COLUMNS)
-            state[CREEP:, whole] = known
+            state[CREEP : CREEP + 2, whole] += along  # the levels
+            crept, known = creep(Creep(*state[CREEP:ALONG, whole]), mean, still(mean), COLUMNS)
+            state[CREEP:ALONG, whole] = known
             more = crept > state[HELD, whole]
             raised = whole[more]
             state[HELD, raised], state[USUAL, raised], state[HELD_BY_DRIFT, raised] = (
@@ -251,6 +262,8 @@ class LearnerBank:
             compared = compare(state[:, over], *known, ends, COLUMNS)
             state[DAY_SQUARE:SPELL, over] = compared.state
             self._profile[of, day], self._profile[of, week] = compared.day, compared.week
+            hours = self._profile[of, around(hour[over])].astype(np.float64)
+            state[ALONG:END, over] = course(state[:, over], hours[:3], hours[3:], COLUMNS)
         state[HOUR, at] = hour[at]
         state[SUM : COUNT + 1, at] = 0.0
         return turned

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from river._river_rust.stats import RsEWMean as EWMean
 
 from streamproc.core.compare_one import turn_one
+from streamproc.core.course import go_along_one, owed
 from streamproc.core.creep import SPELL_WINDOWS
 from streamproc.core.judge_run import Run, Trace, judge_run
 from streamproc.core.judgement import (
@@ -24,6 +25,7 @@ from streamproc.core.judgement import (
     judge,
 )
 from streamproc.core.season import (
+    ALONG,
     COUNT,
     DAY_WEIGHT,
     HELD,
@@ -42,7 +44,7 @@ from streamproc.core.windows import Floats, Ints
 #: From so many windows on a run at once is faster than one by one (measured).
 RUN = 40
 #: What hours leave in a sensor's state for windows to be judged by.
-_SEASON = DAY_WEIGHT, HELD, USUAL, HELD_BY_DRIFT
+_SEASON = DAY_WEIGHT, HELD, USUAL, HELD_BY_DRIFT, ALONG
 
 
 #: Windows as `Columns` have them, one by one.
@@ -92,8 +94,11 @@ class OneSensor:
     def _one(self, mean: float, deviation: float, count: float, spell: int) -> tuple[float, ...]:
         state = self.state
         turned = state[SPELL] != spell and turn_one(state, self._profile, spell)
+        along, moved = state[ALONG], 0.0
+        if along:
+            moved = go_along_one(state)
         judged = judge(state, mean, deviation, count, turned, SINGLE, self._numbers)
-        self._level.update(judged.level)
+        self._level.update(judged.level + owed(moved, self._numbers.level_fading) if along else judged.level)
         self._error.update(judged.error)
         level, error = self._level.get(), self._error.get()
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = level, error
@@ -101,9 +106,8 @@ class OneSensor:
         state[SUM] += mean
         state[COUNT] += 1
         sigma = sqrt(error / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
-        return (
-            judged.surprise, judged.told, judged.evidence, judged.expected, level / state[LEVEL_WEIGHT], sigma,
-        )  # fmt: skip
+        forecast = level / state[LEVEL_WEIGHT] + along if along else level / state[LEVEL_WEIGHT]
+        return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, sigma
 
     def _turn(self, means: list[float], spells: list[int]) -> tuple[NDArray[np.bool_], Trace]:
         """Add windows to the open hour, and begin spells: where one made news, and what hours had left at each window."""

@@ -42,7 +42,11 @@ HELD_BY_DRIFT, DRIFT = 30, 31
 #: Where the open spell of `core/creep.py` begins: its number, the hour's sum and count then; and that module's columns.
 SPELL = DRIFT + len(Drift._fields)
 SPELL_SUM, SPELL_COUNT, CREEP = SPELL + 1, SPELL + 2, SPELL + 3
-END = CREEP + len(Creep._fields)
+#: The columns of `core/course.py`: how far the season moves in a window and in a spell, the windows of an hour, how far the
+#: last one was from what was expected, and the usual square of by how much that changes from hour to hour.
+ALONG = CREEP + len(Creep._fields)
+ALONG_SPELL, PACE, STRAYED, TURNS = range(ALONG + 1, ALONG + 5)
+END = TURNS + 1
 
 
 class Compared(NamedTuple):
@@ -57,6 +61,12 @@ def places(hour: Value) -> tuple[Value, Value, Value]:
     """Return where in a profile an hour of the day stands, and a stretch of the week, and whether that ends with it."""
     ends = hour % STRETCH_HOURS == STRETCH_HOURS - 1
     return hour % DAY_HOURS, DAY_HOURS + hour // STRETCH_HOURS % STRETCHES, ends
+
+
+def around(hour: Value) -> list[Value]:
+    """Return where in a profile the hour before, this hour and the next stand, by day and then by week."""
+    days, weeks, _ = zip(*(places(near) for near in (hour - 1, hour, hour + 1)), strict=True)
+    return [*days, *weeks]
 
 
 class _Guide(NamedTuple):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from streamproc.core.compare_one import compare_one
+from streamproc.core.creep import Creep, creep
+from streamproc.core.fading import still
 from streamproc.core.judgement import DRIFT
 from streamproc.core.learners import EVIDENCE, LearnerBank
-from streamproc.core.season import COUNT, DAY_SQUARE, END, HELD_BY_DRIFT, PROFILE, SPELL, SUM, compare
+from streamproc.core.season import (
+    ALONG_SPELL,
+    COUNT,
+    CREEP,
+    DAY_SQUARE,
+    END,
+    HELD_BY_DRIFT,
+    PROFILE,
+    SPELL,
+    SUM,
+    compare,
+)
 from streamproc.core.severity import ALARM
 from streamproc.core.tails import COLUMNS
 from tests.core.test_learners import MINUTE, named, watch
@@ -150,10 +165,50 @@ def test_spells_one_by_one_and_in_columns_give_the_same_bits() -> None:
     alone.grow(1)
     slots, ones, none = np.arange(sensors), np.ones(sensors, dtype=np.int64), np.zeros(sensors)
     start = np.arange(rows) * 27_000
-    last = [
-        together.observe(slots, row, none, ones, at * ones) for row, at in zip(series, start, strict=True)
-    ]
-    single = alone.observe([0] * rows, series[:, 5], [0.0] * rows, [1] * rows, start)
-    assert [scores.surprise[5] for scores in last] == single.surprise.tolist()
-    assert together.dump([5]).tobytes() == alone.dump([0]).tobytes()
+    for part in (
+        slice(0, 3_333),
+        slice(3_333, rows),
+    ):  # from within an hour on, as if spells went along with a season
+        for bank in (together, alone):
+            state = bank.dump(range(len(bank)))
+            state[:, ALONG_SPELL] = 0.01 * state[:, CREEP]
+            bank.load(0, state)
+        last = [
+            together.observe(slots, row, none, ones, at * ones)
+            for row, at in zip(series[part], start[part], strict=True)
+        ]
+        many = len(last)
+        single = alone.observe([0] * many, series[part, 5], [0.0] * many, [1] * many, start[part])
+        assert [scores.surprise[5] for scores in last] == single.surprise.tolist()
+        assert together.dump([5]).tobytes() == alone.dump([0]).tobytes()
     assert (single.evidence == DRIFT).any()
+
+
+def told_spells(series: Floats) -> list[int]:
+    """The spells (of sensors in columns) in which any is told to have crept away."""
+    known, told = Creep(*(np.zeros(series.shape[1]) for _ in Creep._fields)), []
+    for spell, mean in enumerate(series):
+        crept, known = creep(known, mean, still(mean), COLUMNS)
+        if crept.any():
+            told.append(spell)
+    return told
+
+
+def spells(days: int, wave: Callable[[Floats], Floats]) -> Floats:
+    """Means of spells about 50: a wave of the time of day in days, of ten sensors by turns, and noise of 0.06."""
+    day = np.arange(288 * days)[:, None] / 288 + np.arange(10) / 10
+    return 50 + wave(day) + np.random.default_rng(2).normal(0, 0.06, day.shape)
+
+
+def test_a_leak_is_told_by_spells_that_are_further_off_than_any() -> None:
+    """20 deviations an hour in a day's wave of 5: within half an hour, which the levels of hours need to part."""
+    series = spells(3, lambda day: 5 * np.sin(2 * np.pi * day))
+    begin = 2 * 288
+    series[begin:] -= 20 / 12 * np.arange(1, 289)[:, None]
+    told = told_spells(series)
+    assert begin <= told[0] < begin + 6
+
+
+def test_a_machine_that_starts_each_morning_does_not_creep() -> None:
+    """What was as far off on the day before is told on no day, though noise is nothing beside it."""
+    assert not told_spells(spells(6, lambda day: 10.0 * (day % 1 < 0.4)))

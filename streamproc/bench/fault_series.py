@@ -167,12 +167,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of the catalogue, what it does to rows, and its sizes: small, medium and large."""
+    """One fault of the catalogue, what it does to rows, and its sizes: small, medium and large.
+
+    A sensor has spoken for `known_days` before it, at least.
+    """
 
     name: str
     words: str
     put: Callable[[Rows, Size, int], None]
     sizes: tuple[Size, Size, Size]
+    known_days: float = 0.0
 
 
 #: Rows of a swing, there and back.
@@ -225,6 +229,12 @@ def _shift(rows: Rows, size: Size, _: int) -> None:
     rows.shift_ms += _on(rows, size) * round(1_000 * size.number)
 
 
+_LEAKS = (
+    Size(10, "2 sigma/h", hourly=2),
+    Size(10, "5 sigma/h", hourly=5),
+    Size(10, "20 sigma/h", hourly=20),
+)
+
 FAULTS = (
     Fault(
         "spike",
@@ -272,7 +282,14 @@ FAULTS = (
         "slow leak",
         "falls by this in an hour, steadily",
         _leak,
-        (Size(10, "2 sigma/h", hourly=2), Size(10, "5 sigma/h", hourly=5), Size(10, "20 sigma/h", hourly=20)),
+        _LEAKS,
+    ),
+    Fault(
+        "leak when known",
+        "the same, of a sensor that has spoken for two days",
+        _leak,
+        _LEAKS,
+        known_days=2,
     ),
     Fault(
         "unit change",

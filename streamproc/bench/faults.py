@@ -8,7 +8,7 @@ with ranges and rules as docs/severity.md has them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -44,6 +44,8 @@ SCATTER = 60
 LATEST, LATEST_OVER = 60, 3
 #: Rows in which a large fault is to be found.
 SOON = 3
+#: Alarms on clean series in USUAL_DAYS sensor-days, at most.
+ALLOWED = 1.0
 #: Rows are made so many values at a time.
 _BLOCK = 200_000
 #: Kinds of clean series that stay within ranges.
@@ -138,18 +140,28 @@ class _Case:
 
 
 class Trial:
-    """All faults in all sizes, each `seeds` times, at one sampling and in one kind of series."""
+    """Faults in all sizes, each `seeds` times, at one sampling and in one kind of series."""
 
-    def __init__(self, base: str, sampling: str, seeds: int, *, chunk: int | None = None) -> None:
+    def __init__(
+        self,
+        base: str,
+        sampling: str,
+        seeds: int,
+        *,
+        faults: Sequence[Fault] = FAULTS,
+        chunk: int | None = None,
+    ) -> None:
         self.base, self.sampling, self.every_ms = base, sampling, SAMPLINGS_MS[sampling]
-        cases = [(fault, size) for fault in FAULTS for size in range(len(SIZES))]
+        cases = [(fault, size) for fault in faults for size in range(len(SIZES))]
         self.cases = [
             _Case(fault, size, slice(i * seeds, (i + 1) * seeds)) for i, (fault, size) in enumerate(cases)
         ]
         self.count = len(cases) * seeds
         self.source = Source(base, self.count, self.every_ms, 1)
         scatter = np.random.default_rng([2, self.every_ms]).integers(0, SCATTER, self.count)
-        self.onset: Ints = _history(base, self.every_ms) + scatter
+        self.onset: Ints = scatter.copy()
+        for case in self.cases:
+            self.onset[case.columns] += _history(base, self.every_ms, case.fault)
         self.end: Ints = self.onset.copy()
         for case in self.cases:
             self.end[case.columns] += _last(case.its, self.every_ms) + LATEST
@@ -221,9 +233,11 @@ class Trial:
         yield from self.site.send(row, np.tile(value, 2), np.tile(sent, 2), np.tile(shift, 2))
 
 
-def _history(base: str, every_ms: int) -> int:
-    week = round(SEASON_MS / every_ms)
-    return max(HISTORY, week) if base == "daily" and week <= SEASON_ROWS else HISTORY
+def _history(base: str, every_ms: int, fault: Fault) -> int:
+    """Rows before a fault."""
+    week, known = round(SEASON_MS / every_ms), round(fault.known_days * DAY_MS / every_ms)
+    season = week if base == "daily" and week <= SEASON_ROWS else 0
+    return max(HISTORY, season, known)
 
 
 def _last(size: Size, every_ms: int) -> int:

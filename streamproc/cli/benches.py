@@ -98,12 +98,21 @@ def faults(
             min=0, max=3_000, help="Sensor-days of each kind of clean series at 1 s, in steps of 30."
         ),
     ] = 30,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="Only this fault, by its name in the tables; may be repeated.")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="The tables of docs/faults.md.")] = False,
 ) -> None:
     """Which faults of a catalogue the engine finds, how soon, and what it tells of clean series."""
     from streamproc.bench.fault_report import run
+    from streamproc.bench.fault_series import FAULTS
 
-    run((sampling,) if sampling else ("1s", "10s", "1min", "5min"), seeds, days, markdown=markdown)
+    if unknown := set(fault or ()) - {one.name for one in FAULTS}:
+        raise typer.BadParameter(
+            f"{', '.join(sorted(unknown))} is none of {', '.join(one.name for one in FAULTS)}"
+        )
+    samplings = (sampling,) if sampling else ("1s", "10s", "1min", "5min")
+    run(samplings, seeds, days, only=fault or (), markdown=markdown)
 
 
 @commands.command("sink")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamproc.bench.fault_bound import findable
 from streamproc.bench.fault_report import Figures, summary, tables
 from streamproc.bench.fault_series import FAULTS, KINDS, Rows, Size, Source
 from streamproc.bench.fault_site import Site
@@ -63,6 +64,39 @@ def test_a_fault_that_grows_is_of_its_size_when_it_has() -> None:
     assert Size(10, "", hourly=5).evident(60_000) == 120
     assert Size(3, "", 30).evident(60_000) == 30
     assert Size(3, "").evident(60_000) == 0
+
+
+def test_no_detector_finds_all_bursts_of_noise() -> None:
+    """Some begin with three readings that are small by chance: one who knows all there is finds as many as in a trial."""
+    burst = next(fault for fault in FAULTS if fault.name == "noise burst")
+    random = np.random.default_rng(3)
+    clean, loud = np.square(random.standard_normal((2, 300_000, 3))).sum(axis=2)
+    day = 86_400_000  # so that clean windows enough can be drawn: three of 30 in a month, one alarm
+    allowed = np.quantile(clean, 0.9)
+    for size in burst.sizes:
+        tried = float((loud * size.number**2 > allowed).mean())
+        assert findable(burst, size, day) == pytest.approx(tried, abs=0.004)
+    part = findable(burst, burst.sizes[2], 1_000)
+    assert part is not None
+    assert 0.994 < part < 0.995
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_what_can_be_found_grows_with_the_size(fault: object) -> None:
+    """Or is not told: of what is no matter of values."""
+    for one in (one for one in FAULTS if one is fault):
+        parts = [findable(one, size, 60_000) for size in one.sizes]
+        known = [part for part in parts if part is not None]
+        assert known == sorted(known)
+        assert bool(known) == (one.name not in {"stuck", "drop-out", "clock ahead", "clock behind"})
+
+
+def test_a_leak_when_known_begins_after_days() -> None:
+    """Its sensors have spoken for two days; those of other faults for as many readings as ever."""
+    names = {"slow leak": 0, "leak when known": 2}
+    for fault in (one for one in FAULTS if one.name in names):
+        trial = Trial("white", "1min", 1, faults=[fault])
+        assert trial.onset.min() >= max(1_000, names[fault.name] * 1_440)
 
 
 def test_delays_and_parts() -> None:

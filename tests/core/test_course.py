@@ -84,12 +84,13 @@ def test_windows_one_by_one_and_in_columns_give_the_same_bits() -> None:
     for row, values in enumerate(series):
         slots = np.flatnonzero(row % rates == 0)
         ones = np.ones(len(slots), dtype=np.int64)
-        together.observe(slots, values[slots], 0.0 * ones, ones, row * STEP * ones)
+        together.observe(slots, values[slots], np.zeros(len(slots)), ones, row * STEP * ones)
     for sensor, rate in enumerate(rates.tolist()):
         alone, values = LearnerBank(), series[::rate, sensor]
         alone.grow(1)
         zeros = np.zeros(len(values), dtype=np.int64)
-        alone.observe(zeros, values, 0.0 * zeros, zeros + 1, np.arange(len(values)) * rate * STEP)
+        starts = np.arange(len(values)) * rate * STEP
+        alone.observe(zeros, values, np.zeros(len(values)), zeros + 1, starts)
         assert alone.dump([0]).tobytes() == together.dump([sensor]).tobytes()
     assert (together.dump(range(sensors))[:, ALONG] != 0).sum() > sensors // 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,10 +195,11 @@ def told_spells(series: Floats) -> list[int]:
     return told
 
 
-def spells(days: int, wave: Callable[[Floats], Floats]) -> Floats:
+def spells(days: int, wave: Callable[[Floats], NDArray[Any]]) -> Floats:
     """Means of spells about 50: a wave of the time of day in days, of ten sensors by turns, and noise of 0.06."""
     day = np.arange(288 * days)[:, None] / 288 + np.arange(10) / 10
-    return 50 + wave(day) + np.random.default_rng(2).normal(0, 0.06, day.shape)
+    series: Floats = 50 + wave(day) + np.random.default_rng(2).normal(0, 0.06, day.shape)
+    return series
 
 
 def test_a_leak_is_told_by_spells_that_are_further_off_than_any() -> None:
@@ -211,4 +213,4 @@ def test_a_leak_is_told_by_spells_that_are_further_off_than_any() -> None:
 
 def test_a_machine_that_starts_each_morning_does_not_creep() -> None:
     """What was as far off on the day before is told on no day, though noise is nothing beside it."""
-    assert not told_spells(spells(6, lambda day: 10.0 * (day % 1 < 0.4)))
+    assert not told_spells(spells(6, lambda day: np.where(day % 1 < 0.4, 10.0, 0.0)))

@@ -56,7 +56,7 @@ def turn_one(state: list[float], profile: NDArray[np.float32], spell: int) -> bo
             day, week, ends = s.places(int(state[s.HOUR]))
             profile[day], profile[week] = compare_one(state, float(profile[day]), float(profile[week]), ends)
             around: list[float] = profile[s.around(hour)].tolist()
-            state[s.ALONG : s.END] = course.course_one(state, around[:3], around[3:])
+            state[s.ALONG], *state[s.ALONG_SPELL : s.END] = course.course_one(state, around[:3], around[3:])
         state[s.HOUR : s.COUNT + 1] = float(hour), 0.0, 0.0
     if counted >= c.SPELL_WINDOWS:
         state[s.CREEP] += along
@@ -71,7 +71,7 @@ def turn_one(state: list[float], profile: NDArray[np.float32], spell: int) -> bo
 
 def creep_one(state: list[float], mean: float) -> float:
     """Return how far a sensor has crept, as `creep.creep` does after a spell of this mean, and learn it."""
-    fast, slow, parted, noise, spells, farthest, before = state[s.CREEP : s.ALONG]
+    fast, slow, parted, noise, spells, farthest, before = state[s.CREEP : s.ALONG_SPELL]
     floor = RELATIVE_FLOOR * abs(mean)
     floor = floor * floor + ABSOLUTE_FLOOR
     usual = parted + noise * (c.SPELLS_WANDERED / (spells + c.SPELLS_WANDERED)) + floor
@@ -88,7 +88,7 @@ def creep_one(state: list[float], mean: float) -> float:
     noise += part * ((min(square, CLIP_SQUARE * noise) if noise > 0 else square) - noise)
     before += c.FARTHEST_DELAY * (farthest - before)
     farthest = max(square, c.FARTHEST_FADING * farthest)
-    state[s.CREEP : s.ALONG] = fast, slow, parted, noise, count, farthest, before
+    state[s.CREEP : s.ALONG_SPELL] = fast, slow, parted, noise, count, farthest, before
     crept = max(apart / usual, alone)
     return crept if spells >= c.SPELLS_WARM and crept >= d.LEAST_TOLD else 0.0
 
@@ -111,7 +111,7 @@ def _guide(  # a call costs less than an object
 
 def _follow(state: list[float], error: float, floor: float) -> float:
     """Return how far a sensor has drifted, as `drift.follow` does of an hour whose usual is known, and learn it."""
-    mean, far, known, hours = state[s.DRIFT : s.SPELL]
+    mean, far, known, hours = state[s.DRIFT : s.CREEP]
     square, usual = error * error, known + floor
     strayed = learnt = square
     if hours:
@@ -122,7 +122,7 @@ def _follow(state: list[float], error: float, floor: float) -> float:
     count = min(hours + 1, d.DRIFT_HOURS)
     part = 1 / count
     far += part * (min(now, d.SQUARE_CLIP * wandering) - far)
-    state[s.DRIFT : s.SPELL] = mean, far, known + part * (learnt - known), count
+    state[s.DRIFT : s.CREEP] = mean, far, known + part * (learnt - known), count
     drifted = now / wandering
     return drifted if hours >= d.DRIFT_WARM and drifted >= d.LEAST_TOLD else 0.0
 

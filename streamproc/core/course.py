@@ -50,7 +50,7 @@ TURN_CLIP, OTHER_DAY = 9.0, 10.0
 
 
 def course(state: Value, days: Value, weeks: Value, a: Arithmetic) -> tuple[Value, ...]:
-    """Return the columns from ALONG on for the hour that begins; `state` has the one that is over.
+    """Return the columns ALONG, and ALONG_SPELL to TURNS, for the hour that begins; `state` has the one that is over.
 
     `days` and `weeks` (3, k) are what the profile has of the hour before, this one and the next; NaN stands for never seen.
     """

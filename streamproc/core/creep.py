@@ -24,9 +24,9 @@ SPELLS_KNOWN = 1_000.0
 SPELLS_WANDERED = 40.0
 #: Spells before a drift is told: a day.
 SPELLS_WARM = 288.0
-#: One spell by itself tells a drift where it is three times as far from the faster level as any lately (squared), for what is
+#: One spell by itself tells a drift where it is twice as far from the faster level as any lately (squared), for what is
 #: usual says too little of a machine that starts each morning. The farthest fades by a half in 2.4 days …
-FARTHEST_PART, FARTHEST_FADING = 9 / LEAST_TOLD, 0.999
+FARTHEST_PART, FARTHEST_FADING = 4 / LEAST_TOLD, 0.999
 #: … and counts as it was some three hours ago, so that a leak's first spells do not hide the next.
 FARTHEST_DELAY = 0.03
 

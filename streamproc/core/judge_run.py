@@ -18,7 +18,7 @@ from river._river_rust.stats import RsEWMean as EWMean
 from streamproc.core import judgement as j
 from streamproc.core.course import owed
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR, nearer, still
-from streamproc.core.season import ALONG, HOUR
+from streamproc.core.season import ALONG, SPELL
 from streamproc.core.tails import COLUMNS, SINGLE
 from streamproc.core.windows import Floats
 
@@ -49,7 +49,7 @@ def judge_run(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.N
     before[j.TOLD] = np.zeros(1)  # so all that may be told is; what then is, hangs on what was
     judged = j.judge(before, run.mean, run.deviation, run.readings, run.turned, COLUMNS, n)
     told, bar = _tell(state[j.TOLD], judged.told)
-    state[j.LEVEL_WEIGHT : HOUR] = [column.item(-1) for column in judged.state]
+    state[j.LEVEL_WEIGHT : SPELL] = [column.item(-1) for column in judged.state]
     state[j.LEARNT_LEVEL], state[j.LEARNT_ERROR] = river[0].get(), river[1].get()
     state[j.TOLD] = bar
     after = {column: values[1:] for column, values in trace.items()}

@@ -93,7 +93,7 @@ NARROWEST = -0.8
 LEARNT_LEVEL, LEARNT_ERROR, LEVEL_WEIGHT, SLOW_LEVEL, SLOW_WEIGHT, SCALE_WEIGHT, TREND_SQUARE, LAST = range(8)
 SPREAD_MEAN, SPREAD_SQUARE, SPREAD_WEIGHT, RUN, LONGEST, WINDOWS, TOLD = range(8, 15)
 WIDEST, WIDENED, TAILS, MOVE_SQUARE, MOVES, TAILS_BEFORE = range(15, 21)
-#: Those of the season follow (`core/season.py`), of which the drift's are the last.
+#: Those of the season follow (`core/season.py`).
 WIDTH = END
 
 

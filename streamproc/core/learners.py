@@ -39,6 +39,7 @@ from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows
 from streamproc.core.season import (
     ALONG,
     ALONG_SPELL,
+    COLD,
     COUNT,
     CREEP,
     DAY_SQUARE,
@@ -202,17 +203,18 @@ class LearnerBank:
     ) -> tuple[NDArray[np.float64], ...]:
         """Judge and learn one window of each of many sensors."""
         slots, windows = rows.slots[at], rows.columns.of(at)
-        state = np.ascontiguousarray(self._state[slots].T)
+        hot = self._state[:, :COLD]
+        state = np.ascontiguousarray(hot[slots].T)
         turned = self._turn(slots, state, windows.spell)
         moving = np.flatnonzero(state[ALONG])
         moved = go_along(state, moving)
         judged = judge(state, *windows[:3], turned, COLUMNS, numbers)
         judged.level[moving] += owed(moved, numbers.level_fading)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
-        state[LEVEL_WEIGHT:HOUR] = judged.state
+        state[LEVEL_WEIGHT:SPELL] = judged.state
         state[SUM] += windows.mean
         state[COUNT] += 1
-        self._state[slots] = state.T
+        hot[slots] = state.T
         forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
         forecast[moving] += state[ALONG, moving]
         sigma = np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
@@ -226,23 +228,37 @@ class LearnerBank:
         at = np.flatnonzero(new)
         if not len(at):
             return new
+        counted = state[COUNT, at] - state[SPELL_COUNT, at]
+        over = at[(counted >= SPELL_WINDOWS) | (state[HOUR, at] != spell[at] // SPELLS_OF_HOUR)]
+        turned: NDArray[np.bool_] = np.zeros(len(new), dtype=np.bool_)
+        if len(over):
+            of = slots[over]
+            every = np.concatenate([state[:, over], self._state[of, COLD:].T])
+            turned[over] = self._turn_whole(of, every, spell[over])
+            state[:, over], self._state[of, COLD:] = every[:COLD], every[COLD:].T
+        state[SPELL, at] = spell[at]
+        state[SPELL_SUM : SPELL_COUNT + 1, at] = state[SUM : COUNT + 1, at]
+        return turned
+
+    def _turn_whole(
+        self, slots: NDArray[np.intp], state: NDArray[np.float64], spell: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """End spells that have windows enough, and begin hours, of sensors whose spell is over; `state` has all columns."""
         counted = state[COUNT] - state[SPELL_COUNT]
-        whole = np.flatnonzero(new & (counted >= SPELL_WINDOWS))
+        whole = np.flatnonzero(counted >= SPELL_WINDOWS)
         mean = (state[SUM, whole] - state[SPELL_SUM, whole]) / counted[whole]
         along = state[ALONG_SPELL, whole]
         turned = self._turn_hours(slots, state, spell // SPELLS_OF_HOUR)
         if len(whole):
             state[CREEP : CREEP + 2, whole] += along  # the levels
-            crept, known = creep(Creep(*state[CREEP:ALONG, whole]), mean, still(mean), COLUMNS)
-            state[CREEP:ALONG, whole] = known
+            crept, known = creep(Creep(*state[CREEP:ALONG_SPELL, whole]), mean, still(mean), COLUMNS)
+            state[CREEP:ALONG_SPELL, whole] = known
             more = crept > state[HELD, whole]
             raised = whole[more]
             state[HELD, raised], state[USUAL, raised], state[HELD_BY_DRIFT, raised] = (
                 crept[more], known.slow[more], 1.0,
             )  # fmt: skip
             turned[raised] = True
-        state[SPELL, at] = spell[at]
-        state[SPELL_SUM : SPELL_COUNT + 1, at] = state[SUM : COUNT + 1, at]
         return turned
 
     def _turn_hours(
@@ -260,10 +276,12 @@ class LearnerBank:
             of = slots[over]
             known = self._profile[of, day].astype(np.float64), self._profile[of, week].astype(np.float64)
             compared = compare(state[:, over], *known, ends, COLUMNS)
-            state[DAY_SQUARE:SPELL, over] = compared.state
+            state[DAY_SQUARE:CREEP, over] = compared.state
             self._profile[of, day], self._profile[of, week] = compared.day, compared.week
             hours = self._profile[of, around(hour[over])].astype(np.float64)
-            state[ALONG:END, over] = course(state[:, over], hours[:3], hours[3:], COLUMNS)
+            state[ALONG, over], *state[ALONG_SPELL:END, over] = course(
+                state[:, over], hours[:3], hours[3:], COLUMNS
+            )
         state[HOUR, at] = hour[at]
         state[SUM : COUNT + 1, at] = 0.0
         return turned

@@ -102,7 +102,7 @@ class OneSensor:
         self._error.update(judged.error)
         level, error = self._level.get(), self._error.get()
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = level, error
-        state[LEVEL_WEIGHT:HOUR] = judged.state
+        state[LEVEL_WEIGHT:SPELL] = judged.state
         state[SUM] += mean
         state[COUNT] += 1
         sigma = sqrt(error / state[SCALE_WEIGHT]) * (1 + state[WIDENED])

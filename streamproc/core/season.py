@@ -35,22 +35,22 @@ WEEK_WARM = 1 - (1 - SQUARE_FADING) ** (2 * DAY_HOURS)
 #: The greatest number kept of a season, which is stored in single precision; 1e100 is beyond it.
 GREATEST = 3e38
 
-#: The state of a sensor's season, as columns of its row: the open hour, then what the hours that are over left.
-HOUR, SUM, COUNT, DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL = range(21, 30)
-#: Whether what is held is a drift's, as 1 or 0; then the columns of `core/drift.py`.
-HELD_BY_DRIFT, DRIFT = 30, 31
-#: Where the open spell of `core/creep.py` begins: its number, the hour's sum and count then; and that module's columns.
-SPELL = DRIFT + len(Drift._fields)
-SPELL_SUM, SPELL_COUNT, CREEP = SPELL + 1, SPELL + 2, SPELL + 3
-#: The columns of `core/course.py`: how far the season moves in a window and in a spell, the windows of an hour, how far the
-#: last one was from what was expected, and the usual square of by how much that changes from hour to hour.
-ALONG = CREEP + len(Creep._fields)
-ALONG_SPELL, PACE, STRAYED, TURNS = range(ALONG + 1, ALONG + 5)
+#: The state of a sensor's season, as columns of its row: the open spell of `core/creep.py` (its number, and what of the hour
+#: was before it), how far the season moves in a window (`core/course.py`), and the open hour …
+SPELL, SPELL_SUM, SPELL_COUNT, ALONG, HOUR, SUM, COUNT = range(21, 28)
+#: … then what the hours that are over left, and whether what is held is a drift's, as 1 or 0.
+DAY_SQUARE, DAY_WEIGHT, WEEK_SQUARE, WEEK_WEIGHT, HELD, USUAL, HELD_BY_DRIFT = range(28, 35)
+#: From here on no window asks for it, hours and spells that are over do: the columns of `core/drift.py` and `core/creep.py` …
+COLD = DRIFT = 35
+CREEP = DRIFT + len(Drift._fields)
+#: … and of `core/course.py`: how far the season moves in a spell, the windows of an hour, how far the last one was from what
+#: was expected, and the usual square of by how much that changes from hour to hour.
+ALONG_SPELL, PACE, STRAYED, TURNS = range(CREEP + len(Creep._fields), CREEP + len(Creep._fields) + 4)
 END = TURNS + 1
 
 
 class Compared(NamedTuple):
-    """An hour that is over: `state` holds the columns from DAY_SQUARE up to SPELL, `day` and `week` the profile anew."""
+    """An hour that is over: `state` holds the columns from DAY_SQUARE up to CREEP, `day` and `week` the profile anew."""
 
     state: tuple[Value, ...]
     day: Value
@@ -96,7 +96,7 @@ def compare(state: Value, day: Value, week: Value, ends: Value, a: Arithmetic) -
     first = _held(mean - usual, a)
     weekly = by_week.warm & (by_week.variance < by_day.variance)
     ratio, expected = a.where(weekly, by_week.ratio, by_day.ratio), a.where(weekly, of_week, usual)
-    drift, drift_state = follow(Drift(*state[DRIFT:SPELL]), mean - expected, still(mean), by_day.warm, a)
+    drift, drift_state = follow(Drift(*state[DRIFT:CREEP]), mean - expected, still(mean), by_day.warm, a)
     return Compared(
         state=(
             by_day.square,

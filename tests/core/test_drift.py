@@ -22,7 +22,6 @@ from streamproc.core.season import (
     END,
     HELD_BY_DRIFT,
     PROFILE,
-    SPELL,
     SUM,
     compare,
 )
@@ -122,7 +121,7 @@ def test_hours_one_by_one_and_in_columns_give_the_same_bits() -> None:
         columns[SUM] = mean[hour]
         day, week, ends = hour % 24, 24 + hour // 2 % 84, hour % 2 == 1
         compared = compare(columns, profile[:, day], profile[:, week], ends, COLUMNS)
-        columns[DAY_SQUARE:SPELL] = compared.state
+        columns[DAY_SQUARE:CREEP] = compared.state
         profile[:, day], profile[:, week] = compared.day, compared.week
         for sensor, state in enumerate(single):
             state[SUM : COUNT + 1] = mean[hour, sensor], 1.0

@@ -162,17 +162,18 @@ async def test_a_registry_that_was_made_anew_is_taken_as_it_is(bench: Bench) -> 
 
 
 class Behind(Whole):
-    """A registry that is read up to a position, and on once `go` is set."""
+    """A registry that is read up to a position, and on once `go` is set; `asked` is when somebody waits for more."""
 
     def __init__(self, whole: RegistryLog, upto: int) -> None:
         super().__init__()
         for edit in whole.between(0, upto):
             self.log.append(*edit)
-        self.whole, self.go = whole, asyncio.Event()
+        self.whole, self.asked, self.go = whole, asyncio.Event(), asyncio.Event()
 
     async def reached(self, position: int) -> bool:
         """Wait for the rest if it is wanted."""
         if self.log.position < position:
+            self.asked.set()
             await self.go.wait()
             self.log = self.whole
         return self.log.position >= position
@@ -188,6 +189,7 @@ async def test_a_record_that_names_what_is_not_read_yet_is_waited_for(bench: Ben
     bench.send(MINE)
     registry = Behind(bench.log, 1)
     writing = asyncio.create_task(bench.writer(registry).write([bench.chunk(0, 3)]))
+    await registry.asked.wait()
     done, _ = await asyncio.wait([writing], timeout=0.05)
     assert (done, bench.stored()) == (set(), [])
     registry.go.set()

@@ -34,9 +34,9 @@ $(SETUP): requirements.lock pyproject.toml
 run: $(SETUP) ## Run everything on this machine; make run ARGS="--no-simulate" passes options on
 	@exec $(BIN)/streamproc dev $(ARGS)
 
-# The live tests mostly wait; three at a time keep two cores busy. A file's tests stay together, for what they share,
+# The live tests mostly wait; four at a time keep two cores busy. A file's tests stay together, for what they share,
 # and files come in the order of tests/conftest.py, not the greatest number of tests first.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 test: $(SETUP) ## Run all tests, those with a real broker included
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)

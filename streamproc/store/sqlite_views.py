@@ -36,9 +36,10 @@ _IN_ALARM = (
 )
 _OTHERS = (
     f"SELECT {_OF_SENSORS} FROM sensors s LEFT JOIN devices d ON d.id = s.device_id"  # noqa: S608  # constants
-    " WHERE s.is_active = 1 AND s.uuid > :after AND NOT EXISTS (SELECT 1 FROM ml_events e WHERE e.sensor_id = s.id"
+    f" WHERE s.is_active = 1 AND s.uuid > :after{_SEARCHED} AND NOT EXISTS (SELECT 1"
+    " FROM ml_events e INDEXED BY ml_events_active WHERE e.sensor_id = s.id"
     " AND e.status = 'active' AND e.event_type = 'severity_change' AND e.severity <> 'NORMAL'"
-    f" AND e.id = {_CURRENT}){_SEARCHED} ORDER BY s.uuid LIMIT :limit"
+    f" AND e.id = {_CURRENT}) ORDER BY s.uuid LIMIT :limit"
 )
 # What there is of the newest of each is looked up for the rows of the page alone.
 _STANDING = (

@@ -203,8 +203,8 @@ class LearnerBank:
     ) -> tuple[NDArray[np.float64], ...]:
         """Judge and learn one window of each of many sensors."""
         slots, windows = rows.slots[at], rows.columns.of(at)
-        hot = self._state[:, :COLD]
-        state = np.ascontiguousarray(hot[slots].T)
+        place, hot = _place(slots), self._state[:, :COLD]
+        state = np.array(hot[place].T, order="C")
         turned = self._turn(slots, state, windows.spell)
         moving = np.flatnonzero(state[ALONG])
         moved = go_along(state, moving)
@@ -214,7 +214,7 @@ class LearnerBank:
         state[LEVEL_WEIGHT:SPELL] = judged.state
         state[SUM] += windows.mean
         state[COUNT] += 1
-        hot[slots] = state.T
+        hot[place] = state.T
         forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
         forecast[moving] += state[ALONG, moving]
         sigma = np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
@@ -290,8 +290,11 @@ class LearnerBank:
         self, slots: NDArray[np.intp], levels: NDArray[np.float64], errors: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Update the River objects, and return what they then say, of shape (2, k)."""
-        at = np.stack([2 * slots, 2 * slots + 1], axis=1).ravel()
-        means: tuple[EWMean, ...] = itemgetter(*at.tolist())(self._means)
+        means: Sequence[EWMean]
+        if isinstance(place := _place(slots), slice):
+            means = self._means[2 * place.start : 2 * place.stop]
+        else:
+            means = itemgetter(*np.stack([2 * slots, 2 * slots + 1], axis=1).ravel().tolist())(self._means)
         values = np.stack([levels, errors], axis=1).ravel()
         # No bytecode for each of them: half the time of a loop.
         deque(map(EWMean.update, means, values.tolist()), maxlen=0)
@@ -313,6 +316,12 @@ class LearnerBank:
             self._state[slot] = sensor.state
         last = np.array(few).reshape(-1, 6).T
         return np.concatenate([*out, last], axis=1) if out else last
+
+
+def _place(slots: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """Where sensors in the order of memory stand: a slice where none is left out, so that nothing is looked up."""
+    first, last = slots.item(0), slots.item(-1)
+    return slice(first, last + 1) if last - first == len(slots) - 1 else slots
 
 
 def _groups(slots: list[int]) -> Iterator[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 app         the routes, and the process around them
 listener    the address: connections within bounds (connections), over TLS where there is a certificate (tls)
 protocol    aiohttp's connection, which answers what is no HTTP, too
+direct      and readings that came whole by itself, without a task for each
 ingest      one request: who sends it, body, readings, Kafka, answer
 access      who may write
 load        how much may be in flight, and the bounded reading of a body

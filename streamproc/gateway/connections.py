@@ -18,9 +18,9 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from streamproc.gateway.access.buckets import Buckets
+from streamproc.gateway.direct import Direct
 from streamproc.gateway.load import spread
 from streamproc.gateway.problems import KINDS
-from streamproc.gateway.protocol import Answering
 from streamproc.settings.access import Window
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Crowd:
         return False
 
 
-class Connection(Answering):
+class Connection(Direct):
     """aiohttp's connection within bounds."""
 
     __slots__ = (
@@ -193,11 +193,15 @@ class Connection(Answering):
     def data_received(self, data: bytes) -> None:
         """Hand on what has come, and see whether a head is whole, and soon enough."""
         waited = self._waits()
-        super().data_received(data)
+        self.receive(data)
         if self._messages:
             self._newest = self._messages[-1][1]
-        if not waited:
-            return
+        if waited:
+            self._see_head(data)
+        self.see_to_request()
+
+    def _see_head(self, data: bytes) -> None:
+        """See whether the head that was waited for is whole, and bound one that is not."""
         if not self._waits():
             self._end_head()
             self._seen_at = self._loop.time()

@@ -20,6 +20,7 @@ from streamproc.gateway.protocol import Receipt
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp.http import RawRequestMessage
     from aiohttp.typedefs import Handler, Middleware
 
     from streamproc.gateway.ingest import Ingest, Read
@@ -45,28 +46,51 @@ def take_short_way(runner: web.AppRunner, ingest: Ingest) -> None:
     """Have the runner's connections, which must be `protocol.Answering`, answer readings by the short way."""
     server = runner.server
     assert server is not None
-    server.request_handler = _short_way(server.request_handler, ingest)
+    server.request_handler = ShortWay(server.request_handler, ingest)
 
 
-def _short_way(
-    long_way: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], ingest: Ingest
-) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+class ShortWay:
+    """Answers POSTs of readings; what else there is goes the long way."""
+
+    def __init__(
+        self, long_way: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], ingest: Ingest
+    ) -> None:
+        self._long_way = long_way
+        self._ingest = ingest
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer the request."""
         assert isinstance(request, web.Request)
-        headers, path = request.headers, request.rel_url.raw_path
-        read = READS.get(path) if request.method == hdrs.METH_POST else None
+        headers = request.headers
+        read = READS.get(request.rel_url.raw_path) if request.method == hdrs.METH_POST else None
         if (
             read is None
             or request.version != HttpVersion11
             or hdrs.EXPECT in headers
             or hdrs.UPGRADE in headers
         ):
-            return await long_way(request)
-        response = await _answered(request, _receipt(request, ingest, read))
-        ingest.metrics.answered(path, response.status).inc()
-        return response
+            return await self._long_way(request)
+        return await self.answer(request, read)
 
-    return handle
+    @staticmethod
+    def read_of(message: RawRequestMessage) -> Read | None:
+        """How the body of a request that needs no task of its own is read; None where it may need one, as to inflate it."""
+        headers = message.headers
+        if (
+            message.method != hdrs.METH_POST
+            or message.version != HttpVersion11
+            or hdrs.CONTENT_ENCODING in headers
+            or hdrs.EXPECT in headers
+            or hdrs.UPGRADE in headers
+        ):
+            return None
+        return READS.get(message.path)
+
+    async def answer(self, request: web.Request, read: Read) -> web.StreamResponse:
+        """Answer readings."""
+        response = await _answered(request, _receipt(request, self._ingest, read))
+        self._ingest.metrics.answered(request.rel_url.raw_path, response.status).inc()
+        return response
 
 
 async def _receipt(request: web.Request, ingest: Ingest, read: Read) -> web.StreamResponse:

@@ -57,6 +57,11 @@ class Answering(web.RequestHandler):
 
     __slots__ = ()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # aiohttp's
+        """Read on where reading was paused: aiohttp asks for it behind each piece of a body, and parses nothing once more."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
@@ -20,6 +20,7 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.app import build
 from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
 from streamproc.settings import Settings
+from tests.shell.served import Served
 from tests.shell.test_gateway import BULK, PACKETS, READINGS, Client, MemoryPublisher, metrics, problem
 
 KEY = "sp1_aaaaaaaa_0123456789012345678901234567890123456789012"
@@ -62,7 +63,7 @@ class Door:
 @asynccontextmanager
 async def door(*, read: bool = True, **more: Any) -> AsyncIterator[Door]:
     """Serve a gateway whose registry has d1 (key, s1, s2, id 7), d2 (other key, s3) and s4, which is nobody's."""
-    settings = Settings.model_validate(more)
+    settings = Settings.model_validate({"gateway_port": 0, **more})
     following, publisher, now = Following(settings), MemoryPublisher(), [1_000.0]
     following.known.read = read
     for sensor in (
@@ -75,7 +76,7 @@ async def door(*, read: bool = True, **more: Any) -> AsyncIterator[Door]:
     counts = Counts()
     gate = Gate(settings, following.known, counts, lambda: now[0])
     app = build(settings, publisher, gate, following, counts)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(Served(app, settings)) as client:
         made = Door(client, following, publisher, now)
         made.put(device("D1", KEY), device("d2", OTHER))
         yield made

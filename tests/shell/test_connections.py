@@ -11,16 +11,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry
 
 from streamproc.errors import GatewayError
 from streamproc.gateway import connections, load
-from streamproc.gateway.app import INGEST, build
-from streamproc.gateway.guard import take_short_way
-from streamproc.gateway.listener import Listener, _file_limit
+from streamproc.gateway.app import build
+from streamproc.gateway.listener import _file_limit
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
+from tests.shell.served import Served
 from tests.shell.test_access import packet
 from tests.shell.test_gateway import MemoryPublisher
 
@@ -40,17 +40,8 @@ async def listening(
 ) -> AsyncIterator[tuple[str, CollectorRegistry]]:
     """Serve a gateway with these settings on any free port; give its URL and what its connections count."""
     settings = Settings.model_validate({"gateway_port": 0, **given})
-    app = build(settings, publisher or MemoryPublisher())
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    take_short_way(runner, app[INGEST])
-    counted = CollectorRegistry()
-    listener = Listener(runner, settings, None, counted)
-    await listener.start()
-    try:
-        yield listener.name, counted
-    finally:
-        await runner.cleanup()
+    async with Served(build(settings, publisher or MemoryPublisher()), settings) as served:
+        yield served.url, served.counted
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from streamproc.core.codec import Packet, Single, parse
 from streamproc.errors import KafkaUnavailable
@@ -21,6 +21,7 @@ from streamproc.gateway.problems import KINDS
 from streamproc.gateway.publisher import PartlyAcknowledged
 from streamproc.gateway.rounds import Ack
 from streamproc.settings import Settings
+from tests.shell.served import Served
 
 Client = TestClient[web.Request, web.Application]
 DEVICE = "00000000-0000-0000-0000-00000000000A"
@@ -80,9 +81,10 @@ async def serving(
         "body_timeout_seconds": 0.2,
         "in_flight_limit": 2,
         "in_flight_limit_bytes": 1_048_576,
+        "gateway_port": 0,
     }
-    app = build(Settings.model_validate({**small, **settings}), publisher, access)
-    async with TestClient(TestServer(app)) as client:
+    made = Settings.model_validate({**small, **settings})
+    async with TestClient(Served(build(made, publisher, access), made)) as client:
         yield client
 
 

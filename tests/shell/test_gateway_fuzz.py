@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +25,7 @@ from streamproc.gateway.ingest import Read
 from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets, reading
 from streamproc.gateway.problems import KINDS
 from streamproc.settings import Settings
+from tests.shell.served import Served
 from tests.shell.test_gateway import MemoryPublisher
 
 PATHS = ("/ingest/packets", "/ingest/readings", "/ingest/readings/bulk")
@@ -189,5 +190,5 @@ async def send_all(requests: list[tuple[str, bytes, str]]) -> None:
 @asynccontextmanager
 async def client_of(publisher: MemoryPublisher) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """Serve a gateway over the publisher."""
-    async with TestClient(TestServer(build(Settings.model_validate({}), publisher))) as client:
+    async with TestClient(Served(build(Settings(), publisher))) as client:
         yield client

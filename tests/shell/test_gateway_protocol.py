@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from streamproc.gateway.access import Writer
 from streamproc.gateway.answers import Fault, ProblemDetails
@@ -17,6 +17,7 @@ from streamproc.gateway.app import build
 from streamproc.gateway.problems import Problem
 from streamproc.gateway.protocol import Answering
 from streamproc.settings import Settings
+from tests.shell.served import Served
 from tests.shell.test_gateway import PACKETS, MemoryPublisher, problem
 
 
@@ -107,7 +108,7 @@ async def test_access_is_asked_of_head_device_and_sensor(publisher: MemoryPublis
     """Who may write is asked of the head, of each packet's device, and of each reading's sensor."""
     app = build(Settings.model_validate({}), publisher, Chosen())
     one = '{"device_uuid": "%s", "readings": [{"sensor_uuid": "%s", "value": 1}]}'
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(Served(app)) as client:
         await problem(await client.post(PACKETS, data=one % ("d", "a")), 401, "key-missing")
         named = {"X-Name": "me"}
         foreign = await client.post(PACKETS, data=one % ("e", "a"), headers=named)

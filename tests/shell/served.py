@@ -1,0 +1,43 @@
+"""A gateway served as its process serves it: over its own connections, readings by the short way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from streamproc.gateway.app import INGEST
+from streamproc.gateway.guard import take_short_way
+from streamproc.gateway.listener import Listener
+from streamproc.settings import Settings
+
+
+class Served(TestServer):
+    """An application of `gateway.app.build` for a `TestClient`; without settings, on any free port."""
+
+    def __init__(self, app: web.Application, settings: Settings | None = None) -> None:
+        super().__init__(app)
+        self.settings = settings or Settings.model_validate({"gateway_port": 0})
+        #: How long requests that are under way are waited for at the end.
+        self.shutdown_timeout = 60.0
+        #: What the connections count.
+        self.counted = CollectorRegistry()
+
+    async def start_server(self, loop: Any = None, **given: Any) -> None:
+        """Listen."""
+        del loop, given
+        if self.runner is not None:
+            return
+        runner = self.runner = web.AppRunner(
+            self.app, access_log=None, shutdown_timeout=self.shutdown_timeout
+        )
+        await runner.setup()
+        take_short_way(runner, self.app[INGEST])
+        listener = Listener(runner, self.settings, None, self.counted)
+        await listener.start()
+        self.url = listener.name
+        self._root = URL(self.url)
+        self.scheme, self.port = self._root.scheme, self._root.port

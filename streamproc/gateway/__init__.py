@@ -16,5 +16,5 @@ answers     what is answered, as types
 status      how a sensor stands, from the database
 operations  what each route says of itself; those of the admin API in admin_operations
 problems    refusals as problem details (RFC 9457)
-metrics     what is counted
+metrics     what is counted; for each packet by tallies
 """

@@ -36,7 +36,7 @@ def guard(metrics: Metrics) -> Middleware:
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _answered(request, handler(request))
         resource = request.match_info.route.resource
-        metrics.answered(resource.canonical if resource else "other", response.status).inc()
+        metrics.requests.add(1, resource.canonical if resource else "other", response.status)
         return response
 
     return guarded
@@ -89,7 +89,7 @@ class ShortWay:
     async def answer(self, request: web.Request, read: Read) -> web.StreamResponse:
         """Answer readings."""
         response = await _answered(request, _receipt(request, self._ingest, read))
-        self._ingest.metrics.answered(request.rel_url.raw_path, response.status).inc()
+        self._ingest.metrics.requests.add(1, request.rel_url.raw_path, response.status)
         return response
 
 

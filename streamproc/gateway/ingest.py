@@ -157,7 +157,7 @@ class Ingest:
         self.metrics.ack_seconds.observe(time.perf_counter() - started)
         lost = place(batch.results, acks, fault)
         accepted = batch.accepted - lost
-        self.metrics.readings.inc(accepted)
+        self.metrics.readings.add(accepted)
         counts = (accepted, batch.rejected + lost)
         return taken(batch.results, acks, self._publisher.topic, counts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -25,6 +25,10 @@ class Served(TestServer):
         self.shutdown_timeout = 60.0
         #: What the connections count.
         self.counted = CollectorRegistry()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        return self
 
     async def start_server(self, loop: Any = None, **given: Any) -> None:
         """Listen."""

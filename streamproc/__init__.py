@@ -10,6 +10,7 @@ The parts, in the order that a reading meets them:
     sink       rows and the next offsets into the database, in one transaction
     notify     people are told: webhook, e-mail, log; what was told is in the database
     console    people look: a live page and an API, read only
+    jobs       scheduled work beside the stream: old rows away
     store      the databases that the sink can write to
     registry   devices, sensors and their ranges: home in the database, carried by a topic
     dlq        what is on the topic `dead-letter`, why, and sent again after a fix

@@ -140,6 +140,24 @@ def notify(
     asyncio.run(until_signal(service))
 
 
+@app.command(context_settings=PASS_ON)
+def jobs(context: typer.Context) -> None:
+    """Run scheduled jobs, such as the deletion of old rows, when they are due (and list, run)."""
+    if context.args:
+        _pass_on("streamproc.jobs.commands", "commands", context)
+    from streamproc.cli.serving import until_signal
+    from streamproc.jobs.app import run
+
+    settings = loaded()
+
+    async def service(stop: asyncio.Event) -> None:
+        if not await run(settings, stop):
+            sys.stderr.flush()
+            os._exit(3)  # a thread that waits for the database would be waited for
+
+    asyncio.run(until_signal(service))
+
+
 @app.command()
 def console() -> None:
     """Show sensors and what is told of them: a live page and an API, read only."""
@@ -297,7 +315,8 @@ def version() -> None:
 @app.command()
 def health(
     stage: Annotated[
-        Literal["gateway", "worker", "sink", "notify", "console"], typer.Argument(help="Which to ask.")
+        Literal["gateway", "worker", "sink", "notify", "console", "jobs"],
+        typer.Argument(help="Which to ask."),
     ],
     ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is able to work.")] = False,
 ) -> None:

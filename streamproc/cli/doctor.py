@@ -186,6 +186,7 @@ def ports(settings: Settings) -> list[tuple[str, str, int]]:
         ("STREAMPROC_SINK_PORT", settings.sink_host, settings.sink_port),
         ("STREAMPROC_NOTIFY_PORT", settings.notify_host, settings.notify_port),
         ("CONSOLE_PORT", settings.console_host, settings.console_port),
+        ("STREAMPROC_JOBS_PORT", settings.jobs_host, settings.jobs_port),
     ]
     return [(name, host, port) for name, host, port in all_of_them if port]
 

@@ -12,7 +12,7 @@ from typing import Literal
 from streamproc.errors import SettingsError
 from streamproc.settings import Settings
 
-StageName = Literal["gateway", "worker", "sink", "notify", "console"]
+StageName = Literal["gateway", "worker", "sink", "notify", "console", "jobs"]
 
 #: Longer than the 2 s that the gateway's /ready may take to ask Kafka, shorter than the 5 s that a container gives its check.
 TIMEOUT_S = 3.0
@@ -65,6 +65,7 @@ def _address(settings: Settings, stage: StageName) -> tuple[str, int]:
         "sink": (settings.sink_host, settings.sink_port, "STREAMPROC_SINK_PORT"),
         "notify": (settings.notify_host, settings.notify_port, "STREAMPROC_NOTIFY_PORT"),
         "console": (settings.console_host, settings.console_port, "CONSOLE_PORT"),
+        "jobs": (settings.jobs_host, settings.jobs_port, "STREAMPROC_JOBS_PORT"),
     }[stage]
     if not port:
         raise SettingsError(f"{variable}: without a fixed port nobody can ask the {stage} how it is")

@@ -18,13 +18,11 @@ from streamproc.records import Severity
 from streamproc.settings import Settings
 from streamproc.settings.notify import CONSOLE, EMAIL, ESCALATION, WEBHOOK
 from streamproc.store import connect
+from streamproc.store.closing import closed_in_time
 from streamproc.store.deliveries import Policy
-from streamproc.store.protocol import Store
 
 #: What is on its way when the process is asked to end has this long; the whole stop has 5 s.
 STOP_S = 4.0
-#: A call of the database that was given up may still be under way in its thread.
-CLOSE_S = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -103,18 +101,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         finally:
             for channel in ways:
                 await channel.close()
-            closed = await _closed(store)
+            closed = await closed_in_time(store)
     return ended_well and closed
-
-
-async def _closed(store: Store) -> bool:
-    """Let go of the database; whether it has let go of us."""
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await store.close()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _set(stop: asyncio.Event) -> bool:

@@ -18,6 +18,7 @@ from streamproc.settings.console import ConsoleSettings
 from streamproc.settings.database import STORE, DatabaseSettings
 from streamproc.settings.engine import EngineSettings
 from streamproc.settings.gateway import GatewaySettings
+from streamproc.settings.jobs import JobsSettings
 from streamproc.settings.kafka import KafkaSettings
 from streamproc.settings.notify import NotifySettings
 from streamproc.settings.sink import SinkSettings
@@ -28,6 +29,7 @@ FILE = "IOT_ENV_FILE"
 
 
 class Settings(
+    JobsSettings,
     ConsoleSettings,
     NotifySettings,
     SinkSettings,

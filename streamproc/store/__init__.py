@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings
+    from streamproc.store.job_runs import JobStore
     from streamproc.store.protocol import Store
 
-__all__ = ["connect"]
+__all__ = ["connect", "connect_jobs"]
 
 
 def connect(settings: Settings, *, process: str = "sink", migrates: bool = True) -> Store:
@@ -24,3 +25,16 @@ def connect(settings: Settings, *, process: str = "sink", migrates: bool = True)
     from streamproc.store.sqlite import SqliteStore  # noqa: PLC0415  # workers and gateways know edits alone: a start's 50 ms
 
     return SqliteStore(settings.database_path, auto_register=settings.auto_register, migrates=migrates)
+
+
+def connect_jobs(settings: Settings) -> JobStore:
+    """The same database as jobs see it, not opened yet; raises StoreError as `connect` does."""
+    if settings.store == "sqlserver":
+        from streamproc.store.sqlserver.jobs import SqlServerJobs  # noqa: PLC0415  # as above
+        from streamproc.store.sqlserver.store import opened  # noqa: PLC0415
+
+        return SqlServerJobs(opened(settings, "jobs"))
+    from streamproc.store.sqlite import SqliteStore  # noqa: PLC0415
+    from streamproc.store.sqlite_jobs import SqliteJobs  # noqa: PLC0415
+
+    return SqliteJobs(SqliteStore(settings.database_path))

@@ -157,15 +157,19 @@ class SqliteStore:
 
     async def overwrite(self, batch: Batch) -> None:
         """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
-        await self._run(lambda: self._overwrite(batch))
+        await self.change(
+            lambda opened: sqlite_overwrite.overwrite(opened, batch, self._sensors, self._models), lasts=False
+        )
 
     async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
         """Take back rows that should not be there; how many of them it were."""
-        return await self._run(lambda: self._withdraw(table, numbers))
+        return await self.change(
+            lambda opened: sqlite_overwrite.withdraw(opened, table, numbers), lasts=False
+        )
 
     async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
         """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
-        return await self._run(lambda: self._edit(edits, by))
+        return await self.change(lambda opened: sqlite_entries.edit(opened, edits, by))
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
         """All entries by their key on the topic, or those of these keys; None: removed."""
@@ -236,11 +240,19 @@ class SqliteStore:
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
         """Write down how an attempt ended; False where somebody else holds the message by now."""
-        return await self._run(lambda: self._settle(message, by, attempt))
+        return await self.change(lambda opened: sqlite_deliveries.settle(opened, message, by, attempt))
 
     async def waiting(self, channel: str) -> Waiting:
         """What is to be sent and is not yet."""
         return await self._run(lambda: sqlite_deliveries.waiting(self._connected(), channel))
+
+    async def look(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        """What a call finds that changes nothing."""
+        return await self._run(lambda: call(self._connected()))
+
+    async def change(self, call: Callable[[sqlite3.Connection], T], *, lasts: bool = True) -> T:
+        """What a call gives in a transaction of its own; what it changes outlives a power cut, where it `lasts`."""
+        return await self._run(lambda: self._change(call, lasts=lasts))
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well
@@ -337,14 +349,6 @@ class SqliteStore:
             sqlite_rows.write(opened, batch, self._sensors, self._models)
         self._forget()
 
-    def _overwrite(self, batch: Batch) -> None:
-        with self._transaction() as opened:
-            sqlite_overwrite.overwrite(opened, batch, self._sensors, self._models)
-
-    def _withdraw(self, table: str, numbers: Sequence[int]) -> int:
-        with self._transaction() as opened:
-            return sqlite_overwrite.withdraw(opened, table, numbers)
-
     def _status(self, sensor: str) -> SensorStatus | None:
         opened = self._connected()
         opened.execute("BEGIN")  # all of one moment; nobody who writes is kept waiting
@@ -368,13 +372,9 @@ class SqliteStore:
         with self._lasting() as opened:
             return sqlite_deliveries.claim(opened, channel, claim)
 
-    def _settle(self, message: Message, by: str, attempt: Attempt) -> bool:
-        with self._lasting() as opened:
-            return sqlite_deliveries.settle(opened, message, by, attempt)
-
-    def _edit(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
-        with self._lasting() as opened:
-            return sqlite_entries.edit(opened, edits, by)
+    def _change(self, call: Callable[[sqlite3.Connection], T], *, lasts: bool) -> T:
+        with self._lasting() if lasts else self._transaction() as opened:
+            return call(opened)
 
     @contextmanager
     def _lasting(self) -> Iterator[sqlite3.Connection]:

@@ -31,11 +31,11 @@ ALIASES = {str(field.alias): field for field in Settings.model_fields.values()}
 #: What .env has beside settings: SQL Server's own, and what only the compose file uses.
 FOREIGN = {
     *("ACCEPT_EULA", "MSSQL_PID", "MSSQL_SA_PASSWORD", "GATEWAY_PUBLISH", "WORKERS"),
-    *("DB_GATEWAY_USER", "DB_GATEWAY_PASSWORD", "CONSOLE_PUBLISH"),
+    *("DB_GATEWAY_USER", "DB_GATEWAY_PASSWORD", "CONSOLE_PUBLISH", "DB_JOBS_USER", "DB_JOBS_PASSWORD"),
 }
 SERVICES = sorted(services())
 OWN = sorted(own_services())
-STAGES = ("gateway", "worker", "sink", "notify", "console")
+STAGES = ("gateway", "worker", "sink", "notify", "console", "jobs")
 #: Those that talk with Kafka.
 OF_KAFKA = ("gateway", "worker", "sink", "console")
 
@@ -78,7 +78,7 @@ def test_its_own_services_run_commands_that_exist(name: str) -> None:
 
 def test_every_stage_that_streamproc_has_is_a_service() -> None:
     """And none that it has not: when a stage gets its command, it belongs into the file."""
-    for stage in (*STAGES, "jobs"):
+    for stage in STAGES:
         assert (stage in services()) == (stage in stages()), stage
 
 
@@ -100,10 +100,10 @@ def test_its_own_services_have_settings_that_there_are(name: str) -> None:
 
 
 def test_a_database_is_what_its_users_think() -> None:
-    """All who need it name the same server and database; sink and gateway have the logins that are made, and nobody else."""
+    """All who need it name the same server and database; each has a login that is made, and nobody else has."""
     users = {name for name, one in services().items() if "DB_PASSWORD" in one.get("environment", {})}
-    assert users == {"database", "schema", "sink", "notify", "gateway", "console"}
-    for name in ("schema", "sink", "notify", "gateway", "console"):
+    assert users == {"database", "schema", "sink", "notify", "gateway", "console", "jobs"}
+    for name in ("schema", "sink", "notify", "gateway", "console", "jobs"):
         settings = _settings(name)
         assert settings.store == "sqlserver"
         assert settings.db_host == services()["sqlserver"]["hostname"]
@@ -116,6 +116,7 @@ def test_a_database_is_what_its_users_think() -> None:
     for variable in ("USER", "PASSWORD"):
         for reader in ("gateway", "console"):
             assert raw[reader][f"DB_{variable}"] == raw["database"][f"DB_GATEWAY_{variable}"]
+        assert raw["jobs"][f"DB_{variable}"] == raw["database"][f"DB_JOBS_{variable}"]
     assert raw["schema"]["DB_NAME"] == raw["database"]["DB_NAME"]
     assert raw["schema"]["DB_PASSWORD"] == raw["database"]["SQLCMDPASSWORD"]
     script = (DOCKER / "database.sql").read_text("utf-8")
@@ -124,7 +125,12 @@ def test_a_database_is_what_its_users_think() -> None:
 
 
 @pytest.mark.parametrize(
-    ("login", "role"), [("DB_USER", "streamproc_writer"), ("DB_GATEWAY_USER", "streamproc_reader")]
+    ("login", "role"),
+    [
+        ("DB_USER", "streamproc_writer"),
+        ("DB_GATEWAY_USER", "streamproc_reader"),
+        ("DB_JOBS_USER", "streamproc_jobs"),
+    ],
 )
 def test_each_login_has_a_role_that_the_migrations_give_rights(login: str, role: str) -> None:
     """The set-up makes the role before they do, under the name that they look for, and it is the login's only one."""
@@ -220,7 +226,7 @@ def test_the_start_follows_health() -> None:
         order += free
     for stage in OF_KAFKA:
         assert "topics" in after[stage]
-    for stage in ("sink", "notify", "console"):
+    for stage in ("sink", "notify", "console", "jobs"):
         assert "schema" in after[stage]
 
 
@@ -240,6 +246,7 @@ def test_who_talks_to_each_other_shares_a_network() -> None:
         "notify",
         "gateway",
         "console",
+        "jobs",
     }
     assert compose()["networks"]["storage"] == {"internal": True}
 

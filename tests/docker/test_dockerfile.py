@@ -104,10 +104,10 @@ def test_its_ports_are_those_that_the_stages_listen_on() -> None:
         {name: value for name, value in image_variables().items() if not FOREIGN.fullmatch(name)}
     )
     fixed = [settings.gateway_port, settings.console_port]
-    ports = [settings.worker_port, settings.sink_port, settings.notify_port]
+    ports = [settings.worker_port, settings.sink_port, settings.notify_port, settings.jobs_port]
     assert [int(word) for word in only("EXPOSE").words] == [*fixed, *ports]
     assert fixed == [Settings.model_fields[f"{stage}_port"].default for stage in ("gateway", "console")]
-    stages = ("gateway", "console", "worker", "sink", "notify")
+    stages = ("gateway", "console", "worker", "sink", "notify", "jobs")
     hosts = {getattr(settings, f"{stage}_host") for stage in stages}
     assert hosts == {"0.0.0.0"}  # noqa: S104  # within a container
     told = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -115,6 +115,7 @@ def test_its_ports_are_those_that_the_stages_listen_on() -> None:
         f"STREAMPROC_WORKER_PORT={ports[0]} STREAMPROC_SINK_PORT={ports[1]} STREAMPROC_NOTIFY_PORT={ports[2]}"
         in told
     )
+    assert f"STREAMPROC_JOBS_PORT={ports[3]}" in told
 
 
 def test_it_tells_the_version_that_it_holds() -> None:

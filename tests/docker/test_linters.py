@@ -18,6 +18,7 @@ GIVEN = {
     "MSSQL_SA_PASSWORD": "Given-1-of-them",
     "DB_PASSWORD": "Given-2-of-them",
     "DB_GATEWAY_PASSWORD": "Given-3-of-them",
+    "DB_JOBS_PASSWORD": "Given-4-of-them",
 }
 
 

@@ -36,6 +36,7 @@ PORTS = {
     "gateway": "GATEWAY_PORT",
     "notify": "STREAMPROC_NOTIFY_PORT",
     "console": "CONSOLE_PORT",
+    "jobs": "STREAMPROC_JOBS_PORT",
 }
 #: What a stop may take in all.
 STOP_S = 5.0
@@ -120,7 +121,7 @@ async def test_what_is_scraped_is_what_is_documented(site: Site, producer: AIOKa
     names: set[str] = set()
     # Of a gateway's processes there is a metric only where they are several.
     async with watching(
-        site, "worker", "sink", "gateway", "notify", "console", STREAMPROC_GATEWAY_WORKERS="2"
+        site, "worker", "sink", "gateway", "notify", "console", "jobs", STREAMPROC_GATEWAY_WORKERS="2"
     ) as stages:
         worker = stages[0]
 

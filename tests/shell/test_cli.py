@@ -21,6 +21,7 @@ COMMANDS = (
     "sink",
     "notify",
     "console",
+    "jobs",
     "dev",
     "simulate",
     "topics",

@@ -42,6 +42,7 @@ from streamproc.gateway.connections import Bounds, Crowd
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
 from streamproc.gateway.siblings import Joined
+from streamproc.jobs import health as jobs_health
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
 from streamproc.monitor.standing import Standing
@@ -86,6 +87,7 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(_of_access())
         | scraped(notify_health.gauges([]))
         | scraped(console_health.gauges(Live(1), Reading(Database(sink.settings, "tests").opened), 1))
+        | scraped(jobs_health.gauges(SimpleNamespace(jobs=[], runner=SimpleNamespace(clock=lambda: 0))))  # type: ignore[arg-type]
         | scraped(Joined([None]).collect())
         | scraped([build_info("x")])
         | {"streamproc_check"}

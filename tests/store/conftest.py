@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamproc.store.job_runs import JobStore
 from streamproc.store.protocol import Store
 from tests.store.databases import Database, Sqlite, sql_server
 from tests.store.tsql import on_a_server
@@ -26,6 +27,15 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def store(database: Database) -> AsyncIterator[Store]:
     """An open store that registers what it does not know."""
     opened = database.store()
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def jobs(database: Database) -> AsyncIterator[JobStore]:
+    """The same database as jobs see it, open."""
+    opened = database.jobs()
     await opened.open()
     yield opened
     await opened.close()

@@ -12,10 +12,13 @@ from typing import Any, Protocol
 
 import pytest
 
+from streamproc.store.job_runs import JobStore
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite_jobs import SqliteJobs
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections, Limits, connect
+from streamproc.store.sqlserver.jobs import SqlServerJobs
 from streamproc.store.sqlserver.migrations import LIMITS, migrate
 from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store import tsql_database
@@ -41,6 +44,9 @@ class Database(Protocol):
 
     def store(self, *, auto_register: bool = True) -> Store:
         """A store on it, not opened yet."""
+
+    def jobs(self) -> JobStore:
+        """The same as jobs see it."""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
@@ -78,6 +84,10 @@ class Sqlite:
     def store(self, *, auto_register: bool = True) -> SqliteStore:
         """A store that waits for a lock no longer than a test wants to."""
         return SqliteStore(self.path, auto_register=auto_register, busy_ms=20)
+
+    def jobs(self) -> JobStore:
+        """One that waits for a lock as a process does."""
+        return SqliteJobs(SqliteStore(self.path))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
@@ -154,6 +164,10 @@ class SqlServer:
         """A store that waits for a lock no longer than a test wants to, and for a slow server's first insert."""
         connections = Connections(self._text, "the test's database", LIMITS_OF_TESTS)
         return SqlServerStore(connections, auto_register=auto_register)
+
+    def jobs(self) -> JobStore:
+        """Over such a store."""
+        return SqlServerJobs(self.store())
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query gives, with names and values as sql/sqlite has them."""

@@ -16,9 +16,11 @@ from streamproc.records.alerting import PolicyEntry
 from streamproc.store.deliveries import Attempt, Claim, Policy
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import AddKey, Author, RemoveSensor, RevokeKey
+from streamproc.store.job_runs import OLD_ROWS, Ended, RunClaim
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections
+from streamproc.store.sqlserver.jobs import SqlServerJobs
 from streamproc.store.sqlserver.store import SqlServerStore
 from tests.store.builders import (
     GROUP,
@@ -62,6 +64,7 @@ READ = (
     "registry_documents",
     "notification_deliveries",
     "notification_channels",
+    "job_runs",
 )
 
 #: What was accepted is deleted by nobody who writes, and the schema and others' limits are not theirs.
@@ -84,6 +87,8 @@ NOT_A_WRITERS = (
     "ALTER TABLE dbo.sensor_readings ADD mine INT",
     "CREATE TABLE dbo.mine (a INT)",
     "EXEC dbo.streamproc_delete_old",
+    "DELETE FROM dbo.job_runs",
+    "UPDATE dbo.job_runs SET outcome = N'done'",
 )
 
 
@@ -289,3 +294,36 @@ async def test_a_login_without_a_role_is_told_what_it_lacks(database: SqlServer)
             await opened.close()
         database.execute(f"DROP USER {name}")
     assert "docs/sqlserver.md" in str(told.value) or "db migrate" in str(told.value)
+
+
+async def test_a_job_deletes_what_is_old_and_has_no_other_right(database: SqlServer) -> None:
+    """Its runs, and the procedures; it neither reads what was stored nor deletes of it what it likes."""
+    database.execute("INSERT INTO dbo.sensors (stream_key) VALUES (N'a')")
+    database.execute(
+        "INSERT INTO dbo.sensor_readings (sensor_id, value, [timestamp]) SELECT id, 1, '2020-01-01' FROM dbo.sensors"
+    )
+    async for text in member(database, "streamproc_jobs"):
+        opened = SqlServerJobs(SqlServerStore(Connections(text, "the test's database", LIMITS_OF_TESTS)))
+        await opened.open()
+        try:
+            await opened.enroll_job("cleanup", "s", START, START)
+            claim = RunClaim("cleanup", "schedule", "s", START, 1, "me", START, START + 1_000)
+            number = await opened.claim_run(claim)
+            assert number is not None
+            assert await opened.renew_run(number, "me", START + 2_000)
+            gone = {table: (await opened.delete_old(table, START, 0)).rows for table in OLD_ROWS}
+            assert {table for table, rows in gone.items() if rows} == {"readings"}
+            assert await opened.settle_run(number, "me", Ended("done", START, gone))
+            assert len(await opened.runs("cleanup", "schedule", 9)) == 2
+        finally:
+            await opened.close()
+        for statement in (
+            "SELECT COUNT(*) FROM dbo.sensor_readings",
+            "SELECT sha256 FROM dbo.device_keys",
+            "DELETE FROM dbo.sensor_readings",
+            "DELETE FROM dbo.ml_events",
+            "UPDATE dbo.sensors SET name = N'x'",
+            "DELETE FROM dbo.schema_migrations",
+            "CREATE TABLE dbo.mine (a INT)",
+        ):
+            assert refused(text, statement), statement

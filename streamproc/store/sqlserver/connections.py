@@ -121,6 +121,8 @@ class Connections:
         self._free: list[Link] = []
         self._slots = asyncio.Semaphore(self._limits.size)
         self._ending: set[asyncio.Task[None]] = set()
+        self._alone = asyncio.Lock()
+        self._autocommitting: Link | None = None
         self._closed = False
 
     async def open(self) -> None:
@@ -134,6 +136,9 @@ class Connections:
         for _ in range(self._limits.size):
             await self._slots.acquire()
         await self._close_idle()
+        async with self._alone:
+            if self._autocommitting is not None:
+                await self._autocommitting.close()
         await asyncio.gather(*self._ending)
         for _ in range(self._limits.size):
             self._slots.release()  # whoever still waits for one is told
@@ -167,6 +172,35 @@ class Connections:
             raise
         else:
             self._give_back(link)
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Any]:
+        """An aioodbc connection on which each statement commits by itself: one for all, taken in turns.
+
+        Errors come out as those of `transaction`; what the statements before had done, stays.
+        """
+        async with self._alone:
+            link = await self._autocommitted()
+            try:
+                yield link.connection
+            except BaseException as error:
+                self._bury(link)
+                if isinstance(error, driver.pyodbc().Error):
+                    told = faults.translated(error, self._place)
+                    self._allow_for(told)
+                    raise told from error
+                raise
+            link.used = monotonic()
+            self._autocommitting = link
+
+    async def _autocommitted(self) -> Link:
+        if self._closed:
+            raise StoreUnavailable(f"{self._place} was closed", "closed")
+        link, self._autocommitting = self._autocommitting, None
+        if link is not None and (monotonic() - link.used < self._limits.idle_s or await self._answers(link)):
+            return link
+        limits = replace(self._limits, query_s=self._query_s)
+        return await connect(self._text, self._place, limits, autocommit=True)
 
     def _allow_for(self, error: StoreError) -> None:
         """Give the connections to come more time, where one has had too little."""

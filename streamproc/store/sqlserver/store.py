@@ -232,6 +232,18 @@ class SqlServerStore:
             return await deliveries.waiting(cursor, channel)
 
     @asynccontextmanager
+    async def cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:
+        """A cursor in a transaction, for a part of the stage that asks what no store is asked."""
+        async with self._cursor(commits=commits) as cursor:
+            yield cursor
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Any]:
+        """A connection on which each statement is a transaction; the schema is known by a call before."""
+        async with self._connections.statements() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:
         """A cursor in a transaction; where that is undone, what was remembered of ids is void.
 

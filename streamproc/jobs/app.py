@@ -1,0 +1,77 @@
+"""The process `streamproc jobs`, and one run by command."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from streamproc.jobs import health
+from streamproc.jobs.catalogue import Job, jobs
+from streamproc.jobs.desk import Desk, Seen, seen
+from streamproc.jobs.runner import Runner, Times
+from streamproc.jobs.schedule import Due
+from streamproc.jobs.work import PATIENCE_S
+from streamproc.monitor import Address, Told, serving
+from streamproc.settings import Settings
+from streamproc.store import connect_jobs
+from streamproc.store.closing import closed_in_time
+from streamproc.store.job_runs import Ended
+
+#: A run that is asked to end has this long for the call that is under way; the whole stop has 5 s.
+STOP_S = 4.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> bool:
+    """Run what is due until `stop` is set; whether a run that was under way then has come to its end."""
+    store = connect_jobs(settings)
+    desk = Desk(jobs(settings), Runner(store, stop))
+    address = Address(settings.jobs_host, settings.jobs_port, "STREAMPROC_JOBS_PORT")
+    told = Told("jobs", lambda: health.checks(desk), lambda: health.gauges(desk))
+    async with serving(address, told):
+        schedules = {job.name: str(job.schedule or "off") for job in desk.jobs}
+        _log.info("jobs", schedules=schedules, database=settings.database_place)
+        try:
+            ended_well = await _work(desk, stop)
+        finally:
+            closed = await closed_in_time(store)
+    return ended_well and closed
+
+
+async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended | None:
+    """Run a job now; None where another process is at it. Raises StoreError, or work.Stopped before it began."""
+    store = connect_jobs(settings)
+    runner = Runner(store, stop, Times(patience_s=PATIENCE_S))
+    try:
+        return await runner.run(job, "command", Due(runner.clock(), 1))
+    finally:
+        await closed_in_time(store)
+
+
+async def seen_now(settings: Settings) -> list[tuple[Job, Seen]]:
+    """All jobs, with what the database has of them."""
+    store = connect_jobs(settings)
+    try:
+        return [(job, await seen(store, job)) for job in jobs(settings)]
+    finally:
+        await store.close()
+
+
+async def _work(desk: Desk, stop: asyncio.Event) -> bool:
+    """Work until asked to end; whether all that was under way came to its end in time."""
+    work = asyncio.create_task(desk.run(stop), name="desk")
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        _, late = await asyncio.wait([work], timeout=STOP_S)
+        if late:
+            _log.warning("ended before the run was: it is taken over once its lease is over")
+            return False
+        work.result()
+        return True
+    finally:
+        for task in (work, stopped):
+            task.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)

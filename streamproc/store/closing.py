@@ -1,0 +1,26 @@
+"""The end of a store, in a process that has little time for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+#: A call of the database that was given up may still be under way in its thread.
+CLOSE_S = 0.5
+
+
+class Closable(Protocol):
+    """What is let go of by waiting for what is under way."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+async def closed_in_time(store: Closable) -> bool:
+    """Let go of the database; whether it has let go of us."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await store.close()
+    except TimeoutError:
+        return False
+    return True

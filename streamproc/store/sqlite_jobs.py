@@ -1,0 +1,114 @@
+"""The runs of jobs, in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+import numpy as np
+
+from streamproc.store import sqlite_old_rows
+from streamproc.store.job_runs import (
+    ERROR_CHARACTERS,
+    LOST,
+    RUN_COLUMNS,
+    Deleted,
+    Ended,
+    Run,
+    RunClaim,
+    StartedBy,
+    counts_text,
+    run_of,
+)
+from streamproc.store.sqlite import SqliteStore
+from streamproc.store.stamps import iso
+
+_RUNS = f"SELECT {RUN_COLUMNS} FROM job_runs WHERE name = ? AND started_by = ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # a constant
+_ENROLL = (
+    "INSERT INTO job_runs (name, started_by, schedule, due_at, attempt, outcome, began_at)"
+    " SELECT ?1, 'schedule', ?2, ?3, 0, 'enrolled', ?4 WHERE ?2 <> COALESCE("
+    "(SELECT schedule FROM job_runs WHERE name = ?1 AND started_by = 'schedule' ORDER BY id DESC LIMIT 1), '')"
+)
+_LOSE = (
+    "UPDATE job_runs SET outcome = 'lost', ended_at = ?, last_error = ?"
+    " WHERE name = ? AND outcome = 'running' AND lease_until <= ?"
+)
+_CLAIM = (
+    "INSERT INTO job_runs"
+    " (name, started_by, schedule, due_at, attempt, outcome, claimed_by, lease_until, began_at)"
+    " SELECT ?1, ?2, ?3, ?4, ?5, 'running', ?6, ?7, ?8"
+    " WHERE NOT EXISTS (SELECT 1 FROM job_runs WHERE name = ?1 AND outcome = 'running')"
+    " AND NOT EXISTS (SELECT 1 FROM job_runs WHERE name = ?1 AND started_by = ?2 AND schedule = ?3"
+    " AND due_at = ?4 AND (attempt >= ?5 OR outcome = 'done'))"
+)
+_RENEW = "UPDATE job_runs SET lease_until = ? WHERE id = ? AND claimed_by = ? AND outcome = 'running'"
+_SETTLE = (
+    "UPDATE job_runs SET outcome = ?, ended_at = ?, counts = ?, last_error = ?"
+    " WHERE id = ? AND claimed_by = ? AND outcome = 'running'"
+)
+
+
+class SqliteJobs:
+    """What jobs ask, over a store; it is opened and closed with this."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def open(self) -> None:
+        """Connect."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        await self._store.close()
+
+    async def runs(self, name: str, started_by: StartedBy, limit: int) -> list[Run]:
+        """A job's runs that were started so, newest first."""
+        values = (name, started_by, limit)
+        rows = await self._store.look(lambda opened: opened.execute(_RUNS, values).fetchall())
+        return [run_of(row, _ms) for row in rows]
+
+    async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
+        """Write down since when a schedule counts, unless it is the job's newest."""
+        values = (name, schedule, _text(due_at), _text(now))
+        await self._store.change(lambda opened: opened.execute(_ENROLL, values))
+
+    async def claim_run(self, claim: RunClaim) -> int | None:
+        """Hold a job, as a run of this number; None where another holds it, or had this attempt."""
+        return await self._store.change(lambda opened: _claim(opened, claim))
+
+    async def renew_run(self, number: int, by: str, until: int) -> bool:
+        """Go on holding it; False where it is somebody else's by now."""
+        values = (_text(until), number, by)
+        return bool(await self._store.change(lambda opened: opened.execute(_RENEW, values).rowcount))
+
+    async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
+        """Write down how it ended; False where it is somebody else's by now."""
+        error = ended.error and ended.error[:ERROR_CHARACTERS]
+        values = (ended.outcome, _text(ended.at), counts_text(ended.counts), error, number, by)
+        return bool(await self._store.change(lambda opened: opened.execute(_SETTLE, values).rowcount))
+
+    async def delete_old(self, table: str, before: int, start: int) -> Deleted:
+        """Delete what a table has from before a time and no longer needs: a bounded number of rows."""
+        limit = _text(before)
+        found = await self._store.look(lambda opened: sqlite_old_rows.find(opened, table, limit, start))
+        if found is None:
+            return Deleted(0, None)
+        rows = await self._store.change(lambda opened: sqlite_old_rows.delete(opened, found), lasts=False)
+        return Deleted(rows, found.go_on)
+
+
+def _claim(opened: sqlite3.Connection, claim: RunClaim) -> int | None:
+    now = _text(claim.now)
+    opened.execute(_LOSE, (now, LOST, claim.name, now))
+    what = (claim.name, claim.started_by, claim.schedule, _text(claim.due_at), claim.attempt)
+    made = opened.execute(_CLAIM, (*what, claim.by, _text(claim.until), now))
+    return made.lastrowid if made.rowcount else None
+
+
+def _text(ms: int) -> str:
+    return iso(np.array([ms], dtype=np.int64))[0]
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)

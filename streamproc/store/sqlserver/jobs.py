@@ -1,0 +1,162 @@
+"""The runs of jobs, and old rows away, on SQL Server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamproc.errors import StoreUnavailable
+from streamproc.store.job_runs import (
+    ERROR_CHARACTERS,
+    LOST,
+    RUN_COLUMNS,
+    Deleted,
+    Ended,
+    Run,
+    RunClaim,
+    StartedBy,
+    counts_text,
+    run_of,
+)
+from streamproc.store.sqlserver.store import SqlServerStore
+
+#: Transactions of at most 4,000 rows each that a call of a procedure makes: about a second in all, so that whoever asks the
+#: process to end need not wait.
+BATCHES = 5
+
+_RUNS = f"SELECT TOP (?) {RUN_COLUMNS} FROM dbo.job_runs WHERE name = ? AND started_by = ? ORDER BY id DESC"
+#: Held until the transaction ends: two who look at the same moment would both see nobody.
+_TURN = (
+    "SET NOCOUNT ON; DECLARE @turn INT;"
+    " EXEC @turn = sp_getapplock @Resource = N'streamproc-jobs', @LockMode = N'Exclusive',"
+    " @LockOwner = N'Transaction', @LockTimeout = 5000; SELECT @turn"
+)
+_NEWEST = (
+    "SELECT TOP (1) schedule FROM dbo.job_runs WHERE name = ? AND started_by = N'schedule' ORDER BY id DESC"
+)
+_ENROLL = (
+    "INSERT INTO dbo.job_runs (name, started_by, schedule, due_at, attempt, outcome, began_at)"
+    " VALUES (?, N'schedule', ?, ?, 0, N'enrolled', ?)"
+)
+_LOSE = (
+    "UPDATE dbo.job_runs SET outcome = N'lost', ended_at = ?, last_error = ?"
+    " WHERE name = ? AND outcome = N'running' AND lease_until <= ?"
+)
+_TAKEN = (
+    "SELECT COUNT(*) FROM dbo.job_runs WHERE name = ? AND (outcome = N'running'"
+    " OR started_by = ? AND schedule = ? AND due_at = ? AND (attempt >= ? OR outcome = N'done'))"
+)
+_CLAIM = (
+    "INSERT INTO dbo.job_runs"
+    " (name, started_by, schedule, due_at, attempt, outcome, claimed_by, lease_until, began_at)"
+    " OUTPUT INSERTED.id VALUES (?, ?, ?, ?, ?, N'running', ?, ?, ?)"
+)
+_RENEW = (
+    "UPDATE dbo.job_runs SET lease_until = ? WHERE id = ? AND claimed_by = ? AND outcome = N'running';"
+    " SELECT @@ROWCOUNT"
+)
+_SETTLE = (
+    "UPDATE dbo.job_runs SET outcome = ?, ended_at = ?, counts = ?, last_error = ?"
+    " WHERE id = ? AND claimed_by = ? AND outcome = N'running'; SELECT @@ROWCOUNT"
+)
+_OLD = "EXEC dbo.streamproc_delete_old @p_{}_before = ?, @p_max_batches = ?"
+_OLD_TRIALS = "EXEC dbo.streamproc_delete_old_trials @p_before = ?, @p_max_batches = ?"
+#: They are a few a week: no more than one statement takes.
+_OLD_RUNS = (
+    "SET NOCOUNT ON; DELETE TOP (4000) o FROM dbo.job_runs AS o WHERE o.began_at < ? AND o.outcome <> N'running'"
+    " AND EXISTS (SELECT 1 FROM dbo.job_runs AS l WHERE l.name = o.name AND l.id > o.id AND l.started_by = N'schedule');"
+    " SELECT @@ROWCOUNT, 0"
+)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
+
+
+class SqlServerJobs:
+    """What jobs ask, over a store; it is opened and closed with this."""
+
+    def __init__(self, store: SqlServerStore) -> None:
+        self._store = store
+
+    async def open(self) -> None:
+        """Connect; raises StoreError where the schema is behind, or another."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._store.close()
+
+    async def runs(self, name: str, started_by: StartedBy, limit: int) -> list[Run]:
+        """A job's runs that were started so, newest first."""
+        async with self._store.cursor(commits=False) as cursor:
+            await cursor.execute(_RUNS, limit, name, started_by)
+            return [run_of(row, _ms) for row in await cursor.fetchall()]
+
+    async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
+        """Write down since when a schedule counts, unless it is the job's newest."""
+        async with self._store.cursor() as cursor:
+            await _take_turn(cursor)
+            newest = await _row(cursor, _NEWEST, name)
+            if newest is None or newest[0] != schedule:
+                await cursor.execute(_ENROLL, name, schedule, _time(due_at), _time(now))
+
+    async def claim_run(self, claim: RunClaim) -> int | None:
+        """Hold a job, as a run of this number; None where another holds it, or had this attempt."""
+        now = _time(claim.now)
+        async with self._store.cursor() as cursor:
+            await _take_turn(cursor)
+            await cursor.execute(_LOSE, now, LOST, claim.name, now)
+            what = (claim.name, claim.started_by, claim.schedule, _time(claim.due_at), claim.attempt)
+            if (await _row(cursor, _TAKEN, *what))[0]:
+                return None
+            number: int = (await _row(cursor, _CLAIM, *what, claim.by, _time(claim.until), now))[0]
+            return number
+
+    async def renew_run(self, number: int, by: str, until: int) -> bool:
+        """Go on holding it; False where it is somebody else's by now."""
+        async with self._store.cursor() as cursor:
+            return bool((await _row(cursor, _RENEW, _time(until), number, by))[0])
+
+    async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
+        """Write down how it ended; False where it is somebody else's by now."""
+        error = ended.error and ended.error[:ERROR_CHARACTERS]
+        values = (ended.outcome, _time(ended.at), counts_text(ended.counts), error, number, by)
+        async with self._store.cursor() as cursor:
+            return bool((await _row(cursor, _SETTLE, *values))[0])
+
+    async def delete_old(self, table: str, before: int, start: int) -> Deleted:
+        """Delete what a table has from before a time and no longer needs, by the database's own procedures."""
+        at = _time(before)
+        async with self._store.statements() as connection:
+            if table == "job_runs":
+                found = await _result(connection, _OLD_RUNS, at)
+            elif table == "trial_events":
+                found = await _result(connection, _OLD_TRIALS, at, BATCHES)
+            else:
+                found = await _result(connection, _OLD.format(table), at, BATCHES)
+        *rows, unfinished = found
+        return Deleted(sum(rows), start if unfinished else None)
+
+
+async def _take_turn(cursor: Any) -> None:
+    if (await _row(cursor, _TURN))[0] < 0:
+        raise StoreUnavailable("another process looks who is to run which job", "locked")
+
+
+async def _result(connection: Any, statement: str, *values: object) -> Any:
+    cursor = await connection.execute(statement, *values)
+    try:
+        return await cursor.fetchone()
+    finally:
+        await cursor.close()
+
+
+async def _row(cursor: Any, query: str, *values: object) -> Any:
+    await cursor.execute(query, *values)
+    return await cursor.fetchone()
+
+
+def _time(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _ms(time: datetime) -> int:
+    return round(time.replace(tzinfo=UTC).timestamp() * 1000)

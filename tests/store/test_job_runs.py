@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from streamproc.errors import StoreUnavailable
 from streamproc.store.job_runs import ERROR_CHARACTERS, LOST, Ended, JobStore, Run, RunClaim
 from tests.store.builders import START
 from tests.store.databases import Database
@@ -89,8 +90,10 @@ async def test_of_all_who_come_at_once_one_has_it(database: Database) -> None:
         for store in stores:
             await store.open()
         claims = [store.claim_run(replace(CLAIM, by=str(n))) for n, store in enumerate(stores)]
-        found = await asyncio.gather(*claims)
-        assert len([number for number in found if number is not None]) == 1
+        found = await asyncio.gather(*claims, return_exceptions=True)
+        assert len([number for number in found if isinstance(number, int)]) == 1
+        # Of a slow server one may be told that others' turns take too long.
+        assert all(number is None or isinstance(number, int | StoreUnavailable) for number in found)
     finally:
         for store in stores:
             await store.close()

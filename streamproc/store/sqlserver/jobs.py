@@ -137,7 +137,11 @@ class SqlServerJobs:
 
 
 async def _take_turn(cursor: Any) -> None:
-    if (await _row(cursor, _TURN))[0] < 0:
+    await cursor.execute(_TURN)
+    # Where the turn is not had in time, a server may send a result without rows before the one that says so.
+    while cursor.description is None and await cursor.nextset():
+        pass
+    if (await cursor.fetchone())[0] < 0:
         raise StoreUnavailable("another process looks who is to run which job", "locked")
 
 

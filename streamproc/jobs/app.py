@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 import structlog
 
@@ -15,7 +16,7 @@ from streamproc.jobs.work import PATIENCE_S
 from streamproc.monitor import Address, Told, serving
 from streamproc.settings import Settings
 from streamproc.store import connect_jobs
-from streamproc.store.closing import closed_in_time
+from streamproc.store.closing import CLOSE_S, closed_in_time
 from streamproc.store.job_runs import Ended
 
 #: A run that is asked to end has this long for the call that is under way; the whole stop has 5 s.
@@ -33,11 +34,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     async with serving(address, told):
         schedules = {job.name: str(job.schedule or "off") for job in desk.jobs}
         _log.info("jobs", schedules=schedules, database=settings.database_place)
+        left_s = 0.0
         try:
-            ended_well = await _work(desk, stop)
+            left_s = await _work(desk, stop)
         finally:
-            closed = await closed_in_time(store)
-    return ended_well and closed
+            closed = await closed_in_time(store, left_s + CLOSE_S)
+    return left_s > 0 and closed
 
 
 async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended | None:
@@ -59,18 +61,19 @@ async def seen_now(settings: Settings) -> list[tuple[Job, Seen]]:
         await store.close()
 
 
-async def _work(desk: Desk, stop: asyncio.Event) -> bool:
-    """Work until asked to end; whether all that was under way came to its end in time."""
+async def _work(desk: Desk, stop: asyncio.Event) -> float:
+    """Work until asked to end; the seconds of STOP_S that were left when all had come to its end, 0 where it had not."""
     work = asyncio.create_task(desk.run(stop), name="desk")
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        asked = monotonic()
         _, late = await asyncio.wait([work], timeout=STOP_S)
         if late:
             _log.warning("ended before the run was: it is taken over once its lease is over")
-            return False
+            return 0.0
         work.result()
-        return True
+        return max(STOP_S - (monotonic() - asked), CLOSE_S)
     finally:
         for task in (work, stopped):
             task.cancel()

@@ -16,10 +16,10 @@ class Closable(Protocol):
         """Let go of it."""
 
 
-async def closed_in_time(store: Closable) -> bool:
-    """Let go of the database; whether it has let go of us."""
+async def closed_in_time(store: Closable, seconds: float = CLOSE_S) -> bool:
+    """Let go of the database; whether it has let go of us. Who closes a SQLite file last writes its log into it."""
     try:
-        async with asyncio.timeout(CLOSE_S):
+        async with asyncio.timeout(seconds):
             await store.close()
     except TimeoutError:
         return False

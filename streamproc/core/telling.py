@@ -11,7 +11,15 @@ from streamproc.core.explain import explain, explain_device, recall_title, recal
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
 from streamproc.core.registry import Actions
-from streamproc.records import Lineage, Notification, SensorEntry, Severity, SeverityEvent
+from streamproc.records import (
+    DEVICE_SILENT,
+    FLAPPING,
+    Lineage,
+    Notification,
+    SensorEntry,
+    Severity,
+    SeverityEvent,
+)
 
 #: What a lineage has of a window.
 WINDOW_NUMBERS = ("start", "size_ms", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
@@ -95,13 +103,20 @@ class Teller:
         last = change.offset if change.offset is not None else -1
         first = spike.first_offset if spike else last
         told = spike or change.silence
+        scores = (told.numbers() if told else change.scores) | _marks(change)
         return Lineage(
             topic=self.topic,
             partition=self.partition,
             first_offset=window.first_offset if window else first,
             last_offset=window.last_offset if window else last,
             window={name: float(getattr(window, name)) for name in WINDOW_NUMBERS} if window else {},
-            scores=told.numbers() if told else change.scores,
+            scores=scores,
             rule=change.rule,
             versions={"learners": LearnerBank.VERSION, "registry": str(change.limits.version)},
         )
+
+
+def _marks(change: Change) -> dict[str, float]:
+    """What a sensor's standing tells besides its severity."""
+    hidden = change.inhibited and change.device is not None
+    return dict.fromkeys([FLAPPING] * change.flapping + [DEVICE_SILENT] * hidden, 1.0)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
-from msgspec.structs import replace
 
 from streamproc.gateway.admin_answers import (
     LONGEST_PAGE,
@@ -19,9 +18,10 @@ from streamproc.gateway.admin_answers import (
 )
 from streamproc.gateway.admin_desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
-from streamproc.records.alerting import SilenceEntry
-from streamproc.registry.alarms import alarms, handled, sensor_named
+from streamproc.registry.alarms import alarms
 from streamproc.registry.document_checks import document_faults
+from streamproc.registry.handling import handled, sensor_named
+from streamproc.registry.silences import of_all_that_has
 from streamproc.store.documents import RemoveDocument
 
 #: What narrows a list down.
@@ -65,16 +65,16 @@ class Alarms:
         fields = {field: request.query[field] for field in FILTERS if field in request.query}
         limit = number_of(request, "limit", LONGEST_PAGE, LONGEST_PAGE)
         async with self._desk.services.store() as store:
-            found = await alarms(store, _now(), replace(SilenceEntry(""), **fields))
+            found = await alarms(store, _now(), of_all_that_has(**fields))
         return json_answer({"alarms": found[:limit], "count": len(found)})
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """POST /admin/alarms/{sensor}/acknowledge: somebody looks after it."""
+        """POST /admin/alarms/{sensor or event}/acknowledge: somebody looks after it."""
         said: Acknowledgement = converted(await self._desk.read(request), Acknowledgement)
         return await self._handle(request, said.by, said.note, None)
 
     async def snooze(self, request: web.Request) -> web.Response:
-        """POST /admin/alarms/{sensor}/snooze: nothing is told for a while."""
+        """POST /admin/alarms/{sensor or event}/snooze: nothing is told for a while."""
         said: Snooze = converted(await self._desk.read(request), Snooze)
         now = _now()
         if (said.seconds is None) == (said.until is None):
@@ -97,7 +97,7 @@ class Alarms:
         return entry_answer(made)
 
     async def unhandle(self, request: web.Request) -> web.Response:
-        """DELETE /admin/alarms/{sensor}/handling: neither acknowledged nor snoozed any more."""
+        """DELETE /admin/alarms/{sensor or event}/handling: neither acknowledged nor snoozed any more."""
         async with self._desk.services.store() as store:
             sensor = await sensor_named(store, name_of(request))
         await self._desk.edit(request, RemoveDocument("handling", sensor))

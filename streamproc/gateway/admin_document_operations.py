@@ -103,6 +103,9 @@ def _of(kind: Any) -> Iterator[Operation]:
 
 def _of_alarms() -> Iterator[Operation]:
     """The routes of alarms."""
+    whose = Parameter(
+        "name", "path", "A sensor, by uuid or id; or the `event_id` of an event of its present alarm."
+    )
     handled = {200: Answer("Who looks after it.", [Content(form=HandlingEntry)], ETAG)}
     yield operation(
         ("get", "/admin/alarms", "listAlarms"),
@@ -115,6 +118,7 @@ def _of_alarms() -> Iterator[Operation]:
         ("post", "/admin/alarms/{name}/acknowledge", "acknowledgeAlarm"),
         "Look after an alarm: no reminders, and nobody else told, until it is graver or another",
         handled,
+        whose,
         bodies=[Content(form=Acknowledgement, examples={"note": {"note": "On my way.", "by": "ann"}})],
         body_required=False,
     )
@@ -122,12 +126,14 @@ def _of_alarms() -> Iterator[Operation]:
         ("post", "/admin/alarms/{name}/snooze", "snoozeAlarm"),
         "Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again",
         handled,
+        whose,
         bodies=[Content(form=Snooze, examples={"two hours": {"seconds": 7_200}})],
     )
     yield operation(
         ("delete", "/admin/alarms/{name}/handling", "unhandleAlarm"),
         "Take back that an alarm is acknowledged or snoozed",
         {204: Answer("It is nobody's again.")},
+        whose,
     )
 
 

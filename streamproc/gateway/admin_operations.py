@@ -119,7 +119,12 @@ def operation(
 ) -> Operation:
     """A route of the admin API: method, path and name, what it does, what it answers."""
     method, path, name = route
-    places = [Parameter(name, "path", words) for name, words in _PLACES.items() if f"{{{name}}}" in path]
+    told = {parameter.name for parameter in parameters}
+    places = [
+        Parameter(name, "path", words)
+        for name, words in _PLACES.items()
+        if f"{{{name}}}" in path and name not in told
+    ]
     edits = () if method == "get" else _EDITS
     kinds = (*_KINDS, *edits, *({"entry-unknown", "entry-invalid"} - set(edits)))
     return Operation(

@@ -178,6 +178,26 @@ _STATUS: dict[str, Any] = {
         "cause": "critical_range",
         "explanation": "boiler temperature read 99.5 °C, above its critical limit of 95 °C.",
         "recommended_action": "Act now: …",
+        "flapping": False,
+        "device_silent": False,
+    },
+    "attention": {
+        "acknowledged": True,
+        "snoozed_until": None,
+        "by": "ann",
+        "note": "On my way.",
+        "at": "2026-11-21T14:25:00Z",
+        "maintenance": True,
+        "silences": [
+            {
+                "silence": "3fa9c1d2",
+                "until": "2026-11-21T18:00:00Z",
+                "up_to": "CRITICAL",
+                "maintenance": True,
+                "reason": "new burner",
+                "by": "bob",
+            }
+        ],
     },
     "windows": [
         {
@@ -203,8 +223,9 @@ STATUS = Operation(
     name="getSensorStatus",
     tag="sensors",
     summary="How a sensor stands",
-    description="Its last value and when it was seen, its severity and since when, its newest windows of 1, 5 and 10 s,"
-    " and the ranges that it is judged by: as they are in the database, so a moment after the readings.",
+    description="Its last value and when it was seen, its severity and since when, who looks after its alarm and what keeps"
+    " people from being told, its newest windows of 1, 5 and 10 s, and the ranges that it is judged by: as they are in the"
+    " database, so a moment after the readings.",
     answers={200: Answer("How it stands.", [Content(form=Status, examples={"alarm": _STATUS})])},
     kinds=(*ANY, *_WRITERS, "unknown-sensor", "not-found", "busy", "database-unavailable"),
     parameters=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -12,9 +13,12 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from streamproc.core.attention.silences import Silences
 from streamproc.errors import StoreError
 from streamproc.gateway.problems import Problem, of_fault, unavailable
 from streamproc.records import Range, Rule
+from streamproc.registry.attended import Attended, attended
+from streamproc.registry.silences import silences
 from streamproc.store.sensor_status import (
     ClosedWindow,
     LastReading,
@@ -37,6 +41,8 @@ _AT_ONCE = 4
 #: As long as a sensor's name may be.
 _NAME_LIMIT = 128
 _RETRY_SECONDS = 5
+#: A site may have thousands of silences: they are read no oftener, and an edit is in force within a second everywhere.
+_FRESH_SECONDS = 1.0
 
 Opened = Callable[[], AbstractAsyncContextManager["Store"]]
 
@@ -48,8 +54,9 @@ class Status(msgspec.Struct, frozen=True):
     """How a sensor stands; times in UTC.
 
     `severity` is NORMAL until something was told of the sensor, and `since` is then absent; `event` is the last change of
-    it. `windows` has the newest closed window of each size that there is one of. A value outside `warning` or `critical`
-    raises the severity; `rules` are what it is judged by besides.
+    it. `attention` says who looks after its alarm, and what keeps people from being told. `windows` has the newest closed
+    window of each size that there is one of. A value outside `warning` or `critical` raises the severity; `rules` are what it
+    is judged by besides.
     """
 
     sensor: str
@@ -62,6 +69,7 @@ class Status(msgspec.Struct, frozen=True):
     since: datetime | None
     last: LastReading | None
     event: StandingEvent | None
+    attention: Attended
     windows: tuple[ClosedWindow, ...]
     warning: Range | None
     critical: Range | None
@@ -75,28 +83,33 @@ class Sensors:
         self._access, self._opened, self._wait_s = access, opened, wait_s
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
+        self._silences, self._silences_at = Silences(), float("-inf")
 
     async def status(self, request: web.Request) -> web.Response:
         """GET /sensors/{id}/status: `id` is a sensor_uuid or a sensor_id."""
         writer = self._access.admit(request)
         name = request.match_info["id"].lower()
         _check_owner(writer, name)
-        found = await self._find(name) if len(name) <= _NAME_LIMIT else None
-        if found is None:
+        status = await self._find(name, writer) if len(name) <= _NAME_LIMIT else None
+        if status is None:
             raise Problem("unknown-sensor", "no sensor of this sensor_uuid or sensor_id is registered")
-        if found.entry.sensor != name:
-            _check_owner(writer, found.entry.sensor)
         headers = {"Cache-Control": "no-store"}
-        return web.Response(body=_encode(status_of(found)), content_type="application/json", headers=headers)
+        return web.Response(body=_encode(status), content_type="application/json", headers=headers)
 
-    async def _find(self, name: str) -> SensorStatus | None:
+    async def _find(self, name: str, writer: Writer) -> Status | None:
         if self._waiting >= WAITING:
             detail = f"{WAITING} requests are waiting for the database"
             raise unavailable("busy", detail, limit="status_requests", allowed=WAITING)
         self._waiting += 1
         try:
             async with asyncio.timeout(self._wait_s), self._places, self._opened() as store:
-                return await store.status(name)
+                found = await store.status(name)
+                if found is None:
+                    return None
+                if found.entry.sensor != name:
+                    _check_owner(writer, found.entry.sensor)
+                now = time.time_ns() // 1_000_000
+                return status_of(found, await attended(store, found, await self._in_force(store), now))
         except TimeoutError:
             raise _away(f"the database did not answer within {self._wait_s:g} s") from None
         except StoreError as error:
@@ -104,6 +117,13 @@ class Sensors:
             raise _away("the database cannot be asked; the gateway's log has the reason") from None
         finally:
             self._waiting -= 1
+
+    async def _in_force(self, store: Store) -> Silences:
+        """The silences of the registry, as of a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._silences_at > _FRESH_SECONDS:
+            self._silences, self._silences_at = Silences(silences(await store.documents())), now
+        return self._silences
 
 
 def _check_owner(writer: Writer, sensor: str) -> None:
@@ -116,8 +136,8 @@ def _away(detail: str) -> Problem:
     return unavailable("database-unavailable", detail, _RETRY_SECONDS)
 
 
-def status_of(found: SensorStatus) -> Status:
-    """What is told of what the database has."""
+def status_of(found: SensorStatus, attention: Attended) -> Status:
+    """What is told of what the database has, and of how the sensor is attended to."""
     entry, event = found.entry, found.event
     return Status(
         sensor=entry.sensor,
@@ -130,6 +150,7 @@ def status_of(found: SensorStatus) -> Status:
         since=event.at if event else None,
         last=found.last,
         event=event,
+        attention=attention,
         windows=found.windows,
         warning=entry.warning,
         critical=entry.critical,

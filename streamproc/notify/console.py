@@ -30,6 +30,7 @@ class ConsoleChannel:
                 at=moment(change.at),
                 sensor=change.sensor,
                 device=change.device,
+                event_id=change.event_id,
                 notification_id=change.notification_id,
                 message_id=message.message_id,
                 group_id=message.thread_id,

@@ -7,13 +7,14 @@ from typing import Literal
 
 from streamproc.core.phrases import PHRASES
 from streamproc.records import Severity
-from streamproc.store.deliveries import Message, severity_of
+from streamproc.store.deliveries import Change, Message, severity_of
 
 Language = Literal["en", "es"]
 
 #: Longest subject: what a list of mails shows, and far from the 998 characters of a line of mail.
 _SUBJECT_CHARACTERS = 150
 _MANY = {"en": "{severity}: {count} changes at {place}", "es": "{severity}: {count} cambios en {place}"}
+_EVENT = {"en": "Event", "es": "Evento"}
 _MORE = {
     "en": "This goes on with what was told before.",
     "es": "Continúa lo que ya se avisó.",
@@ -35,10 +36,18 @@ def subject(message: Message, language: Language) -> str:
 
 def text(message: Message, language: Language) -> str:
     """Every change with its time, its title and what is to be done, the oldest first."""
-    parts = [f"{moment(change.at)}  {_line(change.title)}\n{change.text}" for change in message.changes]
+    parts = [
+        f"{moment(change.at)}  {_line(change.title)}\n{change.text}{_named(change, language)}"
+        for change in message.changes
+    ]
     if message.thread_id != message.message_id:
         parts.append(_MORE[language])
     return "\n\n".join(parts) + "\n"
+
+
+def _named(change: Change, language: Language) -> str:
+    """The event that `streamproc alarm ack` and `streamproc explain` take."""
+    return f"\n{_EVENT[language]} {change.event_id}" if change.event_id else ""
 
 
 def place(message: Message) -> str:

@@ -279,8 +279,16 @@ class PredictionRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 1
 
 
+#: Marks among a lineage's `scores`, 1 where they are there: the sensor flaps; people were told of its silence as its whole
+#: device's.
+FLAPPING, DEVICE_SILENT = "flapping", "device_silent"
+
+
 class Lineage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where an event comes from: enough to find its records again and judge them anew."""
+    """Where an event comes from: enough to find its records again and judge them anew.
+
+    `scores` are the numbers that it was judged by, and marks such as FLAPPING.
+    """
 
     topic: str
     partition: int

@@ -13,18 +13,25 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamproc.errors import RegistryError, UnknownEntry
-from streamproc.records.alerting import HandlingEntry, SilenceEntry
+from streamproc.records.alerting import HandlingEntry
 from streamproc.registry import alarms
 from streamproc.registry.alarms import Alarm
 from streamproc.registry.document_checks import document_faults
+from streamproc.registry.handling import handled, sensor_named
 from streamproc.registry.session import actor, edit, looking
+from streamproc.registry.silences import of_all_that_has
 from streamproc.registry.spans import length_ms, moment_text
 from streamproc.store.documents import RemoveDocument
 from streamproc.store.edits import Outcome
 
 commands = typer.Typer(no_args_is_help=True, help="Sensors that are not NORMAL, and who looks after them.")
 
-Names = Annotated[list[str], typer.Argument(metavar="SENSOR…", help="Sensors by uuid, or id.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SENSOR|EVENT…", help="Sensors by uuid or id, or the ids of events of their alarms."
+    ),
+]
 Note = Annotated[
     str | None, typer.Option(help="What others should know, such as what you are doing about it.")
 ]
@@ -40,7 +47,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
 ) -> None:
     """Show the sensors that are not NORMAL, the gravest first: since when, who looks after them, what silences them."""
-    now, of = _now(), SilenceEntry("", device=device, kind=kind, site=site, tenant=tenant)
+    now, of = _now(), of_all_that_has(device=device, kind=kind, site=site, tenant=tenant)
 
     async def run() -> list[Alarm]:
         async with looking() as store:
@@ -52,7 +59,7 @@ def list_(
             typer.echo(msgspec.json.encode(alarm).decode())
         return
     if not found:
-        typer.echo("all sensors are NORMAL" if of == SilenceEntry("") else "all of these sensors are NORMAL")
+        typer.echo("all sensors are NORMAL" if of.all_sensors else "all of these sensors are NORMAL")
         return
     table = Table("sensor", "severity", "since", "cause", "handled", "event", box=None, pad_edge=False)
     for alarm in found:
@@ -69,6 +76,8 @@ def _handled(alarm: Alarm, now: int) -> str:
         told.append(f"snoozed until {moment_text(alarm.snoozed_until)}")
     told += [alarm.note] if alarm.note else []
     told += [f"silenced by {name}" for name in alarm.silences]
+    told += ["its device is silent"] if alarm.device_silent else []
+    told += ["flapping"] if alarm.flapping else []
     return "; ".join(told)
 
 
@@ -81,13 +90,15 @@ def ack(names: Names, note: Note = None) -> None:
 
 @commands.command()
 def snooze(
-    sensor: Annotated[str, typer.Argument(help="The sensor's uuid, or its id.")],
+    name: Annotated[
+        str, typer.Argument(metavar="SENSOR|EVENT", help="The sensor's uuid or id, or an event's id.")
+    ],
     length: Annotated[str, typer.Argument(metavar="TIME", help="For how long: 30m, 2h, 1d.")],
     note: Note = None,
 ) -> None:
     """Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again."""
     until = _now() + length_ms(length)
-    (outcome,) = asyncio.run(_handle([sensor], note, until))
+    (outcome,) = asyncio.run(_handle([name], note, until))
     typer.echo(f"alarm of {outcome.name} is snoozed until {moment_text(until)}")
 
 
@@ -100,10 +111,8 @@ def unack(names: Names) -> None:
 
 async def _handle(names: list[str], note: str | None, until: int | None) -> list[Outcome]:
     async with looking() as store:
-        edits = [
-            await alarms.handled(store, name, actor(), _now(), note=note, until=until)
-            for name in dict.fromkeys(names)
-        ]
+        found = [await handled(store, name, actor(), _now(), note=note, until=until) for name in names]
+    edits = list({each.entry.key: each for each in found}.values())  # a sensor may have been named twice
     if faults := [fault for each in edits for fault in document_faults(each.entry)]:
         raise RegistryError("\n".join(faults))
     return [outcome for outcome in await edit(edits) if isinstance(outcome.entry, HandlingEntry)]
@@ -111,9 +120,9 @@ async def _handle(names: list[str], note: str | None, until: int | None) -> list
 
 async def _unhandle(names: list[str]) -> list[Outcome]:
     async with looking() as store:
-        found = [await alarms.sensor_named(store, name) for name in dict.fromkeys(names)]
+        found = [await sensor_named(store, name) for name in names]
     try:
-        return await edit([RemoveDocument("handling", sensor) for sensor in found])
+        return await edit([RemoveDocument("handling", sensor) for sensor in dict.fromkeys(found)])
     except UnknownEntry as error:
         raise UnknownEntry(f"{error}: nobody has acknowledged or snoozed it") from None
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from msgspec.structs import replace
 
 from streamproc.core import numbers
+from streamproc.core.attention.silences import FIELDS
 from streamproc.records import ANY_KIND, Range, Severity
 from streamproc.records.alerting import (
     HandlingEntry,
@@ -31,8 +32,6 @@ from streamproc.registry.checks import (
 )
 from streamproc.store.documents import AlertingEntry, DocumentEntry, Unreadable
 
-#: What a silence may say of its sensors.
-SCOPE = ("sensor", "device", "kind", "site", "tenant")
 #: Windows in a row, as of a rule: beyond a quarter of an hour of the smallest, seconds are meant.
 _WINDOWS = 1_000
 #: Nobody waits for longer than a month to be told again: what is to be never is 0.
@@ -99,11 +98,11 @@ def silence_faults(entry: SilenceEntry) -> Iterator[str]:
     """What is wrong with a silence."""
     whose = f"silence {entry.silence}"
     yield from _id_faults("silence", entry.silence)
-    scope = [field for field in SCOPE if getattr(entry, field) is not None]
+    scope = [field for field in FIELDS if getattr(entry, field) is not None]
     if entry.all_sensors and scope:
         yield f"{whose}: all_sensors and {scope[0]} exclude one another"
     if not (entry.all_sensors or scope):
-        yield f"{whose}: say of which sensors, by {', '.join(SCOPE)}; or set all_sensors"
+        yield f"{whose}: say of which sensors, by {', '.join(FIELDS)}; or set all_sensors"
     for field in ("sensor", "device"):
         name = getattr(entry, field)
         if name is not None:

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from streamproc.core.attention.silences import covers
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import Severity
 from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
 from streamproc.registry.document_checks import normal, silence_faults
 from streamproc.registry.session import actor, edit, known, looking
-from streamproc.registry.silences import ID_BYTES, covers, silences, state, when, whom
+from streamproc.registry.silences import ID_BYTES, silences, state, when, whom
 from streamproc.registry.spans import length_ms, moment_ms, weekly_of
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Registered, sensors
@@ -108,7 +109,7 @@ async def _add(entry: SilenceEntry) -> tuple[SilenceEntry, int]:
     if faults := list(silence_faults(entry)):
         raise RegistryError("\n".join(faults))
     await edit([PutDocument(entry, expected=0)])
-    return entry, sum(covers(entry, sensor) for sensor in sensors(found))
+    return entry, sum(covers(entry, sensor.sensor, sensor) for sensor in sensors(found))
 
 
 def _resolved(entry: SilenceEntry, found: Registered) -> SilenceEntry:

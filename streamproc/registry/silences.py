@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from streamproc.core.attention.silences import FIELDS
 from streamproc.core.attention.times import in_force_until
-from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import SilenceEntry
-from streamproc.registry.document_checks import SCOPE, silence_faults
+from streamproc.registry.document_checks import silence_faults
 from streamproc.registry.spans import moment_text, weekly_text
 from streamproc.store.edits import Registered
 
@@ -25,17 +25,13 @@ def silences(found: Registered) -> list[SilenceEntry]:
     )
 
 
-def covers(silence: SilenceEntry, sensor: SensorEntry) -> bool:
-    """Whether a silence is of this sensor, whatever the case of what they are called.
+def of_all_that_has(**fields: str | None) -> SilenceEntry:
+    """What covers the sensors that have all of these fields that are given; without any, all sensors.
 
-    >>> covers(SilenceEntry("s", site="north", kind="pump"), SensorEntry("a", site="north", kind="Pump"))
-    True
+    >>> of_all_that_has(site=None).all_sensors, of_all_that_has(site="north").all_sensors
+    (True, False)
     """
-    return all(
-        wanted.lower() == (getattr(sensor, field) or "").lower()
-        for field in SCOPE
-        if (wanted := getattr(silence, field)) is not None
-    )
+    return SilenceEntry("", **fields, all_sensors=not any(fields.values()))  # type: ignore[arg-type]
 
 
 def state(silence: SilenceEntry, now: int) -> State:
@@ -51,20 +47,11 @@ def state(silence: SilenceEntry, now: int) -> State:
     return "waiting" if in_force_until(silence, now) is None else "active"
 
 
-def silencing(found: list[SilenceEntry], sensor: SensorEntry, severity: Severity, now: int) -> list[str]:
-    """The ids of the silences that keep people from being told of this severity of a sensor now."""
-    return [
-        silence.silence
-        for silence in found
-        if severity <= silence.up_to and covers(silence, sensor) and state(silence, now) == "active"
-    ]
-
-
 def whom(silence: SilenceEntry) -> str:
     """Of which sensors it is, for people."""
     if silence.all_sensors:
         return "all sensors"
-    return ", ".join(f"{field} {name}" for field in SCOPE if (name := getattr(silence, field)) is not None)
+    return ", ".join(f"{field} {name}" for field in FIELDS if (name := getattr(silence, field)) is not None)
 
 
 def when(silence: SilenceEntry) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamproc.records import Cause, SensorEntry
+from streamproc.records import DEVICE_SILENT, FLAPPING, Cause, SensorEntry, Severity
+from streamproc.store.stored_event import told_with
 
 #: A key of more digits is beyond a 64-bit integer, and no `sensors.id`.
 _DIGITS = 18
@@ -25,7 +26,11 @@ class LastReading(msgspec.Struct, frozen=True):
 
 
 class StandingEvent(msgspec.Struct, frozen=True):
-    """The change of severity that the sensor is in, and what is to be done about it."""
+    """The change of severity that the sensor is in, and what is to be done about it.
+
+    `flapping`: the sensor goes in and out of its alarm, which is held until it settles. `device_silent`: people were told
+    that its whole device is silent, in place of this.
+    """
 
     event_id: str
     severity: SeverityName
@@ -33,6 +38,8 @@ class StandingEvent(msgspec.Struct, frozen=True):
     cause: Cause | str
     explanation: str
     recommended_action: str
+    flapping: bool = False
+    device_silent: bool = False
 
 
 class ClosedWindow(msgspec.Struct, frozen=True):
@@ -50,15 +57,6 @@ class ClosedWindow(msgspec.Struct, frozen=True):
     trend: float
 
 
-class SensorStatus(msgspec.Struct, frozen=True):
-    """How a sensor stands; windows by size, those that there are."""
-
-    entry: SensorEntry
-    last: LastReading | None = None
-    event: StandingEvent | None = None
-    windows: tuple[ClosedWindow, ...] = ()
-
-
 class StandingAlarm(msgspec.Struct, frozen=True):
     """A registered sensor that is not NORMAL, the change of severity that it is in, and when it was NORMAL last."""
 
@@ -66,10 +64,36 @@ class StandingAlarm(msgspec.Struct, frozen=True):
     event: StandingEvent
     normal_at: datetime | None
 
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        return Severity[self.event.severity]
+
+    def has(self, at: int) -> bool:
+        """Whether what its sensor was at this time (ms) belongs to it, and not to an alarm before."""
+        return self.normal_at is None or at > ms_of(self.normal_at)
+
+
+class SensorStatus(msgspec.Struct, frozen=True):
+    """How a sensor stands; windows by size, `normal_at` is when it was NORMAL last, if it is not now."""
+
+    entry: SensorEntry
+    last: LastReading | None = None
+    event: StandingEvent | None = None
+    windows: tuple[ClosedWindow, ...] = ()
+    normal_at: datetime | None = None
+
+    @property
+    def alarm(self) -> StandingAlarm | None:
+        """Its alarm; None where it is NORMAL."""
+        if self.event is None or self.event.severity == "NORMAL":
+            return None
+        return StandingAlarm(self.entry.sensor, self.event, self.normal_at)
+
 
 #: What is asked of a window, in the order of ClosedWindow's fields; `start` is `window_start`.
 WINDOW = ("size_ms", "window_start", "count", "mean", "min", "max", "deviation", "first", "last", "trend")
-EVENT = ("event_id", "severity", "created_at", "event_code", "message", "recommended_action")
+EVENT = ("event_id", "severity", "created_at", "event_code", "message", "recommended_action", "payload")
 
 
 def number_of(name: str) -> int | None:
@@ -87,7 +111,22 @@ def window_of(row: Sequence[Any], start: datetime) -> ClosedWindow:
     return ClosedWindow(int(size_ms), start, int(count), *map(float, numbers))
 
 
+def ms_of(at: datetime) -> int:
+    """A time in ms since 1970."""
+    return round(at.timestamp() * 1000)
+
+
 def event_of(row: Sequence[Any], at: datetime) -> StandingEvent:
     """The event that a row of the columns EVENT is; other programs may leave texts out."""
-    event_id, severity, _, cause, explanation, action = row
-    return StandingEvent(event_id, severity, at, cause, explanation or "", action or "")
+    event_id, severity, _, cause, explanation, action, payload = row
+    told = told_with(payload)
+    return StandingEvent(
+        event_id,
+        severity,
+        at,
+        cause,
+        explanation or "",
+        action or "",
+        flapping=FLAPPING in told,
+        device_silent=DEVICE_SILENT in told,
+    )

@@ -32,6 +32,10 @@ _EVENT = (
     f"SELECT {', '.join(EVENT)} FROM ml_events WHERE sensor_id = ?"  # noqa: S608  # constants
     " AND event_type = 'severity_change' AND status <> 'superseded' ORDER BY created_at DESC, id DESC LIMIT 1"
 )
+_NORMAL_LAST = (
+    "SELECT created_at FROM ml_events WHERE sensor_id = ? AND severity = 'NORMAL' AND event_type = 'severity_change'"
+    " AND status <> 'superseded' ORDER BY created_at DESC, id DESC LIMIT 1"
+)
 _WINDOW = (
     f"SELECT {', '.join(WINDOW)} FROM sensor_windows WHERE sensor_id = ? AND size_ms = ?"  # noqa: S608  # constants
     " ORDER BY window_start DESC LIMIT 1"
@@ -86,9 +90,14 @@ def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:
     entry = sqlite_entries.entry(connection, uuid)
     if entry is None:
         return None
+    event = _event(connection, number)
     windows = (_window(connection, number, size_ms) for size_ms in WINDOW_SIZES_MS)
     return SensorStatus(
-        entry, _last(connection, number), _event(connection, number), tuple(filter(None, windows))
+        entry,
+        _last(connection, number),
+        event,
+        tuple(filter(None, windows)),
+        _normal_at(connection, number) if event and event.severity != "NORMAL" else None,
     )
 
 
@@ -100,6 +109,11 @@ def _last(connection: sqlite3.Connection, number: int) -> LastReading | None:
 def _event(connection: sqlite3.Connection, number: int) -> StandingEvent | None:
     row = connection.execute(_EVENT, (number,)).fetchone()
     return row and event_of(row, datetime.fromisoformat(row[2]))
+
+
+def _normal_at(connection: sqlite3.Connection, number: int) -> datetime | None:
+    row = connection.execute(_NORMAL_LAST, (number,)).fetchone()
+    return row and datetime.fromisoformat(row[0])
 
 
 def _window(connection: sqlite3.Connection, number: int, size_ms: int) -> ClosedWindow | None:

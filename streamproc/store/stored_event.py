@@ -23,6 +23,15 @@ class _Payload(msgspec.Struct):
     version: int = 1
 
 
+class _Numbers(msgspec.Struct, frozen=True):
+    scores: dict[str, float] = {}
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    lineage: _Numbers = _Numbers()
+
+
+_standing = msgspec.json.Decoder(_Standing).decode
 _payload = msgspec.json.Decoder(_Payload).decode
 
 
@@ -48,3 +57,11 @@ def stored_event(row: Sequence[Any], sensor: str, at_ms: int) -> SeverityEvent:
         raise StoreError(
             f"the row of event {event_id} in ml_events is none of streamproc's, or was changed: {error}"
         ) from error
+
+
+def told_with(payload: str | None) -> dict[str, float]:
+    """The numbers of the lineage in a row's `payload`; none where another program has written it."""
+    try:
+        return _standing(payload or "{}").lineage.scores
+    except msgspec.MsgspecError:
+        return {}

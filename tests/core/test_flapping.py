@@ -15,7 +15,8 @@ from streamproc.core.flapping import STATES, change_of, flaps, pushed
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import ALARM, ALARM_SURPRISE, CRITICAL_SURPRISE, DOWN_WINDOWS, SeverityBank
 from streamproc.core.tails import anomaly_of
-from streamproc.records import ANY_KIND, Range, Severity
+from streamproc.core.telling import Teller
+from streamproc.records import ANY_KIND, FLAPPING, Range, Severity
 from streamproc.records.alerting import PolicyEntry
 
 NORMAL, WARN, CRITICAL = Severity
@@ -133,6 +134,10 @@ def test_flapping_is_told_by_the_usual_policy_too() -> None:
     (graver,) = one.seconds([160.0, IN])
     assert (graver.severity, graver.flapping) == (CRITICAL, True)
     assert "held until it settles" in explain(graver, None, "en")[0]
+    marked = [
+        Teller("t", 0, "en").tell(change, "a", None, {})[0].lineage.scores for change in (up, begun, graver)
+    ]
+    assert [FLAPPING in scores for scores in marked] == [False, True, True]
     assert steps(one.seconds([IN] * 40)) == [(CRITICAL, NORMAL, "recovered")]
 
 

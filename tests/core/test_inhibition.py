@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamproc.core.checkpoint import resume, snapshot
 from streamproc.core.registry import RegistryLog
-from streamproc.records import NoData, Notification, SensorEntry, Severity, SeverityEvent
+from streamproc.records import DEVICE_SILENT, NoData, Notification, SensorEntry, Severity, SeverityEvent
 from tests.core.oracle import (
     HERE,
     NOW,
@@ -102,6 +102,13 @@ def test_a_device_that_dies_and_returns_with_one_dead_sensor() -> None:
     assert [event.severity for event in first] == [WARN, NORMAL]
     assert f"Its whole device {DEVICE} is silent." in first[0].explanation
     assert [event.severity for event in last] == [WARN, WARN, NORMAL]
+    assert [DEVICE_SILENT in event.lineage.scores for event in (*first, *last)] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert last[1].explanation.startswith(
         f"Pump 2 is still silent, though its device {DEVICE} is heard again"
     )

@@ -186,6 +186,29 @@ async def test_an_alarm_is_acknowledged_snoozed_and_let_go(client: Client, memor
     assert (alarm["acknowledged"], alarm["snoozed_until"], alarm["by"]) == (False, None, None)
 
 
+async def test_an_alarm_is_handled_by_its_event(client: Client, memory: Memory) -> None:
+    """As notifications name it: of one that has eased the graver event counts, whichever was named last."""
+    told = [
+        event("a", Severity.CRITICAL, Severity.NORMAL),
+        event("a", Severity.WARN, Severity.CRITICAL, 5_000),
+    ]
+    await memory.kept.save_entries([SensorEntry("a")])
+    await memory.kept.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(*told)))
+    grave, eased = (f"/admin/alarms/{each.event_id}" for each in told)
+    _, made = await ask(client, "POST", f"{eased}/acknowledge", {"note": "Mine."})
+    assert (made["sensor"], made["event_id"]) == ("a", told[1].event_id)
+    for path in (grave, eased, "/admin/alarms/a"):
+        _, made = await ask(client, "POST", f"{path}/snooze", {"seconds": 60})
+        assert (made["event_id"], made["acknowledged"], made["note"]) == (told[0].event_id, True, "Mine.")
+    assert await ask(client, "DELETE", f"{grave}/handling") == (204, None)
+    assert memory.topic == {"handling/a": None}
+    over = event("a", Severity.NORMAL, Severity.WARN, 9_000)
+    await memory.kept.write(Batch(GROUP, {PLACE: (1, 2)}, events=events(over)))
+    status, (kind, detail) = await ask(client, "POST", f"{eased}/acknowledge")
+    assert (status, kind) == (409, "entry-refused")
+    assert "is over: the sensor is NORMAL since" in detail
+
+
 @pytest.mark.usefixtures("alarmed")
 async def test_what_cannot_be_said_of_an_alarm_is_refused(client: Client) -> None:
     """With what to do; nobody handles it then."""

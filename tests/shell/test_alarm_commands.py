@@ -23,7 +23,12 @@ from streamproc.store.sqlite import SqliteStore
 from tests.store.builders import GROUP, PLACE, event, events
 
 HOUR = 3_600_000
-ALARM = event("boiler-1", Severity.CRITICAL, Severity.NORMAL)
+EARLIER = event("boiler-1", Severity.WARN, Severity.NORMAL, -9_000)
+END = event("boiler-1", Severity.NORMAL, Severity.WARN, -8_000)
+BEFORE = event("boiler-1", Severity.WARN, Severity.NORMAL, -7_000)
+ALARM = event("boiler-1", Severity.CRITICAL, Severity.WARN)
+OVER = event("calm", Severity.WARN, Severity.NORMAL, -9_000)
+PAST = (EARLIER, END, BEFORE, OVER, event("calm", Severity.NORMAL, Severity.WARN, -8_000))
 PUMP = PolicyEntry("pump", up_windows=3, remind_seconds=5400.0, flapping=False)
 
 
@@ -37,7 +42,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = SqliteStore(made_in / "streamproc.db")
         sensors = [SensorEntry("boiler-1", name="Boiler [1]", site="north"), SensorEntry("calm")]
         await store.save_entries(sensors)
-        await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(ALARM)))
+        await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(*PAST, ALARM)))
         made: list[AlertingEntry] = [
             HandlingEntry("boiler-1", ALARM.event_id, acknowledged=True, note="Mine.", by="ann"),
             SilenceEntry("over", sensor="calm", begin=now - 2 * HOUR, end=now - HOUR),
@@ -123,8 +128,38 @@ def test_all_of_it_is_in_the_export(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("of", "words", "kind", "reason"),
     [
-        (alarm_commands, ["ack", "calm"], RegistryError, "sensor calm is NORMAL: it has no alarm"),
-        (alarm_commands, ["ack", "none"], UnknownEntry, "no sensor none is registered"),
+        (
+            alarm_commands,
+            ["ack", "calm"],
+            RegistryError,
+            "sensor calm is NORMAL since 2023-11-14 22:13:12Z: it",
+        ),
+        (
+            alarm_commands,
+            ["ack", "none"],
+            UnknownEntry,
+            "no sensor none is registered, and no event has this id",
+        ),
+        (alarm_commands, ["ack", END.event_id], RegistryError, "is the end of an alarm"),
+        (
+            alarm_commands,
+            ["ack", OVER.event_id],
+            RegistryError,
+            "is over: the sensor is NORMAL since 2023-11-14",
+        ),
+        (
+            alarm_commands,
+            ["ack", EARLIER.event_id],
+            RegistryError,
+            f"there is another one: event {ALARM.event_id}",
+        ),
+        (
+            alarm_commands,
+            ["snooze", BEFORE.event_id, "1h"],
+            RegistryError,
+            f"graver since: give event {ALARM.event_id}",
+        ),
+        (alarm_commands, ["ack", f" {ALARM.event_id.upper()}"], RegistryError, "nothing was changed"),
         (alarm_commands, ["ack", "boiler-1"], RegistryError, "nothing was changed"),
         (alarm_commands, ["snooze", "boiler-1", "2"], RegistryError, "'2' is no length of time: write it as"),
         (alarm_commands, ["snooze", "boiler-1", "2h"], RegistryError, "nothing was changed"),

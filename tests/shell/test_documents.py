@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamproc.core.attention.silences import covers
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import NoData, SensorEntry, Severity
 from streamproc.records.alerting import (
@@ -25,11 +26,12 @@ from streamproc.records.alerting import (
     Weekly,
 )
 from streamproc.registry import files
-from streamproc.registry.alarms import alarms, handled
+from streamproc.registry.alarms import alarms
+from streamproc.registry.handling import handled
 from streamproc.registry.mending import Mender
 from streamproc.registry.past import KEPT_MS
 from streamproc.registry.service import Service
-from streamproc.registry.silences import covers, silences, state
+from streamproc.registry.silences import silences, state
 from streamproc.registry.spans import length_ms, moment_ms, weekly_of, weekly_text
 from streamproc.store.documents import FORMS, DocumentEntry, PutDocument
 from streamproc.store.edits import Author
@@ -207,12 +209,15 @@ def test_a_silence_that_is_none_is_left_out() -> None:
 
 
 def test_a_silence_is_of_the_sensors_that_have_all_that_it_names() -> None:
-    """Kinds whatever their case; without any of them it is of all."""
+    """Kinds whatever their case; a name that is empty is none, and one that names nothing must say that it is for all."""
     sensor = SensorEntry("a", device="d", kind="Pump", site="north")
-    assert covers(SilenceEntry("s", device="d", kind="pump"), sensor)
-    assert not covers(SilenceEntry("s", device="d", kind="fan"), sensor)
-    assert not covers(SilenceEntry("s", tenant="acme"), sensor)
-    assert covers(SilenceEntry("s", all_sensors=True), sensor)
+    assert covers(SilenceEntry("s", device="d", kind="pump"), sensor.sensor, sensor)
+    assert not covers(SilenceEntry("s", device="d", kind="fan"), sensor.sensor, sensor)
+    assert not covers(SilenceEntry("s", tenant="acme"), sensor.sensor, sensor)
+    assert covers(SilenceEntry("s", all_sensors=True), sensor.sensor, sensor)
+    assert covers(SilenceEntry("s", site="North", tenant=""), sensor.sensor, sensor)
+    assert not covers(SilenceEntry("s", tenant=""), sensor.sensor, sensor)
+    assert not covers(SilenceEntry("s", site="north"), "a", None)
 
 
 @pytest.fixture

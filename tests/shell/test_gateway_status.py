@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec.structs import replace
 
 from streamproc.gateway import status as module
 from streamproc.gateway.access import ANYONE, Writer
@@ -18,14 +20,18 @@ from streamproc.gateway.answers import Fault
 from streamproc.gateway.app import build
 from streamproc.gateway.problems import Problem
 from streamproc.gateway.status import Sensors
-from streamproc.records import Range, SensorEntry, Severity
+from streamproc.records import DEVICE_SILENT, FLAPPING, Range, SensorEntry, Severity
+from streamproc.records.alerting import HandlingEntry, SilenceEntry
 from streamproc.settings import Settings
+from streamproc.store.documents import AlertingEntry, PutDocument
+from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch, Store
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite import SqliteStore, connection
 from tests.shell.test_gateway import Client, MemoryPublisher, problem
 from tests.store.builders import GROUP, event, events, readings, windows
 
 SENSOR = "ab%2F"
+ALARM = event("ab/", Severity.CRITICAL, Severity.NORMAL)
 
 
 @asynccontextmanager
@@ -45,7 +51,7 @@ async def database(tmp_path: Path) -> Path:
     rows = Batch(
         GROUP,
         readings=readings(("ab/", 99.5, 1), device="d"),
-        events=events(event("ab/", Severity.CRITICAL, Severity.NORMAL)),
+        events=events(ALARM),
         windows=windows(("ab/", 98.5, 0)),
     )
     await store.save_entries([SensorEntry("ab/", unit="°C", critical=Range(high=95.0)), SensorEntry("quiet")])
@@ -79,6 +85,83 @@ async def test_status_by_number_and_of_silence(database: Path) -> None:
         assert (told["severity"], told["since"], told["last"], told["windows"]) == ("NORMAL", None, None, [])
         by_number = await (await client.get(f"/sensors/{told['sensor_id']}/status")).json()
         assert by_number == told
+
+
+NOW = time.time_ns() // 1_000_000
+HOUR = 3_600_000
+
+
+async def order(path: Path, *documents: AlertingEntry) -> None:
+    """Put documents of the registry."""
+    store = SqliteStore(path)
+    await store.edit_registry([PutDocument(document) for document in documents], Author("ann", NOW))
+    await store.close()
+
+
+async def attention(path: Path, sensor: str) -> dict[str, Any]:
+    """What the status of a sensor says of who attends to it, those things that are so."""
+    async with serving(database=path) as client:
+        told = await (await client.get(f"/sensors/{sensor}/status")).json()
+    return {name: value for name, value in told["attention"].items() if value}
+
+
+async def test_status_tells_who_handles_the_alarm(database: Path) -> None:
+    """While it is acknowledged or snoozed; nothing of a snooze that is over, or of an alarm that was another one."""
+    assert await attention(database, SENSOR) == {}
+    said = HandlingEntry("ab/", ALARM.event_id, acknowledged=True, note="Mine.", by="ann", at=1_000)
+    await order(database, said)
+    handled = {"by": "ann", "note": "Mine.", "at": "1970-01-01T00:00:01Z"}
+    assert await attention(database, SENSOR) == {"acknowledged": True, **handled}
+    await order(database, replace(said, acknowledged=False, snoozed_until=4_102_444_800_000))
+    assert await attention(database, SENSOR) == {"snoozed_until": "2100-01-01T00:00:00Z", **handled}
+    await order(database, replace(said, acknowledged=False, snoozed_until=NOW - 1))
+    assert await attention(database, SENSOR) == {}
+    await order(database, replace(said, event_id="of-before"), HandlingEntry("quiet", "e", acknowledged=True))
+    assert await attention(database, SENSOR) == await attention(database, "quiet") == {}
+
+
+async def test_status_tells_what_silences_the_sensor(database: Path) -> None:
+    """Those in force, the longest first; of what is graver than they say not, and of one that is NORMAL too."""
+    await order(
+        database,
+        SilenceEntry("works", device="d", end=4_102_444_800_000, maintenance=True, reason="burner", by="bob"),
+        SilenceEntry("open", sensor="ab/"),
+        SilenceEntry("mild", all_sensors=True, up_to=Severity.WARN),
+        SilenceEntry("over", all_sensors=True, end=NOW),
+        SilenceEntry("other", site="south"),
+    )
+    found = await attention(database, SENSOR)
+    assert [(each["silence"], each["until"]) for each in found["silences"]] == [
+        ("open", None),
+        ("works", "2100-01-01T00:00:00Z"),
+    ]
+    assert found["maintenance"]
+    told = {"up_to": "CRITICAL", "maintenance": True, "reason": "burner", "by": "bob"}
+    assert found["silences"][1].items() >= told.items()
+    quiet = await attention(database, "quiet")
+    assert [(each["silence"], each["up_to"]) for each in quiet.pop("silences")] == [("mild", "WARN")]
+    assert quiet == {}
+
+
+async def test_status_tells_of_flapping_and_of_silent_devices(database: Path) -> None:
+    """As the event's lineage marks them; another program's payload marks nothing."""
+    lineage = replace(ALARM.lineage, scores={"seconds": 60.0, DEVICE_SILENT: 1.0})
+    hidden = replace(event("quiet", Severity.WARN, Severity.NORMAL), cause="silence", lineage=lineage)
+    flaps = replace(ALARM, event_id="f", at=ALARM.at + 1, lineage=replace(lineage, scores={FLAPPING: 1.0}))
+    store = SqliteStore(database)
+    await store.write(Batch(GROUP, events=events(hidden, flaps)))
+    await store.close()
+    marks = []
+    async with serving(database=database) as client:
+        for sensor in (SENSOR, "quiet"):
+            told = (await (await client.get(f"/sensors/{sensor}/status")).json())["event"]
+            marks.append((told["flapping"], told["device_silent"]))
+        opened = connection(database)
+        opened.execute("UPDATE ml_events SET payload = '[1]'")
+        opened.close()
+        told = (await (await client.get(f"/sensors/{SENSOR}/status")).json())["event"]
+    assert marks == [(True, False), (False, True)]
+    assert not told["flapping"]
 
 
 @pytest.mark.parametrize("name", ["nobody", "0", "x" * 129, "%00", "%F0%9F%8C%A1", "9" * 40, "%ff", "..%2F"])

@@ -33,6 +33,10 @@ _EVENT = (
     f"SELECT TOP (1) {', '.join(EVENT)} FROM dbo.ml_events WHERE sensor_id = ?"
     " AND event_type = N'severity_change' AND status <> N'superseded' ORDER BY created_at DESC, id DESC"
 )
+_NORMAL_LAST = (
+    "SELECT TOP (1) created_at FROM dbo.ml_events WHERE sensor_id = ? AND severity = N'NORMAL'"
+    " AND event_type = N'severity_change' AND status <> N'superseded' ORDER BY created_at DESC, id DESC"
+)
 _WINDOW = (
     f"SELECT TOP (1) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
     " WHERE sensor_id = ? AND size_ms = ? ORDER BY window_start DESC"
@@ -92,7 +96,8 @@ async def status(cursor: Any, name: str) -> SensorStatus | None:
         return None
     last, event = await _last(cursor, number), await _event(cursor, number)
     windows = [await _window(cursor, number, size_ms) for size_ms in WINDOW_SIZES_MS]
-    return SensorStatus(entry, last, event, tuple(filter(None, windows)))
+    normal_at = await _normal_at(cursor, number) if event and event.severity != "NORMAL" else None
+    return SensorStatus(entry, last, event, tuple(filter(None, windows)), normal_at)
 
 
 async def _last(cursor: Any, number: int) -> LastReading | None:
@@ -103,6 +108,11 @@ async def _last(cursor: Any, number: int) -> LastReading | None:
 async def _event(cursor: Any, number: int) -> StandingEvent | None:
     row = await _row(cursor, _EVENT, number)
     return row and event_of(row, _utc(row[2]))
+
+
+async def _normal_at(cursor: Any, number: int) -> datetime | None:
+    row = await _row(cursor, _NORMAL_LAST, number)
+    return row and _utc(row[0])
 
 
 async def _window(cursor: Any, number: int, size_ms: int) -> ClosedWindow | None:

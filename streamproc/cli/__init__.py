@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from streamproc import __version__
-from streamproc.cli import benches
+from streamproc.cli import benches, notifying
 from streamproc.cli.loading import loaded
 from streamproc.errors import StreamprocError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(notifying.commands, name="notify")
 app.add_typer(benches.commands, name="bench")
 
 Speed = Annotated[
@@ -110,34 +111,6 @@ def sink() -> None:
     from streamproc.sink.app import run
 
     run()
-
-
-@app.command()
-def notify(
-    test: Annotated[
-        bool, typer.Option("--test", help="Send a test message on each channel, say how that went, and end.")
-    ] = False,
-) -> None:
-    """Tell people of changes of severity, by webhook, e-mail and log."""
-    from streamproc.cli.serving import until_signal
-    from streamproc.notify.app import run
-
-    settings = loaded()
-    if test:
-        from streamproc.notify.trial import told, tried
-
-        all_well, lines = told(asyncio.run(tried(settings)))
-        print("\n".join(lines))
-        if not all_well:
-            raise typer.Exit(1)
-        return
-
-    async def service(stop: asyncio.Event) -> None:
-        if not await run(settings, stop):
-            sys.stderr.flush()
-            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
-
-    asyncio.run(until_signal(service))
 
 
 @app.command(context_settings=PASS_ON)

@@ -109,7 +109,7 @@ class Sender:
             metrics.AGAIN.labels(channel=self.channel.name).inc()
             _log.warning("message may have been sent before", **self._named(message))
         answer: Answer
-        if _now() - message.newest > self.policy.age_ms:
+        if message.age(_now(), self.policy.age_ms) > self.policy.age_ms:
             answer = Refused("too old when it could be sent")
         else:
             began = time.monotonic()
@@ -142,7 +142,7 @@ class Sender:
             self._tell("failed", message, reason=answer.reason)
             return Attempt("failed", now, now, answer.reason)
         pause_s = self._pause(message, answer)
-        if now + round(pause_s * 1000) - message.newest > self.policy.age_ms:
+        if message.age(now, self.policy.age_ms) + round(pause_s * 1000) > self.policy.age_ms:
             self._tell("failed", message, reason=answer.reason)
             return Attempt("failed", now, now, f"given up: {answer.reason}")
         self._tell("later", message, reason=answer.reason, in_seconds=round(pause_s, 1))

@@ -64,6 +64,15 @@ def moment_ms(text: str, zone: str = "UTC") -> int:
         ) from None
 
 
+def moment_or_ago(text: str, now: int) -> int:
+    """A time in ms as `moment_ms` reads it, or how long ago it was; raises RegistryError.
+
+    >>> moment_or_ago("1d", 86_400_000), moment_or_ago("1970-01-02", 0)
+    (0, 86400000)
+    """
+    return now - length_ms(text) if text[-1:] in {*_UNITS} else moment_ms(text)
+
+
 def moment_text(ms: int | None) -> str:
     """A time as people read it, UTC.
 

@@ -140,7 +140,7 @@ class Message:
     """What goes out at once: its changes in time's order, and the threads that they go on with.
 
     `thread_id` is `message_id` where the message begins a thread. `attempts` have been made before; `again`: one of them may
-    have arrived, since nobody has said how it ended.
+    have arrived, since nobody has said how it ended. `enrolled` is when it was to be sent first, or was asked for again (ms).
     """
 
     message_id: str
@@ -150,6 +150,7 @@ class Message:
     changes: tuple[Change, ...]
     attempts: int = 0
     again: bool = False
+    enrolled: int = 0
 
     @property
     def thread_id(self) -> str:
@@ -160,6 +161,10 @@ class Message:
     def newest(self) -> int:
         """The time of its last change, in ms."""
         return max(change.at for change in self.changes)
+
+    def age(self, now: int, age_ms: int) -> int:
+        """How old it is of `age_ms` that it may be: what was enrolled when it was older has been asked for again then."""
+        return now - (self.enrolled if self.enrolled - self.newest > age_ms else self.newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,17 @@ class Waiting(NamedTuple):
     oldest: int | None
 
 
+class Undelivered(NamedTuple):
+    """Messages of a channel that were given up for one reason: how many, their changes, and the times of these in ms."""
+
+    channel: str
+    reason: str
+    messages: int
+    changes: int
+    oldest: int
+    newest: int
+
+
 class Deliveries(Protocol):
     """What sends notifications asks of a database; each call is one transaction. All raise StoreUnavailable or StoreError."""
 
@@ -205,6 +221,12 @@ class Deliveries(Protocol):
 
     async def waiting(self, channel: str) -> Waiting:
         """What is to be sent and is not yet."""
+
+    async def undelivered(self, since: int) -> list[Undelivered]:
+        """What was given up of changes from a time (ms) on, by channel, the newest reason first."""
+
+    async def send_again(self, channel: str, since: int, now: int) -> int:
+        """Have messages sent again that were given up and have a change from a time (ms) on; how many changes they have."""
 
 
 def kind_of(notification_id: str) -> NotificationKind:
@@ -314,9 +336,12 @@ def change_of(row: Sequence[Any], at: int) -> Change:
 
 
 def message_of(
-    message_id: str, channel: str, rows: Sequence[tuple[str, str, int, bool]], changes: Sequence[Change]
+    message_id: str, channel: str, rows: Sequence[tuple[str, str, int, bool, int]], changes: Sequence[Change]
 ) -> Message:
-    """A message of its rows as (scope, thread, attempts, whether held before) and their changes, both in time's order."""
+    """A message of its rows and their changes, both in time's order.
+
+    A row is its scope, thread, attempts, whether it was held before, and when it was enrolled.
+    """
     threads = dict.fromkeys(row[1] for row in rows)
     return Message(
         message_id,
@@ -326,4 +351,5 @@ def message_of(
         tuple(changes),
         max(row[2] for row in rows),
         any(row[3] for row in rows),
+        max(row[4] for row in rows),
     )

@@ -24,7 +24,7 @@ from streamproc.store import (
     sqlite_views,
 )
 from streamproc.store.comparison import Compared, Extras, Given, Scope
-from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
+from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Undelivered, Waiting
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -253,6 +253,14 @@ class SqliteStore:
     async def change(self, call: Callable[[sqlite3.Connection], T], *, lasts: bool = True) -> T:
         """What a call gives in a transaction of its own; what it changes outlives a power cut, where it `lasts`."""
         return await self._run(lambda: self._change(call, lasts=lasts))
+
+    async def undelivered(self, since: int) -> list[Undelivered]:
+        """What was given up of changes from a time (ms) on, by channel, the newest reason first."""
+        return await self.look(lambda opened: sqlite_deliveries.undelivered(opened, since))
+
+    async def send_again(self, channel: str, since: int, now: int) -> int:
+        """Have messages sent again that were given up and have a change from a time on; how many changes they have."""
+        return await self.change(lambda opened: sqlite_deliveries.send_again(opened, channel, since, now))
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well

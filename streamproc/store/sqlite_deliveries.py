@@ -20,6 +20,7 @@ from streamproc.store.deliveries import (
     Message,
     Plan,
     Policy,
+    Undelivered,
     Waiting,
     change_of,
     enrolled,
@@ -72,7 +73,7 @@ _DUE = (
     " AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?) ORDER BY due_at, id LIMIT 1"
 )
 _ROWS = (
-    "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, n.notification_id, n.source_event_id,"
+    "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, r.created_at, n.notification_id, n.source_event_id,"
     " s.uuid, s.name, d.uuid, d.name, COALESCE(s.site, d.site), n.severity, n.title, n.message, n.created_at"
     " FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
     " LEFT JOIN sensors s ON s.id = n.sensor_id LEFT JOIN devices d ON d.id = s.device_id"
@@ -99,6 +100,19 @@ _WAITING = (
     "SELECT COUNT(*), MIN(n.created_at) FROM notification_deliveries r"
     " JOIN alert_notifications n ON n.notification_id = r.notification_id"
     " WHERE r.status = 'pending' AND r.channel = ?"
+)
+#: Of each reason; those of one message are one.
+_UNDELIVERED = (
+    "SELECT r.channel, COALESCE(r.last_error, ''), COUNT(DISTINCT r.message_id), COUNT(*), MIN(n.created_at),"
+    " MAX(n.created_at) FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
+    " WHERE r.status = 'failed' AND n.created_at >= ? GROUP BY r.channel, r.last_error"
+    " ORDER BY r.channel, MAX(n.created_at) DESC"
+)
+_AGAIN = (
+    "UPDATE notification_deliveries SET status = 'pending', created_at = ?, due_at = ?"
+    " WHERE status = 'failed' AND channel = ? AND message_id IN (SELECT x.message_id FROM notification_deliveries x"
+    " JOIN alert_notifications n ON n.notification_id = x.notification_id"
+    " WHERE x.status = 'failed' AND x.channel = ? AND n.created_at >= ?)"
 )
 
 
@@ -164,8 +178,11 @@ def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message
         return None
     if not connection.execute(_CLAIM, (claim.by, _text(claim.until), channel, message_id, now)).rowcount:
         return None
-    changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]
-    return message_of(message_id, channel, [(row[0], row[1], row[2], bool(row[3])) for row in rows], changes)
+    changes = [change_of(row[5:-1], _ms(row[-1])) for row in rows]
+    placed = [
+        (scope, thread, attempts, bool(held), _ms(at)) for scope, thread, attempts, held, at, *_ in rows
+    ]
+    return message_of(message_id, channel, placed, changes)
 
 
 def settle(connection: sqlite3.Connection, message: Message, by: str, attempt: Attempt) -> bool:
@@ -185,6 +202,20 @@ def waiting(connection: sqlite3.Connection, channel: str) -> Waiting:
     """What is to be sent and is not yet."""
     count, oldest = connection.execute(_WAITING, (channel,)).fetchone()
     return Waiting(count, None if oldest is None else _ms(oldest))
+
+
+def undelivered(connection: sqlite3.Connection, since: int) -> list[Undelivered]:
+    """What was given up of changes from a time on."""
+    return [
+        Undelivered(*row, _ms(oldest), _ms(newest))
+        for *row, oldest, newest in connection.execute(_UNDELIVERED, (_text(since),))
+    ]
+
+
+def send_again(connection: sqlite3.Connection, channel: str, since: int, now: int) -> int:
+    """Have sent again what was given up, whole messages under their identities."""
+    stamp = _text(now)
+    return connection.execute(_AGAIN, (stamp, stamp, channel, channel, _text(since))).rowcount
 
 
 def _text(ms: int) -> str:

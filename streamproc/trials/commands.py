@@ -21,7 +21,7 @@ from streamproc.records import ANY_KIND, Range, Rule
 from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, TrialEntry
 from streamproc.registry.document_checks import normal, trial_faults
 from streamproc.registry.session import edit, looking
-from streamproc.registry.spans import length_ms, moment_ms, moment_text
+from streamproc.registry.spans import length_ms, moment_or_ago, moment_text
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Entry, Outcome, PutSensor, documents, sensors
 from streamproc.store.trial_history import SeverityChange, TrialHistory
@@ -148,7 +148,11 @@ def report(
     """Compare what a trial would have told with what was told, sensor by sensor and in all."""
     now = time.time_ns() // 1_000_000
     history, told, span = asyncio.run(
-        _recorded(name.lower(), _moment(since, now), _moment(until, now) or now)
+        _recorded(
+            name.lower(),
+            None if since is None else moment_or_ago(since, now),
+            now if until is None else moment_or_ago(until, now),
+        )
     )
     span = Span(span.since, span.until, length_ms(within))
     found = compared(history, told, span)
@@ -270,13 +274,6 @@ def _numbers(pairs: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise RegistryError(f"{pair!r}: write it as NAME=NUMBER, such as alarm_surprise=4") from None
     return found
-
-
-def _moment(text: str | None, now: int) -> int | None:
-    """A time, or how long ago it was."""
-    if text is None:
-        return None
-    return now - length_ms(text) if text[-1:] in {*"wdhms"} else moment_ms(text)
 
 
 def _whom(entry: TrialEntry) -> str:

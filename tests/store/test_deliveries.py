@@ -297,3 +297,37 @@ async def test_others_are_told_of_escalations_and_what_becomes_of_them(store: St
         ("change", "NORMAL"),
     ]
     assert sum(len(message.changes) for message in await sent(store, NOW + 30_000)) == len(rows)
+
+
+async def test_what_was_given_up_is_sent_again_when_it_is_asked_for(store: Store, database: Database) -> None:
+    """Whole messages that have a change as new as that, under their identity, once; however old they are by now."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    await write(store, told("a", WARN, 60), told("b", CRITICAL, 70), device="d")
+    await write(store, told("c", WARN, 60), told("e", CRITICAL, 60))
+    await planned(store, NOW + 11_000, policy)
+    names = []
+    for status, error in (("failed", "away"), ("failed", "refused"), ("sent", None)):
+        message = await store.claim_message("console", Claim("me", NOW + 11_000, NOW + 30_000))
+        assert message is not None
+        assert await store.settle_message(message, "me", Attempt(status, NOW, NOW, error))  # type: ignore[arg-type]
+        names.append(message.message_id)
+    found = await store.undelivered(START)
+    assert [(one.reason, one.messages, one.changes) for one in found] == [("away", 1, 2), ("refused", 1, 1)]
+    assert (found[0].oldest, found[0].newest) == (START + 60_000, START + 70_000)
+    late = NOW + 10 * policy.age_ms
+    assert await store.undelivered(START + 70_001) == []
+    assert await store.send_again("console", START + 70_001, late) == 0
+    assert await store.send_again("email", START, late) == 0
+    assert await store.send_again("console", START + 70_000, late) == 2
+    assert await store.send_again("console", START + 70_000, late) == 0
+    await planned(store, late, policy)
+    again = await store.claim_message("console", Claim("me", late, late + 30_000))
+    assert again is not None
+    assert (again.message_id, len(again.changes), again.attempts, again.again) == (names[0], 2, 1, False)
+    assert (again.age(late, policy.age_ms), again.age(late, 20 * policy.age_ms)) == (0, late - START - 70_000)
+    assert await store.settle_message(again, "me", Attempt("sent", late, late))
+    assert await store.claim_message("console", Claim("me", late, late + 30_000)) is None
+    assert [one.reason for one in await store.undelivered(START)] == ["refused"]
+    states = database.rows("SELECT status, last_error FROM notification_deliveries ORDER BY id")
+    assert sorted(states, key=str) == [("failed", "refused"), ("sent", None), ("sent", None), ("sent", None)]

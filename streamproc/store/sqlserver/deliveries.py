@@ -19,6 +19,7 @@ from streamproc.store.deliveries import (
     Message,
     Plan,
     Policy,
+    Undelivered,
     Waiting,
     change_of,
     enrolled,
@@ -81,7 +82,7 @@ _DUE = (
     " ORDER BY due_at, id"
 )
 _ROWS = (
-    "SELECT r.scope, r.thread_id, r.attempts, CASE WHEN r.claimed_by IS NULL THEN 0 ELSE 1 END,"
+    "SELECT r.scope, r.thread_id, r.attempts, CASE WHEN r.claimed_by IS NULL THEN 0 ELSE 1 END, r.created_at,"
     " n.notification_id, n.event_id, s.uuid, NULLIF(s.name, N''), d.uuid, NULLIF(d.name, N''),"
     " COALESCE(s.site, d.site), n.severity, n.title, COALESCE(n.message, N''), n.created_at"
     " FROM dbo.notification_deliveries r"
@@ -111,6 +112,20 @@ _WAITING = (
     "SELECT COUNT(*), MIN(n.created_at) FROM dbo.notification_deliveries r"
     " JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
     " WHERE r.status = N'pending' AND r.channel = ?"
+)
+#: Of each reason; those of one message are one.
+_UNDELIVERED = (
+    "SELECT r.channel, COALESCE(r.last_error, N''), COUNT(DISTINCT r.message_id), COUNT(*), MIN(n.created_at),"
+    " MAX(n.created_at) FROM dbo.notification_deliveries r"
+    " JOIN dbo.alert_notifications n ON n.notification_id = r.notification_id"
+    " WHERE r.status = N'failed' AND n.created_at >= ? GROUP BY r.channel, r.last_error"
+    " ORDER BY r.channel, MAX(n.created_at) DESC"
+)
+_AGAIN = (
+    "UPDATE dbo.notification_deliveries SET status = N'pending', created_at = ?, due_at = ?"
+    " WHERE status = N'failed' AND channel = ? AND message_id IN (SELECT x.message_id FROM dbo.notification_deliveries x"
+    " JOIN dbo.alert_notifications n ON n.notification_id = x.notification_id"
+    " WHERE x.status = N'failed' AND x.channel = ? AND n.created_at >= ?); SELECT @@ROWCOUNT"
 )
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
 
@@ -180,8 +195,9 @@ async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
         return None
     if not (await _row(cursor, _CLAIM, claim.by, _time(claim.until), channel, message_id, now))[0]:
         return None
-    changes = [change_of(row[4:-1], _ms(row[-1])) for row in rows]
-    return message_of(message_id, channel, [(row[0], row[1], row[2], bool(row[3])) for row in rows], changes)
+    changes = [change_of(row[5:-1], _ms(row[-1])) for row in rows]
+    placed = [(row[0], row[1], row[2], bool(row[3]), _ms(row[4])) for row in rows]
+    return message_of(message_id, channel, placed, changes)
 
 
 async def settle(cursor: Any, message: Message, by: str, attempt: Attempt) -> bool:
@@ -201,6 +217,19 @@ async def waiting(cursor: Any, channel: str) -> Waiting:
     """What is to be sent and is not yet."""
     count, oldest = await _row(cursor, _WAITING, channel)
     return Waiting(count, None if oldest is None else _ms(oldest))
+
+
+async def undelivered(cursor: Any, since: int) -> list[Undelivered]:
+    """What was given up of changes from a time on."""
+    await cursor.execute(_UNDELIVERED, _time(since))
+    return [Undelivered(*row, _ms(oldest), _ms(newest)) for *row, oldest, newest in await cursor.fetchall()]
+
+
+async def send_again(cursor: Any, channel: str, since: int, now: int) -> int:
+    """Have sent again what was given up, whole messages under their identities."""
+    stamp = _time(now)
+    count: int = (await _row(cursor, _AGAIN, stamp, stamp, channel, channel, _time(since)))[0]
+    return count
 
 
 async def _row(cursor: Any, query: str, *values: object) -> Any:

@@ -10,7 +10,7 @@ from streamproc.errors import RegistryError, RowsRefused, StaleOwner, StoreError
 from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.settings import Settings
 from streamproc.store.comparison import Compared, Extras, Given, Scope
-from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Waiting
+from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Undelivered, Waiting
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -230,6 +230,16 @@ class SqlServerStore:
         """What is to be sent and is not yet."""
         async with self._cursor(commits=False) as cursor:
             return await deliveries.waiting(cursor, channel)
+
+    async def undelivered(self, since: int) -> list[Undelivered]:
+        """What was given up of changes from a time (ms) on, by channel, the newest reason first."""
+        async with self._cursor(commits=False) as cursor:
+            return await deliveries.undelivered(cursor, since)
+
+    async def send_again(self, channel: str, since: int, now: int) -> int:
+        """Have messages sent again that were given up and have a change from a time on; how many changes they have."""
+        async with self._cursor() as cursor:
+            return await deliveries.send_again(cursor, channel, since, now)
 
     @asynccontextmanager
     async def cursor(self, *, commits: bool = True) -> AsyncIterator[Any]:

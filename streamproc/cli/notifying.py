@@ -1,0 +1,98 @@
+"""`streamproc notify …`. Each imports what it needs when it is called, so that `--help` is quick."""
+
+# ruff: noqa: PLC0415  # see above
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from streamproc.cli.loading import loaded
+
+commands = typer.Typer()
+
+
+@commands.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send a test message on each channel, say how that went, and end.")
+    ] = False,
+) -> None:
+    """Tell people of changes of severity, by webhook, e-mail and log (failed, resend: what could not be delivered)."""
+    if context.invoked_subcommand is not None:
+        return
+    from streamproc.cli.serving import until_signal
+    from streamproc.notify.app import run
+
+    settings = loaded()
+    if test:
+        from streamproc.notify.trial import told, tried
+
+        all_well, lines = told(asyncio.run(tried(settings)))
+        print("\n".join(lines))
+        if not all_well:
+            raise typer.Exit(1)
+        return
+
+    async def service(stop: asyncio.Event) -> None:
+        if not await run(settings, stop):
+            sys.stderr.flush()
+            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
+
+    asyncio.run(until_signal(service))
+
+
+@commands.command()
+def failed(
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Of changes from then on: 2026-11-22T14:00 (UTC), or 2d.")
+    ] = "7d",
+) -> None:
+    """Show which messages were given up, by channel and reason."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from streamproc.notify.again import undelivered
+    from streamproc.registry.spans import moment_text
+
+    found = asyncio.run(undelivered(loaded(), since))
+    if not found:
+        typer.echo("nothing was given up")
+        return
+    table = Table("channel", "messages", "changes", "from", "to", "why", box=None, pad_edge=False)
+    for one in found:
+        counts = (str(one.messages), str(one.changes), moment_text(one.oldest), moment_text(one.newest))
+        table.add_row(escape(one.channel), *counts, escape(one.reason))
+    Console().print(table)
+
+
+@commands.command()
+def resend(
+    channel: Annotated[
+        str | None, typer.Option(help="On this channel alone, as `notify failed` names it.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Of changes from then on: 2026-11-22T14:00 (UTC), or 2d.")
+    ] = "1d",
+) -> None:
+    """Have `streamproc notify` send again what it gave up, however old it is by now. What has been sent is not sent again."""
+    from streamproc.notify.again import send_again
+    from streamproc.notify.app import channels
+
+    settings = loaded()
+    counts = asyncio.run(send_again(settings, channel, since))
+    if not counts:
+        typer.echo(f"nothing{f' of channel {channel}' if channel else ''} was given up since then")
+    named = {each.name for each in channels(settings)}
+    for name, count in counts.items():
+        typer.echo(f"{name}: {count} change{'' if count == 1 else 's'} to be sent again")
+        if name not in named:
+            typer.echo(
+                f"note: no channel is called {name} by these settings: it is sent once one is", err=True
+            )

@@ -1,0 +1,43 @@
+"""What could not be delivered in time, and to have it sent again: whoever sends finds it in the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from streamproc.registry.spans import moment_or_ago
+from streamproc.settings import Settings
+from streamproc.store import connect
+from streamproc.store.deliveries import Deliveries, Undelivered
+
+
+async def undelivered(settings: Settings, since: str) -> list[Undelivered]:
+    """What was given up of changes from a time on, or as long ago; raises RegistryError where that is none."""
+    begin = moment_or_ago(since, _now())
+    async with _opened(settings) as store:
+        return await store.undelivered(begin)
+
+
+async def send_again(settings: Settings, channel: str | None, since: str) -> dict[str, int]:
+    """Have that sent again, on one channel or all; how many changes of each, where there were any."""
+    now = _now()
+    begin = moment_or_ago(since, now)
+    async with _opened(settings) as store:
+        names = sorted({one.channel for one in await store.undelivered(begin)})
+        counts = {name: await store.send_again(name, begin, now) for name in names if channel in {None, name}}
+    return {name: count for name, count in counts.items() if count}
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Deliveries]:
+    store = connect(settings, process="notify")
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -96,7 +96,8 @@ class DeviceNotice:
     """That a whole device is silent (`severity` above NORMAL) or is heard again, told in place of its sensors' silences.
 
     It was last heard before that at `since`. `sensors` is how many of it have ever been heard, `sensor` the one whose event
-    `event_id` was the first that is hidden.
+    `event_id` was the first that is hidden. Where it is back, it has been `heard` from then on. `before` is the slot and the
+    event that had told of it until now, of a graver silence where those are of another sensor.
     """
 
     device: str
@@ -106,3 +107,5 @@ class DeviceNotice:
     sensors: int
     sensor: str
     event_id: str
+    heard: int | None = None
+    before: tuple[int, str] | None = None

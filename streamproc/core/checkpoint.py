@@ -19,18 +19,18 @@ import numpy as np
 
 from streamproc.core.attention.state import Attended
 from streamproc.core.engine import Options, PartitionState
-from streamproc.core.inhibition import SilentDevice
 from streamproc.core.learners import LearnerBank
 from streamproc.core.predict import Forecasts
 from streamproc.core.sensor_state import SensorState
 from streamproc.core.sensors import BLOCK
+from streamproc.core.silent_devices import Returned, SilentDevice
 from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.trials import TrialState
 from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 5
+FORMAT = 6
 
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
@@ -72,10 +72,12 @@ class Block(msgspec.Struct, array_like=True):
     rests: list[bytes]
     lasts: list[bytes]
     steps: list[bytes]
-    #: Places of sensors by the device that first named them, which sensors wait for their devices, and silent devices.
+    #: Places of sensors by the device that first named them, which sensors wait for their devices, and silent devices and
+    #: those that are back.
     spoken: dict[str, bytes] = {}
     waiting: dict[int, int] = {}
     silent: list[SilentDevice] = []
+    returned: list[Returned] = []
     trials: list[TrialState] = []
     attended: list[Attended] = []
 
@@ -168,7 +170,7 @@ def _block(state: PartitionState, number: int) -> Block:
     first = number * BLOCK
     names = state.sensors.names[first : first + BLOCK]
     end = first + len(names)
-    waiting, silent = state.inhibition.dump(first, end)
+    waiting, silent, returned = state.inhibition.dump(first, end)
     return Block(
         format=FORMAT,
         learners=LearnerBank.VERSION,
@@ -194,6 +196,7 @@ def _block(state: PartitionState, number: int) -> Block:
         spoken=_spoken(state, first, end),
         waiting=waiting,
         silent=silent,
+        returned=returned,
         trials=state.trials.dump(number, end),
         attended=state.attention.dump(range(first, end)),
     )
@@ -317,7 +320,7 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
         state.sensors.spoken |= dict.fromkeys(named, device)
         state.sensors.named += named
     state.fit()
-    state.inhibition.load(first, block.waiting, block.silent)
+    state.inhibition.load(first, block.waiting, block.silent, block.returned)
     for column, data in zip(_CLOCKS, block.clocks, strict=True):
         getattr(state.watermarks, column)[first:end] = np.frombuffer(data, dtype=np.int64)
     for size, columns in zip(state.open, block.windows, strict=True):

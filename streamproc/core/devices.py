@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamproc.core.rules.silence import Listened, SilenceRules
+from streamproc.core.rules.silence import NO_RULE_MS, Listened, SilenceRules
 from streamproc.core.watermarks import Watermarks
 from streamproc.core.windows import NEVER, Ints
 
@@ -17,11 +17,19 @@ LEAST_SENSORS = 2
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """When a device was heard: `before` this chunk each sensor's last time, ascending, and the `clocks` in it, ascending."""
+    """When a device was heard: `before` this chunk each sensor's last time, ascending, and the `clocks` in it, ascending.
+
+    `rules` are, for each of its sensors that has rules, when it was heard first (NEVER: before this chunk), and the time of
+    the shortest of them, by the former.
+    """
 
     before: list[int]
     clocks: list[int]
-    shortest: int
+    rules: list[tuple[int, int]]
+
+    def shortest(self, at: int) -> int:
+        """The shortest time of the rules of those of its sensors that had been heard before this time."""
+        return min((time for first, time in self.rules if first < at), default=NO_RULE_MS)
 
     def sensors(self, at: int) -> int:
         """How many of its sensors had been heard before this time."""
@@ -42,7 +50,8 @@ class Past:
     def is_silent(self, at: int, rule_ms: int) -> bool:
         """Whether it hides the silence that a rule of so long tells of at this time."""
         return (
-            self.sensors(at) >= LEAST_SENSORS and at - self.last(at) >= min(self.shortest, rule_ms // 2) > 0
+            self.sensors(at) >= LEAST_SENSORS
+            and at - self.last(at) >= min(self.shortest(at), rule_ms // 2) > 0
         )
 
 
@@ -76,26 +85,35 @@ class Devices:
         return self._numbers.get(device, -1)
 
     def pasts(self, active: Ints, heard: Listened, marks: Watermarks, rules: SilenceRules) -> dict[int, Past]:
-        """When these devices were heard, and the shortest time of their sensors' rules."""
+        """When these devices were heard, and the shortest times of their sensors' rules."""
         chosen = np.zeros(len(self.names) + 1, dtype=bool)
         chosen[active] = True
         count = min(len(self.of), len(marks.arrival))
         members = np.flatnonzero(chosen[self.of[:count]])
-        before = marks.arrival[members]
+        # A new sensor's first reading has come at its own time; so has one of another sensor, but nothing was asked between.
+        before, first = marks.arrival[members], np.full(len(members), NEVER)
         place = np.searchsorted(heard.runs.sensors, members)
         place = np.minimum(place, max(len(heard.runs.sensors) - 1, 0))
         if len(heard.runs.sensors):
             here = heard.runs.sensors[place] == members
-            before[here] = heard.passage.arrived[heard.runs.begin[place[here]]]
+            begin = heard.runs.begin[place[here]]
+            before[here] = heard.passage.arrived[begin]
+            first[here] = np.where(before[here] == heard.clock[begin], heard.clock[begin], NEVER)
         rows = np.flatnonzero(chosen[self.of[heard.runs.slot]])
         clocks = _grouped(self.of[heard.runs.slot[rows]], heard.clock[rows])
         known = before != NEVER
         befores = _grouped(self.of[members[known]], before[known])
-        times = _grouped(self.of[members], rules.shortest(members))
+        times = rules.shortest(members)
+        ruled: dict[int, list[tuple[int, int]]] = {int(device): [] for device in self.of[members]}
+        some = np.flatnonzero((times < NO_RULE_MS) & known)
+        for device, *rule in zip(
+            *(each[some].tolist() for each in (self.of[members], first, times)), strict=True
+        ):
+            ruled[device].append((rule[0], rule[1]))
         return {
-            device: Past(befores.get(device, []), clocks.get(device, []), times[device][0])
+            device: Past(befores.get(device, []), clocks.get(device, []), ruled[device])
             for device in active.tolist()
-            if device in times
+            if device in ruled
         }
 
 

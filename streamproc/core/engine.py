@@ -107,7 +107,7 @@ class PartitionState:
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
         self.registry_position = -1
-        #: Each sensor's entry as of there. A state that was restored has a position only, and gets these when it goes on.
+        #: Each sensor's entry as of there; a state that was restored gets these when it goes on.
         self.entries: dict[str, SensorEntry] | None = None
         #: The recommended actions as of there.
         self.actions: Actions = {}
@@ -144,9 +144,7 @@ class PartitionState:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
             self._document(registry.documents_as_of(position))
-            if (
-                position < self.registry_position
-            ):  # it was made anew: what blocks have seen of it says nothing
+            if position < self.registry_position:  # made anew: what blocks have seen of it says nothing
                 self.trials.reached.clear()
         else:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
@@ -182,7 +180,9 @@ class PartitionState:
         # A sensor that has gone to a device of another partition is silent here for ever.
         device = entry.device if entry else None
         here = not device or self.sensors.home(device, device) == self.options.partition
-        self.inhibition.put(slot, self.sensors.device_of(slot) if here else None)
+        if self.inhibition.put(slot, self.sensors.device_of(slot) if here else None):
+            self.attention.release(slot, self.watermarks.clock)
+            self.dirty[slot // BLOCK] = True
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
         if here and entry:
             self.attention.wake(slot, self.watermarks.clock)

@@ -53,7 +53,11 @@ def explain_device(notice: DeviceNotice, language: Language) -> tuple[str, str]:
     """Return a title and a message: that a whole device is silent, or is back."""
     words = PHRASES[language]
     voice = _Voice(words, None)
-    facts = {"device": notice.device, "since": voice.moment(notice.since), "moment": voice.moment(notice.at)}
+    facts = {
+        "device": notice.device,
+        "since": voice.moment(notice.since),
+        "moment": voice.moment(notice.at if notice.heard is None else notice.heard),
+    }
     if notice.severity:
         headline, text, action = (
             words.device_silent_headline,

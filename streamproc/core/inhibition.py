@@ -3,7 +3,8 @@
 A sensor's silence is hidden by its device where nothing has been heard of any of the device's sensors for the shortest time
 of their rules `no_data`, or for half of the time of the sensor's own rule: one that is silent while the others speak is told
 at once. The first silence that is hidden tells of the device. The first reading of any sensor of the device tells that it is
-back, and sensors of which nothing has come for their rule's time since then are told by themselves.
+back (`silent_devices` has when that must last first), and sensors of which nothing has come for their rule's time since then
+are told by themselves.
 
 Times are the partition's clock, and what is decided for a time goes by what was heard before it. So it is the same however
 the records are cut into chunks.
@@ -14,12 +15,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
-from streamproc.core.changes import Change, DeviceNotice
+from streamproc.core.changes import DeviceNotice
 from streamproc.core.devices import Devices, Past
 from streamproc.core.rules.silence import (
     AHEAD,
@@ -33,58 +32,40 @@ from streamproc.core.rules.silence import (
 )
 from streamproc.core.sensor_state import SensorState
 from streamproc.core.sensors import Sensors
+from streamproc.core.silent_devices import Hidden, Returned, SilentDevice, SilentDevices
 from streamproc.core.watermarks import Watermarks
 from streamproc.core.windows import NEVER, Bools, Ints
-from streamproc.records import Severity
-
-
-class SilentDevice(msgspec.Struct, frozen=True, array_like=True):
-    """A device that was told to be silent: when, since when, how grave, and by which sensor's event.
-
-    `slot` is the sensor's, relative where it was dumped.
-    """
-
-    slot: int
-    device: str
-    at: int
-    since: int
-    severity: int
-    sensor: str
-    event_id: str
-
-
-class Hidden(NamedTuple):
-    """A sensor's change that its device's silence stands for, and its event."""
-
-    change: Change
-    sensor: str
-    event_id: str
 
 
 class Inhibition:
     """Which sensors' silences their devices' stand for.
 
-    `silent` are the devices that were told to be silent, `waiting` when a sensor whose silence was hidden is told by itself:
-    AHEAD while its device is silent. Both belong into a checkpoint; the devices are the registry's, and what readings named.
+    `told` are the devices that were told to be silent or back, `waiting` when a sensor whose silence was hidden is told by
+    itself: AHEAD while its device is silent. Both belong into a checkpoint; the devices are the registry's, and what readings
+    named.
     """
 
     def __init__(self) -> None:
         self.devices = Devices()
-        self.silent: dict[str, SilentDevice] = {}
+        self.told = SilentDevices()
         self.waiting: dict[int, int] = {}
         #: Sensors of which something here has changed since this was last asked for.
         self._touched: list[int] = []
         self._pasts: dict[int, Past] = {}
         self._watch: _Watch | None = None
 
-    def put(self, slot: int, device: str | None) -> None:
-        """Have a sensor belong to a device from now on."""
+    def put(self, slot: int, device: str | None) -> bool:
+        """Have a sensor belong to a device from now on; whether it belonged to another one."""
+        before = int(self.devices.of[slot])
         self.devices.put(slot, device)
         self._watch = None
+        return before not in {-1, int(self.devices.of[slot])}
 
     def next_at(self) -> int | None:
-        """When, by the partition's clock, the next sensor is told that stays silent; None where none would be."""
-        return min((due for due in self.waiting.values() if due != AHEAD), default=None)
+        """When, by the partition's clock, the next is told of a sensor that stays silent or a device that is back, if any."""
+        dues = [due for due in self.waiting.values() if due != AHEAD]
+        back = self.told.next_at()
+        return min(dues if back is None else [*dues, back], default=None)
 
     def taken(self) -> list[int]:
         """The sensors of which something has changed since this was last asked for."""
@@ -118,7 +99,7 @@ class Inhibition:
         if bool((told == AHEAD).any()):
             for turn in turns:
                 self.note(turn.slot, None)
-        elif turns or self.waiting or self.silent:
+        elif turns or self.waiting or self.told:
             # A silence comes once more with the reading that ends it: that was judged before.
             turns = [turn for turn in turns if isinstance(turn.what, Heard) or turn.what.at > told[turn.slot]]
             turns = self._hide(turns, heard, marks, states, rules)
@@ -132,9 +113,13 @@ class Inhibition:
         if self._watch is None:
             self._watch = _Watch.of(self)
         active = self._active(turns, heard, marks.clock, self._watch)
+        self._pasts = self.devices.pasts(active, heard, marks, rules) if len(active) else {}
+        if self._watch.soonest <= marks.clock:
+            # Nobody will hear of one that all of its sensors have left.
+            due = self.told.due(marks.clock)
+            self.told.drop(name for name in due if self.devices.number(name) not in self._pasts)
         if not len(active):
             return turns
-        self._pasts = self.devices.pasts(active, heard, marks, rules)
         waiting = self._watch.slots[np.isin(self.devices.of[self._watch.slots], active)]
         places = Places(heard, states)
         by_slot: dict[int, list[Turn]] = defaultdict(list)
@@ -163,8 +148,8 @@ class Inhibition:
         else:
             self.waiting[slot] = due
 
-    def notices(self, hidden: Iterable[Hidden]) -> list[DeviceNotice]:
-        """What this chunk tells of devices, by its changes that one hides."""
+    def notices(self, hidden: Iterable[Hidden], clock: int) -> list[DeviceNotice]:
+        """What this chunk, up to the partition's `clock`, tells of devices by its changes that one hides."""
         items: dict[int, list[tuple[int, Hidden]]] = defaultdict(list)
         for one in hidden:
             if one.change.silence is not None:
@@ -175,62 +160,41 @@ class Inhibition:
             its = sorted(
                 items.get(device, ()), key=lambda item: (item[0], -item[1].change.severity, item[1].sensor)
             )
-            if its or self.devices.names[device] in self.silent:
-                found += self._told(self.devices.names[device], past, its)
+            found += self.told.tell(self.devices.names[device], past, its, clock)
+        if self.told.touched:
+            touched, self.told.touched = self.told.touched, []
+            self._touched += touched
+            self._watch = None
         return found
-
-    def _told(self, name: str, past: Past, items: Sequence[tuple[int, Hidden]]) -> list[DeviceNotice]:
-        """What is told of one device, in the order of its times."""
-        found: list[DeviceNotice] = []
-        for at, (change, sensor, event_id) in items:
-            told = self.silent.get(name)
-            back = past.next(told.at) if told else None
-            if told and back is not None and back < at:
-                found.append(self._is_back(told, back))
-                told = None
-            if told is None or change.severity > told.severity:
-                since = told.since if told else past.last(at)
-                if told is not None:
-                    self._touched.append(told.slot)
-                severity = int(change.severity)
-                self.silent[name] = SilentDevice(change.slot, name, at, since, severity, sensor, event_id)
-                notice = DeviceNotice(name, change.severity, at, since, past.sensors(at), sensor, event_id)
-                found.append(notice)
-                self._touched.append(change.slot)
-                self._watch = None
-        told = self.silent.get(name)
-        back = past.next(told.at) if told else None
-        if told and back is not None:
-            found.append(self._is_back(told, back))
-        return found
-
-    def _is_back(self, told: SilentDevice, at: int) -> DeviceNotice:
-        del self.silent[told.device]
-        self._touched.append(told.slot)
-        self._watch = None
-        return DeviceNotice(told.device, Severity.NORMAL, at, told.since, 0, told.sensor, told.event_id)
 
     def _active(self, turns: Sequence[Turn], heard: Listened, clock: int, watch: _Watch) -> Ints:
         """The devices that something may change of: a silence began, time is up, or one is heard that was silent."""
         begun = [turn.slot for turn in turns if isinstance(turn.what, Silence)]
+        back: list[int] = []
         if watch.soonest <= clock:
             begun += [slot for slot, due in self.waiting.items() if due <= clock]
+            back = [self.devices.number(name) for name in self.told.due(clock)]
         spoke = self.devices.of[heard.runs.sensors]
         again = spoke[watch.watched[spoke]]
-        active = np.unique(np.concatenate([self.devices.of[np.array(begun, dtype=np.int64)], again]))
+        begun_of = self.devices.of[np.array(begun, dtype=np.int64)]
+        active = np.unique(np.concatenate([begun_of, np.array(back, dtype=np.int64), again]))
         return active[active >= 0]
 
-    def dump(self, first: int, end: int) -> tuple[dict[int, int], list[SilentDevice]]:
-        """What is remembered of some sensors: when those that wait are told, and their silent devices, by place."""
+    def dump(self, first: int, end: int) -> tuple[dict[int, int], list[SilentDevice], list[Returned]]:
+        """What is remembered of some sensors, by place: when those that wait are told, and the devices that they told of."""
         waiting = {slot - first: due for slot, due in sorted(self.waiting.items()) if first <= slot < end}
-        silent = [device for _, device in sorted(self.silent.items()) if first <= device.slot < end]
-        return waiting, [msgspec.structs.replace(device, slot=device.slot - first) for device in silent]
+        return waiting, *self.told.dump(first, end)
 
-    def load(self, first: int, waiting: Mapping[int, int], silent: Iterable[SilentDevice]) -> None:
+    def load(
+        self,
+        first: int,
+        waiting: Mapping[int, int],
+        silent: Iterable[SilentDevice],
+        returned: Iterable[Returned],
+    ) -> None:
         """Take over what was dumped of sensors from this one on."""
         self.waiting |= {first + place: due for place, due in waiting.items()}
-        for device in silent:
-            self.silent[device.device] = msgspec.structs.replace(device, slot=first + device.slot)
+        self.told.load(first, silent, returned)
         self._touched, self._watch = [], None
 
 
@@ -238,7 +202,8 @@ class Inhibition:
 class _Watch:
     """What is looked at with each chunk while something is silent; made anew when that changes.
 
-    The sensors that wait, when the first of them is told, and which devices (devices + 1,) are to be heard again.
+    The sensors that wait, when the first of them is told or a device that is back, and which devices (devices + 1,) are to be
+    heard again.
     """
 
     slots: Ints
@@ -252,9 +217,10 @@ class _Watch:
         slots = np.array(sorted(owner.waiting), dtype=np.int64)
         watched = np.zeros(len(devices.names) + 1, dtype=np.bool_)
         watched[devices.of[slots]] = True
-        watched[[devices.number(device) for device in owner.silent]] = True
+        watched[[devices.number(device) for device in owner.told.unheard()]] = True
         watched[-1] = False  # sensors without a device
-        return cls(slots, min(owner.waiting.values(), default=AHEAD), watched)
+        soonest = owner.next_at()
+        return cls(slots, AHEAD if soonest is None else soonest, watched)
 
 
 @dataclass(frozen=True, slots=True)

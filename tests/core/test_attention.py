@@ -9,7 +9,7 @@ from streamproc.core.attention.orders import Orders
 from streamproc.core.attention.state import MOST_EVENTS, Attended
 from streamproc.core.attention.times import FAR
 from streamproc.core.engine import PartitionState
-from streamproc.records import Notification, SensorEntry, Severity
+from streamproc.records import Notification, Range, SensorEntry, Severity
 from streamproc.records.alerting import Document, HandlingEntry, PolicyEntry, SilenceEntry
 from tests.core.attention import (
     CALM,
@@ -341,6 +341,69 @@ def test_a_sensor_that_stays_silent_is_told_by_itself() -> None:
         ("s0", "change", "NORMAL", 90.0),
         ("s1", "change", "NORMAL", 90.0),
     ]
+
+
+def flickering(*orders: Document) -> Site:
+    """A device that is silent, back for 10 s, silent again, and back for 10 s until 90 s."""
+    site = Site(*orders).speak(0, 10).rest(10, 40).speak(40, 50)
+    return site.rest(50, 80).speak(80, 90)
+
+
+IN_AND_OUT = [
+    ("device", "change", "WARN", 29.0),
+    ("device", "change", "NORMAL", 40.0),
+    ("device", "change", "WARN", 69.0),
+]
+
+
+def test_a_device_that_comes_and_goes_is_told_a_few_times() -> None:
+    """Once it has relapsed its return must last for twice its rule's time, and it counts as silent until then."""
+    site = flickering().rest(90, 120).speak(120, 200)
+    assert site.told() == [*IN_AND_OUT, ("device", "change", "NORMAL", 160.0)]
+    (back,) = [note for note in site.story.told() if note.at == at_ms(160)]
+    assert "is heard again at 22:15:20 UTC" in back.message
+
+
+def test_relapses_of_a_device_stretch_its_return_and_are_forgotten() -> None:
+    """Twice, four, eight times its rule's time; one that has stayed for sixteen has settled."""
+    site, now, found = Site().speak(0, 10), 10, []
+    for stays in (21, 81, 121, 201, 201, 401, 21):
+        site.rest(now, now + 30).speak(now + 30, now + 30 + stays)
+        found += [now + 19, now + 30]
+        now += 30 + stays
+    told = site.told()
+    waits = [told[n + 1][3] - at for n, at in enumerate(found) if n % 2 == 0]
+    assert [at for _, _, severity, at in told if severity == "WARN"] == [float(at) for at in found[::2]]
+    assert waits == [11, 51, 91, 171, 171, 171, 11]
+
+
+def test_a_sensor_that_stands_for_its_device_tells_of_itself_all_the_same() -> None:
+    """What it measures while the return of its device has to last is news, and so is its end."""
+    told = flickering().speak(90, 100, value=HIGH).speak(100, 200).told()
+    names = ["s0", "s1", "s2"]
+    assert told[:3] == IN_AND_OUT
+    assert told[3:6] == [(name, "change", "WARN", 90.0) for name in names]
+    assert told[6] == ("device", "change", "NORMAL", 120.0)
+    assert sorted(each[:3] for each in told[7:]) == [(name, "change", "NORMAL") for name in names]
+
+
+def test_who_looks_after_a_silent_device_does_so_while_it_comes_and_goes() -> None:
+    """It is one alarm to people: they are not reminded of it each time."""
+    reminds = PolicyEntry("*", remind_seconds=30.0)
+    site = flickering(reminds)
+    (silent,) = [note for note in site.story.told() if note.at == at_ms(69)]
+    site = Site(reminds).speak(0, 10).rest(10, 40).speak(40, 50).rest(50, 75)
+    site.story.order(75, HandlingEntry(silent.sensor, silent.event_id, acknowledged=True))
+    assert site.rest(76, 80).speak(80, 90).rest(90, 240).told() == IN_AND_OUT
+
+
+def test_a_sensor_that_leaves_a_device_that_comes_and_goes_is_told_of_by_itself() -> None:
+    """Nothing that the device does says anything of it any more."""
+    site = flickering()
+    entry = SensorEntry(site.names[0], warning=Range(0, 80))
+    site.story.log.append(site.story.log.position, at_ms(91), site.names[0], entry)
+    site.story.order(91)
+    assert site.speak(92, 150).told()[3:] == [("s0", "held", "NORMAL", 91.0)]
 
 
 # Time ---------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamproc.core.checkpoint import resume, snapshot
 from streamproc.core.registry import RegistryLog
+from streamproc.core.silent_devices import DAMPING_LIMIT, RELAPSE_TIMES
 from streamproc.records import DEVICE_SILENT, NoData, Notification, SensorEntry, Severity, SeverityEvent
 from tests.core.oracle import (
     HERE,
@@ -171,20 +172,20 @@ def test_what_is_graver_is_told_of_the_device_too() -> None:
 
 
 def test_a_device_that_dies_again_before_its_sensor_is_told() -> None:
-    """Hides it once more, and tells of itself once more."""
+    """Hides it once more, and tells of itself once more; that it is back then must last for two minutes."""
     records = [
         *each(0, 50),
         tick(200),
         *each(300, 310, sensors=SENSORS[:2]),
         tick(600),
-        *each(700, 800, sensors=SENSORS[:2]),
+        *each(700, 900, sensors=SENSORS[:2]),
     ]
     assert [note[:3] for note in notes_of(told_of(site(MINUTE), records))] == [
         (100, "device", WARN),
         (300, "device", NORMAL),
         (360, "device", WARN),
-        (700, "device", NORMAL),
         (760, SENSORS[2], WARN),
+        (820, "device", NORMAL),
     ]
 
 
@@ -269,7 +270,11 @@ class Plain:
             for sensor in group
         }
         self.arrivals = sorted({at for times in self.spoke.values() for at in times})
-        self.shortest = min(1_000 * rule.seconds for sensor in group for rule in _RULES[sensor])
+
+    def shortest(self, at: int) -> float:
+        """The shortest time of the rules of those that have spoken before this time."""
+        spoke = [sensor for sensor, times in self.spoke.items() if times and times[0] < at]
+        return min((1_000 * rule.seconds for sensor in spoke for rule in _RULES[sensor]), default=2.0**61)
 
     def last(self, at: int) -> int:
         """When any of it spoke last before this time."""
@@ -278,7 +283,7 @@ class Plain:
     def hides(self, at: int, rule_ms: float) -> bool:
         """Whether nothing has come for the shortest rule's time, or half of this one's."""
         known = sum(bool(times) and times[0] < at for times in self.spoke.values())
-        return known > 1 and at - self.last(at) >= min(self.shortest, rule_ms // 2)
+        return known > 1 and at - self.last(at) >= min(self.shortest(at), rule_ms // 2)
 
     def back(self, at: int) -> int | None:
         """When any of it spoke from this time on."""
@@ -295,21 +300,38 @@ class Plain:
                 return at
         return None
 
-    def notices(self, hidden: list[tuple[int, Severity]]) -> list[tuple[int, Severity]]:
-        """What is told of the device, by the silences that were hidden."""
+    def returns(self, quiet: int, damping: int, hidden: list[int], end: int) -> tuple[int, int] | None:
+        """When it is heard again after this time, and told to be back: once no silence is hidden for long enough."""
+        while (heard := self.back(quiet)) is not None:
+            told = heard + round(damping * self.shortest(heard)) if damping > 1 else heard
+            silent = next((at for at in hidden if heard < at <= told), None) if damping > 1 else None
+            if silent is None and damping > 1 and told - self.last(told) >= self.shortest(told):
+                silent = told
+            if silent is None or silent > end:
+                return (heard, told) if told <= end else None
+            quiet = silent
+        return None
+
+    def notices(self, hidden: list[tuple[int, Severity]], end: int) -> list[tuple[int, Severity]]:
+        """What is told of the device until the end, by the silences that were hidden."""
         out: list[tuple[int, Severity]] = []
+        times = sorted(at for at, _ in hidden)
         told: tuple[int, Severity] | None = None
+        damping, heard, begun = 1, None, 0
         for at, severity in sorted(hidden, key=lambda one: (one[0], -one[1])):
-            back = self.back(told[0]) if told else None
-            if back is not None and back < at:
+            back = self.returns(begun, damping, times, end) if told else None
+            if back is not None and told is not None and back[1] < at:
                 # Of one sensor's notes each is later than the one before.
-                out.append((max(back, told[0] + 1) if told else back, NORMAL))
-                told = None
+                out.append((max(back[1], told[0] + 1), NORMAL))
+                told, heard = None, back[0]
+            if told is None:
+                relapse = heard is not None and self.last(at) - heard <= RELAPSE_TIMES * self.shortest(at)
+                begun, damping = at, min(2 * damping, DAMPING_LIMIT) if relapse else 1
             if told is None or severity > told[1]:
                 told = (at, severity)
                 out.append(told)
-        back = self.back(told[0]) if told else None
-        return [*out, (max(back, told[0] + 1), NORMAL)] if told and back is not None else out
+        back = self.returns(begun, damping, times, end) if told else None
+        return [*out, (max(back[1], told[0] + 1), NORMAL)] if told and back is not None else out
 
 
 @pytest.mark.live
@@ -338,7 +360,8 @@ def test_devices_are_told_of_as_a_plain_account_has_it(records: list[Record]) ->
                 if hides:
                     hidden.append((event["at"], Severity(event["severity"])))
                     waiting = event["at"]
-        assert sorted((note.at, note.severity) for note in notes) == sorted(plain.notices(hidden))
+        end = max(record.timestamp for record in records)
+        assert sorted((note.at, note.severity) for note in notes) == sorted(plain.notices(hidden, end))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])

@@ -37,10 +37,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """That a device is heard again whose silence the event of a sensor, in this slot, has told."""
+    """That a device is heard again whose silence this event of a sensor, in this slot, has told; `at` is in ms.
+
+    Without a `notification` it is not, and another sensor's event tells of it from then on.
+    """
 
     slot: int
-    notification: Notification
+    event_id: str
+    at: int
+    notification: Notification | None
 
 
 @dataclass(slots=True)
@@ -84,6 +89,13 @@ class AttentionBank:
     def wake(self, slot: int, clock: int) -> None:
         """Look at a sensor again whose entry in the registry has changed."""
         if slot in self._states and self.orders.source:
+            self._set(slot, max(clock, self._restored.get(slot, clock)))
+
+    def release(self, slot: int, clock: int) -> None:
+        """Have a sensor no longer stand for the device that it was of."""
+        state = self._states.get(slot)
+        if state is not None and state.stands:
+            state.stands, state.aside = 0, False
             self._set(slot, max(clock, self._restored.get(slot, clock)))
 
     def forget(self, slot: int, ahead: Bools | None) -> bool:
@@ -166,21 +178,25 @@ class AttentionBank:
 
     def _backs(self, step: Step, backs: list[Back], until: int) -> None:
         """Tell of devices that are heard again up to this time, where people know of their silence; each goes."""
-        while backs and (now := step.moments.noticed(backs[0].notification.at)) <= until:
-            if backs[0].notification.event_id in step.coming:
+        while backs and (now := step.moments.noticed(backs[0].at)) <= until:
+            if backs[0].event_id in step.coming:
                 break  # one record shows both that it was silent and that it is not
             back = backs.pop(0)
             self._timers(step, back.slot, now)
             state = self._states.get(back.slot)
-            if state is None or not state.told or state.severity_of(back.notification.event_id) is None:
+            if state is None or not state.stands:
                 continue
             course = Course(state, *step.who(back.slot), self.orders)
-            why = course.back(now)
-            state.stood_for = why is None
-            if why is None:
-                step.tell(state, back.notification)
-            else:
+            known = state.told or state.aside
+            if back.notification is None:
+                state.hand_over()
+            elif (why := course.back(now) if known else None) is not None:
+                state.stands, state.aside = 0, False
                 step.out.withheld[why] += 1
+            else:
+                state.relieve()
+                if known:
+                    step.tell(state, back.notification)
             step.out.slots.add(back.slot)
             self._keep(state, course.due(now))
 
@@ -231,13 +247,17 @@ class Step:
 def _enter(state: Attended, told: Told, now: int, handled: str | None) -> None:
     """Note a change in the sensor's state."""
     change, event = told.change, told.event
-    if change.previous == Severity.NORMAL:
+    if change.previous == Severity.NORMAL and not state.stands:
         state.events, state.escalated, state.raised_at = [], 0, now
     state.level, state.event_id = int(change.severity), event.event_id
     state.at, state.since = change.at, change.since_ms
     state.cause, state.value = change.cause, change.value
     state.enter(event.event_id, state.level, handled)
-    state.inhibited = change.inhibited and told.device is None
+    if told.device is not None:
+        state.stands, state.aside, state.stood_for = state.level, False, False
+    elif change.severity and not change.inhibited:
+        state.set_aside()
+    state.inhibited = change.inhibited and (not state.stands or state.aside)
     if state.stood_for and change.inhibited:
         state.told = min(state.told, state.level)  # that its device is heard again has said it
     state.stood_for = state.stood_for and change.inhibited

@@ -124,8 +124,10 @@ class Course:
     def _hold(self, now: int) -> Hold | None:
         """What keeps back the state that people do not know yet."""
         state = self.state
-        if state.inhibited and state.level:
-            return Hold(INHIBITED, FAR)
+        if (state.inhibited and state.level) or (
+            state.stands and not state.aside and state.level < state.told
+        ):
+            return Hold(INHIBITED, FAR)  # its device is told to be silent, or not to be back yet
         quiet = self._quiet(now)
         if quiet is not None:
             return quiet

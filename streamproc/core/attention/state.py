@@ -39,14 +39,35 @@ class Attended(msgspec.Struct, array_like=True):
     events: list[tuple[str, int]] = []
     #: What keeps its state back now, "" where nothing does.
     held: str = ""
-    #: Whether its device's silence stands for its own; whether people know that the device is back whose silence it told.
+    #: Whether its device's silence stands for its own; whether people know that the device is back whose silence it told. How
+    #: grave its device's silence is that it stands for, until that is told to be back; whether people know of that beside
+    #: what they know of the sensor itself.
     inhibited: bool = False
     stood_for: bool = False
+    stands: int = 0
+    aside: bool = False
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing to remember: it is normal, and people know."""
-        return not self.level and not self.told
+        """Whether there is nothing to remember: it is normal, people know, and it stands for no device."""
+        return not (self.level or self.told or self.stands)
+
+    def set_aside(self) -> None:
+        """Note that it has an alarm of its own: what people know of its device says nothing of that."""
+        if self.stands and not self.aside and self.told:
+            self.told, self.aside = 0, True
+
+    def relieve(self) -> None:
+        """Note that its device is told to be back: of a sensor that has recovered by then that says all."""
+        if not self.aside:
+            self.told = min(self.told, self.level)
+        self.stands, self.aside, self.stood_for = 0, False, True
+
+    def hand_over(self) -> None:
+        """Note that another sensor's event tells of its device's silence from now on, which hides its own."""
+        if not self.aside:
+            self.told, self.inhibited = 0, True
+        self.stands, self.aside = 0, False
 
     def severity_of(self, event_id: str) -> int | None:
         """How grave the present alarm was as of this event; None where it is none of the alarm's."""

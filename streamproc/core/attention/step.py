@@ -28,14 +28,14 @@ def tell(state: PartitionState, changes: Sequence[Change], moments: Moments, out
         for change, event, _ in pairs
         if change.inhibited and change.device
     ]
-    notices = [state.teller.tell_device(notice) for notice in state.inhibition.notices(hidden)]
-    silent = {note.event_id: note for note in notices if note.severity}
+    notices = state.inhibition.notices(hidden, moments.last)
+    notes = [state.teller.tell_device(notice) for notice in notices]
+    silent = {note.event_id: note for note in notes if note.severity}
     told = [Told(*pair, silent.get(pair[1].event_id)) for pair in pairs]
-    slot_of = state.sensors.slot_of
     backs = [
-        Back(slot, note)
-        for note in notices
-        if not note.severity and (slot := slot_of(note.sensor)) is not None
+        Back(*notice.before, notice.at, None if note.severity else note)
+        for notice, note in zip(notices, notes, strict=True)
+        if notice.before
     ]
     voice = partial(state.teller.recall, actions=state.actions)
     step = Step(moments, state.who, voice)

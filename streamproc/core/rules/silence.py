@@ -17,8 +17,8 @@ from streamproc.core.watermarks import Passage, Runs, Watermarks
 from streamproc.core.windows import NEVER, Bools, Floats, Ints
 from streamproc.records import NoData
 
-#: Longer than any time: a sensor without a rule.
-_FAR = 2**61
+#: The time of a sensor that has no rule: longer than any.
+NO_RULE_MS = 2**61
 #: For sensors whose silence is not to be told: as if it had been.
 AHEAD = 2**62
 
@@ -100,7 +100,7 @@ class SilenceRules:
         #: Their times in ms, of shape (sensors, most rules of one sensor).
         self._times = np.empty((0, 1), dtype=np.int64)
         #: No rule has a shorter time: mostly a chunk has no gap as long, and there is nothing to look up.
-        self._shortest = _FAR
+        self._shortest = NO_RULE_MS
         self._slots: Ints | None = None
 
     def __bool__(self) -> bool:
@@ -108,7 +108,7 @@ class SilenceRules:
 
     def grow(self, n: int) -> None:
         """Append `n` sensors without rules."""
-        self._times = np.append(self._times, np.full((n, self._times.shape[1]), _FAR), axis=0)
+        self._times = np.append(self._times, np.full((n, self._times.shape[1]), NO_RULE_MS), axis=0)
 
     def put(self, slot: int, rules: Iterable[NoData]) -> None:
         """Judge a sensor's silence by these rules from now on."""
@@ -122,10 +122,10 @@ class SilenceRules:
         times = [ms_of(rule) for rule in its]
         more = len(times) - self._times.shape[1]
         if more > 0:
-            self._times = np.pad(self._times, ((0, 0), (0, more)), constant_values=_FAR)
-        self._times[slot] = _FAR
+            self._times = np.pad(self._times, ((0, 0), (0, more)), constant_values=NO_RULE_MS)
+        self._times[slot] = NO_RULE_MS
         self._times[slot, : len(times)] = times
-        self._shortest = min([self._shortest, *times]) if self._rules else _FAR
+        self._shortest = min([self._shortest, *times]) if self._rules else NO_RULE_MS
         self._slots = None
 
     def of(self, slot: int) -> tuple[NoData, ...]:
@@ -167,7 +167,7 @@ class SilenceRules:
         since = marks.arrival[self._slots][:, None]
         times = self._times[self._slots]
         at = since + times
-        return self._slots, at, (since != NEVER) & (times < _FAR) & (at > told[self._slots][:, None])
+        return self._slots, at, (since != NEVER) & (times < NO_RULE_MS) & (at > told[self._slots][:, None])
 
     def _amid(
         self, heard: Listened, marks: Watermarks, places: Places, silent: Bools, found: list[Turn]
@@ -222,7 +222,7 @@ class Places:
 
     def after(self, row: int) -> tuple[int, int, int, int]:
         """The place of what this row has ended; after its own judgement, where it counts."""
-        return int(self._rank[row]), int(self._heard.keep[row]), row, _FAR
+        return int(self._rank[row]), int(self._heard.keep[row]), row, NO_RULE_MS
 
     def last(self, row: int) -> LastRead:
         """The sensor's last reading before this row."""

@@ -32,7 +32,7 @@ from streamproc.gateway.problems import Problem
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks
 from streamproc.registry.keys import new_key
-from streamproc.registry.thresholds import taken_over
+from streamproc.registry.thresholds import overruled
 from streamproc.store.edits import (
     KINDS,
     AddKey,
@@ -108,10 +108,10 @@ class Admin:
         """PUT /admin/sensors/{sensor}: the whole entry, but `device` and `sensor_id` stay where they are left out."""
         entry = checks.normal(converted(await self._desk.read_entry(request, "sensor"), SensorEntry))
         check(list(checks.sensor_faults(entry)))
-        overruled = await self._overruled(entry)
+        others = await self._overruled(entry)
         response = made_answer(await self._desk.edit(request, PutSensor(entry, expected(request))))
-        if overruled:
-            response.headers[OVERRULED] = f"alert_thresholds; {', '.join(overruled)}"
+        if others:
+            response.headers[OVERRULED] = f"alert_thresholds; {', '.join(others)}"
         return response
 
     async def put_device(self, request: web.Request) -> web.Response:
@@ -195,10 +195,4 @@ class Admin:
         """The ranges that limits of other programs will have changed again soon."""
         async with self._desk.services.store() as store:
             limits = await store.thresholds(entry.sensor)
-        kept, _ = taken_over([entry], limits)
-        return [
-            name
-            for name in ("warning", "critical")
-            for each in kept
-            if getattr(each, name) != getattr(entry, name)
-        ]
+        return overruled([entry], limits).get(entry.sensor, [])

@@ -13,7 +13,8 @@ import typer
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry
 from streamproc.registry import action_commands, files, history
-from streamproc.registry.session import edit, forget, looking, on_topic_alone, take_over
+from streamproc.registry.session import edit, forget, looking, on_topic_alone, overruled_of, take_over
+from streamproc.registry.thresholds import told_of
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import (
     KINDS,
@@ -73,6 +74,8 @@ def import_(
     edits += [PutDocument(entry) for entry in contents.documents]
     made = asyncio.run(edit(edits))
     typer.echo(f"{_counted(made)} saved and sent, {sum(outcome.changed for outcome in made)} changed")
+    if others := asyncio.run(overruled_of(contents.sensors)):
+        typer.echo(f"note: {told_of(others)}; set them there, or switch them off", err=True)
 
 
 @commands.command()

@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 
 from streamproc import settings
 from streamproc.errors import RegistryError
+from streamproc.records import SensorEntry
 from streamproc.registry.mending import on_topic
 from streamproc.registry.sender import connected
 from streamproc.registry.service import Service
-from streamproc.registry.thresholds import taken_over
+from streamproc.registry.thresholds import overruled, taken_over
 from streamproc.registry.view import Registry
 from streamproc.store import connect
 from streamproc.store.edits import Edit, Entry, Outcome, PutSensor
@@ -58,6 +59,14 @@ async def take_over() -> tuple[list[Outcome], list[str]]:
     # Also what the database has by now, but the topic not: the migration's, or one that failed to be sent.
     wanted = [PutSensor(entry) for entry in entries if entry != there.get(entry.sensor)]
     return (await edit(wanted) if wanted else []), notes
+
+
+async def overruled_of(entries: Collection[SensorEntry]) -> dict[str, list[str]]:
+    """The ranges of these sensors, by name, that limits in `alert_thresholds` will soon have changed again."""
+    if settings.load().store != "sqlserver" or not entries:
+        return {}
+    async with looking() as store:
+        return overruled(entries, await store.thresholds())
 
 
 async def on_topic_alone(keys: Collection[str]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -13,6 +14,8 @@ from streamproc.store.thresholds import Threshold
 #: What a range can say, and of which severities an entry has one.
 _CONDITIONS = ("out_of_range", "greater_than", "less_than")
 _SEVERITIES = ("warning", "critical")
+#: Sensors that a line names: more is a list that nobody reads.
+_NAMED = 10
 #: Nothing is acceptable to limits that contradict each other.
 _CONTRADICTION = "{}: its {} limits contradict each other ({} to {}), so its range stays as it is"
 
@@ -48,6 +51,35 @@ def taken_over(
             warning, critical = (_range(entry, rows, severity, notes) for severity in _SEVERITIES)
             taken.append(replace(entry, warning=warning, critical=critical))
     return taken, notes
+
+
+def overruled(entries: Iterable[SensorEntry], thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
+    """The ranges of these entries, by sensor, that limits will soon have changed again.
+
+    >>> limits = [Threshold("a", "greater_than", 90.0, None, "critical")]
+    >>> overruled([SensorEntry("a", critical=Range(high=95.0)), SensorEntry("b")], limits)
+    {'a': ['critical']}
+    """
+    wanted = {entry.sensor: entry for entry in entries}
+    found = {
+        each.sensor: [
+            name for name in _SEVERITIES if getattr(each, name) != getattr(wanted[each.sensor], name)
+        ]
+        for each in taken_over(wanted.values(), thresholds)[0]
+    }
+    return {sensor: names for sensor, names in found.items() if names}
+
+
+def told_of(ranges: dict[str, list[str]]) -> str:
+    """The same in a line for who has set these ranges.
+
+    >>> told_of({"a": ["critical"], "b": ["warning", "critical"]})
+    'alert_thresholds overrules the ranges of 2 sensors within minutes: a (critical), b (warning, critical)'
+    """
+    some = [f"{sensor} ({', '.join(names)})" for sensor, names in islice(ranges.items(), _NAMED)]
+    some += [f"and {len(ranges) - _NAMED} more"] if len(ranges) > _NAMED else []
+    whose = f"{len(ranges)} sensor{'' if len(ranges) == 1 else 's'}"
+    return f"alert_thresholds overrules the ranges of {whose} within minutes: {', '.join(some)}"
 
 
 def _range(entry: SensorEntry, limits: Sequence[Threshold], severity: str, notes: list[str]) -> Range | None:

@@ -55,8 +55,8 @@ async def attended(store: Store, status: SensorStatus, silences: Silences, now: 
     return Attended(
         acknowledged=handling is not None and handling.acknowledged,
         snoozed_until=_time(handling.snoozed_until) if handling and _lasts(handling, now) else None,
-        by=handling and handling.by,
-        note=handling and handling.note,
+        by=handling.by if handling else None,
+        note=handling.note if handling else None,
         at=_time(handling.at) if handling else None,
         maintenance=any(each.maintenance for each in found),
         silences=found,

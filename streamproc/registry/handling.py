@@ -38,8 +38,8 @@ async def handled(
         alarm.sensor,
         await _graver(store, said, event, alarm),
         acknowledged=until is None or (said is not None and said.acknowledged),
-        snoozed_until=until if until is not None else said and said.snoozed_until,
-        note=note if note is not None else said and said.note,
+        snoozed_until=said.snoozed_until if until is None and said else until,
+        note=said.note if note is None and said else note,
         by=by,
         at=now,
     )

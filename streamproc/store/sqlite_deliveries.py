@@ -207,8 +207,10 @@ def waiting(connection: sqlite3.Connection, channel: str) -> Waiting:
 def undelivered(connection: sqlite3.Connection, since: int) -> list[Undelivered]:
     """What was given up of changes from a time on."""
     return [
-        Undelivered(*row, _ms(oldest), _ms(newest))
-        for *row, oldest, newest in connection.execute(_UNDELIVERED, (_text(since),))
+        Undelivered(channel, reason, messages, changes, _ms(oldest), _ms(newest))
+        for channel, reason, messages, changes, oldest, newest in connection.execute(
+            _UNDELIVERED, (_text(since),)
+        )
     ]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from streamproc.core.attention.bank import Back, Step, Told
 from streamproc.core.attention.moments import Moments
 from streamproc.core.changes import Change
-from streamproc.core.inhibition import Hidden
 from streamproc.core.sensors import BLOCK
+from streamproc.core.silent_devices import Hidden
 
 if TYPE_CHECKING:
     from streamproc.core.engine import Outputs, PartitionState

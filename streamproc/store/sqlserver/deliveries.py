@@ -222,7 +222,10 @@ async def waiting(cursor: Any, channel: str) -> Waiting:
 async def undelivered(cursor: Any, since: int) -> list[Undelivered]:
     """What was given up of changes from a time on."""
     await cursor.execute(_UNDELIVERED, _time(since))
-    return [Undelivered(*row, _ms(oldest), _ms(newest)) for *row, oldest, newest in await cursor.fetchall()]
+    return [
+        Undelivered(channel, reason, messages, changes, _ms(oldest), _ms(newest))
+        for channel, reason, messages, changes, oldest, newest in await cursor.fetchall()
+    ]
 
 
 async def send_again(cursor: Any, channel: str, since: int, now: int) -> int:

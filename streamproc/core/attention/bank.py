@@ -187,16 +187,16 @@ class AttentionBank:
             if state is None or not state.stands:
                 continue
             course = Course(state, *step.who(back.slot), self.orders)
-            known = state.told or state.aside
             if back.notification is None:
                 state.hand_over()
-            elif (why := course.back(now) if known else None) is not None:
+            elif not (state.told or state.aside):  # nobody knows that it was silent
+                state.stands = 0
+            elif (why := course.back(now)) is not None:
                 state.stands, state.aside = 0, False
                 step.out.withheld[why] += 1
             else:
                 state.relieve()
-                if known:
-                    step.tell(state, back.notification)
+                step.tell(state, back.notification)
             step.out.slots.add(back.slot)
             self._keep(state, course.due(now))
 

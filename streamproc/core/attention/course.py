@@ -86,6 +86,9 @@ class Course:
             if self._hold(now) is not None:
                 return kinds
             self._know(now)
+            state.aside = (
+                state.stands > 0 and state.level > 0
+            )  # what is told late is told of the sensor itself
             kinds.append("held")
         if state.level and self._quiet_until(now) is None:
             if self._escalates_at() <= now:

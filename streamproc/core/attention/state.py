@@ -64,8 +64,11 @@ class Attended(msgspec.Struct, array_like=True):
         self.stands, self.aside, self.stood_for = 0, False, True
 
     def hand_over(self) -> None:
-        """Note that another sensor's event tells of its device's silence from now on, which hides its own."""
-        if not self.aside:
+        """Note that another sensor's event tells of its device's silence from now on, which hides its own.
+
+        Where people were reminded of it, they read its own name, and are to read of its own end.
+        """
+        if not self.aside and self.recalled_at <= self.told_at:
             self.told, self.inhibited = 0, True
         self.stands, self.aside = 0, False
 

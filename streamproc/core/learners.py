@@ -207,16 +207,18 @@ class LearnerBank:
         state = np.array(hot[place].T, order="C")
         turned = self._turn(slots, state, windows.spell)
         moving = np.flatnonzero(state[ALONG])
-        moved = go_along(state, moving)
+        moved = go_along(state, moving) if len(moving) else 0.0
         judged = judge(state, *windows[:3], turned, COLUMNS, numbers)
-        judged.level[moving] += owed(moved, numbers.level_fading)
+        if len(moving):
+            judged.level[moving] += owed(moved, numbers.level_fading)
         state[LEARNT_LEVEL], state[LEARNT_ERROR] = self._learn(slots, judged.level, judged.error)
         state[LEVEL_WEIGHT:SPELL] = judged.state
         state[SUM] += windows.mean
         state[COUNT] += 1
         hot[place] = state.T
         forecast = state[LEARNT_LEVEL] / state[LEVEL_WEIGHT]
-        forecast[moving] += state[ALONG, moving]
+        if len(moving):
+            forecast[moving] += state[ALONG, moving]
         sigma = np.sqrt(state[LEARNT_ERROR] / state[SCALE_WEIGHT]) * (1 + state[WIDENED])
         return judged.surprise, judged.told, judged.evidence, judged.expected, forecast, sigma
 

@@ -24,7 +24,7 @@ from streamproc.detect.rows import HEADER, Row
 from streamproc.detect.series import Block, read
 from streamproc.records import Severity
 
-__all__ = ["BLOCK_ROWS", "HEADER", "Row", "run"]
+__all__ = ["BLOCK_ROWS", "HEADER", "Row", "blocks", "run"]
 
 #: So many rows are scored at once where nobody waits for each: beyond it nothing gets faster (measured).
 BLOCK_ROWS = 512
@@ -40,9 +40,20 @@ def run(
 
     `block_rows` is how many rows are read before the first comes out; what comes out does not depend on it.
     """
+    for rows in blocks(lines, limits, language, block_rows):
+        yield from rows
+
+
+def blocks(
+    lines: Iterable[str],
+    limits: Limits | None = None,
+    language: Language = "en",
+    block_rows: int = BLOCK_ROWS,
+) -> Iterator[Iterator[Row]]:
+    """The same, the rows that were read together at once; of lines that are Arriving, those that have come."""
     detector = _Detector(limits, language)
     for block in read(lines, block_rows):
-        yield from detector.rows(block)
+        yield detector.rows(block)
 
 
 class _Detector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from math import isnan
@@ -15,6 +15,7 @@ import typer
 
 from streamproc import detect as series
 from streamproc.core.ranges import Limits
+from streamproc.detect.arriving import Arriving
 from streamproc.errors import SeriesError
 from streamproc.records import Range
 
@@ -41,11 +42,9 @@ def detect(
     limits = Limits(parse_range(warning), parse_range(critical))
     if out is not None and out.exists() and file.exists() and out.samefile(file):
         raise typer.BadParameter("it is the input")
-    live = str(file) == "-"
     try:
         with _reading(file) as lines, _writing(out) as sink:
-            rows = series.run(lines, limits, language.value, 1 if live else series.BLOCK_ROWS)
-            _write(rows, sink, each=live)
+            _write(series.blocks(lines, limits, language.value), sink, live=str(file) == "-")
     except (SeriesError, OSError) as error:
         typer.echo(f"{file}: {error}", err=True)
         raise typer.Exit(1) from None
@@ -71,10 +70,10 @@ def parse_range(text: str | None) -> Range | None:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[TextIO]:
+def _reading(file: Path) -> Iterator[Iterable[str]]:
     """Open the input; bytes that are no UTF-8 stay visible, so that the row they are in is told."""
     if str(file) == "-":
-        yield sys.stdin
+        yield Arriving(sys.stdin.fileno())
         return
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         yield lines
@@ -89,13 +88,11 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
         yield sink
 
 
-def _write(rows: Iterator[series.Row], sink: TextIO, *, each: bool) -> None:
-    """Write the rows as CSV; `each` sends every row on at once."""
+def _write(blocks: Iterator[Iterator[series.Row]], sink: TextIO, *, live: bool) -> None:
+    """Write the rows as CSV; `live` sends on at once what has come."""
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(series.HEADER)
-    if not each:
+    for rows in blocks:
         writer.writerows(map(series.Row.fields, rows))
-        return
-    for row in rows:
-        writer.writerow(row.fields())
-        sink.flush()
+        if live:
+            sink.flush()

@@ -12,6 +12,7 @@ import numpy as np
 
 from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
 from streamproc.core.windows import Floats, Ints
+from streamproc.detect.arriving import Arriving
 from streamproc.errors import SeriesError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class _Rows(NamedTuple):
 def read(lines: Iterable[str], size: int) -> Iterator[Block]:
     """Read `size` rows at a time, in their order; raises SeriesError that names line and column, after the rows before.
 
+    Of lines that are Arriving, those that have come are read, and none is waited for while there are any.
+
     A header must name both columns, in any order and case; other columns and blank lines are passed over.
     A time is ISO 8601 (`2024-05-01 12:00:00`; UTC where it names no zone) or epoch seconds, from 1970 to
     2100; times may repeat and run backwards. An empty value is a missing reading.
@@ -52,14 +55,14 @@ def read(lines: Iterable[str], size: int) -> Iterator[Block]:
         at, of = _header(next(rows, []))
     except csv.Error as error:
         raise SeriesError(f"line {rows.line_num}: {error}") from None
-    fault, many = None, size
-    while fault is None and many == size:
+    come = lines if isinstance(lines, Arriving) else None
+    fault, more = None, True
+    while fault is None and more:
         taken = _Rows([], [])
         try:
-            _take(rows, taken, size)
+            more = _take(rows, taken, size, come)
         except csv.Error as error:
             fault = SeriesError(f"line {rows.line_num}: {error}")
-        many = len(taken.lines)
         block, wrong = _block(taken, at, of)
         fault = wrong or fault
         if block.text:
@@ -68,15 +71,16 @@ def read(lines: Iterable[str], size: int) -> Iterator[Block]:
         raise fault
 
 
-def _take(rows: Reader, taken: _Rows, size: int) -> None:
-    """Take over `size` rows, or all that there are."""
+def _take(rows: Reader, taken: _Rows, size: int, come: Arriving | None) -> bool:
+    """Take over `size` rows, or what there is of them; returns whether there may be more."""
     fields, lines = taken
     for row in rows:
         if row:
             fields.append(row)
             lines.append(rows.line_num)
-            if len(lines) == size:
-                return
+        if lines and (len(lines) == size or (come is not None and not come.waiting)):
+            return True
+    return False
 
 
 def _block(rows: _Rows, at: int, of: int) -> tuple[Block, SeriesError | None]:

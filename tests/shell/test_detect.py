@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from typer.testing import CliRunner
 from streamproc.core.codec import to_ms
 from streamproc.core.ranges import Limits
 from streamproc.detect import BLOCK_ROWS, Row, run
+from streamproc.detect.arriving import Arriving
 from streamproc.detect.commands import detect, parse_range
 from streamproc.detect.series import read
 from streamproc.errors import SeriesError
@@ -200,12 +205,57 @@ def test_the_command_writes_a_file(tmp_path: Path) -> None:
     assert source.read_text() == "".join(series(noisy(600)))
 
 
-def test_the_command_reads_standard_input_and_tells_faults() -> None:
+@contextmanager
+def pipe() -> Iterator[tuple[int, BinaryIO]]:
+    """A pipe's descriptor to read from, and what writes into it at once."""
+    reads, writes = os.pipe()
+    try:
+        with os.fdopen(writes, "wb", buffering=0) as sink:
+            yield reads, sink
+    finally:
+        os.close(reads)
+
+
+def test_the_command_reads_standard_input_and_tells_faults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`detect -` streams; a faulty row ends it with code 1 and a line that names it."""
-    result = CliRunner().invoke(app(), ["-"], input="timestamp,value\n1,2\n2,x\n")
-    assert result.exit_code == 1
-    assert result.stdout.splitlines()[1:] == ["1,2,0.000000,NORMAL,"]
-    assert "line 3, column value: not a number: 'x'" in result.stderr
+    with pipe() as (reads, sink):
+        sink.write(b"timestamp,value\n1,2\n2,x\n")
+        sink.close()
+        with os.fdopen(os.dup(reads)) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            with pytest.raises(typer.Exit) as ended:
+                detect(Path("-"))
+    told = capsys.readouterr()
+    assert ended.value.exit_code == 1
+    assert told.out.splitlines()[1:] == ["1,2,0.000000,NORMAL,"]
+    assert "line 3, column value: not a number: 'x'" in told.err
+
+
+def test_what_has_come_over_a_pipe_is_judged_at_once() -> None:
+    """Rows come out while the pipe is open, whatever blank lines and begun ones are behind them."""
+    with pipe() as (reads, sink):
+        rows = run(Arriving(reads))
+        sink.write(b"\xef\xbb\xbftimestamp,value\r\n1,1\r\n2,2\n\n")
+        assert [next(rows).timestamp, next(rows).timestamp] == ["1", "2"]
+        sink.write(b"3,3\n4,")
+        assert next(rows).timestamp == "3"
+        sink.write(b"4")
+        sink.close()
+        assert [row.fields()[:2] for row in rows] == [("4", "4")]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60))
+def test_lines_over_a_pipe_are_those_of_a_file(at_once: int) -> None:
+    """Wherever what comes is cut, amid a letter or a line's end, the same lines arrive."""
+    text = "timestamp,value\r\n" + "".join(f"{row},{row}.5\r\n" for row in range(90)) + "áé\rno end"
+    data = text.encode() + b"\xb5"
+    with pipe() as (reads, sink):
+        sink.write(data)
+        sink.close()
+        assert list(Arriving(reads, at_once)) == list(io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace"))
 
 
 def test_bytes_that_are_no_text_are_told_by_line(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class Served(TestServer):
 
     def __init__(self, app: web.Application, settings: Settings | None = None) -> None:
         super().__init__(app)
-        self.settings = settings or Settings.model_validate({"gateway_port": 0})
+        self.settings = settings or Settings.model_validate({"gateway_host": "127.0.0.1", "gateway_port": 0})
         #: How long requests that are under way are waited for at the end.
         self.shutdown_timeout = 60.0
         #: What the connections count.

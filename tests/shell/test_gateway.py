@@ -74,17 +74,16 @@ class MemoryPublisher:
 async def serving(
     publisher: MemoryPublisher, access: Access | None = None, **settings: Any
 ) -> AsyncIterator[Client]:
-    """Serve a gateway with small limits, where `settings` do not say otherwise."""
+    """Serve a gateway with small limits, where `settings` do not say otherwise; its connections have the usual ones."""
     small = {
         "body_limit_bytes": 4_096,
         "packet_readings_limit": 20,
         "body_timeout_seconds": 0.2,
         "in_flight_limit": 2,
         "in_flight_limit_bytes": 1_048_576,
-        "gateway_port": 0,
     }
     made = Settings.model_validate({**small, **settings})
-    async with TestClient(Served(build(made, publisher, access), made)) as client:
+    async with TestClient(Served(build(made, publisher, access))) as client:
         yield client
 
 

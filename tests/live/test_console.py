@@ -114,26 +114,41 @@ async def test_sigterm_ends_it_and_all_who_follow_hear_of_it(console: Console) -
     assert in_time(seconds, STOP_S)
 
 
+@asynccontextmanager
+async def asleep(console: Console) -> AsyncIterator[asyncio.StreamReader]:
+    """One who follows and reads no more than the first words."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", console.port, limit=2**10)
+    try:
+        writer.write(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"event: state")
+        yield reader
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
 async def test_one_who_takes_nothing_is_cut_off(
     site: Site, console: Console, producer: AIOKafkaProducer
 ) -> None:
     """Whoever does not read holds no more than is bounded, his connection ends, and others follow as before."""
     change = msgspec.structs.replace(event("a", Severity.WARN, Severity.NORMAL), explanation="x" * 20_000)
     topic, value = f"{site.prefix}events", msgspec.json.encode(change)
-    reader, writer = await asyncio.open_connection("127.0.0.1", console.port, limit=2**10)
-    writer.write(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await reader.readuntil(b"event: state")
-    before = console.stage.memory_bytes()
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{console.port}") as session, asyncio.timeout(SOON_S):
-        cut_off = False
-        while not cut_off:
-            await asyncio.gather(*[await producer.send(topic, value, key=b"a") for _ in range(50)])
-            async with session.get("/metrics") as answer:
-                cut_off = "\nstreamproc_console_clients_cut_off_total 1.0" in await answer.text()
-        with suppress(ConnectionError):  # he is told, or no more is written to him
-            while await reader.read(2**16):
-                pass
-    writer.close()
+    async with asleep(console) as reader:
+        before = console.stage.memory_bytes()
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{console.port}") as session,
+            asyncio.timeout(SOON_S),
+        ):
+            cut_off = False
+            while not cut_off:
+                await asyncio.gather(*[await producer.send(topic, value, key=b"a") for _ in range(50)])
+                async with session.get("/metrics") as answer:
+                    cut_off = "\nstreamproc_console_clients_cut_off_total 1.0" in await answer.text()
+            text = b"some"
+            with suppress(ConnectionError):  # he is told, or no more is written to him
+                while text and b"event: end" not in text:
+                    text = await reader.read(2**16)
     assert console.stage.memory_bytes() - before < 100_000_000
     async with console.following() as response:
         await until(response, "state")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -24,6 +27,8 @@ from streamproc.store.deliveries import (
 from streamproc.store.protocol import Batch, Store
 from tests.store.builders import GROUP, START, notifications
 from tests.store.databases import Database, SqlServer
+
+T = TypeVar("T")
 
 POLICY = Policy("console", group_ms=10_000)
 #: A whole second, for not every server keeps their parts.
@@ -48,23 +53,29 @@ async def write(store: Store, *rows: Notification, device: str | None = None) ->
     await store.write(Batch(GROUP, notifications=notifications(*rows)))
 
 
-async def planned(store: Store, now: int, policy: Policy = POLICY) -> None:
-    """Plan until there is nothing more, again where another process is at it just then, as notify does."""
-    more = True
-    while more:
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, asked for again where another process is at it just then, as notify does."""
+    while True:
         try:
-            more = bool(await store.plan_deliveries(policy, now))
+            return await call()
         except StoreUnavailable as error:
             if error.code != "locked":
                 raise
 
 
+async def planned(store: Store, now: int, policy: Policy = POLICY) -> None:
+    """Plan until there is nothing more."""
+    while await patiently(lambda: store.plan_deliveries(policy, now)):
+        pass
+
+
 async def sent(store: Store, now: int, policy: Policy = POLICY) -> list[Message]:
     """Plan, and send all that is due."""
     await planned(store, now, policy)
-    found = []
-    while message := await store.claim_message(policy.channel, Claim("me", now, now + 30_000)):
-        assert await store.settle_message(message, "me", Attempt("sent", now, now))
+    found: list[Message] = []
+    claim = Claim("me", now, now + 30_000)
+    while message := await patiently(lambda: store.claim_message(policy.channel, claim)):
+        assert await patiently(partial(store.settle_message, message, "me", Attempt("sent", now, now)))
         found.append(message)
     return found
 

@@ -35,7 +35,7 @@ from streamproc.core.judgement import (
     Numbers,
     judge,
 )
-from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows
+from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows, groups
 from streamproc.core.season import (
     ALONG,
     ALONG_SPELL,
@@ -306,7 +306,7 @@ class LearnerBank:
         """Judge and learn windows of few sensors, those of a sensor that follow on together; returns scores (6, k)."""
         out, few = list[Floats](), list[tuple[float, ...]]()
         rows: Rows = []
-        for slot, begin, end in _groups(slots.tolist()):
+        for slot, begin, end in groups(slots.tolist()):
             river = self._means[2 * slot : 2 * slot + 2]
             sensor = OneSensor(self._state[slot].tolist(), self._profile[slot], river, numbers)
             if end - begin < RUN:
@@ -324,15 +324,6 @@ def _place(slots: NDArray[np.intp]) -> slice | NDArray[np.intp]:
     """Where sensors in the order of memory stand: a slice where none is left out, so that nothing is looked up."""
     first, last = slots.item(0), slots.item(-1)
     return slice(first, last + 1) if last - first == len(slots) - 1 else slots
-
-
-def _groups(slots: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Sensors whose windows follow on, and where these begin and end."""
-    begin, many = 0, len(slots)
-    for end in range(1, many + 1):
-        if end == many or slots[end] != slots[begin]:
-            yield slots[begin], begin, end
-            begin = end
 
 
 def _unseen(n: int) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -134,3 +134,12 @@ class OneSensor:
         state[SUM], state[COUNT] = total, count
         season = np.repeat(np.array(left), np.diff([*since, len(means)]), axis=0).T
         return turned, dict(zip(_SEASON, season, strict=True))
+
+
+def groups(slots: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Sensors whose windows follow on, and where these begin and end."""
+    begin, many = 0, len(slots)
+    for end in range(1, many + 1):
+        if end == many or slots[end] != slots[begin]:
+            yield slots[begin], begin, end
+            begin = end

@@ -1,6 +1,6 @@
 """What is counted for each packet, at the cost of an addition: the gateway's event loop counts, and reads it, alone.
 
-prometheus_client's own take a lock and check what they are given, for each of four that a packet counts in: 1.6 us of its 50.
+prometheus_client's own take a lock and check what they are given: for the three a packet counts in 1.6 us, in place of 0.6.
 """
 
 from __future__ import annotations

@@ -104,7 +104,9 @@ async def test_a_prediction_that_an_event_names_stays(
     """Other programs' events have one."""
     await store.write(Batch(GROUP, predictions=predictions(("a", 1.0, 0), ("a", 2.0, 1), ("a", 3.0, 2))))
     await store.write(Batch(GROUP, events=events(event("a", WARN, NORMAL))))
-    database.execute("UPDATE ml_events SET prediction_id = (SELECT MAX(id) FROM predictions)")
+    database.execute(
+        "UPDATE ml_events SET prediction_id = (SELECT id FROM predictions WHERE predicted_value = 3)"
+    )
     assert await deleted(jobs, "predictions", START + DAY) == 2
     assert database.rows("SELECT predicted_value FROM predictions") == [(3.0,)]
 

@@ -16,7 +16,7 @@ from tests.certificates import Files, written
 #: Who may log in, and with what; over SCRAM and PLAIN alike.
 PASSWORDS = {
     name: f"{name}-hush-hush"
-    for name in ("site", "gateway", "worker", "sink", "registry", "dlq", "replay", "topics")
+    for name in ("site", "gateway", "worker", "sink", "console", "registry", "dlq", "replay", "topics")
 }
 
 

@@ -24,7 +24,7 @@ from streamproc.kafka import clients
 from streamproc.records import WindowRows
 from streamproc.settings.connection import Connection
 from tests.live.feed import send, signal
-from tests.live.oracle import PARTITIONS, Reader, reading
+from tests.live.oracle import PARTITIONS, Reader, committed, reading
 from tests.live.pipeline import offsets, select
 from tests.live.processes import Site, Stage, eventually
 from tests.live.tampering import DIFFERENCES, content, copied_reading, run, tamper, unnumbered
@@ -147,10 +147,13 @@ async def fill(site: Site, readings: int) -> None:
     await produce(site.bootstrap, f"{site.prefix}readings", PARTITIONS, Load(readings, 1, 100))
     await asyncio.gather(site.worker(), site.sink())
 
-    async def written() -> bool:
-        return select(site, "SELECT count(*) FROM sensor_readings") == [(readings,)]
+    async def worked() -> bool:
+        done = await committed(site.bootstrap, f"{site.prefix}streamproc-worker", f"{site.prefix}readings")
+        return sum(offset for offset, _ in done.values()) >= readings
 
-    await eventually(written)
+    await eventually(worked)
+    async with reading(site.bootstrap, site.prefix, *TOPICS) as reader:
+        await until_written(site, reader, working=False)
 
 
 async def test_a_replay_finds_what_was_tampered_with_and_mends_it(

@@ -93,7 +93,7 @@ def test_a_stage_without_a_port_cannot_be_asked() -> None:
 def test_stages_that_there_are_not_are_refused() -> None:
     """The choices are told."""
     result = subprocess.run(
-        [sys.executable, "-m", "streamproc", "health", "console"],
+        [sys.executable, "-m", "streamproc", "health", "kitchen"],
         capture_output=True,
         text=True,
         timeout=60,

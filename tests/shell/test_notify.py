@@ -218,8 +218,9 @@ async def test_what_waited_too_long_is_given_up(database: Sqlite) -> None:
     """A change that has become old while nobody could send it is not told, and that is written down."""
     async with opened(database) as store, hooked() as hook, sender(store, hook.url) as one:
         await store.plan_deliveries(one.policy, round(time.time() * 1000))
+        then = round((time.time() - 100) * 1000)
         await tell(store, "a", seconds_ago=100)
-        await store.plan_deliveries(one.policy, round(time.time() * 1000))
+        await store.plan_deliveries(one.policy, then)  # enrolled in time: what is later was asked for again
         one.policy = Policy("webhook", group_ms=0, age_ms=60_000)
         async with running(one):
             await until(lambda: database.rows(STATUS) == [("failed",)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 
 import structlog
 
@@ -18,7 +19,7 @@ from streamproc.records import Severity
 from streamproc.settings import Settings
 from streamproc.settings.notify import CONSOLE, EMAIL, ESCALATION, WEBHOOK
 from streamproc.store import connect
-from streamproc.store.closing import closed_in_time
+from streamproc.store.closing import CLOSE_S, closed_in_time
 from streamproc.store.deliveries import Policy
 
 #: What is on its way when the process is asked to end has this long; the whole stop has 5 s.
@@ -96,26 +97,31 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     told = Told("notify", lambda: health.checks(senders), lambda: health.gauges(senders))
     async with serving(address, told):
         _log.info("notifying", channels=[channel.name for channel in ways], database=settings.database_place)
+        left_s: float | None = None
         try:
-            ended_well = await _work(senders, stop)
+            left_s = await _work(senders, stop)
         finally:
             for channel in ways:
                 await channel.close()
-            closed = await closed_in_time(store)
-    return ended_well and closed
+            closed = await closed_in_time(store, (left_s or 0.0) + CLOSE_S)
+    return left_s is not None and closed
 
 
 async def _set(stop: asyncio.Event) -> bool:
     return await stop.wait()
 
 
-async def _work(senders: Sequence[Sender], stop: asyncio.Event) -> bool:
-    """Have all senders work; the first error of one ends them all."""
+async def _work(senders: Sequence[Sender], stop: asyncio.Event) -> float | None:
+    """Have all senders work; the first error of one ends them all.
+
+    Gives the seconds of STOP_S that were left when all had come to their end, None where one had not.
+    """
     tasks = [asyncio.create_task(sender.run(stop), name=sender.channel.name) for sender in senders]
     stopped: asyncio.Task[bool] = asyncio.create_task(_set(stop))
     try:
         await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         stop.set()
+        asked = monotonic()
         _, late = await asyncio.wait(tasks, timeout=STOP_S)
         if late:
             _log.warning(
@@ -124,7 +130,7 @@ async def _work(senders: Sequence[Sender], stop: asyncio.Event) -> bool:
         for task in tasks:
             if task.done():
                 task.result()
-        return not late
+        return None if late else max(STOP_S - (monotonic() - asked), 0.0)
     finally:
         stopped.cancel()
         for task in tasks:

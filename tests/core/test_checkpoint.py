@@ -20,6 +20,7 @@ from streamproc.core.engine import PartitionState
 from streamproc.core.registry import RegistryLog
 from streamproc.core.sensors import BLOCK
 from streamproc.errors import CheckpointError
+from streamproc.records import DEVICE_SILENT
 from tests.core.oracle import (
     HERE,
     NOW,
@@ -151,11 +152,12 @@ def alike(told: Told, wanted: Told) -> None:
 
 
 def plain_events(told: Told) -> dict[str, list[dict[str, Any]]]:
-    """Those that are no second word of a sensor's silence, without their sentences."""
+    """Those that are no second word of a sensor's silence, without their sentences and the mark that a device hides them."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for sensor, events in told.events.items():
         for each in (msgspec.json.decode(event)[0] for event in events):
             if (each["cause"], each["severity"]) != ("silence", each["previous"]):
+                each["lineage"]["scores"].pop(DEVICE_SILENT, None)
                 found[sensor].append(each | {"explanation": ""})
     return found
 
@@ -170,7 +172,7 @@ def plain(whole: Snapshot) -> tuple[bytes, dict[int, Block]]:
             for each in block.severities
         ]
         blocks[number] = msgspec.structs.replace(
-            block, severities=severities, waiting={}, silent=[], attended=[]
+            block, severities=severities, waiting={}, silent=[], returned=[], attended=[]
         )
     return whole.head, blocks
 

@@ -25,6 +25,7 @@ from tests.core.oracle import (
 EXACT = ("count", "min", "max", "first", "last", "first_offset", "last_offset")
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=70)
 @given(streams(), cuttings)
 def test_the_oracle_counts_the_same(records: list[Record], cuts: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ def test_source_stands_for_time_and_value(source: int, one: float, other: float)
     assert keys("a", [1], [one], [source]) == keys("a", [2], [other], [source])
 
 
+@pytest.mark.live
 def test_no_collisions_in_a_day_of_a_fleet() -> None:
     """A million readings, alike as readings are, have a million keys."""
     sensors = np.repeat(np.array([seed(f"sensor-{i}") for i in range(1_000)], dtype=np.uint64), 1_000)

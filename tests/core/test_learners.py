@@ -160,6 +160,7 @@ rows_of_one = st.lists(
 )
 
 
+@pytest.mark.live
 @settings(max_examples=30, deadline=None)
 @given(rows_of_one, st.integers(0, 3), st.booleans())
 def test_a_run_of_windows_is_judged_as_one_by_one(

@@ -48,6 +48,7 @@ def test_resumed_anywhere_it_goes_on_the_same(records: list[Record], cuts: list[
     assert snapshot(copy) == snapshot(state)
 
 
+@pytest.mark.live
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 50), st.integers(0, 60), st.booleans())
 def test_the_next_checkpoint_is_the_same(seed: int, at: int, taken: bool) -> None:

@@ -109,6 +109,7 @@ async def test_a_bomb_is_refused(client: Client, encoding: str) -> None:
     assert (answer["limit"], answer["allowed"]) == ("inflated_limit_bytes", 8_192)
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_bomb_costs_no_more_than_the_bound(encoding: str) -> None:
     """200 MB of nothing are inflated to the bound and no further, in memory as well."""

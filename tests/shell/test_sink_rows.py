@@ -125,6 +125,7 @@ def test_a_chunk_is_cut_between_records(given_chunk: Chunk, limit: int) -> None:
         assert before.size_bytes + len(after.values[0] or b"") > limit
 
 
+@pytest.mark.live
 @given(st.lists(chunks, min_size=1, max_size=4), bounds)
 def test_the_bounds_change_no_row(many: list[Chunk], most: Bounds) -> None:
     """Cut, split and grouped, records give the rows and letters that they give at once, within the bounds."""

@@ -118,17 +118,11 @@ def jobs(context: typer.Context) -> None:
     """Run scheduled jobs, such as the deletion of old rows, when they are due (and list, run)."""
     if context.args:
         _pass_on("streamproc.jobs.commands", "commands", context)
-    from streamproc.cli.serving import until_signal
+    from streamproc.cli.serving import serve_to_the_end
     from streamproc.jobs.app import run
 
     settings = loaded()
-
-    async def service(stop: asyncio.Event) -> None:
-        if not await run(settings, stop):
-            sys.stderr.flush()
-            os._exit(3)  # a thread that waits for the database would be waited for
-
-    asyncio.run(until_signal(service))
+    serve_to_the_end(lambda stop: run(settings, stop))
 
 
 @app.command()

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -26,7 +24,7 @@ def serve(
     """Tell people of changes of severity, by webhook, e-mail and log (failed, resend: what could not be delivered)."""
     if context.invoked_subcommand is not None:
         return
-    from streamproc.cli.serving import until_signal
+    from streamproc.cli.serving import serve_to_the_end
     from streamproc.notify.app import run
 
     settings = loaded()
@@ -38,13 +36,7 @@ def serve(
         if not all_well:
             raise typer.Exit(1)
         return
-
-    async def service(stop: asyncio.Event) -> None:
-        if not await run(settings, stop):
-            sys.stderr.flush()
-            os._exit(3)  # a thread that waits for a receiver or the database would be waited for
-
-    asyncio.run(until_signal(service))
+    serve_to_the_end(lambda stop: run(settings, stop))
 
 
 @commands.command()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import typer
+
+#: Exit code of a stage that was asked to end and could not do so tidily in time.
+CUT_SHORT = 3
 
 
 async def until_signal(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -17,6 +22,17 @@ async def until_signal(service: Callable[[asyncio.Event], Awaitable[None]]) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await service(stop)
+
+
+def serve_to_the_end(service: Callable[[asyncio.Event], Awaitable[bool]]) -> None:
+    """Run a service that tells whether all of it has ended; else the process ends at once, with code 3."""
+
+    async def served(stop: asyncio.Event) -> None:
+        if not await service(stop):
+            sys.stderr.flush()
+            os._exit(CUT_SHORT)  # a thread that waits for a receiver or the database would be waited for
+
+    asyncio.run(until_signal(served))
 
 
 def measured(work: Coroutine[Any, Any, None]) -> None:

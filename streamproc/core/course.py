@@ -80,32 +80,38 @@ def course(state: Value, days: Value, weeks: Value, a: Arithmetic) -> tuple[Valu
 
 def course_one(state: list[float], days: list[float], weeks: list[float]) -> tuple[float, ...]:
     """Return the same for one sensor, in plain floats."""
-    pace, usual = max(state[COUNT], PACE_FADING * state[PACE]), state[TURNS]
-    strayed = state[SUM] / state[COUNT] - state[USUAL]
-    turn = (strayed - state[STRAYED]) * (strayed - state[STRAYED])
-    turns = usual + SQUARE_FADING * ((min(turn, TURN_CLIP * usual) if usual > 0 else turn) - usual)
-    day_weight, week_weight = state[DAY_WEIGHT], state[WEEK_WEIGHT]
+    count, faded, usual = state[COUNT], PACE_FADING * state[PACE], state[TURNS]
+    pace = faded if faded > count else count  # noqa: FURB136  # here and below: twice as fast as the builtin
+    strayed = state[SUM] / count - state[USUAL]
+    turn = cut = (strayed - state[STRAYED]) * (strayed - state[STRAYED])
+    if 0 < TURN_CLIP * usual < turn:
+        cut = TURN_CLIP * usual
+    turns = usual + SQUARE_FADING * (cut - usual)
     before, now, after = days
+    day_weight, week_weight = state[DAY_WEIGHT], state[WEEK_WEIGHT]
     if week_weight >= WEEK_WARM and state[WEEK_SQUARE] * day_weight < state[DAY_SQUARE] * week_weight:
-        before, now, after = (
-            day + week if week == week else day  # noqa: PLR0124  # not NaN
-            for day, week in zip(days, weeks, strict=True)
-        )
+        before, now, after = _weekly(days, weeks)
     up, on = now - before, after - now
     if not (up * on > 0 and day_weight >= COURSE_WARM):
         return 0.0, 0.0, pace, strayed, turns
-    middle = 0.5 * (up + on)
-    least = STEEPEST * min(abs(up), abs(on))
-    slope = middle if abs(middle) < least else copysign(least, middle)
+    slope = 0.5 * (up + on)
+    steepest = STEEPEST * min(abs(up), abs(on))
+    if not -steepest < slope < steepest:
+        slope = copysign(steepest, slope)
     square = slope * slope
-    floor = RELATIVE_FLOOR * abs(now)
+    floor = RELATIVE_FLOOR * now
     usual = turns / day_weight
-    odd = max(turn - TURN_CLIP * usual, 0.0)
-    doubt = (DOUBT + YOUNG_DOUBT * (1 - day_weight)) * usual + OTHER_DAY * odd
+    odd = turn - TURN_CLIP * usual
+    doubt = (DOUBT + YOUNG_DOUBT * (1 - day_weight)) * usual + OTHER_DAY * (odd if odd > 0 else 0.0)
     doubt += floor * floor + ABSOLUTE_FLOOR
     slope *= square / (square + doubt)
     along = slope / pace if pace < MANY_WINDOWS else 0.0
     return along, slope / SPELLS_OF_HOUR, pace, strayed, turns
+
+
+def _weekly(days: list[float], weeks: list[float]) -> list[float]:
+    """Return what is usual at these hours of the week, as far as those are known."""
+    return [day + week if week == week else day for day, week in zip(days, weeks, strict=True)]  # noqa: PLR0124  # not NaN
 
 
 def go_along(state: Value, at: Value) -> Value:

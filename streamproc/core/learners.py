@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from river._river_rust.stats import RsEWMean as EWMean  # what `river.stats.EWMean` is made of
 
-from streamproc.core.course import course, go_along, owed
+from streamproc.core.course import COURSE_WARM, course, go_along, owed
 from streamproc.core.creep import SPELL_MS, SPELL_WINDOWS, Creep, creep
 from streamproc.core.fading import still
+from streamproc.core.gap import LEAST_SPELLS, bridge
 from streamproc.core.judgement import (
     EVIDENCE,
     LEARNT_ERROR,
@@ -36,6 +36,7 @@ from streamproc.core.judgement import (
     judge,
 )
 from streamproc.core.one_sensor import RUN, Columns, OneSensor, Rows, groups
+from streamproc.core.scores import Scores
 from streamproc.core.season import (
     ALONG,
     ALONG_SPELL,
@@ -43,6 +44,7 @@ from streamproc.core.season import (
     COUNT,
     CREEP,
     DAY_SQUARE,
+    DAY_WEIGHT,
     END,
     HELD,
     HELD_BY_DRIFT,
@@ -72,29 +74,11 @@ FEW = 16
 MANY = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Windows judged, all of shape (k,) in the order given.
-
-    `surprise` is about -log10 of a tail's probability, of the strongest evidence, whose index in EVIDENCE is
-    `evidence`. `anomaly` is the surprise brought to 0..1 where it is worth telling, and 0 where it only
-    repeats what was told. `expected` is what was expected of this window's mean (by season, of the last hour's), `forecast`
-    of the next one's; nine in ten are within 1.645 times `deviation` of it.
-    """
-
-    anomaly: NDArray[np.float64]
-    evidence: NDArray[np.int8]
-    surprise: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    forecast: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-
 class LearnerBank:
     """The learners of a partition's sensors; a slot is a sensor's index. They go by USUAL_NUMBERS unless tuned."""
 
     #: Changes whenever the same windows would give other results.
-    VERSION = "4"
+    VERSION = "5"
 
     def __init__(self) -> None:
         self._state: NDArray[np.float64] = np.zeros((0, WIDTH))
@@ -154,6 +138,10 @@ class LearnerBank:
             self._set[slot] = index
             self._means[2 * slot : 2 * slot + 2] = _means(self._state[slot : slot + 1], numbers)
 
+    def numbers(self, slot: int) -> Numbers:
+        """The numbers that a sensor goes by."""
+        return self._sets[int(self._set[slot])]
+
     def _by_numbers(self, slots: NDArray[np.int64]) -> list[tuple[Numbers, NDArray[np.intp]]]:
         """The rows of windows of sensors `slots` (k,) that go by the same numbers, and these."""
         of = self._set[slots]
@@ -170,7 +158,7 @@ class LearnerBank:
     ) -> NDArray[np.float64]:
         """The scores (6, k) of windows of sensors that all go by these numbers."""
         rows = _Rows(slots, mean, deviation, count, start)
-        if len(rows.slots) < FEW:
+        if not rows.are_many:
             return self._singly(numbers, rows.slots, rows.columns)
         out = np.empty((6, len(rows.slots)))
         for at in rows.blocks():
@@ -195,8 +183,7 @@ class LearnerBank:
         self._profile[first_slot:end] = np.ascontiguousarray(state[:, WIDTH:]).view(np.float32)
         self._means[2 * first_slot : 2 * end] = _means(state)
         for slot in (first_slot + np.flatnonzero(self._set[first_slot:end])).tolist():
-            numbers = self._sets[self._set[slot]]
-            self._means[2 * slot : 2 * slot + 2] = _means(self._state[slot : slot + 1], numbers)
+            self._means[2 * slot : 2 * slot + 2] = _means(self._state[slot : slot + 1], self.numbers(slot))
 
     def _columns(
         self, numbers: Numbers, rows: _Rows, at: NDArray[np.intp]
@@ -238,9 +225,21 @@ class LearnerBank:
             every = np.concatenate([state[:, over], self._state[of, COLD:].T])
             turned[over] = self._turn_whole(of, every, spell[over])
             state[:, over], self._state[of, COLD:] = every[:COLD], every[COLD:].T
-        state[SPELL, at] = spell[at]
+        silent = at[(spell[at] - state[SPELL, at] > LEAST_SPELLS) & (state[DAY_WEIGHT, at] >= COURSE_WARM)]
+        before, state[SPELL, at] = state[SPELL, silent].tolist(), spell[at]
         state[SPELL_SUM : SPELL_COUNT + 1, at] = state[SUM : COUNT + 1, at]
+        for row, since in zip(silent.tolist(), before, strict=True):
+            self._bridge(slots[row], state[:, row], since)
         return turned
+
+    def _bridge(self, slot: int, state: NDArray[np.float64], before: float) -> None:
+        """Move the levels of a sensor that was silent since the spell before; `state` (COLD,) is what is judged by."""
+        every, river = (
+            [*state.tolist(), *self._state[slot, COLD:].tolist()],
+            self._means[2 * slot : 2 * slot + 2],
+        )
+        bridge(every, self._profile[slot], river, before, self.numbers(slot).level_fading)
+        state[:], self._state[slot, COLD:] = every[:COLD], every[COLD:]
 
     def _turn_whole(
         self, slots: NDArray[np.intp], state: NDArray[np.float64], spell: NDArray[np.int64]
@@ -349,7 +348,7 @@ class _Rows:
     """The windows of one call, in rounds of at most one window a sensor, the sensors in the order of memory.
 
     `rounds` are those wide enough for columns: indices of rows. `rest` holds the other rows, sensor by
-    sensor.
+    sensor. Few windows, and those of one sensor, are not parted: of them there are neither.
     """
 
     def __init__(
@@ -364,7 +363,8 @@ class _Rows:
         )
         self.rounds = list[NDArray[np.intp]]()
         self.rest = np.zeros(0, dtype=np.intp)
-        if len(self.slots) >= FEW:
+        self.are_many = len(self.slots) >= FEW and not (self.slots == self.slots[0]).all()
+        if self.are_many:
             self._part()
 
     def _part(self) -> None:

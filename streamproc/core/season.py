@@ -19,7 +19,8 @@ SPELLS_OF_HOUR = HOUR_MS // SPELL_MS
 DAY_HOURS = 24
 #: Weeks are known by stretches of two hours: half the memory of hours, for a point of the labelled series' score.
 STRETCH_HOURS = 2
-STRETCHES = 7 * DAY_HOURS // STRETCH_HOURS
+WEEK_HOURS = 7 * DAY_HOURS
+STRETCHES = WEEK_HOURS // STRETCH_HOURS
 #: What is known of a sensor's season: the mean of each hour of the day, then how far each stretch of the week is from it.
 PROFILE = DAY_HOURS + STRETCHES
 #: Fading of an hour of the day: the last 5 days weigh 67 %.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamproc.core.identity import seed
-from streamproc.core.ownership import is_foreign, owner_of
+from streamproc.core.ownership import is_foreign, is_number, numbered, owner_of
 from streamproc.core.routing import home
 from streamproc.core.windows import NEVER, Bools, Ints
 from streamproc.records import SensorEntry
@@ -47,6 +47,8 @@ class Sensors:
         #: The keys of each sensor in `_aliases` beside its own: what a change of its device makes void, with that one.
         self._keys: dict[str, tuple[_Key, ...]] = {}
         self._homes: dict[str, int] = {}
+        #: Names by numbers in the registry, made when a number is first sent after an edit: few send any.
+        self._numbered: dict[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,6 +100,14 @@ class Sensors:
         """The device that the sensor belongs to by the registry, in lower case; None where that names none."""
         return owner_of(self.entries.get(sensor))
 
+    def holder(self, sensor: str) -> str | None:
+        """The device that the sensor belongs to, named by its name or, as the database takes it, by its number."""
+        if sensor in self.entries or not is_number(sensor):
+            return self.owner(sensor)
+        if self._numbered is None:
+            self._numbered = numbered(self.entries)
+        return self.owner(self._numbered.get(sensor, sensor))
+
     def device_of(self, slot: int) -> str | None:
         """The device that a slot's sensor is a part of: the registry's, or else the first that named it."""
         return self.owner(self.names[slot] or "") or self.spoken.get(slot)
@@ -121,7 +131,7 @@ class Sensors:
         at = self.home(sensor, device)
         if at != self.partition and not moved:
             return self._remember(sensor, key, -1 - at)
-        if device and is_foreign(device, self.owner(sensor)):
+        if device and is_foreign(device, self.holder(sensor)):
             return FOREIGN
         slot = self._adopt(sensor, offset)
         if device and slot not in self.spoken and self.owner(sensor) is None:
@@ -175,8 +185,15 @@ class Sensors:
         self.names[slot], self.seeds[slot], self._slots[name] = name, seed(name), slot
         self.fresh.append(slot)
 
-    def forget_aliases(self, sensor: str) -> None:
-        """Look the sensor up anew, whoever names it: its device in the registry may be another one."""
+    def edit(self, sensor: str, entry: SensorEntry | None) -> None:
+        """Look the sensor up anew from its next entry on, whoever names it: its device may be another one."""
+        self._forget(sensor)
+        for each in (self.entries.get(sensor), entry):
+            if each is not None and each.sensor_id is not None:
+                self._forget(str(each.sensor_id))
+        self._numbered = None
+
+    def _forget(self, sensor: str) -> None:
         self._aliases.pop(sensor, None)
         for key in self._keys.pop(sensor, ()):
             del self._aliases[key]

@@ -287,13 +287,18 @@ class SeverityBank:
 
     def _said(self, slot: int, window: Window, anomaly: float, evidence: int, surprise: float) -> Said:
         """What a window says by itself; inside the user's warning range learners are not heard."""
-        bounds = self.bounds[slot].tolist()
         by = self.alarms.of(slot)
-        bounded = bounds[0] > -np.inf or bounds[1] < np.inf
-        inside = bounded and bounds[0] <= window.min and window.max <= bounds[1]
+        outside = held = 0
+        inside = False
+        if slot in self._limits:
+            bounds = self.bounds[slot].tolist()
+            bounded = bounds[0] > -np.inf or bounds[1] < np.inf
+            inside = bounded and bounds[0] <= window.min and window.max <= bounds[1]
+            outside = held_level(bounds, window.min, window.max)
+            held = held_level(self.clear[slot].tolist(), window.min, window.max)
         return Said(
-            outside=held_level(bounds, window.min, window.max),
-            held=held_level(self.clear[slot].tolist(), window.min, window.max),
+            outside=outside,
+            held=held,
             told=0 if inside or anomaly < by.anomaly else _surprise_level(surprise, by),
             surprising=0 if inside else _surprise_level(surprise, by),
             evidence=evidence,
@@ -347,7 +352,7 @@ class SeverityBank:
 
 
 def _surprise_level(surprise: float, by: AlarmLevels) -> int:
-    return int(surprise >= by.warning) + int(surprise >= by.critical)
+    return (surprise >= by.warning) + (surprise >= by.critical)
 
 
 def _window_cause(state: SlotSeverity, before: int) -> Cause:

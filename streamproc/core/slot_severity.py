@@ -65,9 +65,9 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     def busy(self) -> bool:
         """Whether a calm window could change anything."""
         return (
-            self.level > 0
-            or self.relapse_left > 0
+            self.relapse_left > 0  # what costs least and mostly holds is asked first
             or self.states > 0
+            or self.level > 0
             or self.breached
             or self.breach_runs[0] > 0
             or self.learner_runs[0] > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,14 @@ from streamproc.core.phrases import Language
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import ALARM, SeverityBank
 from streamproc.core.windows import Floats, Ints
-from streamproc.detect.rows import HEADER, Row
+from streamproc.detect.rows import HEADER, Row, in_rows
 from streamproc.detect.series import Block, read
 from streamproc.records import Severity
 
 __all__ = ["BLOCK_ROWS", "HEADER", "Row", "blocks", "run"]
 
 #: So many rows are scored at once where nobody waits for each: beyond it nothing gets faster (measured).
-BLOCK_ROWS = 512
+BLOCK_ROWS = 1_024
 
 
 def run(
@@ -40,8 +40,7 @@ def run(
 
     `block_rows` is how many rows are read before the first comes out; what comes out does not depend on it.
     """
-    for rows in blocks(lines, limits, language, block_rows):
-        yield from rows
+    return chain.from_iterable(blocks(lines, limits, language, block_rows))
 
 
 def blocks(
@@ -82,7 +81,7 @@ class _Detector:
         while row < end:
             if not self.busy and (until := due[bisect_left(due, row)]) > row:
                 calm = block.timestamp[row:until], block.text[row:until], anomalies[row:until]
-                yield from map(Row, *calm, repeat(self.level), repeat(""))
+                yield from in_rows(zip(*calm, repeat(self.level), repeat("")))
                 row = until
                 continue
             told = ""
@@ -106,7 +105,10 @@ class _Detector:
 
     def _tell(self, changes: list[Change]) -> str:
         """Put changes into words, and take note of the severity that a window has left."""
-        self.level, self.busy = Severity(int(self.severity.level[0])), bool(self.severity.busy[0])
+        self.busy = self.severity.busy.item(0)
+        if not changes:
+            return ""
+        self.level = Severity(self.severity.level.item(0))
         return " ".join(explain(change, None, self.language)[0] for change in changes)
 
     def _judge(self, at_ms: int, value: float, scores: Scores, index: int) -> list[Change]:
@@ -119,11 +121,11 @@ class _Detector:
             self.severity.on_window(
                 0,
                 window,
-                float(scores.anomaly[index]),
-                int(scores.evidence[index]),
-                float(scores.surprise[index]),
-                float(scores.expected[index]),
-                float(scores.deviation[index]),
+                scores.anomaly.item(index),
+                scores.evidence.item(index),
+                scores.surprise.item(index),
+                scores.expected.item(index),
+                scores.deviation.item(index),
             )
         )
         return [self._timed(change, at_ms) for change in changes if change is not None]

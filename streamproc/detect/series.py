@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 COLUMNS = ("timestamp", "value")
 #: How long a date is, and with it a time to the second; and one that a time of day can be read with.
 _DATE, _PLAIN, _ANY_DAY = 10, 19, "2000-01-02"
+#: From so many times on columns are faster (measured).
+_MANY = 128
+#: Where a plain time's signs stand, the end of its line with them, and the digits of its time of day: the greatest that each
+#: can be (hours from 24 on show in the sum), and the ms that it counts for.
+_SIGNS, _SIGNS_OF_PLAIN = np.array([4, 7, 13, 16, _PLAIN]), np.frombuffer(b"--::\n", np.uint8)
+_CLOCK, _CLOCK_MOST = np.array([11, 12, 14, 15, 17, 18]), np.array([2, 9, 5, 9, 5, 9], np.uint8)
+_CLOCK_MS = 1_000 * np.array([36_000, 3_600, 600, 60, 10, 1])
+_DAY_MS = 86_400_000
 #: As much of a faulty field as an error shows.
 _SHOWN = 40
 
@@ -134,8 +142,36 @@ def _times(texts: list[str]) -> Ints:
     """Return the times of texts; raises ValueError where one may be at fault.
 
     Most are written as `2024-05-01 12:00:00`. Their days and times of day come again and again: the sum of two that are known
-    costs a third of reading it anew.
+    costs a third of reading it anew, and in columns a tenth.
     """
+    at_ms = _in_columns(texts) if len(texts) >= _MANY else None
+    if at_ms is None:
+        at_ms = _one_by_one(texts)
+    if np.count_nonzero((at_ms < 0) | (at_ms > TS_LIMIT * 1000)):
+        raise ValueError("beyond 1970 to 2100")
+    return at_ms
+
+
+def _in_columns(texts: list[str]) -> Ints | None:
+    """Return the times of texts that are all plain, None where one is not; raises ValueError where a date is none."""
+    lines = "\n".join([*texts, ""])
+    if len(lines) != len(texts) * (_PLAIN + 1) or not lines.isascii():
+        return None
+    written = np.frombuffer(lines.encode(), np.uint8).reshape(len(texts), _PLAIN + 1)
+    clock = written[:, _CLOCK] - ord("0")  # what is below it wraps around
+    if (written[:, _SIGNS] != _SIGNS_OF_PLAIN).any() or (clock > _CLOCK_MOST).any():
+        return None
+    of_day = clock @ _CLOCK_MS
+    if of_day.max() >= _DAY_MS:
+        return None
+    other = np.append(True, (written[1:, :_DATE] != written[:-1, :_DATE]).any(axis=1))
+    days = np.array([_day(texts[row][:_DATE]) for row in np.flatnonzero(other).tolist()])
+    at_ms: Ints = days[np.cumsum(other) - 1] + of_day
+    return at_ms
+
+
+def _one_by_one(texts: list[str]) -> Ints:
+    """The same of any texts."""
     times, date, day = [], "", 0
     for text in texts:
         if len(text) != _PLAIN:
@@ -145,10 +181,7 @@ def _times(texts: list[str]) -> Ints:
             day = _day(text[:_DATE])
             date = text[:_DATE]
         times.append(day + _clock(text[_DATE:]))
-    at_ms = np.array(times, dtype=np.int64)
-    if np.count_nonzero((at_ms < 0) | (at_ms > TS_LIMIT * 1000)):
-        raise ValueError("beyond 1970 to 2100")
-    return at_ms
+    return np.array(times, dtype=np.int64)
 
 
 def _time(text: str, line: int) -> int:

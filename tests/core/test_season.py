@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streamproc.core.judgement import SEASON
 from streamproc.core.learners import EVIDENCE
 from streamproc.core.severity import ALARM
-from tests.core.test_learners import MINUTE, named, watch
+from tests.core.test_learners import MINUTE, bank, named, watch
 
 
 def weeks(count: int, seed: int = 5) -> NDArray[np.float64]:
@@ -63,3 +63,20 @@ def test_no_size_of_values_spoils_the_season(scale: float) -> None:
     scores = watch(weeks(3) * scale, 10 * MINUTE)
     assert np.isfinite(scores.expected).all()
     assert not (scores.anomaly > ALARM).any()
+
+
+@pytest.mark.parametrize("every_s", [11, 45, 60, 300, 1_800, 3_600])
+def test_hours_and_spells_end_in_a_run_as_they_do_one_by_one(every_s: int) -> None:
+    """Windows that fill a spell, or an hour, or neither, in calls of every size, over the end of a week."""
+    series, calls = weeks(1, 6)[:480], np.random.default_rng(2).integers(1, 150, 48)
+    start = 1_699_999_200_000 + every_s * 1_000 * np.arange(len(series))
+    told = []
+    before_hours = np.arange(55, len(series), 60)  # where a window is a minute: by a spell
+    for ends in (np.arange(1, len(series)), np.cumsum(calls), before_hours):
+        learners, scores = bank(1), list[tuple[float, ...]]()
+        for rows in np.split(np.arange(len(series)), ends[ends < len(series)]):
+            none = np.zeros(len(rows), dtype=np.int64)
+            of = learners.observe(none, series[rows], np.zeros(len(rows)), none + 1, start[rows])
+            scores += zip(of.anomaly, of.expected, of.forecast, strict=True)
+        told.append(np.array(scores).tobytes() + learners.dump([0]).tobytes())
+    assert told[0] == told[1] == told[2]

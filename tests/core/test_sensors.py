@@ -37,7 +37,7 @@ def test_a_device_decides_where_a_sensor_belongs() -> None:
     assert found(sensors, [ELSEWHERE[0]]) == [-2]
     sensors.entries = {ELSEWHERE[0]: SensorEntry(ELSEWHERE[0], device=HERE[0].upper())}
     assert found(sensors, [ELSEWHERE[0]]) == [-2]
-    sensors.forget_aliases(ELSEWHERE[0])
+    sensors.edit(ELSEWHERE[0], sensors.entries[ELSEWHERE[0]])
     assert found(sensors, [ELSEWHERE[0]]) == [0]
 
 

@@ -50,7 +50,7 @@ def told(lines: list[str], **options: object) -> list[tuple[str, ...]]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 700), st.sampled_from([1, 2, 15, 16, 100, BLOCK_ROWS]))
+@given(st.integers(0, 700), st.sampled_from([1, 2, 15, 16, 100, BLOCK_ROWS // 2]))
 def test_a_row_depends_on_the_rows_before_it_alone(cut: int, block_rows: int) -> None:
     """A file cut off anywhere, read in blocks of any size, has the same first rows to the byte."""
     lines = series(noisy(600))
@@ -307,3 +307,32 @@ def test_what_is_no_time_of_that_length_is_refused(text: str) -> None:
     """Not a time of day, not a date, and one before 1970."""
     with pytest.raises(SeriesError, match="not a time"):
         list(read(["timestamp,value\n", f"{text},1\n"], 1))
+
+
+def times(lines: list[str], at_once: int) -> tuple[list[int], str]:
+    """The times of lines read so many at once, and what is said of the first that is at fault."""
+    known = list[int]()
+    try:
+        for block in read(["timestamp,value\n", *lines], at_once):
+            known += block.at_ms.tolist()
+    except SeriesError as error:
+        return known, str(error)
+    return known, ""
+
+
+@given(
+    st.lists(st.integers(0, 4_102_444_799), min_size=1, max_size=9),
+    st.integers(0, 8),
+    st.lists(st.tuples(st.integers(0, 18), st.sampled_from("0123456789-:T Zz.W٣"))),
+)
+def test_many_times_are_read_as_one_by_one(
+    seconds: list[int], at: int, faults: list[tuple[int, str]]
+) -> None:
+    """Plain ones in columns, with one among them in which some letters may be others, to the same times and faults."""
+    texts = [datetime.fromtimestamp(second, UTC).isoformat(" ") for second in seconds] * 130
+    odd = list(texts[at])
+    for place, letter in faults:
+        odd[place] = letter
+    texts[at] = "".join(odd)
+    lines = [f"{text},1\n" for text in texts[:130]]
+    assert times(lines, 130) == times(lines, 1)

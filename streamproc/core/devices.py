@@ -61,6 +61,8 @@ class Devices:
     def __init__(self) -> None:
         self.of: Ints = np.empty(0, dtype=np.int64)
         self.names: list[str] = []
+        #: Changes whenever a sensor goes to another device.
+        self.edition = 0
         self._numbers: dict[str, int] = {}
 
     def grow(self, sensors: int) -> None:
@@ -72,6 +74,7 @@ class Devices:
 
     def put(self, slot: int, device: str | None) -> None:
         """Have a sensor belong to a device from now on."""
+        self.edition += 1
         if device is None:
             self.of[slot] = -1
             return

@@ -102,7 +102,7 @@ class PartitionState:
         self.forecasts = Forecasts(options.horizon)
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
-        self.trials = Trials(self.router, self.sensors, self.watermarks)
+        self.trials = Trials(self.router, self.inhibition, self.sensors, self.watermarks)
         self.attention = AttentionBank()
         self.teller = Teller(options.topic, options.partition, options.language)
         #: The position of the registry that the next record is judged by; -1 until there was a record.
@@ -153,6 +153,7 @@ class PartitionState:
         self.registry_position = position
         edited = []
         for sensor, entry in changed.items():
+            self.sensors.edit(sensor, entry)
             if entry is None:
                 self.entries.pop(sensor, None)
             else:
@@ -161,7 +162,6 @@ class PartitionState:
             if slot is not None:
                 self._limit(slot, entry)
                 edited.append(slot)
-            self.sensors.forget_aliases(sensor)
         moved = self.trials.settle(Place(self.entries, position), edited)
         self.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
 
@@ -313,7 +313,7 @@ def _locate(
     else:
         out.rejected = readings.rejected
     if len(foreign):
-        out.rejected = [*out.rejected, *foreign_faults(chunk, readings, foreign, state.sensors.owner)]
+        out.rejected = [*out.rejected, *foreign_faults(chunk, readings, foreign, state.sensors.holder)]
     if state.sensors.block_next:
         keep &= ~_seen_by_block(state, chunk.offsets[record], slot)
     repeated = _repeated_packets(state, readings, slot, clocks, keep)

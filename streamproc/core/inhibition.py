@@ -45,8 +45,9 @@ class Inhibition:
     named.
     """
 
-    def __init__(self) -> None:
-        self.devices = Devices()
+    def __init__(self, devices: Devices | None = None) -> None:
+        """`devices` are those of another one, which follows them."""
+        self.devices = Devices() if devices is None else devices
         self.told = SilentDevices()
         self.waiting: dict[int, int] = {}
         #: Sensors of which something here has changed since this was last asked for.
@@ -58,7 +59,6 @@ class Inhibition:
         """Have a sensor belong to a device from now on; whether it belonged to another one."""
         before = int(self.devices.of[slot])
         self.devices.put(slot, device)
-        self._watch = None
         return before not in {-1, int(self.devices.of[slot])}
 
     def next_at(self) -> int | None:
@@ -110,7 +110,7 @@ class Inhibition:
         self, turns: list[Turn], heard: Listened, marks: Watermarks, states: SensorState, rules: SilenceRules
     ) -> list[Turn]:
         """The turns of a chunk in each sensor's order: silences that a device hides say so, those that stay are there too."""
-        if self._watch is None:
+        if self._watch is None or self._watch.edition != self.devices.edition:
             self._watch = _Watch.of(self)
         active = self._active(turns, heard, marks.clock, self._watch)
         self._pasts = self.devices.pasts(active, heard, marks, rules) if len(active) else {}
@@ -203,12 +203,13 @@ class _Watch:
     """What is looked at with each chunk while something is silent; made anew when that changes.
 
     The sensors that wait, when the first of them is told or a device that is back, and which devices (devices + 1,) are to be
-    heard again.
+    heard again; by which `edition` of the devices.
     """
 
     slots: Ints
     soonest: int
     watched: Bools
+    edition: int
 
     @classmethod
     def of(cls, owner: Inhibition) -> _Watch:
@@ -220,7 +221,7 @@ class _Watch:
         watched[[devices.number(device) for device in owner.told.unheard()]] = True
         watched[-1] = False  # sensors without a device
         soonest = owner.next_at()
-        return cls(slots, AHEAD if soonest is None else soonest, watched)
+        return cls(slots, AHEAD if soonest is None else soonest, watched, devices.edition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import sqrt
+from struct import pack
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from streamproc.core.course import owed
 from streamproc.core.fading import ABSOLUTE_FLOOR, CLIP_SQUARE, RELATIVE_FLOOR, nearer, still
 from streamproc.core.season import ALONG, SPELL
 from streamproc.core.tails import COLUMNS, SINGLE
-from streamproc.core.windows import Floats
+from streamproc.core.windows import Floats, Ints
 
 #: Columns of a sensor's state by their number: as they were before each window, and after the last one.
 Trace = dict[int, Floats]
@@ -64,12 +65,13 @@ def _trace(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numb
     trace = _levels(state, zip(mean.tolist(), along.tolist(), strict=True), river, n)
     trace[j.WINDOWS] = state[j.WINDOWS] + np.arange(len(mean) + 1.0)
     trace[j.LAST] = np.concatenate([state[j.LAST : j.LAST + 1], mean])
-    moves = np.diff(trace[j.LAST])
+    moves = mean - trace[j.LAST][:-1]
     trace |= _rests(state, (moves == 0) & (run.deviation == 0))
     before = _before(trace, along)
     expected = before[j.LEARNT_LEVEL] / before[j.LEVEL_WEIGHT]
-    trace |= _moves(state, moves, j.MOVE_AT_FIRST * still(expected))
-    before = _before(trace, along)
+    moved = _moves(state, moves, j.MOVE_AT_FIRST * still(expected))
+    trace |= moved
+    before |= _before(moved, along)
     fit = j.fit_of(before, mean, True, COLUMNS)
     level = nearer(before[j.LEARNT_LEVEL], fit.level, n.level_fading) / trace[j.LEVEL_WEIGHT][1:]
     columns = fit.level, level, fit.scale, fit.floor, along
@@ -84,6 +86,8 @@ def _trace(state: list[float], run: Run, river: tuple[EWMean, EWMean], n: j.Numb
 def _before(trace: Trace, along: Floats) -> Trace:
     """What windows are judged by: what was known before, its levels gone along with the season."""
     before = {column: values[:-1] for column, values in trace.items()}
+    if not along.any():
+        return before
     for level, weight in ((j.LEARNT_LEVEL, j.LEVEL_WEIGHT), (j.SLOW_LEVEL, j.SLOW_WEIGHT)):
         if level in before:
             before[level] = _moved(before[level], along * before[weight])
@@ -174,7 +178,7 @@ def _moves(state: list[float], moves: Floats, at_first: Floats) -> Trace:
         if count < j.MOVES_KNOWN:
             count += 1
         known.append(usual)
-    so_far = np.concatenate([[0], np.cumsum(moved)])
+    so_far = _so_far(moved)
     return {
         j.MOVE_SQUARE: np.array(known)[so_far],
         j.MOVES: np.minimum(state[j.MOVES] + so_far, j.MOVES_KNOWN),
@@ -233,22 +237,32 @@ def _spreads(state: list[float], run: Run, stills: Floats, n: j.Numbers) -> Trac
         whole = weight if weight > 0 else 1.0
         excess = deviation - spread / whole if weight > 0 else 0.0
         square = learnt = excess * excess
-        if 0 < CLIP_SQUARE * usual < square:
+        part = excess
+        if square < _FLOORLESS or 0 < CLIP_SQUARE * usual < square:
             most = CLIP_SQUARE * (usual / whole + least)
-            if square > most:
+            if usual > 0 and square > most:
                 learnt = most
-        level = deviation - excess + excess * sqrt(learnt / (square + ABSOLUTE_FLOOR))
-        spread += fading * (level - spread)
+            part = excess * sqrt(learnt / (square + ABSOLUTE_FLOOR))
+        spread += fading * (deviation - excess + part - spread)
         usual += fading * (learnt - usual)
         weight += fading * (1 - weight)
         known += spread, usual, weight
-    so_far = np.concatenate([[0], np.cumsum(several)])
+    so_far = _so_far(several)
     return {column: values[so_far] for column, values in _columns(columns, known).items()}
+
+
+def _so_far(happens: NDArray[np.bool_]) -> Ints:
+    """How often it has happened before each window, and after the last one."""
+    count = np.zeros(len(happens) + 1, dtype=np.int64)
+    np.cumsum(happens, out=count[1:])
+    return count
 
 
 def _columns(columns: tuple[int, ...], rows: list[float]) -> Trace:
     """What rows of so many numbers hold, by column."""
-    table = np.fromiter(rows, np.float64, len(rows)).reshape(-1, len(columns)).T
+    table = (
+        np.frombuffer(pack(f"{len(rows)}d", *rows)).reshape(-1, len(columns)).T
+    )  # numpy's own ways take longer
     return dict(zip(columns, table, strict=True))
 
 

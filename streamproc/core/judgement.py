@@ -13,11 +13,13 @@ flat around each of them (`docs/severity.md`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 from streamproc.core.fading import clip, clipped, nearer, still
+from streamproc.core.pairs import PAIR_FROM, pair
 from streamproc.core.season import DAY_WARM, DAY_WEIGHT, END, HELD, HELD_BY_DRIFT, USUAL
-from streamproc.core.tails import HALF_SURPRISE, Arithmetic, Value, surprise_of
+from streamproc.core.tails import HALF_SURPRISE, SINGLE, Arithmetic, Value, surprise_of
 
 #: What made a score, by its number.
 EVIDENCE = ("none", "level", "difference", "spread", "stuck", "trend", "season", "drift")
@@ -183,7 +185,7 @@ def judge(  # noqa: PLR0913, PLR0917  # a window's numbers, and what they are ju
 
 
 class Fit(NamedTuple):
-    """A window's mean against the level: `square` is the error's, `ratio` the same by what is usual of it.
+    """A window's mean against the level: `square` is the error's, `ratio` the same by `usual`, what is usual of it.
 
     `still` is the square of what is no deviation for a value of this size, `floor` that of what never
     surprises this sensor; `learnt` and `level` are the square and the mean that are to be learnt. `move` is the mean square
@@ -195,6 +197,7 @@ class Fit(NamedTuple):
     still: Value
     floor: Value
     square: Value
+    usual: Value
     ratio: Value
     learnt: Value
     level: Value
@@ -213,8 +216,8 @@ def fit_of(state: Value, mean: Value, seen: Value, a: Arithmetic) -> Fit:
     learnt = clip(square, variance, state[LEARNT_ERROR], a)
     level = expected + clipped(error, square, learnt, a)
     move = a.where(state[MOVES] > 0, state[MOVE_SQUARE], MOVE_AT_FIRST * least)
-    ratio = square / a.greatest(variance, MOVE_PART * move)
-    return Fit(expected, scale, least, floor, square, ratio, learnt, level, move)
+    usual = a.greatest(variance, MOVE_PART * move)
+    return Fit(expected, scale, least, floor, square, usual, square / usual, learnt, level, move)
 
 
 def _moves(state: Value, mean: Value, seen: Value, fit: Fit, a: Arithmetic) -> tuple[Value, Value]:
@@ -240,10 +243,17 @@ def _tails(state: Value, fit: Fit, a: Arithmetic, n: Numbers) -> Value:
 
 
 def _single(state: Value, fit: Fit, a: Arithmetic, n: Numbers) -> Value:
-    """Return the square of a window's deviation by the usual, weighed by the sensor's tails."""
+    """Return the square of a window's deviation by the usual, or of its and the last one's, weighed by the sensor's tails."""
     tails = state[TAILS_BEFORE] + (1 - state[SCALE_WEIGHT]) * TAILS_AT_FIRST
     tails = a.greatest(tails, GAUSSIAN_TAILS)
-    return n.single_part / (tails * tails) * fit.ratio
+    part = n.single_part / (tails * tails)
+    far = fit.ratio >= PAIR_FROM
+    if not a.some(far):
+        return part * fit.ratio
+    both = a.sqrt(fit.square) * abs(state[LAST] - fit.expected)
+    repeats = a.greatest(state[RUN], state[LONGEST]) >= RESTED
+    together = GAUSSIAN_TAILS / tails * pair(both, fit.usual, fit.move, repeats, a)
+    return part * a.where(far, a.greatest(fit.ratio, together), fit.ratio)
 
 
 def _widened(state: Value, fit: Fit, a: Arithmetic) -> Value:
@@ -329,3 +339,52 @@ def _strongest(squares: tuple[Value, Value, Value], jumped: Value, a: Arithmetic
     alone = a.where(jumped, DIFFERENCE, LEVEL)
     together = a.where(single >= a.least(trend, CLEARLY), alone, TREND)
     return greatest, a.where(spread > a.greatest(single, trend), SPREAD, together)
+
+
+class Weighed(NamedTuple):
+    """One kind of evidence of a window: its surprise, what it saw, what is usual, and by how much that is usually missed."""
+
+    surprise: float
+    saw: float | None = None
+    usual: float | None = None
+    deviation: float | None = None
+
+
+def weigh(state: Value, mean: float, deviation: float, count: float, n: Numbers) -> dict[str, Weighed]:
+    """Return what `judge` weighs of one window of one sensor, by the evidence's name: for whoever asks why.
+
+    Nothing is learnt. `stuck` counts windows of rest, and its `usual` is how many there must be.
+    """
+    a, known, last = SINGLE, state[WINDOWS], state[LAST]
+    fit = fit_of(state, mean, known > 0, a)
+    kind = DIFFERENCE if (mean - last) * (mean - last) > 0.5 * fit.square else LEVEL
+    usual = max(state[LEARNT_ERROR] / fit.scale + fit.floor, MOVE_PART * fit.move)
+    parted, (weight, slow, slow_weight, *_) = _trend(state, fit, a, n)
+    level, slow = nearer(state[LEARNT_LEVEL], fit.level, n.level_fading) / weight, slow / slow_weight
+    stuck, _, (rest, _) = _stuck(state, known > 0 and mean == last and deviation == 0, a, n)
+
+    def surprise(square: float) -> float:
+        told: float = surprise_of(min(square, known * known), a)
+        return told if known >= n.warm_up else 0.0
+
+    found = {
+        kind: Weighed(surprise(_single(state, fit, a, n)), mean, fit.expected, sqrt(usual)),
+        TREND: Weighed(surprise(parted), level, slow, _usual(level - slow, parted)),
+    }
+    if held := n.season_part * state[HELD]:
+        found[SEASON + int(state[HELD_BY_DRIFT])] = Weighed(surprise(held), usual=state[USUAL])
+    if rest:
+        most = n.stuck_windows + STUCK_FACTOR * state[LONGEST]
+        found[STUCK] = Weighed(stuck if known >= n.warm_up else 0.0, rest, most)
+    if count >= 2:  # noqa: PLR2004  # one has no spread
+        square, _ = _spread(state, deviation, True, fit.still, a, n)
+        inside = state[SPREAD_MEAN] / (state[SPREAD_WEIGHT] or 1.0)
+        found[SPREAD] = Weighed(
+            surprise(n.spread_part * square), deviation, inside, _usual(deviation - inside, square)
+        )
+    return {EVIDENCE[which]: one for which, one in found.items()}
+
+
+def _usual(far: float, square: float) -> float | None:
+    """Return how far it usually is, of how far it is now and the square of that by the usual."""
+    return abs(far) / sqrt(square) if square > 0 else None

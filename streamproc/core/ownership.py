@@ -37,6 +37,21 @@ def is_foreign(device: str | None, owner: str | None) -> bool:
     return bool(device) and owner is not None and owner != device
 
 
+def is_number(sensor: str) -> bool:
+    """Whether it may be the number of a sensor in the registry, by which the database knows it, too."""
+    return sensor.isascii() and sensor.isdigit()
+
+
+def numbered(entries: Mapping[str, SensorEntry]) -> dict[str, str]:
+    """The names of sensors by their numbers; of two that claim one, between an edit and the next, the first by name.
+
+    >>> numbered({"b": SensorEntry("b", sensor_id=7), "a": SensorEntry("a", sensor_id=7), "8": SensorEntry("8")})
+    {'7': 'a'}
+    """
+    claims = ((str(entry.sensor_id), name) for name, entry in entries.items() if entry.sensor_id is not None)
+    return {number: name for number, name in sorted(claims, reverse=True) if number not in entries}
+
+
 class Owners:
     """The device of each sensor that has one, as of any position of a registry.
 
@@ -49,6 +64,16 @@ class Owners:
     def __init__(self, registry: RegistryLog) -> None:
         self.registry = registry
         self._known: OrderedDict[int, dict[str, str]] = OrderedDict()
+        #: By the numbers of sensors, as of the position that was asked for last.
+        self._numbers: tuple[int, Mapping[str, str]] = (-1, {})
+
+    def of_number(self, position: int, number: str) -> str | None:
+        """The device of the sensor that has this number as of a position, and no sensor that name."""
+        if self._numbers[0] != position:
+            entries = self.registry.as_of(position)
+            owners = {number: owner_of(entries[name]) for number, name in numbered(entries).items()}
+            self._numbers = position, {number: owner for number, owner in owners.items() if owner}
+        return self._numbers[1].get(number)
 
     def as_of(self, position: int) -> Mapping[str, str]:
         """Each owned sensor's device, in lower case."""
@@ -80,11 +105,12 @@ def foreign(chunk: Chunk, readings: Readings, position: int, owners: Owners) -> 
     judged those where they first came, so they are by the registry as of that time.
     """
     now = owners.as_of(position)
-    then = {
-        record: owners.as_of(min(position, owners.registry.position_at(chunk.origin(record)[2])))
+    positions = {
+        record: min(position, owners.registry.position_at(chunk.origin(record)[2]))
         for record in chunk.headers
         if chunk.is_for_sink(record)
     }
+    then = {record: owners.as_of(each) for record, each in positions.items()}
     if not (now or any(then.values())):
         return []
     if not then:
@@ -96,6 +122,9 @@ def foreign(chunk: Chunk, readings: Readings, position: int, owners: Owners) -> 
         owner == readings.device
     ):  # the rule on a site where all is registered: half the time of looking at each
         return []
+    for i, (device, its, sensor) in enumerate(zip(readings.device, owner, readings.sensor, strict=True)):
+        if its is None and device and is_number(sensor):
+            owner[i] = owners.of_number(positions.get(int(readings.record[i]), position), sensor)
     rows = enumerate(zip(readings.device, owner, strict=True))
     return [i for i, (device, its) in rows if device and device != its and is_foreign(device, its)]
 

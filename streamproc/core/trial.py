@@ -15,14 +15,16 @@ import numpy as np
 
 from streamproc.core.changes import Change
 from streamproc.core.classify import Observed
+from streamproc.core.inhibition import Inhibition
 from streamproc.core.learners import DUMPED, Scores
 from streamproc.core.numbers import FORMULA, tuned
 from streamproc.core.router import ReadingRouter
 from streamproc.core.rules.lasts import LARGER_MS, WIDTH, Closed
 from streamproc.core.rules.rests import Rests
-from streamproc.core.rules.silence import AHEAD, Listened, SilenceRules, Turn
+from streamproc.core.rules.silence import AHEAD, Listened, Turn
 from streamproc.core.sensor_state import SensorState
 from streamproc.core.slot_severity import SlotSeverity
+from streamproc.core.trial_silence import TrialSilence, waiting_of
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import NEVER, Bools, Ints
 from streamproc.records import ANY_KIND, NoData, SensorEntry
@@ -35,13 +37,16 @@ _LASTS = 8 * len(LARGER_MS) * WIDTH
 class Kept(msgspec.Struct, array_like=True):
     """What is remembered of some sensors in a judgement; `slot` of the severities is the index among them.
 
-    What the learners know is left out where those are the live ones.
+    What the learners know is left out where those are the live ones, and `waiting` where the live rules
+    find silences.
     """
 
     learnt: bytes
     severities: list[SlotSeverity]
     rests: list[bytes]
     lasts: bytes
+    #: When those whose silence their devices' stands for are told, as in `Inhibition`.
+    waiting: dict[int, int] = {}
 
     def check(self, many: int) -> None:
         """Raise ValueError where it is not of so many sensors."""
@@ -52,6 +57,8 @@ class Kept(msgspec.Struct, array_like=True):
             raise ValueError(f"a trial's rests have {len(self.rests)} columns")
         if any(not 0 <= state.slot < many for state in self.severities):
             raise ValueError(f"a trial's severities are beyond its {many} sensors")
+        if any(not 0 <= place < many for place in self.waiting):
+            raise ValueError(f"sensors that wait in a trial are beyond its {many} sensors")
 
 
 def keep(router: ReadingRouter, at: Ints, *, learnt: bool) -> Kept:
@@ -95,20 +102,28 @@ def tried(trial: TrialEntry, sensor: str, entry: SensorEntry | None) -> SensorEn
     )
 
 
-class Trial:
-    """A trial's sensors and their judgement; `live` is the judgement that it stands beside."""
+def tried_policy(trial: TrialEntry, policy: PolicyEntry) -> PolicyEntry:
+    """The policy that sensors of this one would have, were what the trial has of it live.
 
-    def __init__(self, entry: TrialEntry, live: ReadingRouter) -> None:
+    >>> tried_policy(TrialEntry("a", up_windows=3), PolicyEntry("*", down_windows=9)).down_windows
+    9
+    """
+    return msgspec.structs.replace(policy, **trial.policy)
+
+
+class Trial:
+    """A trial's sensors and their judgement; `live` is the judgement that it stands beside, with what devices hide there."""
+
+    def __init__(self, entry: TrialEntry, live: ReadingRouter, inhibition: Inhibition) -> None:
         self.entry = entry
-        self._live = live
+        self._live, self._inhibition = live, inhibition
         #: Learners of its own, where they would learn or find something else; or those of the live ones are heard.
         self.learns = any(name in FORMULA for name in entry.learners)
         self._router = ReadingRouter(learns=self.learns)
         #: Its rules `no_data` by slot, where it has other ones than the live judgement.
-        self._silence: SilenceRules | None = None
+        self._silence: TrialSilence | None = None
         if any(isinstance(rule, NoData) for rule in entry.rules):
-            self._silence = SilenceRules()
-        self._listened = 0
+            self._silence = TrialSilence(live.silence_rules, inhibition.devices, self._has)
         self._turns: list[Turn] = []
         #: Each slot's place here, -1 where it has none; and the slot of each place, -1 where its sensor has left.
         self._place = np.empty(0, dtype=np.int64)
@@ -118,6 +133,11 @@ class Trial:
         """Whether the sensor is in the trial."""
         return slot < len(self._place) and bool(self._place[slot] >= 0)
 
+    def _has(self, slots: Ints) -> Bools:
+        """Which of these sensors (n,) are in the trial."""
+        place: Ints = self._place[slots]
+        return place >= 0
+
     def members(self, first: int = 0, end: int | None = None) -> Ints:
         """The slots from `first` to `end` that are in the trial."""
         return first + np.flatnonzero(self._place[first:end] >= 0)
@@ -126,6 +146,7 @@ class Trial:
         """Let these sensors begin where the live judgement stands, or with what was `kept` of them."""
         if kept is None:
             kept = keep(self._live, slots, learnt=self.learns)
+            kept.waiting = waiting_of(self._inhibition, slots)
         first, count = len(self._slots), len(slots)
         end = first + count
         if end > len(self._router.severity):
@@ -148,6 +169,8 @@ class Trial:
         for name, column in zip(Rests.COLUMNS, kept.rests, strict=False):
             held = getattr(router.window_rules.rests, name)
             held[first:end] = np.frombuffer(column, dtype=held.dtype)
+        if self._silence is not None:
+            self._silence.wait(slots, kept.waiting)
         if kept.lasts:
             lasts = router.window_rules.lasts
             lasts.fit(end)
@@ -158,7 +181,7 @@ class Trial:
         place = int(self._place[slot])
         self._place[slot] = self._slots[place] = -1
         if self._silence is not None:
-            self._silence.put(slot, ())
+            self._silence.leave(slot)
 
     def limit(
         self,
@@ -168,13 +191,13 @@ class Trial:
         *,
         lives_here: bool = True,
     ) -> None:
-        """Judge a sensor of this entry by the trial's rules from now on, and by its numbers beside the live ones `by`.
+        """Judge a sensor of this entry by the trial's rules from now on; `by` are the live numbers and policy.
 
-        The policy is the live one.
+        What the trial has of these goes before them.
         """
         place, changed = int(self._place[slot]), tried(self.entry, entry.sensor, entry)
         given, policy = by
-        self._router.limit(place, changed, policy, lives_here=False)
+        self._router.limit(place, changed, tried_policy(self.entry, policy), lives_here=False)
         self._router.tune(place, tuned({**given, **self.entry.learners}))
         if self._silence is not None:
             self._cover()
@@ -183,12 +206,15 @@ class Trial:
 
     def kept(self, slots: Ints) -> Kept:
         """What is remembered of these sensors."""
-        return keep(self._router, self._place[slots], learnt=self.learns)
+        kept = keep(self._router, self._place[slots], learnt=self.learns)
+        if self._silence is not None:
+            kept.waiting = self._silence.waiting(slots)
+        return kept
 
     def listen(
         self, heard: Listened, marks: Watermarks, ahead: Bools | None, turns: Sequence[Turn]
     ) -> list[int]:
-        """Find the begins and ends of silences, or take the live ones; the slots of those found.
+        """Find the begins and ends of silences, or take the live ones; the slots of which something has changed.
 
         Of sensors that are `ahead` (sensors,) nothing is told.
         """
@@ -199,11 +225,11 @@ class Trial:
         silent, told = self._heard()
         if ahead is not None:
             told[ahead] = AHEAD
-        self._turns = self._silence.turns(heard, marks, self._live.classifier.states, silent, told)
-        return [turn.slot for turn in self._turns]
+        self._turns, changed = self._silence.turns(heard, marks, self._live.classifier.states, silent, told)
+        return changed
 
     def next_at(self, marks: Watermarks) -> int | None:
-        """When, by the partition's clock, a silence is one by a rule of the trial if nothing comes."""
+        """When, by the partition's clock, a silence is one by a rule of the trial, or told, if nothing comes."""
         return None if self._silence is None else self._silence.next_at(marks, self._heard()[1])
 
     def _heard(self) -> tuple[Bools, Ints]:
@@ -221,7 +247,11 @@ class Trial:
         self._cover()
         slot, at = self._rows(seen.slot)
         window_slot, windows = self._rows(seen.window_slot)
-        if not (len(at) or len(windows) or self._turns):
+        others = []
+        for size_ms, its, closed in larger:
+            place, chosen = self._rows(its)
+            others.append((size_ms, place, closed.take(chosen)))
+        if not (len(at) or len(windows) or self._turns or any(len(place) for _, place, _ in others)):
             return
         rows = seen.rows.take(windows)
         mine = Observed(
@@ -231,10 +261,6 @@ class Trial:
             told = self._router.learn(window_slot, rows)
         else:
             told = Scores(*(getattr(scores, name)[windows] for name in Scores.__slots__))
-        others = []
-        for size_ms, its, closed in larger:
-            place, chosen = self._rows(its)
-            others.append((size_ms, place, closed.take(chosen)))
         turns = [self._moved(turn, seen.slot, slot) for turn in self._turns]
         for change in self._router.route(mine, told, others, turns).changes:
             yield replace(change, slot=self._slots[change.slot])
@@ -263,9 +289,8 @@ class Trial:
         more = slots - len(self._place)
         if more > 0:
             self._place = np.append(self._place, np.full(more, -1, dtype=np.int64))
-        if self._silence is not None and slots > self._listened:
-            self._silence.grow(slots - self._listened)
-            self._listened = slots
+        if self._silence is not None:
+            self._silence.cover(slots)
 
 
 def wanted(

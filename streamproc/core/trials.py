@@ -15,6 +15,7 @@ import numpy as np
 from streamproc.core.changes import Change
 from streamproc.core.classify import Observed
 from streamproc.core.identity import content_id
+from streamproc.core.inhibition import Inhibition
 from streamproc.core.learners import Scores
 from streamproc.core.numbers import Tuning, tuned
 from streamproc.core.policies import Policies, policies_of, policy_of
@@ -60,8 +61,10 @@ class Place:
 class Trials:
     """The trials of a partition by their names; true where there are any."""
 
-    def __init__(self, live: ReadingRouter, sensors: Sensors, marks: Watermarks) -> None:
-        self._live, self._sensors, self._marks = live, sensors, marks
+    def __init__(
+        self, live: ReadingRouter, inhibition: Inhibition, sensors: Sensors, marks: Watermarks
+    ) -> None:
+        self._live, self._inhibition, self._sensors, self._marks = live, inhibition, sensors, marks
         self._running: dict[_Identity, Trial] = {}
         self._entries: dict[_Identity, TrialEntry] = {}
         self._tuning = Tuning()
@@ -122,7 +125,7 @@ class Trials:
         for key in self._running.keys() - self._entries.keys():
             ended += self._running.pop(key).members().tolist()
         for key in sorted(self._entries.keys() - self._running.keys()):
-            self._running[key] = Trial(self._entries[key], self._live)
+            self._running[key] = Trial(self._entries[key], self._live, self._inhibition)
         for number, states in list(self._parked.items()):
             waiting = []
             for state in states:
@@ -186,7 +189,10 @@ class Trials:
     def listen(
         self, heard: Listened, marks: Watermarks, ahead: Bools | None, turns: Sequence[Turn]
     ) -> list[int]:
-        """Find the silences of trials' own rules; the slots of those found. `turns` are the live ones."""
+        """Find the silences of trials' own rules; the slots of which something has changed.
+
+        `turns` are the live ones.
+        """
         found: list[int] = []
         for trial in self._running.values():
             found += trial.listen(heard, marks, ahead, turns)

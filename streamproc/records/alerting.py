@@ -113,8 +113,8 @@ class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     It is for the one `sensor`, or for those of a `kind`, ANY_KIND being all. `rules` come beside the sensor's own, or, with
     `instead`, in place of those of the same sort; `warning` and `critical` in place of its ranges; `learners` are numbers of
-    the learners by their names. What the trial would have told is recorded and compared, and told to nobody. `begun_at` (ms)
-    is when it was put. Each edit is a trial anew.
+    the learners by their names; `up_windows`, `down_windows` and `flapping` go before its policy's. What the trial would have
+    told is recorded and compared, and told to nobody. `begun_at` (ms) is when it was put. Each edit is a trial anew.
     """
 
     trial: str
@@ -125,6 +125,9 @@ class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     warning: Range | None = None
     critical: Range | None = None
     learners: dict[str, float] = {}
+    up_windows: int | None = None
+    down_windows: int | None = None
+    flapping: bool | None = None
     begun_at: int = 0
     reason: str | None = None
     version: int = 1
@@ -133,6 +136,12 @@ class TrialEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def key(self) -> str:
         """Its key on the topic."""
         return TRIAL_PREFIX + self.trial
+
+    @property
+    def policy(self) -> dict[str, int | bool]:
+        """What it tries of a policy, by the names of its fields."""
+        given = {name: getattr(self, name) for name in ("up_windows", "down_windows", "flapping")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class LearnersEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

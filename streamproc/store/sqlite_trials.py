@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
-
-import numpy as np
 
 from streamproc.records import Severity
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import ms_of, stamp_of
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 
 _NEWEST = (
@@ -34,18 +31,14 @@ def recorded(connection: sqlite3.Connection, trial: str) -> TrialHistory | None:
     if newest is None:
         return None
     rows = connection.execute(_RECORDED, (trial, *newest))
-    return TrialHistory(newest[0], _ms(newest[1]), [_change(*row) for row in rows])
+    return TrialHistory(newest[0], ms_of(newest[1]), [_change(*row) for row in rows])
 
 
 def told(connection: sqlite3.Connection, trial: str, since: int, until: int) -> list[SeverityChange]:
     """The changes of severity of a trial's sensors from one time to another, both inclusive, in ms."""
-    times = iso(np.array([since, until], dtype=np.int64))
-    return [_change(*row) for row in connection.execute(_TOLD, (*times, trial))]
+    values = (stamp_of(since), stamp_of(until), trial)
+    return [_change(*row) for row in connection.execute(_TOLD, values)]
 
 
 def _change(sensor: str, at: str, severity: str, previous: str, cause: str) -> SeverityChange:
-    return SeverityChange(sensor, _ms(at), Severity[severity], Severity[previous], cause)
-
-
-def _ms(stamp: str) -> int:
-    return round(datetime.fromisoformat(stamp).timestamp() * 1000)
+    return SeverityChange(sensor, ms_of(at), Severity[severity], Severity[previous], cause)

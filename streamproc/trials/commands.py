@@ -18,7 +18,7 @@ from streamproc.core.numbers import TUNABLE
 from streamproc.core.trial import applies
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import ANY_KIND, Range, Rule
-from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, TrialEntry
+from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, PolicyEntry, TrialEntry
 from streamproc.registry.document_checks import normal, trial_faults
 from streamproc.registry.session import edit, looking
 from streamproc.registry.spans import length_ms, moment_or_ago, moment_text
@@ -40,29 +40,77 @@ MOST = 16
 _DAY_MS = 86_400_000
 
 
+#: What the options of `trial add` are about, as its help groups them.
+_WHERE, _WHAT = "Where: one of them", "What to try: any of them"
+
+
 @commands.command()
 def add(  # noqa: PLR0913  # each is an option of the command
     name: Annotated[str, typer.Argument(help="A name of your own: a-z, 0-9, dot, dash, underscore.")],
     *,
-    kind: Annotated[str | None, typer.Option(help="Try it at all sensors of this kind.")] = None,
-    sensor: Annotated[str | None, typer.Option(help="Try it at this sensor.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Try it at all sensors.")] = False,
+    kind: Annotated[
+        str | None, typer.Option(help="All sensors of this kind.", rich_help_panel=_WHERE)
+    ] = None,
+    sensor: Annotated[str | None, typer.Option(help="This sensor.", rich_help_panel=_WHERE)] = None,
+    every: Annotated[bool, typer.Option("--all", help="All sensors.", rich_help_panel=_WHERE)] = False,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="A rule as in `registry import`: '{rule: delta_spike, absolute: 2}'."),
+        typer.Option(
+            metavar="RULE",
+            help="A rule as in `registry import`: '{rule: delta_spike, absolute: 2}'. May be given again.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     instead: Annotated[
-        bool, typer.Option("--instead", help="The rules take the place of the sensors' own of the same sort.")
+        bool,
+        typer.Option(
+            "--instead",
+            help="The rules take the place of the sensors' own of the same sort.",
+            rich_help_panel=_WHAT,
+        ),
     ] = False,
-    warning: Annotated[str | None, typer.Option(help="Another warning range: '{low: 1, high: 8}'.")] = None,
-    critical: Annotated[str | None, typer.Option(help="Another critical range.")] = None,
+    warning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANGE",
+            help="Another warning range: '{low: 1, high: 8, clear_high: 7}'.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    critical: Annotated[
+        str | None, typer.Option(metavar="RANGE", help="Another critical range.", rich_help_panel=_WHAT)
+    ] = None,
+    up_windows: Annotated[
+        int | None,
+        typer.Option(
+            help="Windows in a row that ask for it before a severity goes up.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    down_windows: Annotated[
+        int | None, typer.Option(help="Calm windows in a row before it goes down.", rich_help_panel=_WHAT)
+    ] = None,
+    flapping: Annotated[
+        bool | None,
+        typer.Option(
+            "--flapping/--no-flapping", help="Hold the severity while a sensor flaps.", rich_help_panel=_WHAT
+        ),
+    ] = None,
     learner: Annotated[
         list[str] | None,
-        typer.Option(help="A number of the learners: alarm_surprise=4; see `trial numbers`."),
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="A number of the learners, such as alarm_surprise=4; see `trial numbers`. May be given again.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="What it is to show.")] = None,
 ) -> None:
-    """Begin a trial, or begin it anew with what is given now. Within a second it judges what its sensors send."""
+    """Begin a trial, or begin it anew with what is given now. Within a second it judges what its sensors send.
+
+    streamproc trial add calmer --kind pump --learner alarm_surprise=4 --reason "pumps cry wolf"
+
+    streamproc trial add jumps --sensor boiler-3 --rule "{rule: delta_spike, absolute: 2}" --instead
+    """
     if sum((kind is not None, sensor is not None, every)) != 1:
         raise RegistryError("say where to try it: --kind KIND, --sensor SENSOR or --all")
     entry = normal(
@@ -75,13 +123,20 @@ def add(  # noqa: PLR0913  # each is an option of the command
             warning=None if warning is None else _parsed(warning, Range),
             critical=None if critical is None else _parsed(critical, Range),
             learners=_numbers(learner or ()),
+            up_windows=up_windows,
+            down_windows=down_windows,
+            flapping=flapping,
             begun_at=time.time_ns() // 1_000_000,
             reason=reason,
         )
     )
     faults = list(trial_faults(entry))
-    if not (entry.rules or entry.warning or entry.critical or entry.learners):
-        faults.append("say what to try: --rule, --warning, --critical or --learner")
+    if instead and not entry.rules:
+        faults.append("--instead is about rules: give the --rule that takes the place of the sensors' own")
+    if not (entry.rules or entry.warning or entry.critical or entry.learners or entry.policy):
+        faults.append(
+            "say what to try: --rule, --warning, --critical, --learner, --up-windows, --down-windows or --no-flapping"
+        )
     if faults:
         raise RegistryError("\n".join(faults))
     count = asyncio.run(_add(entry))
@@ -206,6 +261,10 @@ def promote(
         typer.echo(
             f"the live learners of kind {trial.kind} {'would ' if dry_run else ''}go by {_pairs(trial.learners)}"
         )
+    for kind in (
+        one.entry.kind for one in edits if isinstance(one, PutDocument) and isinstance(one.entry, PolicyEntry)
+    ):
+        typer.echo(f"the policy of kind {kind} {'would have' if dry_run else 'has'} {_policy(trial)}")
     if not dry_run:
         typer.echo(f"trial {trial.trial} has ended")
 
@@ -291,7 +350,17 @@ def _tries(entry: TrialEntry) -> str:
     parts += [f"{name} {msgspec.json.encode(its).decode()}" for name, its in ranges.items() if its]
     if entry.learners:
         parts.append(_pairs(entry.learners))
+    if entry.policy:
+        parts.append(_policy(entry))
     return ", ".join(parts)
+
+
+def _policy(entry: TrialEntry) -> str:
+    """What a trial changes of a policy."""
+    words = {True: "yes", False: "no"}
+    return ", ".join(
+        f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in entry.policy.items()
+    )
 
 
 def _pairs(given: dict[str, float]) -> str:

@@ -120,6 +120,32 @@ def test_a_sensor_that_moves_is_its_new_devices_from_there_on() -> None:
         assert [offset for offset, *_ in told.rejected] == [6, 8]
 
 
+def test_a_sensors_number_is_its_devices_too() -> None:
+    """The database takes a number for the sensor that has it: whose that is, is asked as of each place in the registry."""
+    log = RegistryLog()
+    log.append(0, NOW, MINE, SensorEntry(MINE, device=DEVICE))
+    log.append(1, NOW, MINE, SensorEntry(MINE, device=DEVICE, sensor_id=41))
+    log.append(2, NOW, "41", SensorEntry("41"))  # a name goes before a number
+    log.append(3, NOW, "41", None)
+    log.append(4, NOW, MINE, SensorEntry(MINE, device=DEVICE, sensor_id=7))
+    records = []
+    for position in range(1, 6):
+        records += [Record(NOW, edit=b"%d" % position), packet("41"), packet("41", "041", device=OTHER)]
+    records = [
+        packet(FREE, at=NOW - 1),
+        *[replace(each, timestamp=NOW + i) for i, each in enumerate(records)],
+    ]
+    for cuts in ((), range(20)):
+        told = feed(new_state(), records, cuts, log)
+        assert [(offset, field) for offset, field, _ in told.rejected] == [
+            (6, "readings[0].sensor_uuid"),
+            (12, "readings[0].sensor_uuid"),
+        ]
+        assert f"registered to device {DEVICE}, not to {OTHER}" in told.rejected[0][2]
+        found = left_out(records, log, list(cuts))
+        assert [(offset, sensor) for offset, sensor, _ in found] == [(6, "41"), (12, "41")]
+
+
 def test_two_faults_of_a_packet_are_both_told() -> None:
     """One too far ahead, one foreign: each with its own field."""
     rows = (Reading(MINE, 1.0, NOW + 99_000), Reading(THEIRS, 1.0, NOW))

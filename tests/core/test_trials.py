@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,8 +17,21 @@ from streamproc.core.checkpoint import restore
 from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.records import DeltaSpike, NoData, Range, RateOfChange, SensorEntry, Severity, StuckValue
-from streamproc.records.alerting import BEGUN, Document, LearnersEntry, TrialEntry, TrialEvent
-from tests.core.oracle import HERE, NOW, OPTIONS, RULES, Reading, Record, Told, chunk, new_state, story, whole
+from streamproc.records.alerting import BEGUN, Document, LearnersEntry, PolicyEntry, TrialEntry, TrialEvent
+from tests.core.oracle import (
+    HERE,
+    NOW,
+    OPTIONS,
+    RULES,
+    Reading,
+    Record,
+    Told,
+    chunk,
+    new_state,
+    registry,
+    story,
+    whole,
+)
 
 #: One of each sort: rules alone, beside and instead, ranges, numbers of alarms, numbers that learners learn by.
 TRIALS = (
@@ -345,3 +359,36 @@ def test_a_damaged_state_of_a_trial_is_refused() -> None:
 def replace_bytes(kept: object, name: str) -> object:
     """The state with a part that is of no whole number of sensors."""
     return msgspec.structs.replace(kept, **{name: b"123"})  # type: ignore[type-var]
+
+
+def test_windows_up_and_down_are_tried_as_they_would_be_live() -> None:
+    """A policy on trial tells what it would tell as the kind's own, and leaves the live one alone."""
+    entry = SensorEntry(HERE[0], kind="pump", warning=Range(high=30, clear_high=25))
+    values = [20.0, 31, 20, 31, 31, 31, 20, 20, *[31, 20] * 20, *[20] * 30]
+    records = [Record(NOW + 1_000 * i, (Reading(HERE[0], value),)) for i, value in enumerate(values)]
+    given: dict[str, Any] = {"up_windows": 3, "down_windows": 2, "flapping": False}
+    trial, live = RegistryLog(), RegistryLog()
+    for log in (trial, live):
+        log.append(0, 0, HERE[0], entry)
+    put(trial, 0, TrialEntry("patient", kind="pump", **given))
+    put(live, 0, PolicyEntry("pump", **given))
+    tried, told = judged(new_state(), records, trial), judged(new_state(), records, live)
+    wanted = [msgspec.json.decode(event)[0] for event in told.events[HERE[0]]]
+    found = tried.trials["patient", HERE[0]]
+    assert [(event.at, event.severity, event.explanation) for event in found] == [
+        (event["at"], event["severity"], event["explanation"]) for event in wanted
+    ]
+    assert found
+    assert tried.events == judged(new_state(), records, registry(entry)).events != told.events
+
+
+def test_clear_levels_are_tried() -> None:
+    """A range on trial has its own."""
+    entry = SensorEntry(HERE[0], warning=Range(high=30))
+    values = [31.0, *[27.0] * 9]
+    records = [Record(NOW + 1_000 * i, (Reading(HERE[0], value),)) for i, value in enumerate(values)]
+    log = registry(entry)
+    put(log, 0, TrialEntry("clear", warning=Range(high=30, clear_high=25)))
+    told = judged(new_state(), records, log)
+    assert [msgspec.json.decode(event)[0]["severity"] for event in told.events[HERE[0]]] == [1, 0]
+    assert [event.severity for event in told.trials["clear", HERE[0]]] == [1]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import DeltaSpike, NoData, Range, SensorEntry, Severity
-from streamproc.records.alerting import BEGUN, LearnersEntry, TrialEntry
+from streamproc.records.alerting import BEGUN, LearnersEntry, PolicyEntry, TrialEntry
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Author, PutSensor, Registered
 from streamproc.store.protocol import Batch
@@ -116,7 +116,7 @@ def test_those_that_differ_most_come_first_and_all_are_summed() -> None:
     assert every.live_lasted == {WARN: 11 * MINUTE}
 
 
-def registered(*entries: SensorEntry | LearnersEntry) -> Registered:
+def registered(*entries: SensorEntry | LearnersEntry | PolicyEntry) -> Registered:
     """A registry of these."""
     return {entry.sensor if isinstance(entry, SensorEntry) else entry.key: entry for entry in entries}
 
@@ -155,6 +155,24 @@ def test_numbers_of_one_sensor_are_not_promoted() -> None:
     """The live learners have theirs by kind."""
     with pytest.raises(RegistryError, match="put the same numbers on trial for a kind"):
         edits_of(TrialEntry("t", sensor="p1", learners={"warm_up": 60.0}), registered(PUMP))
+
+
+def test_promotion_gives_policies_the_windows_that_were_tried() -> None:
+    """That of the kind, made of what its sensors went by; of all sensors those of all kinds. The rest of it stays."""
+    trial = TrialEntry("t", kind="pump", up_windows=3, flapping=False)
+    (put, _) = edits_of(trial, registered(PUMP))
+    assert put == PutDocument(PolicyEntry("pump", up_windows=3, flapping=False), 0)
+    every, own = PolicyEntry("*", remind_seconds=60.0, version=2), PolicyEntry("pump", 2, 9, version=7)
+    (put, _) = edits_of(trial, registered(PUMP, every))
+    assert put == PutDocument(PolicyEntry("pump", up_windows=3, flapping=False, remind_seconds=60.0), 0)
+    (put, _) = edits_of(trial, registered(PUMP, every, own))
+    assert put == PutDocument(PolicyEntry("pump", 3, 9, flapping=False, version=7), 7)
+    one, other, _ = edits_of(msgspec.structs.replace(trial, kind="*"), registered(PUMP, every, own))
+    assert [put.entry.key for put in (one, other) if isinstance(put, PutDocument)] == [every.key, own.key]
+    (put, _) = edits_of(msgspec.structs.replace(trial, kind="*"), registered(PUMP))
+    assert put == PutDocument(PolicyEntry("*", up_windows=3, flapping=False), 0)
+    with pytest.raises(RegistryError, match="put the same on trial for a kind"):
+        edits_of(TrialEntry("t", sensor="p1", up_windows=3), registered(PUMP))
 
 
 @pytest.fixture
@@ -259,6 +277,8 @@ def test_a_dry_promotion_shows_what_would_be_live() -> None:
         (("add", "t", "--all", "--learner", "warm=3"), "warm is no number of the learners"),
         (("add", "t", "--all", "--rule", "{rule: leap}"), "Invalid value 'leap'"),
         (("add", "t", "--all", "--warning", "{low: 9, high: 1}"), "warning"),
+        (("add", "t", "--all", "--instead", "--up-windows", "2"), "give the --rule that takes the place"),
+        (("add", "t", "--all", "--up-windows", "0"), "up_windows must be 1 to 1000"),
         (("promote", "lost"), "no trial lost is on"),
         (("report", "lost"), "nothing is recorded of a trial lost"),
     ],

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from streamproc.records import Severity
-from streamproc.store.sqlserver.forms import naive
+from streamproc.store.sqlserver.times import ms_of, time_of
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 
 _NEWEST = (
@@ -35,19 +33,14 @@ async def recorded(cursor: Any, trial: str) -> TrialHistory | None:
     if newest is None:
         return None
     await cursor.execute(_RECORDED, trial, *newest)
-    return TrialHistory(newest[0], _ms(newest[1]), [_change(*row) for row in await cursor.fetchall()])
+    return TrialHistory(newest[0], ms_of(newest[1]), [_change(*row) for row in await cursor.fetchall()])
 
 
 async def told(cursor: Any, trial: str, since: int, until: int) -> list[SeverityChange]:
     """The changes of severity of a trial's sensors from one time to another, both inclusive, in ms."""
-    times = naive(np.array([since, until], dtype=np.int64))
-    await cursor.execute(_TOLD, *times, trial)
+    await cursor.execute(_TOLD, time_of(since), time_of(until), trial)
     return [_change(*row) for row in await cursor.fetchall()]
 
 
 def _change(sensor: str, at: datetime, severity: str, previous: str, cause: str) -> SeverityChange:
-    return SeverityChange(sensor, _ms(at), Severity[severity], Severity[previous], cause)
-
-
-def _ms(time: datetime) -> int:
-    return round(time.replace(tzinfo=UTC).timestamp() * 1000)
+    return SeverityChange(sensor, ms_of(at), Severity[severity], Severity[previous], cause)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka import TopicPartition
 
-from streamproc.core.checkpoint import Snapshot, encode, restore
+from streamproc.core.checkpoint import BLOCK_BYTES, Snapshot, encode, restore
 from streamproc.core.engine import Options, PartitionState
 from streamproc.errors import CheckpointError
 from streamproc.kafka.reading import Manner, bounds, consuming, records
@@ -38,15 +38,20 @@ class Checkpoints:
     def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
         self.producer, self.topic, self.partition = producer, topic, partition
         self.written: list[int] = []
+        #: Bytes of a block, at most.
+        self.limit = BLOCK_BYTES
         self._at: dict[bytes, int] = {}
         self.bytes = 0
 
     def snapshot(self, state: PartitionState) -> Snapshot:
-        """What has changed since the last one; nothing may be awaited between this and the step before it."""
+        """What has changed since the last one; nothing may be awaited between this and the step before it.
+
+        Raises CheckpointTooLargeError, and then all of it has still changed.
+        """
         blocks = sorted((at, int(key)) for key, at in self._at.items() if key != b"head")
         for _, number in blocks[: -(-len(blocks) // REFRESH)]:
             state.dirty[number] = True
-        return encode(state, self.written)
+        return encode(state, self.written, self.limit)
 
     async def write(self, snapshot: Snapshot) -> int:
         """Write it; once Kafka has all of it, the lowest offset of the topic that a restart has to read from."""

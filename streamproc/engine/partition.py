@@ -16,7 +16,7 @@ from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
 from streamproc.engine.outbox import Outbox, Word
 from streamproc.engine.outputs import Message, messages
-from streamproc.errors import CheckpointError, RegistryError
+from streamproc.errors import CheckpointError, CheckpointTooLargeError, RegistryError
 from streamproc.registry.following import Followed, read_for
 
 if TYPE_CHECKING:
@@ -113,10 +113,18 @@ class Partition:
         pause = max(interval_s, partitions * self.checkpoint_cpu_s / CHECKPOINT_SHARE)
         return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
 
-    async def checkpoint(self) -> tuple[int, int]:
-        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
+    async def checkpoint(self) -> tuple[int, int] | None:
+        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from.
+
+        None where it would be too large: the one before stands until windows have closed, and a restart reads again from it.
+        """
         async with self._writing:
-            snapshot = await self._frozen(self._checkpointed)
+            try:
+                snapshot = await self._frozen(self._checkpointed)
+            except CheckpointTooLargeError as error:
+                metrics.CHECKPOINTS_SKIPPED.labels(str(self.number)).inc()
+                _log.warning("no checkpoint: tried again", partition=self.number, reason=str(error))
+                return None
             low = await self.checkpoints.write(snapshot)
             self.marked = self.kept = snapshot.next_offset
         metrics.CHECKPOINT_SECONDS.observe(monotonic() - self.checkpointed)
@@ -125,9 +133,10 @@ class Partition:
 
     def _checkpointed(self, state: PartitionState) -> Snapshot:
         began, self.checkpointed = process_time(), monotonic()
-        snapshot = self.checkpoints.snapshot(state)
-        self.checkpoint_cpu_s = process_time() - began
-        return snapshot
+        try:
+            return self.checkpoints.snapshot(state)
+        finally:
+            self.checkpoint_cpu_s = process_time() - began
 
     async def _frozen(self, freeze: Callable[[PartitionState], Snapshot]) -> Snapshot:
         """The state between two chunks as `freeze` gives it, once Kafka has confirmed all that was made of it."""

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import faust
 import structlog
 
+from streamproc.process import CUT_SHORT, FAILED
+
 #: From the request to end until the process ends by force, below the 5 s that it may take in all.
 STOP_S = 4.5
-#: Exit codes beside 0: the process failed, or was asked to end and could not do so tidily in time.
-FAILED, CUT_SHORT = 1, 3
 
 _log = structlog.get_logger(__name__)
 

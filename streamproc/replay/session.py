@@ -13,10 +13,10 @@ import typer
 from aiokafka import AIOKafkaConsumer
 
 from streamproc.core.registry import RegistryLog
-from streamproc.engine.app import tune_collector
 from streamproc.errors import ReplayError
 from streamproc.kafka.chunks import AS_A_WORKER
 from streamproc.kafka.reading import consuming
+from streamproc.process import tune_collector
 from streamproc.registry import Registry
 from streamproc.replay import report
 from streamproc.replay.journal import Journal

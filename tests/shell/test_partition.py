@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Refusing:
             raise ConnectionError("no room")
         self.topics.append(topic)
         confirmed = asyncio.get_running_loop().create_future()
-        confirmed.set_result(None)
+        confirmed.set_result(SimpleNamespace(offset=len(self.topics) - 1))
         return confirmed
 
 
@@ -94,6 +95,22 @@ async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> No
         await partition.process(Chunk("readings", 0, np.arange(2), np.full(2, 1_700_000_000_000), values))
     with pytest.raises(CheckpointError):
         await partition.checkpoint()
+
+
+async def test_a_checkpoint_that_is_too_large_does_not_end_the_worker() -> None:
+    """The one before stands until a later one is small enough."""
+    producer = Refusing(room=100)
+    checkpoints = Checkpoints(producer, "checkpoints", 78)
+    partition = Partition(PartitionState(Options("readings", 78, 79)), checkpoints, producer, Whole(), str)
+    values: list[bytes | None] = [b'{"sensor_id": "s", "value": %d}' % number for number in range(5)]
+    await partition.process(Chunk("readings", 78, np.arange(5), np.full(5, 1_700_000_000_000), values))
+    checkpoints.limit = 10
+    assert await partition.checkpoint() is None
+    assert (partition.marked, "checkpoints" in producer.topics) == (-1, False)
+    labels = {"partition": "78"}
+    assert REGISTRY.get_sample_value("streamproc_engine_checkpoints_skipped_total", labels) == 1
+    checkpoints.limit = 10_000
+    assert await partition.checkpoint() == (5, producer.topics.index("checkpoints"))
 
 
 async def test_what_comes_again_is_passed_over_and_counted() -> None:

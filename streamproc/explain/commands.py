@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from streamproc import settings
-from streamproc.engine.app import tune_collector
 from streamproc.explain import report
 from streamproc.explain.find import find
 from streamproc.explain.reasons import Finding, judge
@@ -16,6 +15,7 @@ from streamproc.explain.report import Told
 from streamproc.explain.source import recompute, source_of
 from streamproc.kafka.chunks import AS_A_WORKER
 from streamproc.kafka.reading import consuming
+from streamproc.process import tune_collector
 from streamproc.settings import Settings
 
 

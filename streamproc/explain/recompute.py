@@ -9,14 +9,16 @@ from typing import get_args
 import msgspec
 import numpy as np
 
+from streamproc.core.alarms import AlarmLevels
 from streamproc.core.checkpoint import Snapshot, resume, snapshot
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
-from streamproc.core.engine import Options, PartitionState, run
+from streamproc.core.engine import Options, Outputs, PartitionState, run
 from streamproc.core.phrases import Language
 from streamproc.core.registry import RegistryLog
 from streamproc.core.slot_severity import SlotSeverity
-from streamproc.core.windows import SIZES_MS
+from streamproc.core.weighing import Weighing, weighed
+from streamproc.core.windows import BASE_MS, SIZES_MS, Floats
 from streamproc.records import SensorEntry, SeverityEvent
 
 #: Records in a step. The one in which the event comes out is done again record by record: tenths of a second for so many.
@@ -46,8 +48,9 @@ class Recomputed:
 
     `event` is the one that was asked for, or the one in its place; None where there is none. `offset` is that of the record
     with which it came out, `before` and `after` are what each kind of evidence held around it, `entry` is what the sensor was
-    judged by, `registry` the registry's position there, `language` the one that it was told in. `records` and `readings` are
-    those of its lineage, `others` the sensor's other changes since.
+    judged by, `registry` the registry's position there, `language` the one that it was told in. `weighing` is all that the
+    learners weighed of its window, None where it is of none of theirs, and `levels` what they alarm from. `records` and
+    `readings` are those of its lineage, `others` the sensor's other changes since.
     """
 
     event: SeverityEvent | None = None
@@ -56,6 +59,8 @@ class Recomputed:
     before: SlotSeverity | None = None
     after: SlotSeverity | None = None
     entry: SensorEntry | None = None
+    weighing: Weighing | None = None
+    levels: AlarmLevels | None = None
     registry: int = -1
     records: int = 0
     readings: list[Read] = field(default_factory=list)
@@ -147,15 +152,19 @@ class Recomputation:
         for chunk in self._steps[:-1]:
             _changes(state, chunk, self._registry, sensor)
         for single in _singly(self._steps[-1]):
-            before = _severity(state, sensor)
-            for change in _changes(state, single, self._registry, sensor):
+            before, learnt = _severity(state, sensor), _learnt(state, sensor)
+            for change, out in _told(state, single, self._registry, sensor):
                 if _stands_for(change, self._event):
+                    slot = state.sensors.slot_of(sensor)
+                    assert slot is not None  # it has changed
                     return Recomputed(
                         event=change,
                         offset=int(single.offsets[0]),
                         language=language,
                         before=before,
                         after=_severity(state, sensor),
+                        weighing=_weighed(state, change, learnt, out),
+                        levels=state.router.severity.alarms.of(slot),
                         entry=(state.entries or {}).get(sensor),
                         registry=state.registry_position,
                         records=told.records,
@@ -169,7 +178,35 @@ class Recomputation:
 
 def _changes(state: PartitionState, chunk: Chunk, registry: RegistryLog, sensor: str) -> list[SeverityEvent]:
     """Take in records; the changes of one sensor among what comes out."""
-    return [event for _, out in run(state, chunk, registry) for event in out.events if event.sensor == sensor]
+    return [event for event, _ in _told(state, chunk, registry, sensor)]
+
+
+def _told(
+    state: PartitionState, chunk: Chunk, registry: RegistryLog, sensor: str
+) -> list[tuple[SeverityEvent, Outputs]]:
+    """The same, each with all that came out with it."""
+    parts = run(state, chunk, registry)
+    return [(event, out) for _, out in parts for event in out.events if event.sensor == sensor]
+
+
+def _learnt(state: PartitionState, sensor: str) -> Floats | None:
+    """What the learners know of a sensor that has spoken."""
+    slot = state.sensors.slot_of(sensor)
+    return None if slot is None else state.router.learners.dump([slot])
+
+
+def _weighed(
+    state: PartitionState, event: SeverityEvent, learnt: Floats | None, out: Outputs
+) -> Weighing | None:
+    """What the learners weighed of the event's window, by what they knew before the record that it came out with."""
+    window, slot = event.lineage.window or {}, state.sensors.slot_of(event.sensor)
+    if slot is None or learnt is None or window.get("size_ms") != BASE_MS:
+        return None
+    for closed in out.windows:
+        rows = closed.rows.take(np.flatnonzero(closed.slot == slot))
+        if closed.size_ms == BASE_MS and len(rows.start):
+            return weighed(learnt, state.router.learners.numbers(slot), rows, int(window["start"]))
+    return None
 
 
 def _stands_for(change: SeverityEvent, event: SeverityEvent) -> bool:

@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from streamproc.core.alarms import AlarmLevels
+from streamproc.core.judgement import Weighed
 from streamproc.core.learners import LearnerBank
-from streamproc.core.severity import ALARM_SURPRISE, CRITICAL_SURPRISE
+from streamproc.core.severity import ALARM_SURPRISE, CLEAR_SURPRISE, CRITICAL_SURPRISE
 from streamproc.core.slot_severity import SlotSeverity
+from streamproc.core.weighing import Weighing
 from streamproc.explain.find import Found
 from streamproc.explain.reasons import Finding, Verdict
 from streamproc.explain.recompute import Read, Recomputed
 from streamproc.explain.source import Source
-from streamproc.records import Range, SensorEntry, Severity, SeverityEvent
+from streamproc.records import Range, Severity, SeverityEvent
 from streamproc.store.stamps import LAST_MS, iso
 
 #: Readings that the text names; JSON has all that were kept.
@@ -71,6 +74,8 @@ def as_json(told: Told) -> str:
                 "before": evidence(made.before),
                 "after": evidence(made.after),
             },
+            "learners_weighed": made.weighing and _weighing(made.weighing),
+            "learners_alarm_from": made.levels,
             "records": made.records,
             "readings": made.readings,
             "other_changes": made.others,
@@ -142,7 +147,9 @@ def _said(event: SeverityEvent, made: Recomputed | None) -> Iterator[str]:
         for name, level in after.items():
             earlier = before.get(name, Severity.NORMAL.name)
             was = "" if earlier == level else f" (was {earlier})"
-            yield f"  {name:{width}}  {level}{was}{_detail(name, event, made.entry)}"
+            yield f"  {name:{width}}  {level}{was}{_detail(name, event, made)}"
+        if made.weighing is not None:
+            yield from _weighed(made.weighing)
     yield f"Rule      {lineage.rule or 'none'}"
     for name, value in lineage.scores.items():
         yield f"          {name} {_number(value)}"
@@ -150,8 +157,48 @@ def _said(event: SeverityEvent, made: Recomputed | None) -> Iterator[str]:
     yield f"Versions  {versions} (here: learners {LearnerBank.VERSION})"
 
 
-def _detail(name: str, event: SeverityEvent, entry: SensorEntry | None) -> str:
+def _weighing(of: Weighing) -> dict[str, Any]:
+    """The learners' weighing, the kinds with their numbers' names."""
+    plain: dict[str, Any] = msgspec.to_builtins(of)
+    return plain | {"kinds": {name: kind._asdict() for name, kind in of.kinds.items()}}
+
+
+def _weighed(of: Weighing) -> Iterator[str]:
+    """All evidence that the learners weighed of the event's window, the most surprising first."""
+    if of.windows < of.warm_up:
+        yield f"What the learners weighed: nothing, they had seen {of.windows} windows of the {of.warm_up} that they need"
+        return
+    heard = "news" if of.surprise > of.bar else "no news"
+    yield (
+        f"What the learners weighed, who had seen {of.windows:,} windows before; the surprise of {_number(of.surprise)} is "
+        f"{heard} where the bar is {_number(of.bar)}"
+    )
+    width = max(map(len, of.kinds))
+    for name, kind in sorted(of.kinds.items(), key=lambda item: -item[1].surprise):
+        yield f"  {name:{width}}  surprise {_number(kind.surprise)}: {_seen(name, kind)}"
+
+
+def _seen(name: str, kind: Weighed) -> str:
+    """What a kind of evidence saw, and what is usual."""
+    usual = "nothing" if kind.usual is None else _number(kind.usual)
+    if kind.saw is None:
+        return f"the last {'hours' if name == 'drift' else 'hour'}, where {usual} was expected"
+    saw, give = (
+        _number(kind.saw),
+        "" if kind.deviation is None else f", give or take {_number(kind.deviation)}",
+    )
+    if name == "stuck":
+        return f"{saw} windows at rest, where {usual} are needed"
+    if name == "trend":
+        return f"a level of {saw} beside a slower one of {usual}{give}"
+    if name == "spread":
+        return f"a deviation of {saw} inside the window, where {usual} is usual{give}"
+    return f"{saw} where {usual} was expected{give}"
+
+
+def _detail(name: str, event: SeverityEvent, made: Recomputed) -> str:
     """What a kind of evidence was judging by."""
+    entry = made.entry
     if name == "ranges":
         ranges = [
             f"{level} {_range(each)}"
@@ -166,8 +213,9 @@ def _detail(name: str, event: SeverityEvent, entry: SensorEntry | None) -> str:
         return f": {', '.join(map(_plain, rules))}" if rules else ": none set"
     scores = event.lineage.scores
     if name == "learners" and "surprise" in scores:
+        levels = made.levels or AlarmLevels(ALARM_SURPRISE, CRITICAL_SURPRISE, CLEAR_SURPRISE)
         return (
-            f": surprise {_number(scores['surprise'])} (WARN from {ALARM_SURPRISE}, CRITICAL from {CRITICAL_SURPRISE}); "
+            f": surprise {_number(scores['surprise'])} (WARN from {levels.warning:g}, CRITICAL from {levels.critical:g}); "
             f"{_number(event.value)} where {_number(scores['expected'])} was expected, "
             f"give or take {_number(scores['deviation'])}"
         )

@@ -15,6 +15,7 @@ from msgspec.structs import replace as with_
 
 from streamproc.core.checkpoint import Snapshot, snapshot
 from streamproc.core.engine import run
+from streamproc.core.learners import EVIDENCE
 from streamproc.core.registry import RegistryLog
 from streamproc.explain import recompute, report
 from streamproc.explain.find import Found
@@ -99,6 +100,29 @@ def test_all_kinds_are_in_the_story() -> None:
     causes = {event.cause for event in told()[2]}
     assert {"warning_range", "delta_spike", "recovered"} <= causes
     assert causes & {"level", "difference", "trend", "spread", "stuck"}
+
+
+def test_all_that_the_learners_weighed_is_told() -> None:
+    """Of an event that they made: each kind with what it saw, the one that won with what the event says; JSON has it too."""
+    event = next(e for e in told()[2] if e.cause in EVIDENCE)
+    made = explained(event)
+    assert made.weighing is not None
+    assert made.weighing.evidence == event.cause
+    assert made.weighing.surprise == event.lineage.scores["surprise"]
+    assert made.weighing.kinds[event.cause].usual == pytest.approx(event.lineage.scores["expected"])
+    assert {"trend", event.cause} <= made.weighing.kinds.keys()
+    every = report.Told(Found(event, "the database"), source(), made, judge(event, source(), made))
+    text = report.as_text(every)
+    assert f"  {event.cause}" in text.split("What the learners weighed")[1]
+    known = json.loads(report.as_json(every))["recomputed"]
+    assert known["learners_weighed"]["kinds"].keys() == made.weighing.kinds.keys()
+    assert known["learners_alarm_from"]["warning"] == 3.0
+
+
+def test_what_no_window_made_was_not_weighed() -> None:
+    """Of a reading out of its range, or a jump, learners were not asked."""
+    event = next(e for e in told()[2] if e.cause == "delta_spike")
+    assert explained(event).weighing is None
 
 
 def test_a_snapshot_before_it_gives_the_same() -> None:

@@ -7,7 +7,7 @@ of its rows. A message is *claimed* by who sends it, and *settled* as sent, fail
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -16,6 +16,8 @@ from streamproc.records import NotificationKind, Severity
 
 Grouping = Literal["device", "site", "sensor"]
 Status = Literal["pending", "sent", "failed", "skipped"]
+#: How a database's times are read, as milliseconds.
+Ms = Callable[[Any], int]
 _KINDS: tuple[NotificationKind, ...] = get_args(NotificationKind)
 
 #: Notifications enrolled in one transaction; the next ones follow at once.
@@ -163,8 +165,12 @@ class Message:
         return max(change.at for change in self.changes)
 
     def age(self, now: int, age_ms: int) -> int:
-        """How old it is of `age_ms` that it may be: what was enrolled when it was older has been asked for again then."""
-        return now - (self.enrolled if self.enrolled - self.newest > age_ms else self.newest)
+        """How old it is of `age_ms` that it may be.
+
+        What was given up, and so has been tried, was asked for again where it was enrolled when it was older.
+        """
+        asked_again = self.attempts > 0 and self.enrolled - self.newest > age_ms
+        return now - (self.enrolled if asked_again else self.newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,20 +333,35 @@ def looked(look: Look | None, newest: int, begins_after: int, found: int, now: i
     return None
 
 
-def change_of(row: Sequence[Any], at: int) -> Change:
-    """A change by its columns but the time, in the order of Change."""
+def look_of(row: Sequence[Any] | None, ms: Ms) -> Look | None:
+    """Up to where a channel has looked; None where it never has."""
+    return None if row is None else Look(row[0], row[1], ms(row[2]))
+
+
+def found_of(rows: Iterable[Sequence[Any]], ms: Ms) -> list[Found]:
+    """Notifications of the columns of Found."""
+    return [Found(name, severity, ms(at), *rest) for name, severity, at, *rest in rows]
+
+
+def loose_of(rows: Iterable[Sequence[Any]], ms: Ms) -> list[Loose]:
+    """Rows of the columns of Loose."""
+    return [
+        Loose(number, name, scope, ms(since), ms(at), follows, thread)
+        for number, name, scope, since, at, follows, thread in rows
+    ]
+
+
+def _change_of(row: Sequence[Any], at: int) -> Change:
     (notification_id, event_id, sensor, name, device, device_name, site, severity, title, text) = row
     return Change(
         notification_id, event_id, sensor, name, device, device_name, site, severity, at, title, text
     )
 
 
-def message_of(
-    message_id: str, channel: str, rows: Sequence[tuple[str, str, int, bool, int]], changes: Sequence[Change]
-) -> Message:
-    """A message of its rows and their changes, both in time's order.
+def message_of(message_id: str, channel: str, rows: Sequence[Sequence[Any]], ms: Ms) -> Message:
+    """A message of its rows in time's order.
 
-    A row is its scope, thread, attempts, whether it was held before, and when it was enrolled.
+    A row is its scope, thread, attempts, whether it was held before, when it was enrolled; then its change, the time last.
     """
     threads = dict.fromkeys(row[1] for row in rows)
     return Message(
@@ -348,8 +369,22 @@ def message_of(
         channel,
         tuple(threads),
         rows[0][0],
-        tuple(changes),
+        tuple(_change_of(row[5:-1], ms(row[-1])) for row in rows),
         max(row[2] for row in rows),
         any(row[3] for row in rows),
-        max(row[4] for row in rows),
+        max(ms(row[4]) for row in rows),
     )
+
+
+def waiting_of(row: Sequence[Any], ms: Ms) -> Waiting:
+    """How many changes wait, and since when."""
+    count, oldest = row
+    return Waiting(count, None if oldest is None else ms(oldest))
+
+
+def undelivered_of(rows: Iterable[Sequence[Any]], ms: Ms) -> list[Undelivered]:
+    """What was given up, of the columns of Undelivered."""
+    return [
+        Undelivered(channel, reason, messages, changes, ms(oldest), ms(newest))
+        for channel, reason, messages, changes, oldest, newest in rows
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -55,6 +55,10 @@ class Run:
         """Whether somebody is at it now."""
         return self.outcome == "running" and (self.lease_until or 0) > now
 
+    def as_of(self, now: int) -> Outcome:
+        """How it stands: who has not ended it while he held it has lost it, though nobody has written that down yet."""
+        return "lost" if self.outcome == "running" and not self.is_held(now) else self.outcome
+
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
@@ -69,6 +73,10 @@ class RunClaim:
     now: int
     until: int
 
+    def run(self, time: Callable[[int], Any]) -> tuple[Any, ...]:
+        """Which run it is, as a row has it: name, who started it, schedule, time and attempt."""
+        return self.name, self.started_by, self.schedule, time(self.due_at), self.attempt
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -78,6 +86,15 @@ class Ended:
     at: int
     counts: dict[str, int] = field(default_factory=dict)
     error: str | None = None
+
+    def values(self, time: Callable[[int], Any]) -> tuple[Any, ...]:
+        """As a row has it: outcome, time, counts and error; `time` makes a time the database's."""
+        return (
+            self.outcome,
+            time(self.at),
+            counts_text(self.counts),
+            self.error and self.error[:ERROR_CHARACTERS],
+        )
 
 
 class Deleted(NamedTuple):
@@ -119,6 +136,34 @@ class JobStore(Protocol):
 
         `start` is 0, and then where the call before ended. Raises RowsRefused where others' tables refer to them.
         """
+
+
+class OpenedStore(Protocol):
+    """A store as far as those who ask by it open and close it."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Let go of the database."""
+
+
+T = TypeVar("T", bound=OpenedStore)
+
+
+class OverStore(Generic[T]):
+    """What asks a store of its own kind, which is opened and closed with it."""
+
+    def __init__(self, store: T) -> None:
+        self._store = store
+
+    async def open(self) -> None:
+        """Connect; raises StoreError where the schema is behind, or another."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Let go of the database; what is under way is finished first."""
+        await self._store.close()
 
 
 def counts_text(counts: dict[str, int]) -> str:

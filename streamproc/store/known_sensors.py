@@ -62,10 +62,11 @@ def devices(batch: Batch) -> dict[str, str]:
 def numbers(keys: Iterable[str]) -> dict[int, str]:
     """The keys that may be a `sensors.id`, by that: old producers know a sensor by it.
 
-    >>> numbers(["7", "a", "-1"])
+    >>> numbers(["7", "a", "-1", "007"])
     {7: '7'}
     """
-    return {int(key): key for key in keys if key.isascii() and key.isdigit() and len(key) <= _DIGITS}
+    digits = (key for key in keys if key.isascii() and key.isdigit() and len(key) <= _DIGITS)
+    return {int(key): key for key in digits if not key.startswith("0")}
 
 
 def unknown(keys: set[str]) -> RowsRefused:

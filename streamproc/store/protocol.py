@@ -319,6 +319,9 @@ class Store(Deliveries, Views, Protocol):
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
 
+    async def told_over(self, event_id: str) -> bool:
+        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
         """What the newest version of a trial has recorded; None where nothing was."""
 

@@ -13,7 +13,7 @@ from streamproc.errors import StoreError
 from streamproc.settings import Settings
 from streamproc.store import migrations
 from streamproc.store.migrations import Migration, Status, scripts
-from streamproc.store.sqlite import connection
+from streamproc.store.sqlite_connection import connection
 
 T = TypeVar("T")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
-from streamproc.records import DEVICE_SILENT, FLAPPING, Cause, SensorEntry, Severity
+from streamproc.records import DEVICE_SILENT, FLAPPING, Cause, Range, Rule, SensorEntry, Severity
 from streamproc.store.stored_event import told_with
 
 #: A key of more digits is beyond a 64-bit integer, and no `sensors.id`.
@@ -89,6 +89,47 @@ class SensorStatus(msgspec.Struct, frozen=True):
         if self.event is None or self.event.severity == "NORMAL":
             return None
         return StandingAlarm(self.entry.sensor, self.event, self.normal_at)
+
+
+class ToldStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer tells of how a sensor stands."""
+
+    sensor: str
+    sensor_id: int | None
+    device: str | None
+    name: str | None
+    unit: str | None
+    kind: str | None
+    severity: SeverityName
+    since: datetime | None
+    last: LastReading | None
+    event: StandingEvent | None
+    windows: tuple[ClosedWindow, ...]
+    warning: Range | None
+    critical: Range | None
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def of(cls, found: SensorStatus, **besides: Any) -> Self:
+        """The answer to what the database has, with the fields that it has `besides`."""
+        entry, event = found.entry, found.event
+        return cls(
+            sensor=entry.sensor,
+            sensor_id=entry.sensor_id,
+            device=entry.device,
+            name=entry.name,
+            unit=entry.unit,
+            kind=entry.kind,
+            severity=event.severity if event else "NORMAL",
+            since=event.at if event else None,
+            last=found.last,
+            event=event,
+            windows=found.windows,
+            warning=entry.warning,
+            critical=entry.critical,
+            rules=entry.rules,
+            **besides,
+        )
 
 
 #: What is asked of a window, in the order of ClosedWindow's fields; `start` is `window_start`.

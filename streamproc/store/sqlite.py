@@ -40,6 +40,7 @@ from streamproc.store.edits import (
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingAlarm
+from streamproc.store.sqlite_connection import BUSY_MS, connection
 from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
@@ -47,24 +48,8 @@ from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsk
 
 T = TypeVar("T")
 
-#: How long a call waits in SQLite for another writer before the caller is told. A registry edit takes
-#: milliseconds.
-BUSY_MS = 1_000
-#: The same while another process makes the schema: a second on a slow disk, whose fsyncs it waits for.
+#: How long a call waits for another process that makes the schema: a second on a slow disk, whose fsyncs it waits for.
 MIGRATING_MS = 10_000
-
-# WAL lets people read while the sink writes. NORMAL: after a power cut the last transactions may be gone,
-# but each as a whole, its offsets with its rows, and Kafka gives the records again; a commit costs no
-# fsync.
-# A batch changes the last page of an index for each sensor and size of window: 3,000 of 4 KB for 1,000 sensors.
-# 32 MiB hold those; with SQLite's own 2 MB the sink writes a third fewer windows.
-_PRAGMAS = (
-    "journal_mode = WAL",
-    "synchronous = NORMAL",
-    "foreign_keys = ON",
-    "temp_store = MEMORY",
-    "cache_size = -32768",
-)
 
 #: What may pass, with the code that metrics and logs tell it by.
 _AWAY = {
@@ -80,19 +65,6 @@ _AWAY = {
 }
 #: After these a connection may be of no more use: the next call opens another.
 _BROKEN = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-
-
-def connection(path: Path, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
-    """A connection as the store has it; it commits where it is told to. The folder is made where missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opened = sqlite3.connect(path, timeout=busy_ms / 1000, isolation_level=None)
-    try:
-        for pragma in _PRAGMAS:
-            opened.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        opened.close()
-        raise
-    return opened
 
 
 class SqliteStore:
@@ -209,6 +181,10 @@ class SqliteStore:
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
         return await self._run(lambda: sqlite_status.stored(self._connected(), event_id))
+
+    async def told_over(self, event_id: str) -> bool:
+        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+        return await self._run(lambda: sqlite_status.told_over(self._connected(), event_id))
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
         """What the newest version of a trial has recorded; None where nothing was."""

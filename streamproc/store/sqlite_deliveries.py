@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
-
-import numpy as np
 
 from streamproc.store.deliveries import (
     AT_ONCE,
@@ -14,21 +11,22 @@ from streamproc.store.deliveries import (
     GONE,
     Attempt,
     Claim,
-    Found,
-    Look,
-    Loose,
     Message,
     Plan,
     Policy,
     Undelivered,
     Waiting,
-    change_of,
     enrolled,
+    found_of,
     grouped,
+    look_of,
     looked,
+    loose_of,
     message_of,
+    undelivered_of,
+    waiting_of,
 )
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import ms_of, stamp_of
 
 _LOOK = "SELECT after_id, seen_id, seen_at FROM notification_channels WHERE channel = ?"
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM alert_notifications"
@@ -118,22 +116,15 @@ _AGAIN = (
 
 def plan(connection: sqlite3.Connection, policy: Policy, now: int) -> Plan:
     """What is to be written now; nothing is."""
-    row = connection.execute(_LOOK, (policy.channel,)).fetchone()
-    look = None if row is None else Look(row[0], row[1], _ms(row[2]))
+    look = look_of(connection.execute(_LOOK, (policy.channel,)).fetchone(), ms_of)
     (newest,) = connection.execute(_NEWEST).fetchone()
     begins_after = newest
     if look is None:
-        (first,) = connection.execute(_BEGIN, (_text(now - FIRST_LOOK_MS),)).fetchone()
+        (first,) = connection.execute(_BEGIN, (stamp_of(now - FIRST_LOOK_MS),)).fetchone()
         begins_after = newest if first is None else first
     after = begins_after if look is None else look.after_id
-    found = [
-        Found(name, severity, _ms(at), *rest)
-        for name, severity, at, *rest in connection.execute(_NEW, (after, policy.channel, AT_ONCE))
-    ]
-    loose = [
-        Loose(number, name, scope, _ms(since), _ms(at), follows, thread)
-        for number, name, scope, since, at, follows, thread in connection.execute(_LOOSE, (policy.channel,))
-    ]
+    found = found_of(connection.execute(_NEW, (after, policy.channel, AT_ONCE)), ms_of)
+    loose = loose_of(connection.execute(_LOOSE, (policy.channel,)), ms_of)
     return Plan(
         enrolled(found, policy, now),
         grouped(loose, policy, now),
@@ -143,7 +134,7 @@ def plan(connection: sqlite3.Connection, policy: Policy, now: int) -> Plan:
 
 def carry_out(connection: sqlite3.Connection, made: Plan, channel: str, now: int) -> None:
     """Write what `plan` has found in the same transaction."""
-    stamp = _text(now)
+    stamp = stamp_of(now)
     connection.executemany(
         _ENROLL,
         [
@@ -157,17 +148,17 @@ def carry_out(connection: sqlite3.Connection, made: Plan, channel: str, now: int
     )
     if made.look is not None:
         after_id, seen_id, seen_at = made.look
-        connection.execute(_SAVE_LOOK, (channel, after_id, seen_id, _text(seen_at)))
+        connection.execute(_SAVE_LOOK, (channel, after_id, seen_id, stamp_of(seen_at)))
 
 
 def is_due(connection: sqlite3.Connection, channel: str, now: int) -> bool:
     """Whether there is a message to claim."""
-    return connection.execute(_DUE, (channel, _text(now), _text(now))).fetchone() is not None
+    return connection.execute(_DUE, (channel, stamp_of(now), stamp_of(now))).fetchone() is not None
 
 
 def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message | None:
     """Hold the message that is due first."""
-    now = _text(claim.now)
+    now = stamp_of(claim.now)
     due = connection.execute(_DUE, (channel, now, now)).fetchone()
     if due is None:
         return None
@@ -176,22 +167,18 @@ def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message
     if not rows:
         connection.execute(_DROP, (GONE, channel, message_id))
         return None
-    if not connection.execute(_CLAIM, (claim.by, _text(claim.until), channel, message_id, now)).rowcount:
+    if not connection.execute(_CLAIM, (claim.by, stamp_of(claim.until), channel, message_id, now)).rowcount:
         return None
-    changes = [change_of(row[5:-1], _ms(row[-1])) for row in rows]
-    placed = [
-        (scope, thread, attempts, bool(held), _ms(at)) for scope, thread, attempts, held, at, *_ in rows
-    ]
-    return message_of(message_id, channel, placed, changes)
+    return message_of(message_id, channel, rows, ms_of)
 
 
 def settle(connection: sqlite3.Connection, message: Message, by: str, attempt: Attempt) -> bool:
     """Write down how an attempt ended, unless somebody else holds the message."""
-    sent_at = _text(attempt.at) if attempt.status == "sent" else None
+    sent_at = stamp_of(attempt.at) if attempt.status == "sent" else None
     place = (message.channel, message.message_id)
     error = attempt.error and attempt.error[:ERROR_CHARACTERS]
     settled = connection.execute(
-        _SETTLE, (attempt.status, _text(attempt.due_at), error, sent_at, *place, by)
+        _SETTLE, (attempt.status, stamp_of(attempt.due_at), error, sent_at, *place, by)
     ).rowcount
     if settled and sent_at:
         connection.execute(_DELIVERED, (sent_at, *place))
@@ -200,29 +187,15 @@ def settle(connection: sqlite3.Connection, message: Message, by: str, attempt: A
 
 def waiting(connection: sqlite3.Connection, channel: str) -> Waiting:
     """What is to be sent and is not yet."""
-    count, oldest = connection.execute(_WAITING, (channel,)).fetchone()
-    return Waiting(count, None if oldest is None else _ms(oldest))
+    return waiting_of(connection.execute(_WAITING, (channel,)).fetchone(), ms_of)
 
 
 def undelivered(connection: sqlite3.Connection, since: int) -> list[Undelivered]:
     """What was given up of changes from a time on."""
-    return [
-        Undelivered(channel, reason, messages, changes, _ms(oldest), _ms(newest))
-        for channel, reason, messages, changes, oldest, newest in connection.execute(
-            _UNDELIVERED, (_text(since),)
-        )
-    ]
+    return undelivered_of(connection.execute(_UNDELIVERED, (stamp_of(since),)), ms_of)
 
 
 def send_again(connection: sqlite3.Connection, channel: str, since: int, now: int) -> int:
     """Have sent again what was given up, whole messages under their identities."""
-    stamp = _text(now)
-    return connection.execute(_AGAIN, (stamp, stamp, channel, channel, _text(since))).rowcount
-
-
-def _text(ms: int) -> str:
-    return iso(np.array([ms], dtype=np.int64))[0]
-
-
-def _ms(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+    stamp = stamp_of(now)
+    return connection.execute(_AGAIN, (stamp, stamp, channel, channel, stamp_of(since))).rowcount

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
-
-import numpy as np
 
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store import sqlite_documents
@@ -40,7 +37,7 @@ from streamproc.store.entry_rows import (
 )
 from streamproc.store.planner import planned
 from streamproc.store.sqlite_sensors import PARAMETERS
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import ms_of, stamp_of
 
 _SENSORS = (
     f"SELECT s.uuid, d.uuid, s.id, {', '.join(f's.{name}' for name in SENSOR)}"  # noqa: S608  # constants
@@ -82,7 +79,8 @@ _ADD_KEY = (
 )
 _REVOKE = "UPDATE device_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
 _NOTE = "INSERT INTO registry_audit (at, actor, action, kind, name, version, before, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_AUDITED = "SELECT kind, name, MAX(version) FROM registry_audit WHERE name IN ({}) GROUP BY kind, name"
+#: By kind and name, as the index is: the audit grows for ever.
+_AUDITED = "SELECT name, MAX(version) FROM registry_audit WHERE kind = ? AND name IN ({}) GROUP BY name"
 
 
 def edit(connection: sqlite3.Connection, edits: Sequence[Edit], by: Author) -> list[Outcome]:
@@ -123,7 +121,7 @@ def audit(
 def _audited(number: int, at: str, *values: Any) -> Audited:
     actor, action, kind, name, version, was, now = values
     before, after = (text and json.loads(text) for text in (was, now))
-    return Audited(number, _ms(at), actor, action, kind, name, version, before, after)
+    return Audited(number, ms_of(at), actor, action, kind, name, version, before, after)
 
 
 def _standing(connection: sqlite3.Connection, asked: Wanted) -> Standing:
@@ -140,8 +138,10 @@ def _standing(connection: sqlite3.Connection, asked: Wanted) -> Standing:
     for query, part in _among("WHERE d.uuid IN ({})", asked.devices):
         devices |= _devices(connection, [(f"{_DEVICES} {query}", f"{_KEYS} {query}")], [part])
     audited: dict[tuple[Kind, str], int] = {}
-    for query, part in _among(_AUDITED, {name for _, name in asked.audited}):
-        audited |= {(kind, name): version for kind, name, version in connection.execute(query, part)}
+    for kind in {kind for kind, _ in asked.audited}:
+        names = {name for its, name in asked.audited if its == kind}
+        for query, part in _among(_AUDITED, names):
+            audited |= {(kind, name): version for name, version in connection.execute(query, (kind, *part))}
     actions = _actions(connection) if asked.actions else {}
     actions = {name: row for name, row in actions.items() if name in asked.actions}
     found = sqlite_documents.documents(connection, asked.documents) if asked.documents else {}
@@ -168,7 +168,7 @@ def _devices(
         for device, *key in connection.execute(keys, part):
             theirs.setdefault(device, []).append(tuple(key))
         for row in connection.execute(rows, part):
-            found[row[0]] = device_of(row, theirs.get(row[0], ()), _ms)
+            found[row[0]] = device_of(row, theirs.get(row[0], ()), ms_of)
     return found
 
 
@@ -207,13 +207,13 @@ def _write(connection: sqlite3.Connection, plan: Plan, by: Author) -> None:
         connection.execute(_DROP_ACTION, (action.entry.kind, action.entry.cause))
         connection.executemany(_ADD_ACTION, action_values(action))
     sqlite_documents.write(connection, plan)
-    at = _iso(by.at)
+    at = stamp_of(by.at)
     for key_id in plan.revoked_keys:
         connection.execute(_REVOKE, (at, key_id))
     for device_name, key in plan.new_keys:
-        expires = None if key.expires_at is None else _iso(key.expires_at)
+        expires = None if key.expires_at is None else stamp_of(key.expires_at)
         connection.execute(
-            _ADD_KEY, (device_name, key.key_id, key.sha256, _iso(key.created_at), expires, by.actor)
+            _ADD_KEY, (device_name, key.key_id, key.sha256, stamp_of(key.created_at), expires, by.actor)
         )
     connection.executemany(_NOTE, _notes(plan, at, by))
 
@@ -222,14 +222,3 @@ def _notes(plan: Plan, at: str, by: Author) -> Iterable[tuple[object, ...]]:
     for change in plan.changes:
         named = (change.action, change.kind, change.name, change.version)
         yield (at, by.actor, *named, told(change.before), told(change.after))
-
-
-def _iso(ms: int) -> str:
-    (text,) = iso(np.array([ms], dtype=np.int64))
-    return text
-
-
-def _ms(text: str) -> int:
-    """What people have written may be without a zone, or of fewer digits."""
-    found = datetime.fromisoformat(text)
-    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
-
-import numpy as np
 
 from streamproc.store import sqlite_old_rows
 from streamproc.store.job_runs import (
-    ERROR_CHARACTERS,
     LOST,
     RUN_COLUMNS,
     Deleted,
     Ended,
+    OverStore,
     Run,
     RunClaim,
     StartedBy,
-    counts_text,
     run_of,
 )
 from streamproc.store.sqlite import SqliteStore
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import ms_of, stamp_of
 
 _RUNS = f"SELECT {RUN_COLUMNS} FROM job_runs WHERE name = ? AND started_by = ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # a constant
 _ENROLL = (
@@ -48,29 +44,18 @@ _SETTLE = (
 )
 
 
-class SqliteJobs:
-    """What jobs ask, over a store; it is opened and closed with this."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    async def open(self) -> None:
-        """Connect."""
-        await self._store.open()
-
-    async def close(self) -> None:
-        """Let go of the file."""
-        await self._store.close()
+class SqliteJobs(OverStore[SqliteStore]):
+    """What jobs ask, over a store."""
 
     async def runs(self, name: str, started_by: StartedBy, limit: int) -> list[Run]:
         """A job's runs that were started so, newest first."""
         values = (name, started_by, limit)
         rows = await self._store.look(lambda opened: opened.execute(_RUNS, values).fetchall())
-        return [run_of(row, _ms) for row in rows]
+        return [run_of(row, ms_of) for row in rows]
 
     async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
         """Write down since when a schedule counts, unless it is the job's newest."""
-        values = (name, schedule, _text(due_at), _text(now))
+        values = (name, schedule, stamp_of(due_at), stamp_of(now))
         await self._store.change(lambda opened: opened.execute(_ENROLL, values))
 
     async def claim_run(self, claim: RunClaim) -> int | None:
@@ -79,18 +64,17 @@ class SqliteJobs:
 
     async def renew_run(self, number: int, by: str, until: int) -> bool:
         """Go on holding it; False where it is somebody else's by now."""
-        values = (_text(until), number, by)
+        values = (stamp_of(until), number, by)
         return bool(await self._store.change(lambda opened: opened.execute(_RENEW, values).rowcount))
 
     async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
         """Write down how it ended; False where it is somebody else's by now."""
-        error = ended.error and ended.error[:ERROR_CHARACTERS]
-        values = (ended.outcome, _text(ended.at), counts_text(ended.counts), error, number, by)
+        values = (*ended.values(stamp_of), number, by)
         return bool(await self._store.change(lambda opened: opened.execute(_SETTLE, values).rowcount))
 
     async def delete_old(self, table: str, before: int, start: int) -> Deleted:
         """Delete what a table has from before a time and no longer needs: a bounded number of rows."""
-        limit = _text(before)
+        limit = stamp_of(before)
         found = await self._store.look(lambda opened: sqlite_old_rows.find(opened, table, limit, start))
         if found is None:
             return Deleted(0, None)
@@ -99,16 +83,7 @@ class SqliteJobs:
 
 
 def _claim(opened: sqlite3.Connection, claim: RunClaim) -> int | None:
-    now = _text(claim.now)
+    now = stamp_of(claim.now)
     opened.execute(_LOSE, (now, LOST, claim.name, now))
-    what = (claim.name, claim.started_by, claim.schedule, _text(claim.due_at), claim.attempt)
-    made = opened.execute(_CLAIM, (*what, claim.by, _text(claim.until), now))
+    made = opened.execute(_CLAIM, (*claim.run(stamp_of), claim.by, stamp_of(claim.until), now))
     return made.lastrowid if made.rowcount else None
-
-
-def _text(ms: int) -> str:
-    return iso(np.array([ms], dtype=np.int64))[0]
-
-
-def _ms(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1000)

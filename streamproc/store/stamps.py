@@ -1,6 +1,8 @@
-"""Milliseconds as text, a column at a time."""
+"""Milliseconds as text, a column at a time, and back."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,3 +46,22 @@ def iso_repeated(ms: NDArray[np.int64]) -> list[str]:
     different, at = np.unique(ms, return_inverse=True)
     stamps: list[str] = np.array(iso(different), dtype=object)[at].tolist()
     return stamps
+
+
+def stamp_of(ms: int) -> str:
+    """One time as text.
+
+    >>> stamp_of(1_700_000_000_001)
+    '2023-11-14T22:13:20.001Z'
+    """
+    return iso(np.array([ms], dtype=np.int64))[0]
+
+
+def ms_of(text: str) -> int:
+    """A time that is text; what people have written may be without a zone, or of fewer digits.
+
+    >>> ms_of("2023-11-14T22:13:20.001Z"), ms_of("2023-11-14 22:13")
+    (1700000000001, 1699999980000)
+    """
+    found = datetime.fromisoformat(text)
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,8 @@ from streamproc.store.sensor_status import ClosedWindow, SeverityName
 #: Events that a page looks through: where few of them are asked for, it may have less than it could, and say where to go on.
 #: 20,000 rows of a kilobyte are read within a tenth of a second.
 LOOKED_THROUGH = 20_000
+#: A number beyond all; a cursor has as many digits.
+_BEYOND = 10**18 - 1
 
 
 class SensorRow(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ class SensorsAsked:
 
 @dataclass(frozen=True, slots=True)
 class EventPlace:
-    """Where a page of events ended: the row's number and, of one sensor's events, its time."""
+    """Where a page of events ended: its row's number and time, in whole milliseconds; without a time, at the beginning."""
 
     number: int
     at: datetime | None = None
@@ -98,7 +100,7 @@ class WindowsAsked:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Changes, those of one sensor by their time, those of all as they were stored, newest first; and where to go on."""
+    """Changes by their time, newest first; and where to go on."""
 
     events: tuple[EventRow, ...] = ()
     following: EventPlace | None = None
@@ -141,17 +143,29 @@ def sensor_row(row: Sequence[Any], time: Time) -> SensorRow:
     )
 
 
-def event_page(rows: Sequence[Sequence[Any]], asked: EventsAsked, least: int, time: Time) -> EventPage:
+def event_page(
+    rows: Sequence[Sequence[Any]], asked: EventsAsked, least: Sequence[Any] | None, time: Time
+) -> EventPage:
     """The page of rows of a number and the columns of EventRow, of which one more was asked for.
 
-    All rows from number `least` on were looked through.
+    `least` is the number and time of the last row that was looked through, None where nothing is below it.
     """
     shown = rows[: asked.limit]
-    following = EventPlace(least) if least > 1 else None
     if len(rows) > asked.limit:
-        number, at = shown[-1][0], shown[-1][7]
-        following = EventPlace(int(number), None if asked.sensor is None else time(at))
+        least = (shown[-1][0], shown[-1][7])
+    following = None if least is None else _place(least[0], time(least[1]))
     return EventPage(tuple(_event_row(row, time) for row in shown), following)
+
+
+def _place(number: int, at: datetime | None) -> EventPlace:
+    """Other programs' events have microseconds: of such a one the place is the end of the millisecond before it.
+
+    >>> _place(7, datetime(2024, 1, 1, microsecond=1500)) == EventPlace(_BEYOND, datetime(2024, 1, 1, microsecond=1000))
+    True
+    """
+    assert at is not None  # the column takes no NULL
+    beyond = at.microsecond % 1000
+    return EventPlace(_BEYOND if beyond else int(number), at - timedelta(microseconds=beyond))
 
 
 def _event_row(row: Sequence[Any], time: Time) -> EventRow:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,78 +12,17 @@ from msgspec.structs import replace
 
 from streamproc.core.chunk import MOVED, Chunk
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
-from streamproc.records import DeadLetter, PredictionRows, SensorEntry, Severity, WindowRows
-from streamproc.registry.following import Whole
+from streamproc.records import DeadLetter, SensorEntry, Severity
 from streamproc.settings import Settings
 from streamproc.sink import metrics
 from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
-from tests.shell.test_sink_rows import COLUMNS, prediction_value, window_value
+from tests.shell.sink_bench import Bench, singles
+from tests.shell.test_sink_rows import window_value
 from tests.store.builders import GROUP, PLACE, START, chunk, event, ints, notification, packet, single
 
 COUNT = "SELECT count(*) FROM sensor_readings"
-
-
-class Bench:
-    """A writer on a file, and what it sends to the dead-letter topic."""
-
-    def __init__(self, path: Path, store: SqliteStore) -> None:
-        self.path, self.store = path, store
-        self.letters: list[DeadLetter] = []
-        self.registry = Whole()
-        #: The offset in the database when each dead letter was sent.
-        self.offsets: list[int | None] = []
-        self.pauses: list[float] = []
-
-    def writer(self, batch_rows: int = 1_000, batch_bytes: int = 1_000_000) -> Writer:
-        """A writer that has not asked for its positions yet."""
-        settings = Settings.model_validate({"sink_batch_rows": batch_rows, "sink_batch_bytes": batch_bytes})
-        return Writer(self.store, settings, self._keep, self.registry, self._pause)
-
-    async def _keep(self, letters: list[DeadLetter]) -> None:
-        found = self.rows("SELECT next_offset FROM stream_offsets")
-        self.offsets += [found[0][0] if found else None] * len(letters)
-        self.letters += letters
-
-    async def _pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        await self.while_away()
-
-    async def while_away(self) -> None:
-        """What a test does when the writer waits for the database; without that it would wait for ever."""
-        raise AssertionError("the writer waits, and the test did not expect it")
-
-    def connect(self) -> sqlite3.Connection:
-        """Another way into the file, which commits each statement."""
-        return sqlite3.connect(self.path, isolation_level=None)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What a query gives."""
-        with closing(self.connect()) as connection:
-            return connection.execute(query).fetchall()
-
-    def refuse(self, when: str) -> None:
-        """Make the database refuse readings for which this is true."""
-        self.rows(
-            f"CREATE TRIGGER refuse BEFORE INSERT ON sensor_readings WHEN {when}"
-            " BEGIN SELECT RAISE(ABORT, 'this reading is not wanted'); END"
-        )
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """A fresh file that registers what it does not know."""
-    store = SqliteStore(tmp_path / "s.db", auto_register=True, busy_ms=10)
-    await store.open()
-    yield Bench(tmp_path / "s.db", store)
-    await store.close()
-
-
-def singles(first: int, count: int, sensor: str = "a") -> Chunk:
-    """Records with offsets from `first` on, each a reading whose value is its offset."""
-    values = [single(sensor, float(i), i) for i in range(first, first + count)]
-    return chunk(values, first_offset=first)
 
 
 async def test_all_topics_into_their_tables(bench: Bench) -> None:
@@ -118,63 +54,6 @@ async def test_all_topics_into_their_tables(bench: Bench) -> None:
         ("readings", 1),
         ("windows", 1),
     ]
-
-
-async def test_windows_of_sizes_not_wanted_are_passed(bench: Bench) -> None:
-    """They leave no row and no dead letter, and their offsets are behind; those before and after are rows."""
-    settings = Settings.model_validate({"sink_windows": "1", "sink_batch_rows": 2})
-    values = [window_value(size_ms=5_000), window_value(), window_value(size_ms=10_000)]
-    await Writer(bench.store, settings, bench._keep, bench.registry).write([chunk(values, topic="windows")])
-    assert bench.rows("SELECT size_ms, count(*) FROM sensor_windows GROUP BY size_ms") == [(1_000, 2)]
-    assert (await bench.store.offsets(GROUP), bench.letters) == ({("windows", 0): 3}, [])
-
-
-async def test_a_refused_window_goes_alone(bench: Bench) -> None:
-    """The other windows of its message are rows; its dead letter is a message of itself, to be sent again."""
-    bench.rows(
-        "CREATE TRIGGER refuse BEFORE INSERT ON sensor_windows WHEN NEW.mean = 1.5"
-        " BEGIN SELECT RAISE(ABORT, 'this window is not wanted'); END"
-    )
-    await bench.writer().write([singles(0, 3), chunk([window_value()], topic="windows")])
-    assert bench.rows("SELECT mean FROM sensor_windows") == [(0.1 + 0.2,)]
-    assert [(fault.topic, fault.reason) for fault in bench.letters] == [
-        ("windows", "this window is not wanted")
-    ]
-    assert bench.rows(COUNT) == [(3,)]
-    told = msgspec.json.decode(bench.letters[0].payload or "", type=WindowRows)
-    assert (told.size_ms, told.sensor, told.mean, told.last_offset) == (1_000, ["A"], [1.5], [2**63 - 1])
-    bench.rows("DROP TRIGGER refuse")
-    again = (bench.letters[0].payload or "").encode()
-    await bench.writer().write([chunk([again], first_offset=1, topic="windows")])
-    assert bench.rows("SELECT mean FROM sensor_windows ORDER BY mean") == [(0.1 + 0.2,), (1.5,)]
-
-
-async def test_unknown_sensors_predictions_go_alone(tmp_path: Path) -> None:
-    """Of a record of predictions the dead letter has the rows of the sensors that nobody knows."""
-    bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
-    await bench.store.save_entries([SensorEntry("a")])
-    await bench.writer().write(
-        [chunk([prediction_value(), prediction_value(sensor=["a", "A"])], topic="predictions")]
-    )
-    (fault,) = bench.letters
-    assert (fault.offset, fault.reason) == (0, "unknown sensor b")
-    told = msgspec.json.decode(fault.payload or "", type=PredictionRows)
-    assert (told.sensor, told.value, told.model) == (["b"], [0.0], "level@1")
-    await bench.store.close()
-
-
-async def test_the_refused_window_of_many_is_told_by_its_size(bench: Bench) -> None:
-    """A letter for one row of thousands is as long as a row."""
-    many = 4_000
-    columns: dict[str, object] = dict.fromkeys(COLUMNS, [1] * many)
-    sensors = [f"s-{i}" for i in range(many)]
-    bench.rows(
-        "CREATE TRIGGER refuse BEFORE INSERT ON sensor_windows WHEN (SELECT uuid FROM sensors WHERE id = NEW.sensor_id)"
-        " = 's-1234' BEGIN SELECT RAISE(ABORT, 'this window is not wanted'); END"
-    )
-    await bench.writer().write([chunk([window_value(**columns, sensor=sensors)], topic="windows")])
-    assert bench.rows("SELECT count(*) FROM sensor_windows") == [(many - 1,)]
-    assert len(bench.letters[0].payload or "") < 500
 
 
 async def test_it_reads_on_where_the_database_is(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamproc.store.migrations import migrate, scripts
-from tests.store.tsql_scripts import SCRIPTS, additions, parsed, statements, tables
+from tests.store.tsql_scripts import SCRIPTS, additions, parsed, programs, statements, tables, words
 
 #: Columns of sqlite that programs of the reference system call by another name.
 RENAMED = {
@@ -31,6 +31,18 @@ EXTRA_COLUMNS = {
 }
 #: A server may cut a longer name of an index, which would then not be known again.
 LONGEST_INDEX_NAME = 31
+
+#: Words of the language that are names of columns as well.
+ALSO_COLUMNS = {"AFTER", "COUNT", "FIRST", "LANGUAGE", "LAST", "LOWER", "MAX", "MIN", "PARTITION", "UPPER"}
+#: Capitals in names that Microsoft has given.
+THEIRS = {
+    "Latin1_General_CI_AS",
+    "Latin1_General_100_BIN2",
+    "@Resource",
+    "@LockMode",
+    "@LockOwner",
+    "@LockTimeout",
+}
 
 ALL = [statement for script in SCRIPTS for statement in statements(script.read_text("utf-8"))]
 
@@ -95,6 +107,22 @@ def test_indexes_are_looked_for_by_the_names_that_they_get() -> None:
         assert f"FROM sys.indexes WHERE object_id = OBJECT_ID(N'{table}')" in text
         patterns = re.findall(r"name LIKE N'([^']*)'", text)
         assert any(re.fullmatch(p.replace("[_]", "_").replace("%", ".*"), name) for p in patterns)
+
+
+def test_names_are_written_as_they_are_made() -> None:
+    """A database may tell capitals apart: names are in small letters, but for those of indexes and constraints."""
+    made = {name for _, (name,) in named(r"\b(?:INDEX|CONSTRAINT) ((?:DF|PK|FK|CK|UQ|UX|IX)_\w+)")}
+    assert all(name.partition("_")[2].islower() for name in made)
+    columns = {column for its in tables().values() for column in its}
+    names = columns | set(tables()) | {name.lower() for name in made} | {"dbo", "sys", "inserted", "deleted"}
+    texts = [*((script.name, script.read_text("utf-8")) for script in SCRIPTS), *programs()]
+    for place, text in texts:
+        outside, inside = words(text)
+        wrong = {w for w in outside if not w.islower() and not w.isupper()} - made - THEIRS
+        wrong |= {w for w in outside if w.isupper() and w.lower() in names} - ALSO_COLUMNS
+        wrong |= {w for w in inside if w.lower() in names and not w.islower()} - made
+        wrong |= outside & {"information_schema"}  # the standard's own has capitals throughout
+        assert (place, wrong) == (place, set())
 
 
 def test_nothing_is_taken_away() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,14 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
+from streamproc.records.alerting import SilenceEntry
 from streamproc.settings import Settings
-from streamproc.store import connect
+from streamproc.store import connect, sqlite_entries, sqlite_status, sqlite_views
 from streamproc.store.comparison import Scope
+from streamproc.store.documents import PutDocument
+from streamproc.store.edits import by_streamproc
 from streamproc.store.migrations import Migration, migrate, pending, scripts
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_compare import INSIDE, first_row
+from streamproc.store.sqlite_connection import connection
 from streamproc.store.stamps import LAST_MS, iso
+from streamproc.store.views import EventsAsked, SensorsAsked
 from tests.store.builders import GROUP, PLACE, batch, readings, windows
 from tests.store.databases import Sqlite
 
@@ -119,6 +125,20 @@ async def test_two_that_open_at_once_make_one_schema(tmp_path: Path) -> None:
     assert Sqlite(tmp_path / "s.db").rows("SELECT version FROM schema_migrations") == [
         (script.version,) for script in scripts("sqlite")
     ]
+
+
+async def test_a_file_without_a_log_that_somebody_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite would say at once that it is locked."""
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE theirs (a)")
+        store = SqliteStore(tmp_path / "s.db")
+        opening = asyncio.create_task(store.open())
+        done, _ = await asyncio.wait([opening], timeout=0.1)
+        assert not done
+        other.execute("COMMIT")
+        await opening
+        await store.close()
 
 
 async def test_a_schema_that_is_behind_is_an_error_to_who_only_looks(tmp_path: Path) -> None:
@@ -240,6 +260,40 @@ def test_windows_are_found_without_reading_them_all(query: str, index: str) -> N
         migrate(connection, scripts("sqlite"))
         plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
         assert [row[3] for row in plan] == [f"SEARCH sensor_windows {index}"]
+
+
+def test_an_edit_does_not_read_the_audit() -> None:
+    """Whether there was such an entry before is asked by the index, each time somebody acknowledges an alarm."""
+    asked: list[str] = []
+    with closing(memory()) as connection:
+        migrate(connection, scripts("sqlite"))
+        connection.set_trace_callback(asked.append)
+        sqlite_entries.edit(connection, [PutDocument(SilenceEntry("s", sensor="a"))], by_streamproc())
+        connection.set_trace_callback(None)
+        (query,) = [text for text in asked if "FROM registry_audit" in text]
+        (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert "INDEX registry_audit_of (kind=? AND name=?)" in plan[3]
+
+
+def test_no_list_for_people_reads_all_events(tmp_path: Path) -> None:
+    """Alarms and pages go by what stands, by a sensor, or by the time, whose order is the index's."""
+    asked: list[str] = []
+    with closing(connection(tmp_path / "s.db")) as opened:
+        migrate(opened, scripts("sqlite"))
+        opened.set_trace_callback(asked.append)
+        sqlite_status.alarms(opened)
+        for severity in ("CRITICAL", "NORMAL"):
+            sqlite_views.sensors_page(opened, SensorsAsked(severity))
+        for sensor in (None, "a"):
+            sqlite_views.events_page(opened, EventsAsked(sensor))
+        opened.set_trace_callback(None)
+        for query in asked:
+            plan = "; ".join(row[3] for row in opened.execute(f"EXPLAIN QUERY PLAN {query}"))
+            reading = re.findall(r"SCAN (?!s\b)\w+(?: USING INDEX (\w+))?", plan)
+            assert set(reading) <= {"ml_events_standing"}, plan
+            if "ORDER BY e.created_at DESC" in query:
+                assert "TEMP B-TREE" not in plan
+    assert len(asked) == 7
 
 
 async def test_a_database_of_the_first_schema_gets_the_windows(tmp_path: Path) -> None:

@@ -82,20 +82,17 @@ async def test_a_withdrawn_change_is_none(database: Database, store: Store) -> N
 
 
 async def test_an_alarm_that_another_program_has_acknowledged_stays(database: Database, store: Store) -> None:
-    """Its sensor is in one of the lists, and told as it stands."""
+    """Its sensor is in the list of its severity, told as it stands, and among the alarms."""
     await fill(store)
     database.execute("UPDATE ml_events SET status = 'acknowledged' WHERE status = 'active'")
-    found = [
-        row
-        for level in ("CRITICAL", "WARN", "NORMAL")
-        for row in await store.sensors_page(SensorsAsked(level))
-    ]
-    assert sorted((row.sensor, row.severity) for row in found) == [
-        ("calm", "NORMAL"),
-        ("hot", "CRITICAL"),
-        ("quiet", "NORMAL"),
-        ("warm", "WARN"),
-    ]
+    for asked, sensors in (
+        (SensorsAsked("CRITICAL"), ["hot"]),
+        (SensorsAsked("WARN"), ["warm"]),
+        (SensorsAsked("NORMAL"), ["calm", "quiet"]),
+    ):
+        found = await store.sensors_page(asked)
+        assert [(row.sensor, row.severity) for row in found] == [(name, asked.severity) for name in sensors]
+    assert [alarm.sensor for alarm in await store.alarms()] == ["hot", "warm"]
 
 
 async def test_sensors_come_in_pages(store: Store) -> None:
@@ -112,6 +109,14 @@ async def test_sensors_are_found_by_a_part_of_a_name(store: Store, search: str) 
     """Of name, key, device or site, whatever its case; no letter stands for others."""
     await fill(store)
     assert await names(store, SensorsAsked("CRITICAL", search=search)) == ["hot"]
+
+
+@pytest.mark.parametrize("search", ["ático", "ÁTICO", "Ático", "NORTE", "ñandú"])
+async def test_letters_beyond_ascii_have_cases_too(store: Store, search: str) -> None:
+    """Names are in people's languages."""
+    await store.save_entries([SensorEntry("a", name="Ático norte"), SensorEntry("b", site="NORTE Ñandú")])
+    found = await names(store, SensorsAsked("NORMAL", search=search))
+    assert found == {"NORTE": ["a", "b"], "ñandú": ["b"]}.get(search, ["a"])
 
 
 @pytest.mark.parametrize("search", ["b_iler", "boiler'", "\x00", "['"])
@@ -161,7 +166,8 @@ async def test_events_that_are_asked_for(store: Store) -> None:
     assert await times(EventsAsked("hot\x00")) == []
 
 
-async def test_events_of_one_in_pages(store: Store) -> None:
+@pytest.mark.parametrize("sensor", ["a", None])
+async def test_events_in_pages(store: Store, sensor: str | None) -> None:
     """By their times, also where they were stored in another order, or have the same time."""
     ups = [
         replace(event("a", Severity.WARN, Severity.NORMAL, 10 * (number % 3)), event_id=f"e{number}")
@@ -170,12 +176,22 @@ async def test_events_of_one_in_pages(store: Store) -> None:
     await store.write(Batch(GROUP, events=events(*ups)))
     seen, place = list[tuple[datetime, str]](), None
     for _ in range(4):
-        page = await store.events_page(EventsAsked("a", before=place, limit=2))
+        page = await store.events_page(EventsAsked(sensor, before=place, limit=2, look_through=3))
         seen += [(row.at, row.event_id) for row in page.events]
         place = page.following
     assert place is None
     assert len(set(seen)) == 7
     assert [at for at, _ in seen] == sorted((at for at, _ in seen), reverse=True)
+
+
+async def test_a_page_looks_through_what_is_of_its_time_alone(store: Store) -> None:
+    """However much came since, and whatever was stored in between."""
+    late = [event("late", Severity.WARN, Severity.NORMAL, 1_000 + at) for at in range(20)]
+    await store.write(Batch(GROUP, events=events(*late)))
+    await fill(store)
+    page = await store.events_page(EventsAsked(since=after(20), until=after(50), look_through=4))
+    assert [row.at for row in page.events] == [after(40), after(30), after(20)]
+    assert page.following is None
 
 
 async def test_a_page_looks_through_so_many(store: Store) -> None:
@@ -190,12 +206,13 @@ async def test_a_page_looks_through_so_many(store: Store) -> None:
     assert pages == [["warm"], [], ["hot"]]
 
 
-async def test_a_place_beyond_the_newest_is_the_beginning(store: Store) -> None:
-    """Whoever names one misses nothing, and nothing is read that is not there."""
+async def test_a_place_beyond_all_is_the_beginning(store: Store) -> None:
+    """So is one without a time; below the first there is nothing."""
     await fill(store)
-    page = await store.events_page(EventsAsked(before=EventPlace(10**18 - 1), limit=1))
-    assert [row.sensor for row in page.events] == ["gone"]
-    assert (await store.events_page(EventsAsked(before=EventPlace(0)))).events == ()
+    for place in (EventPlace(10**18 - 1, after(60)), EventPlace(7, after(10**9)), EventPlace(7)):
+        page = await store.events_page(EventsAsked(before=place, limit=1))
+        assert [row.sensor for row in page.events] == ["gone"]
+    assert (await store.events_page(EventsAsked(before=EventPlace(0, after(10))))).events == ()
 
 
 async def test_windows_in_pages(store: Store) -> None:

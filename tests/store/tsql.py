@@ -19,6 +19,8 @@ VARIABLE = "SQLSERVER_TEST_DSN"
 #: An ODBC connection string, such as `Driver={ODBC Driver 18 for SQL Server};Server=localhost,1433;UID=sa;PWD=…;Encrypt=no`;
 #: its login makes databases and drops them.
 DSN = os.environ.get(VARIABLE, "")
+#: The collation of each database that is made, such as Latin1_General_100_BIN2, which tells capitals apart.
+COLLATION = os.environ.get("SQLSERVER_TEST_COLLATION", "")
 
 #: Marks what cannot be tested without a server.
 on_a_server = pytest.mark.skipif(not DSN, reason=f"no T-SQL server: {VARIABLE} is not set")
@@ -134,6 +136,7 @@ def _with(password: str) -> str:
 
 async def _make(kind: str, how: str = "") -> str:
     name = f"streamproc_test_{uuid4().hex[:12]}"
+    how += f" COLLATE {COLLATION}" if kind == "DATABASE" and COLLATION else ""
     async with _logged_in() as link:
         await (await link.connection.execute(f"CREATE {kind} {name}{how}")).close()
     return name

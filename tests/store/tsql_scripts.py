@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +13,16 @@ from sqlfluff.core.parser import BaseSegment
 
 from streamproc.store.sqlserver import migrations
 
-SCRIPTS = sorted((Path(__file__).parents[2] / "sql" / "sqlserver").glob("*.sql"))
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "sql" / "sqlserver").glob("*.sql"))
 
 _COMMENT = re.compile(r"--[^\n]*")
+_LITERAL = re.compile(r"N?'((?:[^']|'')*)'")
+_WORD = re.compile(r"[@#]?[A-Za-z_]\w*")
+#: What a text of a program has, capitals and all, that is a statement of T-SQL or a part of one.
+_STATEMENT = re.compile(
+    r"\b(?:SELECT|INSERT|UPDATE|DELETE|EXEC|FROM|JOIN|WHERE|AND|ORDER BY|OPENJSON|COLLATE|CASE)\b|dbo\."
+)
 
 
 def batches(text: str) -> list[str]:
@@ -76,3 +84,31 @@ def _crawl(kind: str) -> Iterator[BaseSegment]:
         tree, _ = parsed(script.read_text("utf-8"))
         assert tree is not None
         yield from tree.recursive_crawl(kind)
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """The T-SQL in the programs: the place of each text, and the text; a part that is put in is a blank."""
+    for path in sorted((ROOT / "streamproc").rglob("*.py")):
+        source = path.read_text("utf-8")
+        if path.parent.name == "sqlserver" or "dbo." in source:
+            for line, text in _texts(ast.parse(source)):
+                if _STATEMENT.search(text):
+                    yield f"{path.name}:{line}", text
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The texts of a module but what is said of it."""
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, " ".join(str(p.value) for p in node.values if isinstance(p, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said | parts:
+            yield node.lineno, node.value
+
+
+def words(text: str) -> tuple[set[str], set[str]]:
+    """The words of T-SQL, and those within its literals; `[_]` is how a pattern has an underscore."""
+    plain = _COMMENT.sub("", text)
+    inside = " ".join(literal[1] for literal in _LITERAL.finditer(plain)).replace("[_]", "_")
+    return set(_WORD.findall(_LITERAL.sub(" ", plain))), set(_WORD.findall(inside))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamproc.errors import StoreUnavailable
 from streamproc.store.deliveries import (
     AT_ONCE,
     ERROR_CHARACTERS,
@@ -13,28 +11,25 @@ from streamproc.store.deliveries import (
     GONE,
     Attempt,
     Claim,
-    Found,
-    Look,
-    Loose,
     Message,
     Plan,
     Policy,
     Undelivered,
     Waiting,
-    change_of,
     enrolled,
+    found_of,
     grouped,
+    look_of,
     looked,
+    loose_of,
     message_of,
+    undelivered_of,
+    waiting_of,
 )
+from streamproc.store.sqlserver.times import ms_of, time_of
 
-#: One process at a time plans: what two of them read and write is not locked row by row. Ends with the transaction, which is
-#: done in a fraction of a second.
-_TURN = (
-    "SET NOCOUNT ON; DECLARE @turn INT;"
-    " EXEC @turn = sp_getapplock @Resource = N'streamproc-notify', @LockMode = N'Exclusive',"
-    " @LockOwner = N'Transaction', @LockTimeout = 5000; SELECT @turn"
-)
+#: One process at a time plans; its transaction is done in a fraction of a second.
+TURN = ("streamproc-notify", 5_000, "another process plans what is to be told")
 _LOOK = "SELECT after_id, seen_id, seen_at FROM dbo.notification_channels WHERE channel = ?"
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM dbo.alert_notifications"
 #: The last number before the first notification of this time or later.
@@ -127,33 +122,21 @@ _AGAIN = (
     " JOIN dbo.alert_notifications n ON n.notification_id = x.notification_id"
     " WHERE x.status = N'failed' AND x.channel = ? AND n.created_at >= ?); SELECT @@ROWCOUNT"
 )
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
-
-
-async def take_turn(cursor: Any) -> None:
-    """Be the only one that plans, until the transaction ends."""
-    await cursor.execute(_TURN)
-    if (await cursor.fetchone())[0] < 0:
-        raise StoreUnavailable("another process plans what is to be told", "locked")
 
 
 async def plan(cursor: Any, policy: Policy, now: int) -> Plan:
     """What is to be written now; nothing is."""
-    row = await _row(cursor, _LOOK, policy.channel)
-    look = None if row is None else Look(row[0], row[1], _ms(row[2]))
+    look = look_of(await _row(cursor, _LOOK, policy.channel), ms_of)
     (newest,) = await _row(cursor, _NEWEST)
     begins_after = newest
     if look is None:
-        (first,) = await _row(cursor, _BEGIN, _time(now - FIRST_LOOK_MS))
+        (first,) = await _row(cursor, _BEGIN, time_of(now - FIRST_LOOK_MS))
         begins_after = newest if first is None else first
     after = begins_after if look is None else look.after_id
     await cursor.execute(_NEW, AT_ONCE, after, policy.channel, policy.channel)
-    found = [Found(name, severity, _ms(at), *rest) for name, severity, at, *rest in await cursor.fetchall()]
+    found = found_of(await cursor.fetchall(), ms_of)
     await cursor.execute(_LOOSE, policy.channel)
-    loose = [
-        Loose(number, name, scope, _ms(since), _ms(at), follows, thread)
-        for number, name, scope, since, at, follows, thread in await cursor.fetchall()
-    ]
+    loose = loose_of(await cursor.fetchall(), ms_of)
     return Plan(
         enrolled(found, policy, now),
         grouped(loose, policy, now),
@@ -163,7 +146,7 @@ async def plan(cursor: Any, policy: Policy, now: int) -> Plan:
 
 async def carry_out(cursor: Any, made: Plan, channel: str, now: int) -> None:
     """Write what `plan` has found in the same transaction."""
-    stamp = _time(now)
+    stamp = time_of(now)
     for row in made.enroll:
         await cursor.execute(
             _ENROLL,
@@ -176,14 +159,14 @@ async def carry_out(cursor: Any, made: Plan, channel: str, now: int) -> None:
             await cursor.execute(_GROUP, group.message_id, thread, number)
     if made.look is not None:
         after_id, seen_id, seen_at = made.look
-        values = (after_id, seen_id, _time(seen_at), channel)
+        values = (after_id, seen_id, time_of(seen_at), channel)
         if not (await _row(cursor, _MOVE_LOOK, *values))[0]:
             await cursor.execute(_BEGIN_LOOK, *values)
 
 
 async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
     """Hold the message that is due first."""
-    now = _time(claim.now)
+    now = time_of(claim.now)
     due = await _row(cursor, _DUE, channel, now, now)
     if due is None:
         return None
@@ -193,20 +176,18 @@ async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
     if not rows:
         await cursor.execute(_DROP, GONE, channel, message_id)
         return None
-    if not (await _row(cursor, _CLAIM, claim.by, _time(claim.until), channel, message_id, now))[0]:
+    if not (await _row(cursor, _CLAIM, claim.by, time_of(claim.until), channel, message_id, now))[0]:
         return None
-    changes = [change_of(row[5:-1], _ms(row[-1])) for row in rows]
-    placed = [(row[0], row[1], row[2], bool(row[3]), _ms(row[4])) for row in rows]
-    return message_of(message_id, channel, placed, changes)
+    return message_of(message_id, channel, rows, ms_of)
 
 
 async def settle(cursor: Any, message: Message, by: str, attempt: Attempt) -> bool:
     """Write down how an attempt ended, unless somebody else holds the message."""
-    sent_at = _time(attempt.at) if attempt.status == "sent" else None
+    sent_at = time_of(attempt.at) if attempt.status == "sent" else None
     place = (message.channel, message.message_id)
     error = attempt.error and attempt.error[:ERROR_CHARACTERS]
     (settled,) = await _row(
-        cursor, _SETTLE, attempt.status, _time(attempt.due_at), error, sent_at, *place, by
+        cursor, _SETTLE, attempt.status, time_of(attempt.due_at), error, sent_at, *place, by
     )
     if settled and sent_at:
         await cursor.execute(_DELIVERED, sent_at, *place)
@@ -215,34 +196,22 @@ async def settle(cursor: Any, message: Message, by: str, attempt: Attempt) -> bo
 
 async def waiting(cursor: Any, channel: str) -> Waiting:
     """What is to be sent and is not yet."""
-    count, oldest = await _row(cursor, _WAITING, channel)
-    return Waiting(count, None if oldest is None else _ms(oldest))
+    return waiting_of(await _row(cursor, _WAITING, channel), ms_of)
 
 
 async def undelivered(cursor: Any, since: int) -> list[Undelivered]:
     """What was given up of changes from a time on."""
-    await cursor.execute(_UNDELIVERED, _time(since))
-    return [
-        Undelivered(channel, reason, messages, changes, _ms(oldest), _ms(newest))
-        for channel, reason, messages, changes, oldest, newest in await cursor.fetchall()
-    ]
+    await cursor.execute(_UNDELIVERED, time_of(since))
+    return undelivered_of(await cursor.fetchall(), ms_of)
 
 
 async def send_again(cursor: Any, channel: str, since: int, now: int) -> int:
     """Have sent again what was given up, whole messages under their identities."""
-    stamp = _time(now)
-    count: int = (await _row(cursor, _AGAIN, stamp, stamp, channel, channel, _time(since)))[0]
+    stamp = time_of(now)
+    count: int = (await _row(cursor, _AGAIN, stamp, stamp, channel, channel, time_of(since)))[0]
     return count
 
 
 async def _row(cursor: Any, query: str, *values: object) -> Any:
     await cursor.execute(query, *values)
     return await cursor.fetchone()
-
-
-def _time(ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def _ms(time: datetime) -> int:
-    return round(time.replace(tzinfo=UTC).timestamp() * 1000)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from streamproc.errors import StoreUnavailable
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.store.edits import (
     Audited,
@@ -52,15 +50,12 @@ from streamproc.store.sqlserver.forms import (
     text_of,
 )
 from streamproc.store.sqlserver.sensors import EXACT, key_of
+from streamproc.store.sqlserver.times import ms_of, time_of
+from streamproc.store.sqlserver.turns import take_turn
 from streamproc.store.thresholds import Threshold
 
-#: One edit at a time, whoever makes it: what two of them read and write is not locked row by row. Ends with the transaction.
-#: Nobody holds it for longer than an import takes, some seconds.
-_TURN = (
-    "SET NOCOUNT ON; DECLARE @turn INT;"
-    " EXEC @turn = sp_getapplock @Resource = N'streamproc-registry', @LockMode = N'Exclusive',"
-    " @LockOwner = N'Transaction', @LockTimeout = 20000; SELECT @turn"
-)
+#: One edit at a time, whoever makes it. Nobody holds it for longer than an import takes, some seconds.
+_TURN = ("streamproc-registry", 20_000, "another edit of the registry is under way")
 _RENAMED = {"kind": "sensor_type"}
 #: What programs of the reference system do not expect NULL in.
 _EMPTY = {"name", "unit", "kind"}
@@ -152,23 +147,21 @@ _NOTE = (
     f"INSERT INTO dbo.registry_audit (at, actor, {', '.join(f'[{name}]' for name in _CHANGE)})"
     f" SELECT ?, ?, {', '.join(f'g.[{name}]' for name in _CHANGE)} FROM {given(_CHANGE, 'n')} g ORDER BY g.n"
 )
+#: By kind and name, as the index is: the audit grows for ever.
 _AUDITED = (
-    f"SELECT a.kind, a.name, MAX(a.version) FROM {given({'k': CODE})} g"
-    f" JOIN dbo.registry_audit a ON a.name = g.k {EXACT} GROUP BY a.kind, a.name"
+    f"SELECT a.kind, a.name, MAX(a.version) FROM {given({'kind': CODE, 'name': CODE})} g"
+    f" JOIN dbo.registry_audit a ON a.kind = g.kind AND a.name = g.name {EXACT} GROUP BY a.kind, a.name"
 )
 _THRESHOLDS = (
     "SELECT s.uuid, t.condition_type, CAST(t.threshold_value_min AS FLOAT(53)),"
     " CAST(t.threshold_value_max AS FLOAT(53)), t.severity, t.is_active"
     " FROM dbo.alert_thresholds t JOIN dbo.sensors s ON s.id = t.sensor_id"
 )
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
 
 
 async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     """Make the tables hold what the edits ask for, and tell what they hold then; raises RegistryError."""
-    await cursor.execute(_TURN)
-    if (await cursor.fetchone())[0] < 0:
-        raise StoreUnavailable("another edit of the registry is under way", "locked")
+    await take_turn(cursor, *_TURN)
     plan = planned(edits, await _standing(cursor, wanted(edits)), by)
     await _write_devices(cursor, plan)
     await _write_sensors(cursor, plan)
@@ -176,7 +169,7 @@ async def edit(cursor: Any, edits: Sequence[Edit], by: Author) -> list[Outcome]:
     await documents.write(cursor, plan)
     await _write_keys(cursor, plan, by)
     notes = [(c.action, c.kind, c.name, c.version, told(c.before), told(c.after)) for c in plan.changes]
-    await _write(cursor, _NOTE, _counted(notes), _time(by.at), by.actor)
+    await _write(cursor, _NOTE, _counted(notes), time_of(by.at), by.actor)
     return plan.outcomes
 
 
@@ -210,7 +203,7 @@ async def audit(cursor: Any, of: tuple[Kind, str] | None, before: int | None, li
     return [
         Audited(
             number,
-            _ms(at),
+            ms_of(at),
             actor,
             action,
             kind,
@@ -252,7 +245,7 @@ async def _standing(cursor: Any, asked: Wanted) -> Standing:
         )
     audited: dict[tuple[Kind, str], int] = {}
     if asked.audited:
-        await cursor.execute(_AUDITED, _listed({name for _, name in asked.audited}))
+        await cursor.execute(_AUDITED, text_of(sorted(asked.audited)))
         audited = {(kind, name): version for kind, name, version in await cursor.fetchall()}
     actions = await _actions(cursor) if asked.actions else {}
     actions = {name: row for name, row in actions.items() if name in asked.actions}
@@ -283,7 +276,7 @@ async def _devices(cursor: Any, joined: str, *values: str) -> dict[str, Row[Devi
         keys.setdefault(device, []).append(tuple(key))
     await cursor.execute(f"{_DEVICES} {joined}", *values)
     rows = [tuple(row) for row in await cursor.fetchall()]
-    return {row[0]: device_of(row, keys.get(row[0], ()), _ms) for row in rows}
+    return {row[0]: device_of(row, keys.get(row[0], ()), ms_of) for row in rows}
 
 
 async def _actions(cursor: Any) -> dict[str, Row[ActionEntry]]:
@@ -346,17 +339,9 @@ async def _write_actions(cursor: Any, plan: Plan) -> None:
 
 async def _write_keys(cursor: Any, plan: Plan, by: Author) -> None:
     for key_id in plan.revoked_keys:
-        await cursor.execute(_REVOKE, _time(by.at), key_id)
+        await cursor.execute(_REVOKE, time_of(by.at), key_id)
     for device, key in plan.new_keys:
-        expires = None if key.expires_at is None else _time(key.expires_at)
+        expires = None if key.expires_at is None else time_of(key.expires_at)
         await cursor.execute(
-            _ADD_KEY, device, key.key_id, key.sha256, _time(key.created_at), expires, by.actor
+            _ADD_KEY, device, key.key_id, key.sha256, time_of(key.created_at), expires, by.actor
         )
-
-
-def _time(ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def _ms(time: datetime) -> int:
-    return int(time.replace(tzinfo=UTC).timestamp() * 1000 + 0.5)

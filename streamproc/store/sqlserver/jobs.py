@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamproc.errors import StoreUnavailable
 from streamproc.store.job_runs import (
-    ERROR_CHARACTERS,
     LOST,
     RUN_COLUMNS,
     Deleted,
     Ended,
+    OverStore,
     Run,
     RunClaim,
     StartedBy,
-    counts_text,
     run_of,
 )
 from streamproc.store.sqlserver.store import SqlServerStore
+from streamproc.store.sqlserver.times import ms_of, time_of
+from streamproc.store.sqlserver.turns import take_turn
 
 #: Transactions of at most 4,000 rows each that a call of a procedure makes: about a second in all, so that whoever asks the
 #: process to end need not wait.
 BATCHES = 5
 
 _RUNS = f"SELECT TOP (?) {RUN_COLUMNS} FROM dbo.job_runs WHERE name = ? AND started_by = ? ORDER BY id DESC"
-#: Held until the transaction ends: two who look at the same moment would both see nobody.
-_TURN = (
-    "SET NOCOUNT ON; DECLARE @turn INT;"
-    " EXEC @turn = sp_getapplock @Resource = N'streamproc-jobs', @LockMode = N'Exclusive',"
-    " @LockOwner = N'Transaction', @LockTimeout = 5000; SELECT @turn"
-)
+#: Two who look at the same moment would both see nobody.
+_TURN = ("streamproc-jobs", 5_000, "another process looks who is to run which job")
 _NEWEST = (
     "SELECT TOP (1) schedule FROM dbo.job_runs WHERE name = ? AND started_by = N'schedule' ORDER BY id DESC"
 )
@@ -49,7 +44,7 @@ _TAKEN = (
 _CLAIM = (
     "INSERT INTO dbo.job_runs"
     " (name, started_by, schedule, due_at, attempt, outcome, claimed_by, lease_until, began_at)"
-    " OUTPUT INSERTED.id VALUES (?, ?, ?, ?, ?, N'running', ?, ?, ?)"
+    " OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, N'running', ?, ?, ?)"
 )
 _RENEW = (
     "UPDATE dbo.job_runs SET lease_until = ? WHERE id = ? AND claimed_by = ? AND outcome = N'running';"
@@ -67,64 +62,50 @@ _OLD_RUNS = (
     " AND EXISTS (SELECT 1 FROM dbo.job_runs AS l WHERE l.name = o.name AND l.id > o.id AND l.started_by = N'schedule');"
     " SELECT @@ROWCOUNT, 0"
 )
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # the database's own times are UTC without a zone
 
 
-class SqlServerJobs:
-    """What jobs ask, over a store; it is opened and closed with this."""
-
-    def __init__(self, store: SqlServerStore) -> None:
-        self._store = store
-
-    async def open(self) -> None:
-        """Connect; raises StoreError where the schema is behind, or another."""
-        await self._store.open()
-
-    async def close(self) -> None:
-        """Let go of the database."""
-        await self._store.close()
+class SqlServerJobs(OverStore[SqlServerStore]):
+    """What jobs ask, over a store."""
 
     async def runs(self, name: str, started_by: StartedBy, limit: int) -> list[Run]:
         """A job's runs that were started so, newest first."""
         async with self._store.cursor(commits=False) as cursor:
             await cursor.execute(_RUNS, limit, name, started_by)
-            return [run_of(row, _ms) for row in await cursor.fetchall()]
+            return [run_of(row, ms_of) for row in await cursor.fetchall()]
 
     async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
         """Write down since when a schedule counts, unless it is the job's newest."""
         async with self._store.cursor() as cursor:
-            await _take_turn(cursor)
+            await take_turn(cursor, *_TURN)
             newest = await _row(cursor, _NEWEST, name)
             if newest is None or newest[0] != schedule:
-                await cursor.execute(_ENROLL, name, schedule, _time(due_at), _time(now))
+                await cursor.execute(_ENROLL, name, schedule, time_of(due_at), time_of(now))
 
     async def claim_run(self, claim: RunClaim) -> int | None:
         """Hold a job, as a run of this number; None where another holds it, or had this attempt."""
-        now = _time(claim.now)
+        now = time_of(claim.now)
         async with self._store.cursor() as cursor:
-            await _take_turn(cursor)
+            await take_turn(cursor, *_TURN)
             await cursor.execute(_LOSE, now, LOST, claim.name, now)
-            what = (claim.name, claim.started_by, claim.schedule, _time(claim.due_at), claim.attempt)
+            what = claim.run(time_of)
             if (await _row(cursor, _TAKEN, *what))[0]:
                 return None
-            number: int = (await _row(cursor, _CLAIM, *what, claim.by, _time(claim.until), now))[0]
+            number: int = (await _row(cursor, _CLAIM, *what, claim.by, time_of(claim.until), now))[0]
             return number
 
     async def renew_run(self, number: int, by: str, until: int) -> bool:
         """Go on holding it; False where it is somebody else's by now."""
         async with self._store.cursor() as cursor:
-            return bool((await _row(cursor, _RENEW, _time(until), number, by))[0])
+            return bool((await _row(cursor, _RENEW, time_of(until), number, by))[0])
 
     async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
         """Write down how it ended; False where it is somebody else's by now."""
-        error = ended.error and ended.error[:ERROR_CHARACTERS]
-        values = (ended.outcome, _time(ended.at), counts_text(ended.counts), error, number, by)
         async with self._store.cursor() as cursor:
-            return bool((await _row(cursor, _SETTLE, *values))[0])
+            return bool((await _row(cursor, _SETTLE, *ended.values(time_of), number, by))[0])
 
     async def delete_old(self, table: str, before: int, start: int) -> Deleted:
         """Delete what a table has from before a time and no longer needs, by the database's own procedures."""
-        at = _time(before)
+        at = time_of(before)
         async with self._store.statements() as connection:
             if table == "job_runs":
                 found = await _result(connection, _OLD_RUNS, at)
@@ -134,15 +115,6 @@ class SqlServerJobs:
                 found = await _result(connection, _OLD.format(table), at, BATCHES)
         *rows, unfinished = found
         return Deleted(sum(rows), start if unfinished else None)
-
-
-async def _take_turn(cursor: Any) -> None:
-    await cursor.execute(_TURN)
-    # Where the turn is not had in time, a server may send a result without rows before the one that says so.
-    while cursor.description is None and await cursor.nextset():
-        pass
-    if (await cursor.fetchone())[0] < 0:
-        raise StoreUnavailable("another process looks who is to run which job", "locked")
 
 
 async def _result(connection: Any, statement: str, *values: object) -> Any:
@@ -156,11 +128,3 @@ async def _result(connection: Any, statement: str, *values: object) -> Any:
 async def _row(cursor: Any, query: str, *values: object) -> Any:
     await cursor.execute(query, *values)
     return await cursor.fetchone()
-
-
-def _time(ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def _ms(time: datetime) -> int:
-    return round(time.replace(tzinfo=UTC).timestamp() * 1000)

@@ -57,6 +57,16 @@ _STORED = (
     f"SELECT {', '.join(f'e.{name}' for name in STORED)}, s.uuid, e.created_at FROM dbo.ml_events e"
     " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.event_id = ? AND e.event_type = N'severity_change'"
 )
+# By the event's number: of that there is an index.
+_OVER = (
+    "SELECT TOP (1) n.id FROM dbo.ml_events e JOIN dbo.alert_notifications n ON n.source_event_id = e.id"
+    " WHERE e.event_id = ? AND n.source = N'ml_event' AND n.severity = N'NORMAL'"
+)
+
+
+async def told_over(cursor: Any, event_id: str) -> bool:
+    """Whether people were told by this event's name that what it tells of is over."""
+    return await _row(cursor, _OVER, event_id) is not None
 
 
 async def stored(cursor: Any, event_id: str) -> SeverityEvent | None:

@@ -41,6 +41,7 @@ from streamproc.store.sqlserver import (
 )
 from streamproc.store.sqlserver.connections import Connections
 from streamproc.store.sqlserver.sensors import Sensors
+from streamproc.store.sqlserver.turns import take_turn
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked, WindowsAsked
@@ -180,6 +181,11 @@ class SqlServerStore:
         async with self._cursor(commits=False) as cursor:
             return await status.stored(cursor, event_id)
 
+    async def told_over(self, event_id: str) -> bool:
+        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+        async with self._cursor(commits=False) as cursor:
+            return await status.told_over(cursor, event_id)
+
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
         """What the newest version of a trial has recorded; None where nothing was."""
         async with self._cursor(commits=False) as cursor:
@@ -211,7 +217,7 @@ class SqlServerStore:
             if not await deliveries.plan(cursor, policy, now):
                 return Plan()
         async with self._cursor() as cursor:
-            await deliveries.take_turn(cursor)
+            await take_turn(cursor, *deliveries.TURN)
             made = await deliveries.plan(cursor, policy, now)
             await deliveries.carry_out(cursor, made, policy.channel, now)
             return made

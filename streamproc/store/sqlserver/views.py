@@ -55,14 +55,22 @@ _EVENTS = (
     " LEFT JOIN dbo.devices d ON d.id = s.device_id WHERE e.event_type = N'severity_change'"
     " AND e.status <> N'superseded' AND e.severity IS NOT NULL"
 )
+_NEWEST_FIRST = " ORDER BY e.created_at DESC, e.id DESC"
+#: From a time on, a row of it and those after it; and before a time, or a row of it.
+_FROM = "e.created_at >= ? AND (e.created_at > ? OR e.id >= ?)"
+_BEFORE = "e.created_at <= ? AND (e.created_at < ? OR e.id < ?)"
+#: The last row that a page looks through, and the one below it.
+_LOOKED_THROUGH = (
+    f"SELECT e.id, e.created_at FROM dbo.ml_events e WHERE {_FROM} AND {_BEFORE}{_NEWEST_FIRST}"
+    " OFFSET {0} ROWS FETCH NEXT 2 ROWS ONLY"
+)
 _WINDOWS = (
     f"SELECT TOP ({{0}}) {', '.join(f'[{name}]' for name in WINDOW)} FROM dbo.sensor_windows"
     " WHERE sensor_id = ? AND size_ms = ? AND window_start < ? ORDER BY window_start DESC"
 )
 _NUMBER = f"SELECT id, uuid FROM dbo.sensors WHERE uuid = ? {EXACT}"
-#: Later than any time that is stored.
-_LAST = datetime(9999, 12, 31)  # noqa: DTZ001  # the server's times have no zone
-_LAST_NUMBER = 2**63 - 1
+#: Before and after any time that is stored.
+_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001  # the server's times have no zone
 
 
 async def sensors_page(cursor: Any, asked: SensorsAsked) -> list[SensorRow]:
@@ -80,39 +88,37 @@ async def sensors_page(cursor: Any, asked: SensorsAsked) -> list[SensorRow]:
 
 async def events_page(cursor: Any, asked: EventsAsked) -> EventPage:
     """What was told, without what was withdrawn; none of a sensor that is not known."""
-    query, values = _filtered(asked)
-    before, least = asked.before, 0
+    (since, least), (at, number) = _span(asked)
+    least_row: Any = None
+    values: list[object] = [at, at, number]
+    query = f"{_EVENTS} AND {_BEFORE}"
     if asked.sensor is not None:
-        number = await _number(cursor, asked.sensor)
-        if number is None:
+        found = await _number(cursor, asked.sensor)
+        if found is None:
             return EventPage()
-        at = _naive(before.at) if before and before.at else _LAST
-        query += (
-            " AND e.sensor_id = ? AND e.created_at <= ? AND (e.created_at < ? OR e.id < ?)"
-            " ORDER BY e.created_at DESC, e.id DESC"
-        )
-        values += [number, at, at, before.number if before else _LAST_NUMBER]
+        query, values = f"{query} AND e.sensor_id = ?", [*values, found]
     else:
-        await cursor.execute("SELECT MAX(id) FROM dbo.ml_events")
-        newest = int((await cursor.fetchone())[0] or 0)
-        first = min(before.number, newest + 1) if before else newest + 1
-        least = first - asked.look_through
-        query += " AND e.id < ? AND e.id >= ? ORDER BY e.id DESC"
-        values += [first, least]
-    await cursor.execute(query.format(asked.limit + 1), *values)
-    return event_page(await cursor.fetchall(), asked, least, _time)
-
-
-def _filtered(asked: EventsAsked) -> tuple[str, list[object]]:
-    """The query so far, and its values."""
-    query, values = _EVENTS, list[object]()
+        looked = _LOOKED_THROUGH.format(int(asked.look_through) - 1)
+        await cursor.execute(looked, since, since, least, at, at, number)
+        last, *below = await cursor.fetchall() or [None]
+        if below:
+            least_row, (least, since) = last, last
     if asked.severity is not None:
         query, values = f"{query} AND e.severity = ?", [*values, asked.severity]
-    if asked.since is not None:
-        query, values = f"{query} AND e.created_at >= ?", [*values, _naive(asked.since)]
+    query = f"{query} AND {_FROM}{_NEWEST_FIRST}".format(asked.limit + 1)
+    await cursor.execute(query, *values, since, since, least)
+    return event_page(await cursor.fetchall(), asked, least_row, _time)
+
+
+def _span(asked: EventsAsked) -> tuple[tuple[datetime, int], tuple[datetime, int]]:
+    """From which time and row on, and before which; one bound each, for an index takes no more."""
+    since = _naive(asked.since) if asked.since else _FIRST
+    before = (_LAST, 0)
+    if asked.before is not None and asked.before.at is not None:
+        before = (_naive(asked.before.at), asked.before.number)
     if asked.until is not None:
-        query, values = f"{query} AND e.created_at < ?", [*values, _naive(asked.until)]
-    return query, values
+        before = min(before, (_naive(asked.until), 0))
+    return (since, 0), before
 
 
 async def windows_page(cursor: Any, asked: WindowsAsked) -> list[ClosedWindow]:

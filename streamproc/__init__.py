@@ -22,6 +22,7 @@ The parts, in the order that a reading meets them:
     explain    one event, made once more of the records that it came from, and told
     bench      the figures in the README, measured again
     cli        the commands; the only place that puts concrete parts together
+    process    exit codes, and how often garbage is looked for
     settings   the only reader of the environment
     records    what crosses between stages
     errors     the tree of errors

@@ -11,8 +11,7 @@ from typing import Any
 
 import typer
 
-#: Exit code of a stage that was asked to end and could not do so tidily in time.
-CUT_SHORT = 3
+from streamproc.process import CUT_SHORT
 
 
 async def until_signal(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -30,7 +29,7 @@ def serve_to_the_end(service: Callable[[asyncio.Event], Awaitable[bool]]) -> Non
     async def served(stop: asyncio.Event) -> None:
         if not await service(stop):
             sys.stderr.flush()
-            os._exit(CUT_SHORT)  # a thread that waits for a receiver or the database would be waited for
+            os._exit(CUT_SHORT)  # what does not hear of the end, a thread or a task, would be waited for
 
     asyncio.run(until_signal(served))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import typer
 from msgspec.structs import replace
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streamproc import settings
@@ -84,7 +85,7 @@ def list_(
     for entry in found:
         for language in PHRASES:
             if text := getattr(entry, language):
-                table.add_row(entry.kind, entry.cause, language, text)
+                table.add_row(*map(escape, (entry.kind, entry.cause, language, text)))
     taken = {
         (entry.cause, language)
         for entry in found
@@ -95,7 +96,7 @@ def list_(
     for language, words in PHRASES.items() if every else ():
         for cause, text in words.action.items():
             if (cause, language) not in taken:
-                table.add_row("", cause, language, text)
+                table.add_row("", cause, language, escape(text))
     Console().print(table)
 
 

@@ -83,7 +83,10 @@ def _handled(alarm: Alarm, now: int) -> str:
 
 @commands.command()
 def ack(names: Names, note: Note = None) -> None:
-    """Say that you look after these alarms: no reminders and nobody else told, until one gets graver or a new one comes."""
+    """Say that you look after these alarms: no reminders and nobody else told, until one gets graver or a new one comes.
+
+    streamproc alarm ack boiler-3-pressure --note "on my way"
+    """
     for outcome in asyncio.run(_handle(names, note, None)):
         typer.echo(f"alarm of {outcome.name} is acknowledged")
 
@@ -96,7 +99,10 @@ def snooze(
     length: Annotated[str, typer.Argument(metavar="TIME", help="For how long: 30m, 2h, 1d.")],
     note: Note = None,
 ) -> None:
-    """Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again."""
+    """Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again.
+
+    streamproc alarm snooze boiler-3-pressure 2h --note "valve is on order"
+    """
     until = _now() + length_ms(length)
     (outcome,) = asyncio.run(_handle([name], note, until))
     typer.echo(f"alarm of {outcome.name} is snoozed until {moment_text(until)}")

@@ -43,6 +43,7 @@ LAST_MS = 253_402_300_799_999
 _ACTION_LIMIT = 500
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[a-z0-9]{1,32}")
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 
 def normal(entry: SensorEntry) -> SensorEntry:
@@ -142,6 +143,8 @@ def _texts(whose: str, entry: SensorEntry | DeviceEntry) -> Iterator[str]:
         text = getattr(entry, field, None)
         if text is not None and not 1 <= len(text) <= limit:
             yield f"{whose}: {field} must have 1 to {limit} characters, or be left out"
+        elif text is not None and _SURROGATE.search(text):  # YAML's \ud800, which no database takes
+            yield f"{whose}: {field} has half a character"
 
 
 def range_faults(bounds: Range) -> Iterator[str]:

@@ -91,7 +91,10 @@ def export(
     if output is None:
         typer.echo(text, nl=False)
         return
-    output.write_text(text, "utf-8")
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise RegistryError(f"{output} cannot be written: {error.strerror}") from error
     told = ""
     if suffix != ".csv":
         others = len(actions(found)) + len(documents(found))
@@ -124,7 +127,7 @@ def show_history(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A sensor's uuid, or device/NAME, action/KIND/CAUSE, policy/KIND, silence/ID, handling/SENSOR. [all]"
+            help="A sensor's uuid, or device/NAME, action/KIND/CAUSE, policy/KIND, silence/ID, handling/SENSOR; else of all."
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,

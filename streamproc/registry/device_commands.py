@@ -11,6 +11,7 @@ import typer
 import yaml
 from msgspec.structs import replace
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
@@ -73,7 +74,9 @@ def list_() -> None:
         for entry in devices(found):
             texts = (entry.device, entry.name or "", entry.site or "", entry.tenant or "")
             enabled = "yes" if entry.enabled else "no"
-            table.add_row(*texts, enabled, str(counts.get(entry.device, 0)), str(len(entry.keys)))
+            table.add_row(
+                *map(escape, texts), enabled, str(counts.get(entry.device, 0)), str(len(entry.keys))
+            )
 
     asyncio.run(run())
     Console().print(table)

@@ -85,13 +85,18 @@ def policy_faults(entry: PolicyEntry) -> Iterator[str]:
     """What is wrong with a policy."""
     whose = f"policy {entry.kind}"
     yield from kind_faults(whose, entry.kind)
-    for field in ("up_windows", "down_windows"):
-        if not 1 <= getattr(entry, field) <= _WINDOWS:
-            yield f"{whose}: {field} must be 1 to {_WINDOWS}"
+    yield from _windows_faults(whose, entry)
     for field in ("cooldown_seconds", "remind_seconds", "escalate_seconds"):
         seconds = getattr(entry, field)
         if not (isfinite(seconds) and (seconds == 0 or 1 <= seconds <= _SECONDS)):
             yield f"{whose}: {field} must be 1 to {_SECONDS} (31 days), or 0 for never"
+
+
+def _windows_faults(whose: str, entry: PolicyEntry | TrialEntry) -> Iterator[str]:
+    for field in ("up_windows", "down_windows"):
+        windows = getattr(entry, field)
+        if windows is not None and not 1 <= windows <= _WINDOWS:
+            yield f"{whose}: {field} must be 1 to {_WINDOWS}"
 
 
 def silence_faults(entry: SilenceEntry) -> Iterator[str]:
@@ -173,6 +178,7 @@ def trial_faults(entry: TrialEntry) -> Iterator[str]:
     for name in ("warning", "critical"):
         yield from (f"{whose}: {name} {fault}" for fault in range_faults(getattr(entry, name) or Range()))
     yield from (f"{whose}: {fault}" for fault in numbers.faults(entry.learners))
+    yield from _windows_faults(whose, entry)
     if not 0 <= entry.begun_at <= LAST_MS:
         yield f"{whose}: begun_at must be milliseconds since 1970"
     yield from _line_faults(whose, entry, "reason")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
-from streamproc.registry import checks
+from streamproc.registry import checks, plain_yaml
 from streamproc.registry.document_checks import document_faults, normal
 from streamproc.store.documents import FORMS, AlertingEntry, DocumentEntry, name_field
 from streamproc.store.edits import Entry, kind_of
@@ -57,8 +57,9 @@ def read(path: Path) -> Contents:
     """
     suffix = path.suffix.lower()
     try:
-        parts = _parts(suffix, path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error) as error:
+        # Spreadsheets and PowerShell begin a file with a mark; ends of lines within a cell are the cell's.
+        parts = _parts(suffix, path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error, RecursionError) as error:
         raise RegistryError(f"{path}: {error}") from error
     found, faults = Contents([], [], [], []), list[str]()
     for kind, rows in parts.items():
@@ -88,14 +89,12 @@ def import_file(path: Path) -> list[SensorEntry]:
 
 def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
     if suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        unknown = set(reader.fieldnames or ()) - set(_COLUMNS)
-        if unknown:
-            raise ValueError(f"unknown columns: {', '.join(sorted(unknown))}")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        _check_columns(reader.fieldnames or ())
         return {"sensors": list(map(_nested, reader))}
     if suffix not in {".yaml", ".yml", ".json"}:
         raise ValueError(_SUFFIXES)
-    parts = msgspec.json.decode(text) if suffix == ".json" else yaml.safe_load(text)
+    parts = msgspec.json.decode(text) if suffix == ".json" else plain_yaml.load(text, _TEXTS_OF_ENTRIES)
     if isinstance(parts, list):
         parts = {"sensors": parts}
     if not isinstance(parts, dict) or not parts or parts.keys() - set(_LISTS):
@@ -104,6 +103,14 @@ def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
         if not isinstance(rows, list):
             raise ValueError(f"`{name}:` is not a list")  # noqa: TRY004  # a fault of the file, told like others
     return parts
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    if unknown := sorted(set(names) - set(_COLUMNS)):
+        hint = "; separate cells by commas" if any(";" in name or "\t" in name for name in unknown) else ""
+        raise ValueError(f"unknown columns: {', '.join(unknown)}{hint}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"columns that are there twice: {', '.join(twice)}")
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
@@ -147,12 +154,14 @@ def _document(kind: str, row: object) -> AlertingEntry:
     return entry
 
 
-#: Names, which YAML reads as numbers where they look like some.
+#: Names, which JSON may have as numbers where they look like some.
 _NAMES = {"sensor", "device", *map(name_field, FORMS)}
+#: What is text in every kind of entry: in YAML it is what is written, though it looks like a number.
+_TEXTS_OF_ENTRIES = _NAMES | {"name", "unit", "kind", "site", "tenant"}
 
 
 def _named(row: object) -> object:
-    """YAML reads a bare number as one."""
+    """A bare number as a name is taken as one."""
     if not isinstance(row, dict):
         return row
     return {key: str(v) if key in _NAMES and type(v) is int else v for key, v in row.items()}
@@ -209,11 +218,11 @@ def export(
     if suffix == ".json":
         return msgspec.json.format(msgspec.json.encode(parts)).decode() + "\n"
     if suffix in {".yaml", ".yml"}:
-        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+        return plain_yaml.dump(parts)
     if suffix != ".csv":
         raise RegistryError(_SUFFIXES)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _COLUMNS)  # RFC 4180's ends of lines: so a cell's own are put in quotes
     writer.writeheader()
     for row in parts["sensors"]:
         flat = {name: row[name] for name in _TEXTS if name in row}

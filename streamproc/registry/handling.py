@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from streamproc.errors import RegistryError, UnknownEntry
-from streamproc.records import Severity, SeverityEvent
+from streamproc.records import DEVICE_SILENT, Severity, SeverityEvent
 from streamproc.records.alerting import HANDLING_PREFIX, HandlingEntry
 from streamproc.registry.spans import moment_text
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import Entry
 from streamproc.store.protocol import Store
-from streamproc.store.sensor_status import StandingAlarm, StandingEvent, ms_of
+from streamproc.store.sensor_status import SensorStatus, StandingAlarm, StandingEvent, ms_of
 
 
 async def sensor_named(store: Store, name: str) -> str:
@@ -53,7 +53,15 @@ async def handling_of(store: Store, entry: Entry | None, alarm: StandingAlarm) -
     event = await store.event(entry.event_id)
     if event is None or event.sensor != alarm.sensor or event.severity < alarm.severity:
         return None
-    return entry if alarm.has(event.at) else None
+    return entry if await _is_of(store, event, alarm) else None
+
+
+async def _is_of(store: Store, event: SeverityEvent, alarm: StandingAlarm) -> bool:
+    """Whether an event is one of this alarm: the silence of a device that came back for a while is one until that is told."""
+    if alarm.has(event.at):
+        return True
+    hidden = event.severity and alarm.event.device_silent and DEVICE_SILENT in event.lineage.scores
+    return bool(hidden) and not await store.told_over(event.event_id)
 
 
 async def _named(store: Store, name: str) -> tuple[StandingAlarm, SeverityEvent | None]:
@@ -71,20 +79,19 @@ async def _named(store: Store, name: str) -> tuple[StandingAlarm, SeverityEvent 
     status = await store.status(event.sensor)
     if status is None:
         raise UnknownEntry(f"event {name} is of sensor {event.sensor}, which is no longer registered")
-    return _checked(event, status.alarm, status.event), event
+    return await _checked(store, event, status), event
 
 
-def _checked(
-    event: SeverityEvent, alarm: StandingAlarm | None, newest: StandingEvent | None
-) -> StandingAlarm:
+async def _checked(store: Store, event: SeverityEvent, status: SensorStatus) -> StandingAlarm:
     """The alarm of the event's sensor, where the event is one of it and as grave as it is now."""
+    alarm = status.alarm
     whose = f"event {event.event_id} of sensor {event.sensor}"
     if event.severity == Severity.NORMAL:
         raise RegistryError(f"{whose} is the end of an alarm: give the event that tells of its begin")
     if alarm is None:
-        raise RegistryError(f"the alarm of {whose} is over: the sensor is {_normal(newest)}")
+        raise RegistryError(f"the alarm of {whose} is over: the sensor is {_normal(status.event)}")
     now = f"event {alarm.event.event_id}, {alarm.event.severity} since {moment_text(ms_of(alarm.event.at))}"
-    if not alarm.has(event.at):
+    if not await _is_of(store, event, alarm):
         raise RegistryError(f"the alarm of {whose} is over, and there is another one: {now}")
     if event.severity < alarm.severity:
         raise RegistryError(f"the alarm of {whose} has become graver since: give {now}")

@@ -35,24 +35,32 @@ def set_(  # noqa: PLR0913  # each is an option of the command
     kind: Kind,
     *,
     up_windows: Annotated[
-        int | None, typer.Option(help="Windows in a row that ask for it before a severity goes up. [1]")
+        int | None,
+        typer.Option(help="Windows in a row that ask for it before a severity goes up; 1 unless set."),
     ] = None,
     down_windows: Annotated[
-        int | None, typer.Option(help="Calm windows in a row before it goes down. [5]")
+        int | None, typer.Option(help="Calm windows in a row before it goes down; 5 unless set.")
     ] = None,
     flapping: Annotated[
         bool | None,
-        typer.Option("--flapping/--no-flapping", help="Hold the severity while a sensor flaps. [yes]"),
+        typer.Option(
+            "--flapping/--no-flapping", help="Hold the severity while a sensor flaps; yes unless set."
+        ),
     ] = None,
     cooldown: Annotated[
-        Length, typer.Option(help="For so long after people were told, only what is graver; 0: off. [0]")
+        Length, typer.Option(help="For so long after people were told, only what is graver; 0: off.")
     ] = None,
-    remind: Annotated[Length, typer.Option(help="Tell what lasts again each so long; 0: never. [0]")] = None,
+    remind: Annotated[Length, typer.Option(help="Tell what lasts again each so long; 0: never.")] = None,
     escalate: Annotated[
-        Length, typer.Option(help="Tell others, too, if nobody acknowledges it for so long; 0: never. [0]")
+        Length, typer.Option(help="Tell others, too, if nobody acknowledges it for so long; 0: never.")
     ] = None,
 ) -> None:
-    """Set what is given, and leave the rest as it is. Lengths of time are 90s, 15m, 2h, 1d. In force within a second."""
+    """Set what is given, and leave the rest as it is. Lengths of time are 90s, 15m, 2h, 1d. In force within a second.
+
+    streamproc policy set pump --up-windows 3 --down-windows 10
+
+    streamproc policy set "*" --remind 4h --escalate 30m
+    """
     given: dict[str, Any] = {
         "up_windows": up_windows,
         "down_windows": down_windows,

@@ -29,41 +29,86 @@ commands = typer.Typer(
 )
 
 
+#: What the options of `silence add` are about, as its help groups them.
+_WHOM, _WHEN, _WHAT = "Which sensors: all that have everything given here", "When", "What people are not told"
+
+
 @commands.command()
 def add(  # noqa: PLR0913  # each is an option of the command
     *,
-    sensor: Annotated[str | None, typer.Option(help="Of one sensor, by uuid or id.")] = None,
-    device: Annotated[str | None, typer.Option(help="Of the sensors of a device.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of sensors of a kind.")] = None,
-    site: Annotated[str | None, typer.Option(help="Of sensors at a site.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Of a tenant's sensors.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Of all sensors.")] = False,
+    sensor: Annotated[
+        str | None, typer.Option(help="One sensor, by uuid or id.", rich_help_panel=_WHOM)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="A device's.", rich_help_panel=_WHOM)] = None,
+    kind: Annotated[str | None, typer.Option(help="Those of a kind.", rich_help_panel=_WHOM)] = None,
+    site: Annotated[str | None, typer.Option(help="Those at a site.", rich_help_panel=_WHOM)] = None,
+    tenant: Annotated[str | None, typer.Option(help="A tenant's.", rich_help_panel=_WHOM)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every sensor.", rich_help_panel=_WHOM)] = False,
     length: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="For so long, from --from or now on: 2h.")
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="TIME",
+            help="For so long, from now or --from on: 30m, 2h.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Until then: 2026-11-22T18:00.", rich_help_panel=_WHEN),
+    ] = None,
+    forever: Annotated[
+        bool, typer.Option("--open", help="Until somebody ends it: `silence end`.", rich_help_panel=_WHEN)
+    ] = False,
+    weekly: Annotated[
+        str | None,
+        typer.Option(
+            help='Each week in these times, for good or in the time above: "mon-fri 22:00 8h".',
+            rich_help_panel=_WHEN,
+        ),
     ] = None,
     begin: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="From then on: 2026-11-22T14:00. [now]")
+        str | None,
+        typer.Option(
+            "--from", metavar="TIME", help="Not before then; without it from now on.", rich_help_panel=_WHEN
+        ),
     ] = None,
-    end: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Until then.")] = None,
-    forever: Annotated[bool, typer.Option("--open", help="Until `silence end`.")] = False,
-    weekly: Annotated[str | None, typer.Option(help='Only in these times: "mon-fri 22:00 8h".')] = None,
-    zone: Annotated[str, typer.Option(help="The zone of these times, such as Europe/Madrid.")] = "UTC",
+    zone: Annotated[
+        str | None,
+        typer.Option(help="The zone of these times, such as Europe/Madrid; else UTC.", rich_help_panel=_WHEN),
+    ] = None,
     up_to: Annotated[
-        Literal["WARN", "CRITICAL"], typer.Option(help="What is graver is told all the same.")
+        Literal["WARN", "CRITICAL"],
+        typer.Option(
+            help="CRITICAL: nothing at all. WARN: what is CRITICAL is told all the same.",
+            rich_help_panel=_WHAT,
+        ),
     ] = "CRITICAL",
     maintenance: Annotated[
-        bool, typer.Option("--maintenance", help="Somebody works on them: it is no fault of theirs.")
+        bool,
+        typer.Option(
+            "--maintenance", help="Somebody works on them: it is no fault of theirs.", rich_help_panel=_WHAT
+        ),
     ] = False,
-    reason: Annotated[str | None, typer.Option(help="Why, for whoever wonders.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why, for whoever wonders.", rich_help_panel=_WHAT)
+    ] = None,
 ) -> None:
-    """Tell people nothing of the sensors that match all that is given. What is not NORMAL at the end is told then.
+    """Tell people nothing of some sensors for a while. What is not NORMAL at the end is told then.
 
-    streamproc silence add --site north --for 2h --reason "power cut"
+    streamproc silence add --device edge-7 --for 2h
+
+    streamproc silence add --site north --until 2026-11-22T18:00 --zone Europe/Madrid --reason "power cut"
 
     streamproc silence add --kind pump --weekly "mon-fri 22:00 8h" --zone Europe/Madrid --up-to WARN
     """
+    whom_ = {"--sensor": sensor, "--device": device, "--kind": kind, "--site": site, "--tenant": tenant}
+    _check_whom([name for name, value in whom_.items() if value is not None], every=every)
     if (length is not None) + (end is not None) + forever > 1:
         raise typer.BadParameter("give one of --for, --until and --open")
+    if zone is not None and not (weekly or begin or end):
+        raise typer.BadParameter("--zone is of --from, --until and --weekly: none of them is given")
+    zone = zone or "UTC"
     since, until = _span(begin, end, length, zone)
     if until is None and not (forever or weekly):
         raise typer.BadParameter(
@@ -89,6 +134,15 @@ def add(  # noqa: PLR0913  # each is an option of the command
         typer.echo("note: no sensor of the registry is like that, yet", err=True)
 
 
+def _check_whom(given: list[str], *, every: bool) -> None:
+    if every and given:
+        raise typer.BadParameter(f"--all is every sensor, {given[0]} is some: give one of them")
+    if not (every or given):
+        raise typer.BadParameter(
+            "say of which sensors: --sensor, --device, --kind, --site, --tenant, or --all for every one"
+        )
+
+
 def _span(begin: str | None, end: str | None, length: str | None, zone: str) -> tuple[int, int | None]:
     """From when to when, in ms."""
     now = time.time_ns() // 1_000_000
@@ -98,6 +152,8 @@ def _span(begin: str | None, end: str | None, length: str | None, zone: str) -> 
         until = since + length_ms(length)
     if until is not None and until <= now:
         raise typer.BadParameter("it would be over already")
+    if until is not None and until <= since:
+        raise typer.BadParameter("--until is before --from")
     return since, until
 
 

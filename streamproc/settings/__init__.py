@@ -9,7 +9,7 @@ from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamproc.errors import SettingsError
 from streamproc.settings import connection
@@ -58,6 +58,18 @@ class Settings(
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", alias="STREAMPROC_LOG_LEVEL", description="Least severe line that is logged."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the library's form
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then the environment; looking for the library's other files takes as long as both."""
+        return init_settings, env_settings
 
 
 def load(**overrides: object) -> Settings:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from streamproc.errors import RegistryError
 from streamproc.records import (
+    ActionEntry,
     DeltaSpike,
     DeviceEntry,
     DeviceKey,
@@ -24,9 +25,10 @@ from streamproc.records import (
     Severity,
     StuckValue,
 )
-from streamproc.registry import files
+from streamproc.records.alerting import SilenceEntry, Weekly
+from streamproc.registry import device_commands, files
 from streamproc.registry.commands import commands
-from streamproc.store.edits import Author, Edit, PutDevice, PutSensor, sensors
+from streamproc.store.edits import Author, Edit, PutAction, PutDevice, PutSensor, sensors
 from streamproc.store.edits import devices as registered_devices
 from streamproc.store.sqlite import SqliteStore
 
@@ -156,7 +158,7 @@ def test_what_is_exported_makes_the_same_registry(
 def write(folder: Path, name: str, text: str) -> Path:
     """A file with this text."""
     path = folder / name
-    path.write_text(text, "utf-8")
+    path.write_text(text, "utf-8", newline="")
     return path
 
 
@@ -184,6 +186,44 @@ ABC,D-1,°C,10,30.5,40,
     assert files.import_file(write(tmp_path, "s.csv", csv)) == expected
 
 
+@pytest.mark.parametrize(
+    "name", ["10:22:33:44:55:01", "007", "1_000", "0x1f", "2026-11-22", "1.50", "no", "true", "7"]
+)
+def test_names_in_yaml_are_as_they_are_written(tmp_path: Path, name: str) -> None:
+    """YAML 1.1 would read a MAC address as a number of minutes, and register another sensor without a word."""
+    text = f"- {{sensor: {name}, device: {name}, name: {name}, site: ~, sensor_id: 7}}"
+    expected = SensorEntry(name, device=name, name=name, sensor_id=7)
+    assert files.import_file(write(tmp_path, "s.yaml", text)) == [expected]
+    assert files.import_file(write(tmp_path, "t.yaml", files.export([expected]))) == [expected]
+
+
+def test_a_time_of_day_in_yaml_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML 1.1 would read it as a number of minutes."""
+    weekly = "{days: [0], at: 22:00, minutes: 480, zone: Europe/Madrid}"
+    text = f"silences: [{{silence: nights, site: north, weekly: {weekly}}}]"
+    [silence] = files.read(write(tmp_path, "s.yaml", text)).documents
+    assert silence == SilenceEntry("nights", site="north", weekly=Weekly((0,), "22:00", 480, "Europe/Madrid"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".yaml", "- {sensor: a}"), (".json", '[{"sensor": "a"}]'), (".csv", "sensor,unit\r\na,\r\n")],
+)
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path, suffix: str, text: str) -> None:
+    """Spreadsheets write one, and Windows' editors and shells."""
+    assert files.import_file(write(tmp_path, f"s{suffix}", f"\ufeff{text}")) == [SensorEntry("a")]
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json", ".csv"])
+@pytest.mark.parametrize(
+    "text", ["a\rb", "a\r\nb", "\n", "\x85", "a\x85b", "\u2028", "\x00", "\x1b", "'\"", "😀"]
+)
+def test_any_text_is_exported_and_imported(tmp_path: Path, suffix: str, text: str) -> None:
+    """Other programs' tables have what people have pasted, ends of lines as well."""
+    entry = SensorEntry("a", name=text, unit="V")
+    assert files.import_file(write(tmp_path, f"s{suffix}", files.export([entry], suffix))) == [entry]
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     """Each with the entry that it is in."""
     path = write(
@@ -198,7 +238,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 - {name: nobody}
 - {sensor: e, sensor_id: 3}
 - {sensor: f, sensor_id: 3}
-- {sensor: '', unit: 4}
+- {sensor: '', unit: [5]}
 - 17
 - {sensor: device/x}
 - {sensor: g, warning: {low: 1, clear_low: 0.5, clear_high: 3}}
@@ -225,7 +265,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "entry 5: a: sensor_id must be",
         "entry 6: Object missing required field `sensor`",
         "sensor_id 3 is there 2 times",
-        "entry 9: Expected `str | null`, got `int`",
+        "entry 9: Expected `str | null`, got `array`",
         "entry 10: Expected `object`, got `int`",
         "entry 11: device/x: a sensor's name may not begin with device/",
         "entry 12: g: warning has clear_high, but no high",
@@ -264,6 +304,13 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("s.csv", "sensor,unit\na\n", "not as many cells"),
         ("s.csv", "sensor,unit\na,b,c\n", "not as many cells"),
         ("s.csv", "sensor,warning_low\na,cold\n", "Expected `float | null`, got `str`"),
+        ("s.csv", "sensor;unit\na;V\n", "unknown columns: sensor;unit; separate cells by commas"),
+        ("s.csv", "sensor,unit,unit\na,V,W\n", "columns that are there twice: unit"),
+        ("s.yaml", "sensors: [{sensor: a}]\nsensors: [{sensor: b}]", "'sensors' is there twice"),
+        ("s.yaml", "- {sensor: a, unit: V, unit: W}", "'unit' is there twice"),
+        ("s.yaml", '- {sensor: a, name: "\\ud800"}', "entry 1: a: name has half a character"),
+        ("s.yaml", "[" * 2_000, "recursion"),
+        ("s.json", "[" * 2_000, "recursion"),
         ("s.txt", "a", "must end in"),
     ],
 )
@@ -304,11 +351,35 @@ def test_export_and_show(known: SensorEntry, tmp_path: Path) -> None:
     assert found == files.Contents([DeviceEntry("d")], [known], [], [])
     CliRunner().invoke(commands, ["export", "-o", str(tmp_path / "out.csv")], catch_exceptions=False)
     assert files.import_file(tmp_path / "out.csv") == [known]
+    nowhere = CliRunner().invoke(commands, ["export", "-o", str(tmp_path / "none" / "out.yaml")]).exception
+    assert isinstance(nowhere, RegistryError)
+    assert "cannot be written: No such file" in str(nowhere)
     for name in ("ABC", "41"):
         shown = CliRunner().invoke(commands, ["show", name])
         assert shown.stdout.startswith("- sensor: abc\n")
         assert "version: 2\n" in shown.stdout
     assert isinstance(CliRunner().invoke(commands, ["show", "none"]).exception, RegistryError)
+
+
+@pytest.mark.usefixtures("known")
+def test_lists_show_texts_as_they_are(tmp_path: Path) -> None:
+    """What has brackets as rich's marks of style have is a text all the same, and no error."""
+
+    async def save() -> None:
+        store = SqliteStore(tmp_path / "streamproc.db")
+        edits: list[Edit] = [
+            PutDevice(DeviceEntry("[/d]", "[red]x")),
+            PutAction(ActionEntry("[/k]", "stuck", "[/]")),
+        ]
+        await store.edit_registry(edits, Author("test", 1))
+        await store.close()
+
+    asyncio.run(save())
+    listed = CliRunner().invoke(device_commands.commands, ["list"], catch_exceptions=False).stdout
+    assert "[/d]" in listed
+    assert "[red]x" in listed
+    listed = CliRunner().invoke(commands, ["action", "list"], catch_exceptions=False).stdout
+    assert "[/k]" in listed
 
 
 def test_without_kafka_an_import_changes_nothing(known: SensorEntry, tmp_path: Path) -> None:

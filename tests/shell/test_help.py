@@ -1,0 +1,39 @@
+"""Help texts, as a terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+import typer
+from rich.text import Text
+
+import streamproc
+
+#: The modules that have groups of commands.
+GROUPS = sorted(
+    name for _, name, _ in walk_packages(streamproc.__path__, "streamproc.") if name.endswith("commands")
+)
+
+
+def texts(command: Any) -> Iterator[str]:
+    """All help of a command, its options and its own commands."""
+    yield from (text for text in (command.help, *(getattr(p, "help", None) for p in command.params)) if text)
+    for one in getattr(command, "commands", {}).values():
+        yield from texts(one)
+
+
+@pytest.mark.parametrize("module", GROUPS)
+def test_nothing_of_a_help_text_is_taken_for_markup(module: str) -> None:
+    """What stands in brackets would vanish from it: `[now]` reads as the name of a style."""
+    loaded = import_module(module)
+    group = getattr(loaded, "commands", None)
+    if group is None:  # a command by itself, of its package's name
+        group = typer.Typer()
+        group.command()(getattr(loaded, module.split(".")[1]))
+    found = list(texts(typer.main.get_command(group)))
+    assert len(found) > 1
+    assert [text for text in found if Text.from_markup(text).plain != text] == []

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.admin_alarms import Alarms
+from streamproc.gateway.admin_alarms import FILTERS, Alarms
 from streamproc.gateway.admin_answers import (
     LONGEST_PAGE,
     by_fields,
@@ -87,9 +87,9 @@ class Admin:
         await self._desk.services.close()
 
     async def list_sensors(self, request: web.Request) -> web.Response:
-        """GET /admin/sensors: by name; `device`, `site` and `tenant` narrow them down, `after` and `limit` turn pages."""
+        """GET /admin/sensors: by name; some fields narrow them down, `after` and `limit` turn pages."""
         found = sensors(await self._desk.registered())
-        return page(request, "sensors", found, by_fields(request, ("device", "site", "tenant")))
+        return page(request, "sensors", found, by_fields(request, FILTERS))
 
     async def list_devices(self, request: web.Request) -> web.Response:
         """GET /admin/devices: as the sensors; keys are told by their hashes."""

@@ -23,6 +23,8 @@ from streamproc.store.edits import Entry, Outcome, kind_of
 _PAGE, LONGEST_PAGE = 1_000, 10_000
 #: After what time to ask again where the database or Kafka is away.
 RETRY_SECONDS = 5
+#: Digits of a number of the query: those of 64 bits.
+_LONGEST_NUMBER = 20
 #: Digits of a version: those of a database's INT.
 _DIGITS = 10
 
@@ -75,7 +77,7 @@ def number_of(request: web.Request, name: str, default: int | None, most: int) -
     text = request.query.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or not 1 <= int(text[:20]) <= most:
+    if not text.isdecimal() or len(text) > _LONGEST_NUMBER or not 1 <= int(text) <= most:
         raise Problem("entry-invalid", f"{name} must be a number of 1 to {most}", field=name)
     return int(text)
 
@@ -87,9 +89,11 @@ def check(faults: Sequence[str]) -> None:
 
 
 def by_fields(request: web.Request, fields: Sequence[str]) -> Callable[[Entry], bool]:
-    """Whether an entry has what the query asks for."""
-    wanted = {field: request.query[field] for field in fields if field in request.query}
-    return lambda entry: all(getattr(entry, field) == value for field, value in wanted.items())
+    """Whether an entry has what the query asks for, whatever the case of names, as for silences and alarms."""
+    wanted = {field: request.query[field].lower() for field in fields if field in request.query}
+    return lambda entry: all(
+        (has := getattr(entry, field)) is not None and has.lower() == name for field, name in wanted.items()
+    )
 
 
 def page(

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from streamproc.gateway.admin_alarms import FILTERS
 from streamproc.gateway.problems import ANY
 from streamproc.openapi import Answer, Content, Operation, Parameter
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
@@ -231,7 +232,7 @@ def _of_actions() -> list[Operation]:
 
 
 ADMIN = (
-    *_of("sensor", SensorEntry, SensorPage, ("device", "site", "tenant")),
+    *_of("sensor", SensorEntry, SensorPage, FILTERS),
     *_of("device", DeviceEntry, DevicePage, ("site", "tenant")),
     *_of_actions(),
     operation(

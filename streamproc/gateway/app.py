@@ -57,8 +57,6 @@ _PATIENCE_SECONDS = 2.0
 _GRACE_SECONDS = 1.0
 #: aiohttp waits for handlers this long, twice; those that wait for Kafka have been answered by then.
 _SHUTDOWN_SECONDS = 0.3
-#: How long the rest of a refused body is read and dropped, so that the client sees the answer.
-_LINGER_SECONDS = 2.0
 #: An idle connection is kept for a device that posts once a minute.
 _KEEP_ALIVE_SECONDS = 75.0
 #: What /metrics tells is told to all who ask within so long: it takes a millisecond, and anyone may ask, at any rate.
@@ -114,7 +112,7 @@ def build(
         Admin(door, services, settings.body_timeout_seconds).add_to(app)
     app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
     app.on_cleanup.append(database.close)
-    Pages(document(TITLE, described(settings), TOLD)).add_to(app)
+    Pages(lambda: document(TITLE, described(settings), TOLD)).add_to(app)
     return app
 
 
@@ -181,7 +179,6 @@ def _runner(app: web.Application) -> web.AppRunner:
         logger=_quiet_log(),
         access_log=None,  # a line a request would cost as much as the request; /metrics counts them
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        lingering_time=_LINGER_SECONDS,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
 

@@ -122,12 +122,15 @@ class Batch(msgspec.Struct):
         if row.ts is not None and (fault := check_stamp(row.ts, "ts", terms)):
             self.refuse(fault)
             return
-        writer, device = terms.writer, row.device_uuid
+        writer, device, by_name = terms.writer, row.device_uuid, row.sensor_uuid is not None
+        # The engine knows sensors by their names alone: by its number one would be another, without ranges.
+        if not by_name and writer.named and (name := writer.named(str(row.sensor_id))):
+            row.sensor_uuid, row.sensor_id = name, None
         if writer.refuses_device and (fault := writer.refuses_device(device)):
             self.refuse(msgspec.structs.replace(fault, field="device_uuid"))
         elif writer.refuses and (fault := writer.refuses(device, sensor_key(row))):
-            name = "sensor_uuid" if row.sensor_uuid else "sensor_id"
-            self.refuse(msgspec.structs.replace(fault, field=name))
+            field = "sensor_uuid" if by_name else "sensor_id"
+            self.refuse(msgspec.structs.replace(fault, field=field))
         else:
             self._put(row, 1, [])
 

@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from streamproc.gateway.access.buckets import Buckets
 from streamproc.gateway.direct import Direct
-from streamproc.gateway.load import spread
+from streamproc.gateway.load import drop_rest, spread
 from streamproc.gateway.problems import KINDS
 from streamproc.settings.access import Window
 
@@ -43,6 +43,8 @@ _FAULTS = Window(50, 10)
 #: How long a new connection of an address that has had more of them waits until it is read from: to open one and fail takes
 #: the gateway as long as several packets, and 50 clients can do so 800 times a second.
 _FAULTY_SECONDS = 1.0
+#: What may stand before a request (RFC 9112, 2.2): boards send it behind a body (`println`), and no request need follow soon.
+_ENDS_OF_LINES = b"\r\n"
 #: What is read of a connection at a time. asyncio makes room for 256 KiB each time, which malloc takes from the system and
 #: gives back (from 128 KiB on, until something larger has been freed): 15 us in place of 4 for a packet's 600 bytes.
 _READ_BYTES = 65_536
@@ -142,6 +144,8 @@ class Connection(Direct):
 
     def __init__(self, crowd: Crowd, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
+        # aiohttp itself would wake for each byte of a refused body: `_handle_request` drops it.
+        self._lingering_time = 0.0
         self._crowd = crowd
         self._address: str | None = None
         self._head_bytes = 0
@@ -214,7 +218,7 @@ class Connection(Direct):
             self._seen_at = self._loop.time()
             if self in self._crowd.order:
                 self._crowd.order.move_to_end(self)
-        elif data and not self._force_close:
+        elif (self._head_bytes or data.strip(_ENDS_OF_LINES)) and not self._force_close:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse("head-too-large", f"a request's head may have {HEAD_BYTES} bytes")
@@ -249,11 +253,16 @@ class Connection(Direct):
     def _failed(self) -> None:
         self._crowd.failed(self._address or "", self._loop.time())
 
-    def _handle_request(self, *given: Any) -> Any:
-        """Answer the next request; behind the last one of a client that has closed its side, close."""
+    async def _handle_request(self, request: web.BaseRequest, *given: Any) -> Any:
+        """Answer the next request, and drop the rest of its body; close behind the last of who has closed its side."""
         if self._half_closed:
             self._close_behind_last()
-        return super()._handle_request(*given)
+        answered = await super()._handle_request(request, *given)
+        if not request.content.is_eof():
+            await drop_rest(request.content)
+            if not (request.content.is_eof() or self._half_closed):  # else it has been counted
+                self._failed()
+        return answered
 
     def _close_behind_last(self) -> None:
         if not self._messages:

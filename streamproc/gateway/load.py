@@ -28,13 +28,17 @@ ARRIVING_SHARE = 0.25
 _FRAGMENT_BYTES = 256
 #: How long fragments are gathered; the end of a body is seen at once.
 _FRAGMENTS_SECONDS = 0.5
+#: How long the rest of a refused body is read and dropped at least, so that the client sees the answer. Three times as long
+#: at most: 500 that came together and are ended together come again together, which takes as long as thousands of packets.
+_LINGER_SECONDS = 1.0
+_LINGER_SPREAD = 2.0
 #: By how much a time may be longer that a client is given.
 _SPREAD = 0.2
 
 
-def spread(seconds: float) -> float:
+def spread(seconds: float, by: float = _SPREAD) -> float:
     """A time-out, somewhat longer by chance: 500 slow clients that came together are not all thrown out in one moment."""
-    return seconds * (1 + _SPREAD * random.random())  # noqa: S311  # no secret
+    return seconds * (1 + by * random.random())  # noqa: S311  # no secret
 
 
 def peer(request: web.Request) -> str:
@@ -157,6 +161,15 @@ async def _gather(request: web.Request, share: Share, limit_bytes: int) -> bytes
             if len(part) < _FRAGMENT_BYTES:
                 await _some_more(content)
     return bytes(body)
+
+
+async def drop_rest(content: StreamReader) -> None:
+    """Read what comes of a body that is answered already, for a while; of one that comes in fragments see the end alone."""
+    with suppress(TimeoutError, web.RequestPayloadError):
+        async with asyncio.timeout(spread(_LINGER_SECONDS, _LINGER_SPREAD)):
+            while len(await content.readany()) >= _FRAGMENT_BYTES:
+                pass
+            await content.wait_eof()
 
 
 async def _some_more(content: StreamReader) -> None:

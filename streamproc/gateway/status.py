@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,16 +15,9 @@ from aiohttp import web
 from streamproc.core.attention.silences import Silences
 from streamproc.errors import StoreError
 from streamproc.gateway.problems import Problem, of_fault, unavailable
-from streamproc.records import Range, Rule
 from streamproc.registry.attended import Attended, attended
 from streamproc.registry.silences import silences
-from streamproc.store.sensor_status import (
-    ClosedWindow,
-    LastReading,
-    SensorStatus,
-    SeverityName,
-    StandingEvent,
-)
+from streamproc.store.sensor_status import ToldStatus
 
 if TYPE_CHECKING:
     from streamproc.gateway.access import Access, Writer
@@ -50,30 +42,16 @@ log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 
-class Status(msgspec.Struct, frozen=True):
+class Status(ToldStatus, frozen=True, kw_only=True):
     """How a sensor stands; times in UTC.
 
-    `severity` is NORMAL until something was told of the sensor, and `since` is then absent; `event` is the last change of
+    `severity` is NORMAL until something was told of the sensor, and `since` is then null; `event` is the last change of
     it. `attention` says who looks after its alarm, and what keeps people from being told. `windows` has the newest closed
     window of each size that there is one of. A value outside `warning` or `critical` raises the severity; `rules` are what it
     is judged by besides.
     """
 
-    sensor: str
-    sensor_id: int | None
-    device: str | None
-    name: str | None
-    unit: str | None
-    kind: str | None
-    severity: SeverityName
-    since: datetime | None
-    last: LastReading | None
-    event: StandingEvent | None
     attention: Attended
-    windows: tuple[ClosedWindow, ...]
-    warning: Range | None
-    critical: Range | None
-    rules: tuple[Rule, ...]
 
 
 class Sensors:
@@ -109,7 +87,8 @@ class Sensors:
                 if found.entry.sensor != name:
                     _check_owner(writer, found.entry.sensor)
                 now = time.time_ns() // 1_000_000
-                return status_of(found, await attended(store, found, await self._in_force(store), now))
+                attention = await attended(store, found, await self._in_force(store), now)
+                return Status.of(found, attention=attention)
         except TimeoutError:
             raise _away(f"the database did not answer within {self._wait_s:g} s") from None
         except StoreError as error:
@@ -134,25 +113,3 @@ def _check_owner(writer: Writer, sensor: str) -> None:
 
 def _away(detail: str) -> Problem:
     return unavailable("database-unavailable", detail, _RETRY_SECONDS)
-
-
-def status_of(found: SensorStatus, attention: Attended) -> Status:
-    """What is told of what the database has, and of how the sensor is attended to."""
-    entry, event = found.entry, found.event
-    return Status(
-        sensor=entry.sensor,
-        sensor_id=entry.sensor_id,
-        device=entry.device,
-        name=entry.name,
-        unit=entry.unit,
-        kind=entry.kind,
-        severity=event.severity if event else "NORMAL",
-        since=event.at if event else None,
-        last=found.last,
-        event=event,
-        attention=attention,
-        windows=found.windows,
-        warning=entry.warning,
-        critical=entry.critical,
-        rules=entry.rules,
-    )

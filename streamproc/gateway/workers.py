@@ -19,6 +19,7 @@ import structlog
 from streamproc.errors import GatewayError
 from streamproc.gateway.app import serve
 from streamproc.gateway.siblings import Member
+from streamproc.process import tune_collector
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings
@@ -75,10 +76,9 @@ def _until_gone(stop: asyncio.Event) -> None:
 
 
 def _spare_collections() -> None:
-    """Look for cycles less often, and never in what a start leaves: it was a fifth of a request's time."""
+    """Look for cycles less often, and never in what a start leaves, of which what is garbage goes first."""
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    tune_collector()
 
 
 def _reserve(settings: Settings) -> socket.socket:

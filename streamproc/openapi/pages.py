@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, cached_property
 from hashlib import sha256
 from html import escape
 from typing import Any
@@ -35,11 +36,18 @@ _RESPONSE = "#/components/responses/"
 
 
 class Pages:
-    """The document in its two forms, made once."""
+    """The document in its two forms, made once, when somebody asks: it takes longer than all else of a start."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._json = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        self._html = page(document).encode()
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        self._document = cache(make)
+
+    @cached_property
+    def _json(self) -> bytes:
+        return json.dumps(self._document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
+    def _html(self) -> bytes:
+        return page(self._document()).encode()
 
     def add_to(self, app: web.Application) -> None:
         """Add the two routes."""

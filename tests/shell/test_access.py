@@ -13,6 +13,7 @@ import pytest
 import structlog
 from aiohttp.test_utils import TestClient
 
+from streamproc.core.codec import Single, parse
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
 from streamproc.gateway.access.keys import digest
@@ -178,6 +179,20 @@ async def test_legacy_readings_by_id() -> None:
         await problem(await gateway.post(READINGS, b'{"sensor_id": 70, "value": 1}'), 404, "unknown-sensor")
         foreign = b'{"sensor_id": 7, "device_uuid": "d2", "value": 1}'
         await problem(await gateway.post(READINGS, foreign), 403, "foreign-sensor")
+
+
+async def test_a_sensors_number_stands_for_its_name() -> None:
+    """What is posted by number is the sensor's own reading, judged by its ranges; a name goes before a number."""
+    body = b'[{"sensor_id": 7, "value": 1}, {"sensor_id": "9", "value": 1}, {"sensor_id": "S2", "value": 1}]'
+    for more, named in (({}, ["s1", "s4", "S2"]), ({"auto_register": True}, ["7", "9", "S2"])):
+        async with door(**more) as gateway:
+            assert (await gateway.post(BULK, body)).status == 202
+            sent = [parse(message.value) for message, _ in gateway.publisher.sent]
+            assert [str(row.sensor_uuid or row.sensor_id) for row in sent if isinstance(row, Single)] == named
+            assert [message.key for message, _ in gateway.publisher.sent] == [name.lower() for name in named]
+            gateway.following.known.sensors.put("7", SensorEntry("7"))
+            assert (await gateway.post(READINGS, b'{"sensor_id": 7, "value": 1}')).status == 202
+            assert gateway.publisher.sent[-1][0].key == "7"
 
 
 async def test_legacy_endpoints_with_keys_required() -> None:

@@ -233,10 +233,15 @@ async def test_lists_are_narrowed_down_and_turned_over(client: Client) -> None:
     assert ([row["sensor"] for row in told["sensors"]], told["after"]) == (["c"], None)
     _, told = await ask(client, "GET", "/admin/sensors?device=d&site=b")
     assert [row["sensor"] for row in told["sensors"]] == ["b"]
+    await ask(client, "PUT", "/admin/sensors/e", {"device": "d", "site": "North", "kind": "Pump"})
+    for query in ("site=north", "kind=pump&site=NORTH", "device=D&site=North"):
+        _, told = await ask(client, "GET", f"/admin/sensors?{query}")
+        assert [row["sensor"] for row in told["sensors"]] == ["e"]
     _, told = await ask(client, "GET", "/admin/devices")
     assert [row["device"] for row in told["devices"]] == ["d", "e"]
-    for query in ("limit=0", "limit=x", "limit=10001", "limit=" + "9" * 40):
-        assert (await ask(client, "GET", f"/admin/sensors?{query}"))[0] == 422
+    for limit in ("0", "x", "10001", "9" * 40, "0" * 19 + "1" + "9" * 40):
+        for path in ("sensors", "audit", "alarms"):
+            assert (await ask(client, "GET", f"/admin/{path}?limit={limit}"))[0] == 422
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,13 @@ async def test_a_head_that_dribbles() -> None:
         assert (await answer).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_connection_at_rest_stays() -> None:
-    """Between two requests a connection may rest for longer than a head may take."""
+@pytest.mark.parametrize("behind", [b"", b"\r\n"])
+async def test_a_connection_at_rest_stays(behind: bytes) -> None:
+    """Between two requests a connection may rest for longer than a head may take; an end of line begins none."""
     async with listening(body_timeout_seconds=0.1) as (url, _), connect(url) as pair:
         for _ in range(2):
             assert (await ask(pair)).startswith(b"HTTP/1.1 200")
+            pair[1].write(behind)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(pair[0].read(1), 0.4)
 

@@ -26,7 +26,8 @@ from streamproc.settings import Settings
 from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch, Store
-from streamproc.store.sqlite import SqliteStore, connection
+from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite_connection import connection
 from tests.shell.test_gateway import Client, MemoryPublisher, problem
 from tests.store.builders import GROUP, event, events, readings, windows
 

@@ -19,19 +19,28 @@ API_KEY = istr("X-API-Key")
 RefusesDevice = Callable[[str | None], Fault | None]
 #: Says of a device and a sensor (names as they were sent) why a reading of it is not taken.
 Refuses = Callable[[str | None, str], Fault | None]
+#: Gives the name of the sensor that has this number in the registry; None where none has.
+Named = Callable[[str], str | None]
 
 
 class Writer:
     """Who sends a request, as far as it is known from its head; what is None refuses nothing and costs nothing.
 
     `refuses_device` is asked once of each packet (of each reading where they come by themselves), before its readings are:
-    the place of the device's key and of its rate limit. `refuses` is asked of each reading that is otherwise right.
+    the place of the device's key and of its rate limit. `refuses` is asked of each reading that is otherwise right; `named`
+    of each that comes by itself with a `sensor_id`.
     """
 
-    __slots__ = ("refuses", "refuses_device")
+    __slots__ = ("named", "refuses", "refuses_device")
 
-    def __init__(self, refuses: Refuses | None = None, refuses_device: RefusesDevice | None = None) -> None:
+    def __init__(
+        self,
+        refuses: Refuses | None = None,
+        refuses_device: RefusesDevice | None = None,
+        named: Named | None = None,
+    ) -> None:
         self.refuses = refuses
+        self.named = named
         self.refuses_device = refuses_device
 
 

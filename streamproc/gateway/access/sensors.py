@@ -42,6 +42,10 @@ class Sensors:
     def owner(self, name: str) -> object:
         """The device of a sensor, given by its uuid or its id: None where it has none, UNKNOWN where nobody knows it."""
         owner = self._owners.get(name, UNKNOWN)
-        if owner is UNKNOWN and name in self._names_by_id:
-            return self._owners[self._names_by_id[name]]
+        if owner is UNKNOWN and (known := self.numbered(name)):
+            return self._owners[known]
         return owner
+
+    def numbered(self, number: str) -> str | None:
+        """The name of the sensor of this id, where it is no sensor's name itself; None where nobody knows it."""
+        return None if number in self._owners else self._names_by_id.get(number)

@@ -6,14 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from streamproc.records import Range, Rule
-from streamproc.store.sensor_status import (
-    ClosedWindow,
-    LastReading,
-    SensorStatus,
-    SeverityName,
-    StandingEvent,
-)
+from streamproc.store.sensor_status import ClosedWindow, SeverityName, ToldStatus
 from streamproc.store.views import EventRow, SensorRow
 
 
@@ -38,24 +31,10 @@ class Windows(msgspec.Struct, frozen=True):
     next: datetime | None
 
 
-class Sensor(msgspec.Struct, frozen=True):
+class Sensor(ToldStatus, frozen=True, kw_only=True):
     """How one sensor stands, and what it is judged by; `windows` has the newest closed one of each size."""
 
-    sensor: str
-    sensor_id: int | None
-    device: str | None
-    name: str | None
-    unit: str | None
-    kind: str | None
     site: str | None
-    severity: SeverityName
-    since: datetime | None
-    last: LastReading | None
-    event: StandingEvent | None
-    windows: tuple[ClosedWindow, ...]
-    warning: Range | None
-    critical: Range | None
-    rules: tuple[Rule, ...]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -83,25 +62,3 @@ class LiveWindow(msgspec.Struct, frozen=True):
     min: float
     max: float
     last: float
-
-
-def of_status(found: SensorStatus) -> Sensor:
-    """What is told of what the database has."""
-    entry, event = found.entry, found.event
-    return Sensor(
-        sensor=entry.sensor,
-        sensor_id=entry.sensor_id,
-        device=entry.device,
-        name=entry.name,
-        unit=entry.unit,
-        kind=entry.kind,
-        site=entry.site,
-        severity=event.severity if event else "NORMAL",
-        since=event.at if event else None,
-        last=found.last,
-        event=event,
-        windows=found.windows,
-        warning=entry.warning,
-        critical=entry.critical,
-        rules=entry.rules,
-    )

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from streamproc.console import parameters
-from streamproc.console.answers import Events, Sensors, Windows, of_status
+from streamproc.console.answers import Events, Sensor, Sensors, Windows
 from streamproc.console.problems import Problem
 from streamproc.store.views import EventsAsked, SensorRow, SensorsAsked, WindowsAsked
 
@@ -64,7 +64,8 @@ class Api:
         self._readers.admit(request)
         parameters.only(request.query)
         async with self._reading.store() as store:
-            return _json(of_status(await _known(store, request)))
+            found = await _known(store, request)
+            return _json(Sensor.of(found, site=found.entry.site))
 
     async def windows(self, request: web.Request) -> web.Response:
         """GET /api/sensors/{id}/windows: its closed windows of one size, newest first."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 _SHUTDOWN_S = 0.5
 #: A consumer that waits for a broker which is away does not always hear that it is to end; then it is told again.
 _CANCEL_AGAIN_S = 0.5
-#: Exit code of a stage that was asked to end and could not do so tidily in time.
-_CUT_SHORT = 3
 #: How often: with the above, the process ends within 3 s.
 _CANCELS = 3
 
@@ -55,14 +51,14 @@ def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.A
     app.add_routes(Api(readers, reading).routes())
     app.add_routes(Streams(readers, live).routes())
     app.add_routes(Page(settings.language, needs_token=readers.needs_token).routes())
-    Pages(document(TITLE, described(needs_token=readers.needs_token), TOLD)).add_to(app)
+    Pages(lambda: document(TITLE, described(needs_token=readers.needs_token), TOLD)).add_to(app)
     app.on_response_prepare.append(_shield)
     app.on_shutdown.append(_closing(live))
     return app
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Answer until `stop` is set, then end within 3 s: what does not hear of it is left behind, with the process.
+async def run(settings: Settings, stop: asyncio.Event) -> bool:
+    """Answer until `stop` is set, then end within 3 s; whether all has ended: what has not is left behind, with the process.
 
     Kafka and the database may be away at the start, as at any time. Raises SettingsError where it cannot listen.
     """
@@ -89,9 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             heard = all([await _ended(task) for task in tasks])
             await database.close()
             _log.info("console stopped")
-    if not heard:
-        sys.stderr.flush()
-        os._exit(_CUT_SHORT)  # the loop would wait for them
+    return heard
 
 
 def _started(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -47,6 +47,8 @@ class _Size(msgspec.Struct):
 
 
 _size = msgspec.json.Decoder(_Size).decode
+#: What a record raises that is none of ours, has columns of different lengths, or times that there are not.
+_UNTOLD = (msgspec.MsgspecError, IndexError, OverflowError)
 
 
 class Following:
@@ -113,21 +115,21 @@ class Following:
             self._take_windows(records)
             return
         for record in records:
-            event = None
             # One sent again for the database alone was told when it happened.
-            if not any(name == REDRIVEN for name, _ in record.headers):
-                try:
-                    event = _event(record.value or b"")
-                except msgspec.MsgspecError as error:
-                    self._faulty(record, error)
-            self._live.change(place.partition, record.offset, event)
+            is_told = any(name == REDRIVEN for name, _ in record.headers)
+            try:
+                event = None if is_told else _event(record.value or b"")
+                self._live.change(place.partition, record.offset, event)
+            except _UNTOLD as error:
+                self._faulty(record, error)
+                self._live.change(place.partition, record.offset, None)
 
     def _take_windows(self, records: list[Any]) -> None:
         for record in records:
             try:
                 if self._live.follows(_size(record.value or b"").size_ms):
                     self._live.windows(_windows(record.value))
-            except msgspec.MsgspecError as error:
+            except _UNTOLD as error:
                 self._faulty(record, error)
 
     def _faulty(self, record: Any, error: Exception) -> None:

@@ -26,6 +26,9 @@ KEPT_BYTES = 8_388_608
 #: Changes that wait for one client, who takes them at once where all is well. Beyond, he is cut off, and comes back.
 WAITING = 500
 
+#: Changes that are written at once, some 50 KB: a slow line takes them well within the time that a write may take.
+PIECE = 100
+
 _NAMES: dict[Severity, SeverityName] = {
     Severity.NORMAL: "NORMAL",
     Severity.WARN: "WARN",
@@ -58,7 +61,7 @@ class Client:
         self.sensors, self.size_ms = frozenset(sensors), size_ms
         #: Nothing comes any more once what waits is taken.
         self.over = False
-        self._most = most
+        self._most = self._room = most
         self._messages: deque[bytes] = deque()
         self._windows: dict[str, LiveWindow] = {}
         self._there = asyncio.Event()
@@ -67,11 +70,17 @@ class Client:
         """Have it wait; who has too much waiting is cut off, and told so."""
         if self.over:
             return
-        if len(self._messages) >= self._most:
+        if len(self._messages) >= self._room:
             metrics.CUT_OFF.inc()
             self.end("too slow: connect again, and go on where you were")
             return
         self._messages.append(text)
+        self._there.set()
+
+    def catch_up(self, missed: Collection[bytes]) -> None:
+        """Have what he missed wait, all of it: cut off for that, he would only come back to as much."""
+        self._messages.extend(missed)
+        self._room = self._most + len(self._messages)
         self._there.set()
 
     def show(self, window: LiveWindow) -> None:
@@ -90,16 +99,18 @@ class Client:
             self._there.set()
 
     async def take(self, within_s: float) -> bytes:
-        """What waits, once there is something; nothing where nothing came in time."""
+        """What waits, or the first of it, once there is something; nothing where nothing came in time."""
         try:
             async with asyncio.timeout(within_s):
                 await self._there.wait()
         except TimeoutError:
             return b""
-        self._there.clear()
-        windows, self._windows = self._windows, {}
-        texts = [*self._messages, *(message("window", window) for window in windows.values())]
-        self._messages.clear()
+        texts = [self._messages.popleft() for _ in range(min(len(self._messages), PIECE))]
+        if not self._messages:
+            self._there.clear()
+            self._room = self._most
+            windows, self._windows = self._windows, {}
+            texts += [message("window", window) for window in windows.values()]
         return b"".join(texts)
 
 
@@ -126,11 +137,13 @@ class Live:
             metrics.REFUSED.inc()
             return False
         missed = None if places is None else self._missed(places)
-        client.put(message("state", {"live": self.is_live}, self._place()))
-        if places is not None and missed is None:
-            client.put(message("reset", {"reason": "what was missed is not kept any more"}))
-        for told in missed or ():
-            client.put(told)
+        is_lost = places is not None and missed is None
+        # This place lies behind what was missed: he is told of it with the last of that, for he may be cut off before.
+        now = self._place()
+        client.put(message("state", {"live": self.is_live}, None if missed or is_lost else now))
+        if is_lost:
+            client.put(message("reset", {"reason": "what was missed is not kept any more"}, now))
+        client.catch_up(missed or ())
         self.clients.add(client)
         return True
 
@@ -161,13 +174,14 @@ class Live:
 
     def change(self, partition: int, offset: int, event: SeverityEvent | None) -> None:
         """Hand on the next record of `events`; None: one that is told to nobody."""
+        told = None if event is None else _change(event)
         if offset != self.reached.get(partition, offset):
             self._lose({**self.reached, partition: offset})
         self.reached[partition] = offset + 1
-        if event is None:
+        if told is None:
             return
         metrics.CHANGES.inc()
-        text = message("change", _change(event), self._place())
+        text = message("change", told, self._place())
         self._kept.append(_Told(partition, offset, text))
         self._bytes += len(text)
         while len(self._kept) > self._bound or self._bytes > KEPT_BYTES:
@@ -177,7 +191,10 @@ class Live:
         self._tell(text)
 
     def windows(self, rows: WindowRows) -> None:
-        """Hand on the windows of those sensors that somebody follows."""
+        """Hand on the windows of those sensors that somebody follows; raises IndexError where columns differ in length."""
+        columns = (rows.start, rows.count, rows.mean, rows.min, rows.max, rows.last)
+        if any(len(column) != len(rows.sensor) for column in columns):
+            raise IndexError("columns of different lengths")
         metrics.WINDOWS.inc(len(rows.sensor))
         wanted: dict[str, list[Client]] = {}
         for client in self.clients:

@@ -148,7 +148,7 @@ SENSORS = (
         "getEvents",
         (
             "Changes of severity",
-            "As they were stored, newest first. A page may be short, or empty, while there is a `next`.",
+            "Newest first. A page may be short, or empty, while there is a `next`.",
         ),
         Events,
         (Parameter("sensor", "query", "Of this sensor."), _SEVERITY, _SINCE, _UNTIL, _LIMIT, _CURSOR),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -43,10 +44,8 @@ async def served(
     await database.close()
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> Path:
-    """Give a database with a sensor in alarm, one in order, one that has sent nothing."""
-    path = tmp_path / "streamproc.db"
+async def fill(path: Path) -> None:
+    """A database with a sensor in alarm, one in order, one that has sent nothing."""
     store = SqliteStore(path, auto_register=True)
     await store.open()
     await store.save_entries(
@@ -65,7 +64,20 @@ async def database(tmp_path: Path) -> Path:
     )
     await store.write(rows)
     await store.close()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fill a database for all tests of the module."""
+    path = tmp_path_factory.mktemp("console") / "filled.db"
+    asyncio.run(fill(path))
     return path
+
+
+@pytest.fixture
+def database(filled: Path, tmp_path: Path) -> Path:
+    """Give a copy of it."""
+    return Path(copyfile(filled, tmp_path / "streamproc.db"))
 
 
 @pytest.fixture

@@ -7,12 +7,16 @@ import json
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientResponse
+from aiokafka import ConsumerRecord, TopicPartition
 
-from streamproc.console.live import KEPT, WAITING, Client, Live
+from streamproc.console.following import Following
+from streamproc.console.live import KEPT, PIECE, WAITING, Client, Live
 from streamproc.console.parameters import places
 from streamproc.records import Severity, WindowRows
+from streamproc.settings import Settings
 from tests.shell.test_console import refused, served
 from tests.store.builders import START, event
 
@@ -60,6 +64,17 @@ def begun(most: int = 10, kept: int = KEPT) -> Live:
 def tell(live: Live, partition: int, offset: int, sensor: str) -> None:
     """Have a change come."""
     live.change(partition, offset, event(sensor, Severity.WARN, Severity.NORMAL))
+
+
+#: A change of the year 31,690,708.
+BEYOND = msgspec.json.encode(
+    msgspec.structs.replace(event("z", Severity.WARN, Severity.NORMAL), at=1_000_000_000_000_000_000)
+)
+
+
+def record(offset: int, value: bytes) -> Any:
+    """A record as aiokafka gives it."""
+    return ConsumerRecord("events", 0, offset, 0, 0, None, value, None, 0, len(value), ())
 
 
 def rows(*sensors: str, start: int = 0, size_ms: int = 1_000) -> WindowRows:
@@ -116,6 +131,17 @@ async def test_who_comes_back_misses_nothing() -> None:
     client = joined(live, "0:6,1:7")
     tell(live, 0, 7, "e")
     assert names(await waiting(client)) == ["state", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(("place", "placed"), [(None, 0), ("0:8,1:7", 0), ("0:5,1:7", 1), ("0:3,1:7", 1)])
+async def test_no_place_is_named_before_what_lies_behind_it(place: str | None, placed: int) -> None:
+    """Who is cut off amid what he missed, or before he hears of `reset`, still comes back from where he was."""
+    live = begun()
+    for number in range(3):
+        tell(live, 0, 5 + number, f"s{number}")
+    messages = await waiting(joined(live, place))
+    assert next(at for at, (name, _, _) in enumerate(messages) if name is not None) == placed
+    assert messages[-1][0] == "0:8,1:7"
 
 
 @pytest.mark.parametrize("place", ["0:4,1:7", "0:5,1:99", "0:5", "0:5,1:7,2:0"])
@@ -181,6 +207,59 @@ async def test_who_is_too_slow_is_cut_off_and_told() -> None:
     ((_, name, data),) = await waiting(slow)
     assert (name, "too slow" in data["reason"]) == ("end", True)
     assert (quick.over, names(await waiting(quick))) == (False, ["s4"])
+
+
+async def test_who_missed_more_than_may_wait_gets_all_of_it() -> None:
+    """However much he missed of what is kept, it is no sign that he is slow; what comes behind it has its bound as ever."""
+    live = begun()
+    for number in range(5):
+        tell(live, 0, 5 + number, f"s{number}")
+    client = joined(live, "0:5,1:7", most=2)
+    tell(live, 0, 10, "s5")
+    assert names(await waiting(client)) == ["state", *(f"s{number}" for number in range(6))]
+    for number in range(11, 15):
+        tell(live, 0, number, "more")
+    assert client.over
+
+
+async def test_much_that_waits_is_handed_on_in_pieces() -> None:
+    """Each is small enough for a slow line to take in the time that a write may take; all come, in their order."""
+    live = begun()
+    for number in range(250):
+        tell(live, 0, 5 + number, f"s{number}")
+    client = joined(live, "0:5,1:7", sensors=("a",))
+    live.windows(rows("a"))
+    pieces = [names(await waiting(client)) for _ in range(4)]
+    assert max(map(len, pieces)) <= PIECE + 1
+    assert [name for piece in pieces for name in piece] == [
+        "state",
+        *(f"s{number}" for number in range(250)),
+        "window",
+    ]
+    assert pieces[-1] == []
+
+
+@pytest.mark.parametrize("wrong", [b"no event", b"", b'{"size_ms":1000}', BEYOND])
+async def test_what_cannot_be_told_costs_only_itself(wrong: bytes) -> None:
+    """A change of a year that there is not, or what is none at all: the next one is told, and none is missing."""
+    live = begun()
+    client = joined(live)
+    right = msgspec.json.encode(event("a", Severity.WARN, Severity.NORMAL))
+    following = Following(Settings.model_validate({"kafka_bootstrap": "127.0.0.1:1"}), live)
+    following._take(TopicPartition("events", 0), [record(5, wrong), record(6, right)])
+    assert names(await waiting(client)) == ["state", "a"]
+
+
+async def test_windows_of_columns_that_differ_cost_only_themselves() -> None:
+    """Nothing of them is told that could be another sensor's, and the next are."""
+    live = begun()
+    client = joined(live, sensors=("a", "b"))
+    cut = msgspec.structs.replace(rows("a", "b"), mean=[1.0])
+    following = Following(Settings.model_validate({"kafka_bootstrap": "127.0.0.1:1"}), live)
+    values = [msgspec.json.encode(cut), msgspec.json.encode(rows("x", "y", "b"))]
+    following._take(TopicPartition("windows", 0), [record(at, value) for at, value in enumerate(values)])
+    found = {data["sensor"]: data["mean"] for _, name, data in await waiting(client) if name == "window"}
+    assert found == {"b": 2.0}
 
 
 async def test_so_many_may_follow() -> None:

@@ -12,9 +12,9 @@ from streamproc.console.operations import TITLE, TOLD, described
 from streamproc.console.problems import KINDS
 from streamproc.openapi import document
 from streamproc.openapi.pages import page
-from tests.shell.test_console import database, served
+from tests.shell.test_console import database, filled, served
 
-__all__ = ["database"]
+__all__ = ["database", "filled"]
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ from streamproc.settings import Settings
 from tests.shell.test_console import served
 
 FOLDER = Path(module.__file__).parent
-SCRIPT = (FOLDER / "console.js").read_text("utf-8")
-SCRIPTS = SCRIPT + (FOLDER / "stream.js").read_text("utf-8")
+SCRIPTS = "".join(path.read_text("utf-8") for path in sorted(FOLDER.glob("*.js")))
 #: What has no end tag.
 VOID = {"meta", "link", "input"}
 NODE = shutil.which("node")
@@ -77,8 +76,8 @@ def test_each_language_has_all_words() -> None:
 def test_every_word_is_used_and_there_are_no_others() -> None:
     """In the page, in the scripts by name, or as the name of a severity or a state."""
     template = (FOLDER / "page.html").read_text("utf-8")
-    used = {*re.findall(r"\{\{(\w+)\}\}", template), *re.findall(r"words\.(\w+)", SCRIPT)} - {"LANGUAGE"}
-    by_value = {"NORMAL", "WARN", "CRITICAL", *re.findall(r'tell\(\s*"(\w+)"', SCRIPT), "live", "paused"}
+    used = {*re.findall(r"\{\{(\w+)\}\}", template), *re.findall(r"words\.(\w+)", SCRIPTS)} - {"LANGUAGE"}
+    by_value = {"NORMAL", "WARN", "CRITICAL", *re.findall(r'stand\(\s*"(\w+)"', SCRIPTS), "live", "paused"}
     assert used | by_value == set(WORDS["en"])
 
 
@@ -94,15 +93,17 @@ def test_nothing_is_from_elsewhere() -> None:
     """What the page loads is served beside it; no script or style is in it, which its policy would not let run."""
     reader = read()
     loaded = [*reader.all("src"), *(value for value in reader.all("href") if not value.startswith("#"))]
-    assert sorted(loaded) == sorted(f"page/{name}" for name in FILES if name != "stream.js")
-    assert all((FOLDER / name).is_file() for name in FILES)
+    imported = set(re.findall(r'from "\./(.+)"', SCRIPTS))
+    assert sorted(loaded) == sorted(f"page/{name}" for name in set(FILES) - imported)
+    assert set(FILES) == {path.name for path in FOLDER.iterdir() if path.suffix in {".css", ".js", ".svg"}}
     for tag, attributes in reader.elements:
         assert tag not in {"style", "iframe", "object", "embed"}
         assert not {name for name in attributes if name == "style" or name.startswith("on")}
         assert tag != "script" or "src" in attributes or attributes["type"] == "application/json"
     css = (FOLDER / "console.css").read_text("utf-8")
     assert not re.search(r"url\(|@import|https?:", css)
-    assert set(re.findall(r'from "(.+)"', SCRIPTS)) == {"./stream.js"}
+    assert {f"./{name}" for name in imported} == set(re.findall(r'from "(.+)"', SCRIPTS))
+    assert not re.search(r"\bimport\(|https?://(?!www\.w3\.org/2000/svg)", SCRIPTS)
     assert "default-src 'none'" in POLICY
     assert "unsafe" not in POLICY
 
@@ -121,7 +122,7 @@ def test_what_the_scripts_look_for_is_there() -> None:
     """Each element by its id, and no id is there twice."""
     ids = list(read().all("id"))
     assert len(ids) == len(set(ids))
-    assert set(re.findall(r'\bat\("([\w-]+)"\)', SCRIPT)) <= set(ids)
+    assert set(re.findall(r'\bat\("([\w-]+)"\)', SCRIPTS)) <= set(ids)
     assert set(read().all("aria-labelledby")) <= set(ids)
 
 
@@ -173,7 +174,7 @@ def run(code: str) -> Any:
 @pytest.mark.live
 @pytest.mark.skipif(NODE is None, reason="node is not installed: what stream.js computes is not checked here")
 def test_what_the_script_computes() -> None:
-    """Messages out of a stream that comes in any pieces; the order of the list; a chart within its bounds."""
+    """Messages out of a stream that comes in any pieces; the list's order; what of it is followed; a chart within bounds."""
     code = """
     const text = ['retry: 1', 'id: 0:5\\nevent: change\\ndata: {"a":": b"}', ': here', 'event: end\\ndata: {}', '']
       .join('\\n\\n');
@@ -187,7 +188,10 @@ def test_what_the_script_computes() -> None:
     const flat = stream.chart([{start: new Date(0).toISOString(), mean: 0, min: 0, max: 0}], 60, 20);
     console.log(JSON.stringify({whole, pieces, order: sensors.sort(stream.byUrgency).map((each) => each.sensor),
       chart: stream.chart(windows, 60, 20, [2.5, 99, null]), flat, none: stream.chart([], 60, 20),
-      filled: stream.filled("{} to {}", "$&", 2)}));
+      filled: stream.filled("{} to {}", "$&", 2), bytes: stream.inBytes("a€"),
+      few: stream.followedQuery(["b", "a b", "b"]),
+      many: stream.followedQuery([...Array(300).keys()]),
+      long: stream.followedQuery([...Array(100).keys()].map((each) => "ñ".repeat(120) + each))}));
     """
     found = run(code)
     assert (
@@ -199,6 +203,10 @@ def test_what_the_script_computes() -> None:
         ]
     )
     assert found["order"] == ["d", "b", "c", "a"]
+    assert found["bytes"].encode("latin-1").decode() == "a€"
+    assert found["few"] == "sensor=a+b&sensor=b"
+    assert set(found["many"].split("&")) == {f"sensor={number}" for number in range(100)}
+    assert 4_000 < len(found["long"]) <= 6_000
     drawn = found["chart"]
     assert (drawn["least"], drawn["greatest"], len(drawn["limits"])) == (-1, 3, 1)
     points = [tuple(map(float, pair.split(","))) for pair in drawn["line"].split()]

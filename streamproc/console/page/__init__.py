@@ -1,4 +1,4 @@
-"""`/`: the page, in the language of the settings; plain HTML, a style and two scripts, all from here."""
+"""`/`: the page, in the language of the settings; plain HTML, a style and scripts, all from here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from streamproc.console.page.words import WORDS
 from streamproc.openapi.pages import unless_known
 
 _FOLDER = Path(__file__).parent
+#: The first is the page's, and imports the others.
+SCRIPTS = ("console", "asking", "changes", "detail", "elements", "following", "sensors", "standing", "stream")
 #: The files that the page loads, and what they are.
 FILES = {
     "console.css": "text/css",
-    "console.js": "text/javascript",
-    "stream.js": "text/javascript",
+    **{f"{name}.js": "text/javascript" for name in SCRIPTS},
     "icon.svg": "image/svg+xml",
 }
 #: Nothing is loaded, run or asked but what comes from here, no script makes markup of text, and nobody frames the page.

@@ -1,4 +1,4 @@
-// What needs no page: server-sent events out of text, order of sensors, numbers of a chart. Pure.
+// What needs no page: server-sent events out of text, sensors in order and as a query, numbers of a chart. Pure.
 
 // Severities, the worst first, as the list has them.
 export const SEVERITIES = ["CRITICAL", "WARN", "NORMAL"];
@@ -27,6 +27,28 @@ function message(block) {
 export function byUrgency(a, b) {
   const worse = SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity);
   return worse || (a.sensor < b.sensor ? -1 : Number(a.sensor > b.sensor));
+}
+
+// As many as the console lets one follow, and as long as a URL may be: servers and proxies take 8,190 bytes of a line.
+const FOLLOWED = 100;
+const LONGEST_QUERY = 6000;
+
+// The query that follows these sensors, the first of them where not all fit; in one order, whatever the list's.
+export function followedQuery(sensors) {
+  const parts = [];
+  let length = 0;
+  for (const sensor of new Set(sensors)) {
+    const part = new URLSearchParams({ sensor }).toString();
+    length += part.length + 1;
+    if (parts.length === FOLLOWED || length > LONGEST_QUERY) break;
+    parts.push(part);
+  }
+  return parts.sort().join("&");
+}
+
+// A text as a header can have it, a letter a byte of its UTF-8.
+export function inBytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 // A text with values in place of each {}.

@@ -101,9 +101,8 @@ def _row(job: Job, seen: Seen) -> dict[str, Any]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    is_lost = run.outcome == "running" and not run.is_held(wall_clock())
     return {
-        "outcome": "lost" if is_lost else run.outcome,
+        "outcome": run.as_of(wall_clock()),
         "started_by": run.started_by,
         "began_at": stamp(run.began_at),
         "ended_at": stamp(run.ended_at) or None,

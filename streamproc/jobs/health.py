@@ -10,12 +10,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from streamproc.jobs.catalogue import Job
 from streamproc.jobs.desk import Desk, Seen
 from streamproc.monitor import Check
+from streamproc.store.job_runs import LOST
 
 
 def checks(desk: Desk) -> list[Check]:
     """What `/ready` is made of: the database, and each job."""
     now = desk.runner.clock()
-    return [desk.runner.standing.check(), *(_check(job, desk.seen.get(job.name), now) for job in desk.jobs)]
+    return [desk.runner.standing.check(), *(_check(job, desk, now) for job in desk.jobs)]
 
 
 def gauges(desk: Desk) -> Iterable[Metric]:
@@ -31,7 +32,8 @@ def gauges(desk: Desk) -> Iterable[Metric]:
     for job in desk.jobs:
         seen = desk.seen.get(job.name, Seen([], []))
         last, last_done = seen.last(), seen.last_done()
-        running.add_metric([job.name], float(last is not None and last.is_held(now)))
+        is_held = last is not None and last.is_held(now)
+        running.add_metric([job.name], float(is_held or desk.runner.at == job.name))
         if last_done is not None:
             done.add_metric([job.name], (last_done.ended_at or 0) / 1000)
         if job.schedule is not None:
@@ -41,18 +43,21 @@ def gauges(desk: Desk) -> Iterable[Metric]:
     yield following
 
 
-def _check(job: Job, seen: Seen | None, now: int) -> Check:
+def _check(job: Job, desk: Desk, now: int) -> Check:
     """A job is well unless its last run failed, or ended without a word."""
+    seen = desk.seen.get(job.name)
     if seen is None:
         return Check(job.name, True, "not looked at yet")
-    last = seen.last()
-    if last is not None and last.outcome in ("failed", "lost"):
-        return Check(job.name, False, f"{last.outcome} at {stamp(last.ended_at)}: {last.last_error}")
+    last, is_ours = seen.last(), desk.runner.at == job.name
+    outcome = None if last is None else last.as_of(now)
+    if last is not None and (outcome == "failed" or (outcome == "lost" and not is_ours)):
+        when = stamp(last.ended_at or last.lease_until)
+        return Check(job.name, False, f"{outcome} at {when}: {last.last_error or LOST}")
     following = "by command alone" if job.schedule is None else f"next at {stamp(job.schedule.next(now))}"
-    if last is None:
-        return Check(job.name, True, following)
-    told = "running" if last.outcome == "running" else f"{last.outcome} at {stamp(last.ended_at)}"
-    return Check(job.name, True, f"{told}; {following}")
+    if is_ours or outcome == "running":
+        return Check(job.name, True, f"running; {following}")
+    told = "" if last is None else f"{outcome} at {stamp(last.ended_at)}; "
+    return Check(job.name, True, f"{told}{following}")
 
 
 def stamp(ms: int | None) -> str:

@@ -54,6 +54,8 @@ class Runner:
     ) -> None:
         self.store, self.clock = store, clock
         self.standing = Standing()
+        #: The job that it is at.
+        self.at: str | None = None
         self._stop, self._times = stop, times or Times()
         self.asking = Asking(store, self.standing, stop, self._times.patience_s)
         self._by = uuid4().hex
@@ -67,11 +69,14 @@ class Runner:
         if number is None:
             return None
         _log.info("job began", job=job.name, run=number, started_by=started_by, attempt=due.attempt)
-        began = time.monotonic()
-        ended = await self._worked(job, number)
-        seconds = time.monotonic() - began
-        if ended is not None and not await self._settled(number, ended):
-            ended = None
+        began, self.at = time.monotonic(), job.name
+        try:
+            ended = await self._worked(job, number)
+            seconds = time.monotonic() - began
+            if ended is not None and not await self._settled(number, ended):
+                ended = None
+        finally:
+            self.at = None
         metrics.RUNS.labels(job=job.name, outcome=ended.outcome if ended else "lost").inc()
         metrics.SECONDS.labels(job=job.name).observe(seconds)
         _tell(job, number, ended, seconds)

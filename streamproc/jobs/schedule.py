@@ -105,4 +105,4 @@ def pause_ms(failures: int) -> int:
 
 def _has_failed(run: Run, now: int) -> bool:
     """Whether it counts against the tries: to be stopped is no fault of the job."""
-    return run.outcome in ("failed", "lost") or (run.outcome == "running" and not run.is_held(now))
+    return run.as_of(now) in ("failed", "lost")

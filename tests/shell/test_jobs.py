@@ -414,3 +414,31 @@ async def test_metrics_tell_how_the_jobs_stand(database: Sqlite, clock: Clock) -
         assert told(one.desk)["streamproc_jobs_running"] == 1.0
         clock.now = FOUR + 60_000
         assert told(one.desk)["streamproc_jobs_running"] == 0.0
+
+
+async def test_a_run_that_ended_without_a_word_is_told_as_lost(database: Sqlite, clock: Clock) -> None:
+    """As soon as its lease is over, also one by command, which nobody takes over."""
+    async with site(database, clock, Counted()) as one:
+        claim = RunClaim("job", "command", "", START, 1, "killed", START, START + 60_000)
+        assert await one.runner.store.claim_run(claim)
+        await one.desk.look()
+        assert one.check() == (True, "running; next at 2023-11-15T04:00:00Z")
+        clock.now = START + 60_000
+        ok, detail = one.check()
+        assert (ok, detail.partition(":")[0]) == (False, "lost at 2023-11-14T22")
+
+
+async def test_a_process_tells_of_its_own_run_while_it_is_at_it(database: Sqlite, clock: Clock) -> None:
+    """In /ready and in the metrics, which are asked meanwhile."""
+    found = list[tuple[object, ...]]()
+
+    async def works(_: Progress) -> None:
+        running = next(iter(health.gauges(one.desk))).samples[0].value
+        found.append((*one.check(), running))
+
+    async with site(database, clock, works) as one:
+        await one.desk.look()
+        clock.now = FOUR
+        await one.desk.look()
+        assert found == [(True, "running; next at 2023-11-16T04:00:00Z", 1.0)]
+        assert next(iter(health.gauges(one.desk))).samples[0].value == 0.0

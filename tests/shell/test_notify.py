@@ -214,13 +214,16 @@ async def test_a_message_that_cannot_be_told_does_not_silence_the_others(databas
     assert any(line["event"] == "channel failed" for line in lines)
 
 
-async def test_what_waited_too_long_is_given_up(database: Sqlite) -> None:
-    """A change that has become old while nobody could send it is not told, and that is written down."""
+@pytest.mark.parametrize("enrolled_ago", [100, 0])
+async def test_what_waited_too_long_is_given_up(database: Sqlite, enrolled_ago: int) -> None:
+    """A change that has become old while nobody could send it is not told, and that is written down.
+
+    So it is where it was young enough by another setting when it was found.
+    """
     async with opened(database) as store, hooked() as hook, sender(store, hook.url) as one:
         await store.plan_deliveries(one.policy, round(time.time() * 1000))
-        then = round((time.time() - 100) * 1000)
         await tell(store, "a", seconds_ago=100)
-        await store.plan_deliveries(one.policy, then)  # enrolled in time: what is later was asked for again
+        await store.plan_deliveries(one.policy, round((time.time() - enrolled_ago) * 1000))
         one.policy = Policy("webhook", group_ms=0, age_ms=60_000)
         async with running(one):
             await until(lambda: database.rows(STATUS) == [("failed",)])

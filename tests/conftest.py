@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from streamproc.process import collect_seldom
 from tests.loops import PatientLoop
 
 # A fifth of what it takes to read all test modules went into collections that find nothing.
-gc.set_threshold(50_000, 20, 100)
+collect_seldom()
 # How long an example takes is the machine's affair: with others' work beside it, any takes seconds now and then.
 settings.register_profile("streamproc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # For `make check`, which is to take less than a minute; `make test` looks at four times as many.

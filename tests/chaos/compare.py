@@ -147,6 +147,7 @@ def topics(verdict: Verdict, held: Mapping[str, dict[int, list[Any]]], wanted: E
     for key in wanted.windows.keys() - seen:
         verdict.fault("lost", "topic windows", f"{key} {wanted.windows[key]}")
     verdict.compared["topic windows"] = len(wanted.windows)
+    _trials(verdict, _values(held["trial-events"]), wanted)
     late = set(_values(held["late"]))
     for value in wanted.late - late:
         verdict.fault("lost", "late", value.decode())
@@ -155,6 +156,20 @@ def topics(verdict: Verdict, held: Mapping[str, dict[int, list[Any]]], wanted: E
         verdict.fault("different", "late", value.decode())
     verdict.compared["late"] = len(wanted.late)
     _letters(verdict, _values(held["dead-letter"]), wanted)
+
+
+def _trials(verdict: Verdict, values: Iterable[bytes], wanted: Expected) -> None:
+    found: set[Key] = set()
+    for value in values:
+        key = (msgspec.json.decode(value)["event_id"],)
+        found.add(key)
+        if wanted.trials.get(key) != value:
+            verdict.fault(
+                "different", "topic trial-events", f"{value.decode()[:600]}, not {wanted.trials.get(key)!r}"
+            )
+    for key in wanted.trials.keys() - found:
+        verdict.fault("lost", "topic trial-events", wanted.trials[key].decode()[:600])
+    verdict.compared["topic trial-events"] = len(wanted.trials)
 
 
 def _letters(verdict: Verdict, values: Iterable[bytes], wanted: Expected) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from time import monotonic, time
 
@@ -16,9 +17,11 @@ from aiokafka.errors import KafkaError
 
 from streamproc.core.routing import home
 from streamproc.kafka import clients
+from streamproc.records.alerting import Document
 from streamproc.settings.connection import Connection
 from tests.chaos.journal import Journal
 from tests.chaos.moments import now_ms
+from tests.chaos.orders import acknowledged, at_last, order
 from tests.chaos.packets import Post, edit, neighbours, poison, post, stray
 from tests.chaos.plan import PARTITIONS, Device, Plan
 
@@ -43,8 +46,8 @@ BEAT_S = 0.05
 class Load:
     """The producers of a site; `journal` has what they were told."""
 
-    def __init__(self, plan: Plan, bootstrap: Connection, prefix: str, gateway: str) -> None:
-        self.plan, self.journal = plan, Journal()
+    def __init__(self, plan: Plan, bootstrap: Connection, prefix: str, gateway: str, database: Path) -> None:
+        self.plan, self.journal, self._database = plan, Journal(), database
         #: When (ms) each request that the gateway took was begun, and when it was told so.
         self.taken: list[tuple[int, int]] = []
         self._bootstrap, self._gateway = bootstrap, gateway
@@ -114,7 +117,7 @@ class Load:
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _edit(self) -> None:
-        """Edit the registry now and then, several sensors at a time, as an import does."""
+        """Edit the registry now and then, several sensors at a time, as an import does, and what people say of alarms."""
         chance = Random(f"edits {self.plan.seed}")  # noqa: S311  # made data
         producer = await self._producer()
         try:
@@ -124,6 +127,14 @@ class Load:
                     sensor, entry = edit(self.plan, chance)
                     value = None if entry is None else msgspec.json.encode(entry)
                     await producer.send(self._registry, value, sensor.encode())
+                said: list[Document | None] = [
+                    order(self.plan, chance, now_ms()),
+                    acknowledged(self._database, chance, now_ms()),
+                ]
+                for document in (each for each in said if each is not None):
+                    await producer.send(self._registry, msgspec.json.encode(document), document.key.encode())
+            for document in at_last():
+                await producer.send(self._registry, msgspec.json.encode(document), document.key.encode())
         finally:
             await producer.stop()
 

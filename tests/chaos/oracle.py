@@ -42,6 +42,7 @@ class Expected:
     notifications: dict[Key, Row] = field(default_factory=dict)
     windows: dict[Key, Row] = field(default_factory=dict)
     late: set[bytes] = field(default_factory=set)
+    trials: dict[Key, bytes] = field(default_factory=dict)
     letters: dict[Key, bytes] = field(default_factory=dict)
     origin: dict[Key, str] = field(default_factory=dict)
     #: Readings that are no row: their sensors are other devices'.
@@ -112,6 +113,8 @@ def _add(found: Expected, message: Message, partition: int) -> None:
             rows = _window_rows(message.value or b"")
             for key, row in window_rows(rows):
                 found.windows[key] = row
+        case "trial-events":
+            found.trials[msgspec.json.decode(message.value or b"")["event_id"],] = message.value or b""
         case "late":
             found.late.add(message.value or b"")
         case "dead-letter":

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from streamproc.records import Range, SensorEntry
+from tests.chaos.orders import KINDS, rules
 from tests.chaos.plan import Device, Plan
 
 #: Every so-manieth sensor has ranges.
@@ -37,16 +38,22 @@ class Post:
 
 
 def entries(plan: Plan) -> list[SensorEntry]:
-    """The registry: ranges for some sensors, which the made values leave now and then."""
-    names = [(sensor, device.name) for device in plan.devices for sensor in device.sensors]
-    return [
-        SensorEntry(sensor, device=device, warning=Range(high=40.0), critical=Range(low=-50.0, high=80.0))
-        for sensor, device in names[::LIMITED]
-    ]
+    """The registry: ranges for some sensors, which the made values leave now and then, and rules of all kinds for others."""
+    names = [(sensor, device) for device in plan.devices for sensor in device.sensors]
+    every = (_entry(number, sensor, device) for number, (sensor, device) in enumerate(names))
+    return [entry for entry in every if entry.warning or entry.rules]  # the others nobody has heard of
+
+
+def _entry(number: int, sensor: str, device: Device) -> SensorEntry:
+    its = rules(number, device)
+    if number % LIMITED:
+        return SensorEntry(sensor, device=device.name, kind=KINDS[number % len(KINDS)], rules=its)
+    ranges = Range(high=40.0, clear_high=30.0), Range(low=-50.0, high=80.0)
+    return SensorEntry(sensor, device=device.name, warning=ranges[0], critical=ranges[1], rules=its)
 
 
 def edit(plan: Plan, chance: Random) -> tuple[str, SensorEntry | None]:
-    """An edit of the registry: another range for a sensor, or device, or its entry is taken away."""
+    """An edit of the registry: another range and rules for a sensor, or device, or its entry is taken away."""
     device = chance.choice(plan.devices)
     sensor = chance.choice(device.sensors)
     if chance.random() < 0.2:
@@ -54,7 +61,10 @@ def edit(plan: Plan, chance: Random) -> tuple[str, SensorEntry | None]:
     high = chance.choice((19.5, 30.0, 80.0, 200.0))
     others = neighbours(plan, device)
     owner = chance.choice(others) if others and chance.random() < 0.3 else device
-    return sensor, SensorEntry(sensor, device=owner.name, critical=Range(high=high), version=2)
+    its = rules(chance.randrange(100), device)
+    return sensor, SensorEntry(
+        sensor, device=owner.name, kind="pump", critical=Range(high=high), rules=its, version=2
+    )
 
 
 def neighbours(plan: Plan, device: Device) -> list[Device]:

@@ -20,6 +20,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.load import Load
 from tests.chaos.moments import Progress, now_ms, offsets
 from tests.chaos.oracle import expected
+from tests.chaos.orders import at_first
 from tests.chaos.outcome import Outcome
 from tests.chaos.packets import entries
 from tests.chaos.plan import PARTITIONS, Plan
@@ -35,7 +36,17 @@ STILL_S = 4.0
 #: a SIGTERM of 30 s for each of eight processes, and a comparison, which takes 20 s on an idle machine. Beyond, it hangs.
 BESIDES_S = 900.0
 #: What is compared, besides the database.
-TOPICS = ("readings", "windows", "predictions", "events", "notifications", "late", "dead-letter", "registry")
+TOPICS = (
+    "readings",
+    "windows",
+    "predictions",
+    "events",
+    "notifications",
+    "trial-events",
+    "late",
+    "dead-letter",
+    "registry",
+)
 
 #: Records by topic and partition.
 Held = dict[str, dict[int, list[Any]]]
@@ -69,19 +80,21 @@ async def run(plan: Plan, installation: Installation, directory: Path, tell: Tel
 
 
 async def _register(site: Site) -> None:
-    """Put the ranges on the topic `registry` before a worker looks."""
+    """Put ranges, rules and how people are told on the topic `registry` before a worker looks."""
     producer = clients.producer(site.bootstrap, acks="all")
     await producer.start()
     try:
         for entry in entries(site.plan):
             await producer.send(site.topic("registry"), msgspec.json.encode(entry), entry.sensor.encode())
+        for document in at_first():
+            await producer.send(site.topic("registry"), msgspec.json.encode(document), document.key.encode())
         await producer.flush()
     finally:
         await producer.stop()
 
 
 async def _drive(site: Site, outcome: Outcome) -> None:
-    load = Load(site.plan, site.bootstrap, site.prefix, site.gateway)
+    load = Load(site.plan, site.bootstrap, site.prefix, site.gateway, site.database)
     faults = Faults(site, load.elapsed)
     progress = Progress(site.database, faults.moments)
     load.start()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
+from typing import get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproc.records import ActionEntry, Rule
+from streamproc.records.alerting import Document, HandlingEntry
+from streamproc.registry.checks import rules_faults
+from streamproc.registry.document_checks import document_faults
 from tests.chaos.faults import Faults
+from tests.chaos.orders import at_first, order
+from tests.chaos.packets import entries
 from tests.chaos.plan import DATABASE_FAULTS, MEASURED_S, PROCESS_FAULTS, plan
 
 SECONDS = 180.0
@@ -47,3 +55,17 @@ def test_twenty_seeds_have_every_kind() -> None:
     kinds = {fault.kind for seed in range(1, 21) for fault in plan(seed, SECONDS).faults}
     assert kinds == PROCESS_FAULTS.keys() | DATABASE_FAULTS.keys()
     assert all(hasattr(Faults, kind.replace("-", "_")) for kind in kinds)
+
+
+def test_rules_of_each_kind_are_there() -> None:
+    """In both profiles; and what people say is what the registry takes."""
+    for profile in ("recovery", "busy"):
+        made = plan(1, SECONDS, profile)
+        found = {type(rule) for entry in entries(made) for rule in entry.rules}
+        assert found == set(get_args(Rule))
+        chance = Random(1)  # noqa: S311  # made data
+        said = [*at_first(), *(order(made, chance, 1_700_000_000_000) for _ in range(200))]
+        faults = [document_faults(each) for each in said if not isinstance(each, ActionEntry)]
+        faults += [rules_faults(entry.rules) for entry in entries(made)[:100]]
+        assert [fault for its in faults for fault in its] == []
+        assert {type(document) for document in said} == set(get_args(Document)) - {ActionEntry, HandlingEntry}

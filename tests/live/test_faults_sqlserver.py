@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streamproc.kafka.process import CUT_SHORT
+from streamproc.process import CUT_SHORT
 from streamproc.settings.connection import Connection
 from streamproc.store.sqlserver import driver
 from tests.live.databases import Server, server

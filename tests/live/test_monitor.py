@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 
 from streamproc.dev.place import claim_port
 from streamproc.kafka.broker import Broker, Installation
-from streamproc.kafka.process import CUT_SHORT
+from streamproc.process import CUT_SHORT
 from streamproc.topics import apply, load, plan
 from tests.live.feed import packet, send
 from tests.live.oracle import PARTITIONS

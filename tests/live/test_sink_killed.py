@@ -19,7 +19,7 @@ from streamproc.registry.following import Whole
 from streamproc.settings import load
 from streamproc.sink.writer import Writer
 from streamproc.store import connect
-from tests.shell.test_sink_writer import singles
+from tests.shell.sink_bench import singles
 from tests.store.builders import PLACE
 
 async def main():

@@ -1,11 +1,14 @@
-"""A gateway with a Kafka in memory, for all that ask one over HTTP."""
+"""A gateway with a Kafka in memory, for all that ask one over HTTP, and a sink's writer on a file."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from streamproc.store.sqlite import SqliteStore
+from tests.shell.sink_bench import Bench
 from tests.shell.test_gateway import Client, MemoryPublisher, serving
 
 
@@ -20,3 +23,12 @@ async def client(publisher: MemoryPublisher) -> AsyncIterator[Client]:
     """Give a client of a gateway with small limits."""
     async for each in serving(publisher):
         yield each
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A fresh file that registers what it does not know."""
+    store = SqliteStore(tmp_path / "s.db", auto_register=True, busy_ms=10)
+    await store.open()
+    yield Bench(tmp_path / "s.db", store)
+    await store.close()

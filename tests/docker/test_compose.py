@@ -168,6 +168,12 @@ def test_git_and_docker_leave_the_passwords_out() -> None:
     assert "!/docker" not in (ROOT / ".dockerignore").read_text("utf-8")
 
 
+def test_what_people_decide_on_can_be_said_in_the_example() -> None:
+    """Whom to tell of what, and for how long what is kept: all settings of these kinds are there."""
+    deciding = re.compile(r"STREAMPROC_(RETENTION_\w+|NOTIFY_\w+(_TO|_FROM|_URL|_SECRET)|SMTP_\w+(?<!_FILE))")
+    assert {name for name in ALIASES if deciding.fullmatch(name)} - set(example()) == set()
+
+
 def test_settings_that_can_be_left_alone_have_their_own_defaults() -> None:
     """A default in the compose file is streamproc's; where it is another on purpose it is named here."""
     other = {"DB_USER": "streamproc", "DB_TRUST_SERVER_CERTIFICATE": "yes"}

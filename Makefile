@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-complete
 ARGS ?=
+# Compiled modules are kept, whatever the environment says: without them each process that starts compiles all it
+# imports, and the tests start hundreds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-anomalies bench-faults bench-peers clean
@@ -63,8 +66,8 @@ check-types:
 	$(BIN)/mypy
 
 check-tests:
-	$(BIN)/python -m pytest -q -m "not live" -n 2 --hypothesis-profile=quick
-	$(BIN)/python -m pytest -q --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
+	$(BIN)/python -m pytest -q -m "not live" -n 2 --dist loadfile --ignore=tests/live -p no:schemathesis --hypothesis-profile=quick
+	$(BIN)/python -m pytest -q -p no:schemathesis --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
 
 fmt: $(SETUP) ## Format, and repair what can be repaired
 	$(BIN)/ruff check --fix

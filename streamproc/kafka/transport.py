@@ -11,7 +11,8 @@ These are the steps around faults of Faust 0.15.3 (each has a test in tests/live
 - it drops what was acknowledged but not committed when a partition is revoked, and seeks nothing where nothing is committed;
 - its fetches wait for 1.5 s on idle partitions, with one fetch in flight a broker, which holds up the busy ones;
 - without tables it assigns partitions by round robin, which swaps the survivors' partitions at each rebalance;
-- topics that a broker does not know yet, having just started, are assigned to nobody for five minutes.
+- topics that a broker does not know yet, having just started, are assigned to nobody for five minutes;
+- it seeks from another thread than the consumer's, amid its fetches: the worker ended with a KeyError after a rebalance.
 """
 
 from __future__ import annotations
@@ -210,6 +211,10 @@ class ChunkedConsumer(driver.Consumer):
         for tp in revoked:
             self.app.marks.pop(tp, None)
             self.app.mark_metadata.pop(tp, None)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        # Faust seeks from its own thread: that may take from aiokafka what it hands over in the consumer's at that moment.
+        await self._thread.call_thread(self._thread.seek, partition, offset)
 
     async def perform_seek(self) -> None:
         """Go to where the owners of the partitions' state want to read on."""

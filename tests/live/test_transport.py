@@ -6,12 +6,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from threading import get_ident
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 from faust.transport.consumer import Consumer
 from faust.types import TP
 from faust.windows import TumblingWindow
@@ -88,6 +90,7 @@ async def tapping(tap: Tap) -> AsyncIterator[Tap]:
         yield tap
     finally:
         await asyncio.wait_for(tap.app.stop(), SOON_S)
+        assert tap.app.crash_reason is None
 
 
 async def put(producer: AIOKafkaProducer, topic: str, records: int, partition: int = 0) -> None:
@@ -224,6 +227,25 @@ async def test_a_partition_that_a_rebalance_has_taken_is_not_sought(
     async with tapping(tap):
         await tap.until(3)
         assert tap.offsets(0) == [2, 3, 4]
+
+
+async def test_it_is_sought_in_the_consumers_thread(
+    bootstrap: Connection, topics: str, producer: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seek drops what is fetched: from another thread, amid what aiokafka hands over of it, it ended the worker."""
+    threads: list[int] = []
+    seek_to = Fetcher.seek_to
+
+    def noting(fetcher: Fetcher, tp: TopicPartition, offset: int) -> None:
+        threads.append(get_ident())
+        seek_to(fetcher, tp, offset)
+
+    monkeypatch.setattr(Fetcher, "seek_to", noting)
+    topic = f"{topics}windows"
+    await put(producer, topic, 5)
+    async with tapping(Tap(bootstrap, topic, f"{topics}g", {0: 2})) as tap:
+        await tap.until(3)
+        assert set(threads) == {tap.app.consumer._thread._thread.ident}
 
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:

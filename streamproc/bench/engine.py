@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from streamproc import settings, topics
@@ -27,6 +28,8 @@ from streamproc.engine.app import Engine
 from streamproc.errors import StreamprocError
 from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, install
+from streamproc.records import DeltaSpike, Expression, NoData, Range, RateOfChange, SensorEntry, StuckValue
+from streamproc.registry.sender import sending
 from streamproc.settings.connection import Connection
 
 #: Event time of the first reading: that of the peers' data.
@@ -39,11 +42,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`readings` single-reading packets of `sensors` sensors in turn, `rate` readings in a second of event time."""
+    """`readings` single-reading packets of `sensors` sensors in turn, `rate` readings in a second of event time.
+
+    Where `ruled`, each sensor is registered with a critical range and a rule of each kind.
+    """
 
     readings: int
     sensors: int
     rate: float
+    ruled: bool = False
 
 
 def packets(load: Load) -> Iterator[tuple[int, bytes]]:
@@ -74,6 +81,29 @@ async def fill(kafka: Connection, topic: str, partitions: int, load: Load) -> No
             await producer.send_batch(batch, topic, partition=at)
     finally:
         await producer.stop()
+
+
+def entry(sensor: str, every_s: float) -> SensorEntry:
+    """A critical range and a rule of each kind, for a sensor of the load that speaks as often."""
+    return SensorEntry(
+        sensor,
+        critical=Range(10.0, 30.0),
+        rules=(
+            DeltaSpike(absolute=8.0),
+            RateOfChange(20.0),
+            NoData(seconds=3 * every_s),
+            StuckValue(seconds=10 * every_s),
+            Expression("deviation_10s > 4"),
+        ),
+    )
+
+
+async def register(kafka: Connection, topic: str, load: Load) -> None:
+    """Put the load's sensors on the topic of the registry."""
+    every_s = load.sensors / load.rate
+    entries = {name: entry(name, every_s) for name in (f"s{sensor}" for sensor in range(load.sensors))}
+    async with clients.producer(kafka, acks="all") as producer:
+        await sending(producer, topic)({name: msgspec.json.encode(one) for name, one in entries.items()})
 
 
 class MeteredEngine(Engine):
@@ -120,6 +150,8 @@ async def prepare(kafka: Connection, load: Load) -> str:
     specs = topics.prefixed(topics.load(), prefix)
     await topics.apply(kafka, await topics.plan(kafka, specs))
     partitions = next(spec.partitions for spec in specs if spec.name == f"{prefix}readings")
+    if load.ruled:
+        await register(kafka, f"{prefix}registry", load)
     began = time.monotonic()
     await fill(kafka, f"{prefix}readings", partitions, load)
     _log.info("filled", readings=load.readings, seconds=round(time.monotonic() - began, 1))

@@ -20,13 +20,17 @@ def engine(
     readings: Annotated[int, typer.Option(min=1, help="Readings in all.")] = 4_000_000,
     sensors: Annotated[int, typer.Option(min=1, help="Different sensors.")] = 1_000,
     rate: Annotated[float, typer.Option(min=1, help="Readings in a second of event time.")] = 2_000,
+    rules: Annotated[
+        bool,
+        typer.Option("--rules", help="Register the sensors, with a critical range and a rule of each kind."),
+    ] = False,
 ) -> None:
     """Readings per second of wall and CPU time through Kafka, windows, learners and checkpoints."""
     loaded()
     from streamproc.bench.engine import Load, run
     from streamproc.cli.serving import measured
 
-    measured(run(Load(readings, sensors, rate)))
+    measured(run(Load(readings, sensors, rate, rules)))
 
 
 @commands.command("latency")

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.chunk import REDRIVEN
-from streamproc.dev.place import claim_port
+from streamproc.kafka.broker import free_port
 from streamproc.records import SensorEntry, Severity, SeverityEvent
 from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage
@@ -48,7 +48,7 @@ class Console:
 
 async def started(site: Site) -> Console:
     """One that follows the topics."""
-    port = claim_port("127.0.0.1", 0, "CONSOLE_PORT")
+    port = free_port()
     stage = await site.start("console", CONSOLE_PORT=str(port))
     await stage.until_told("topics are followed")
     await stage.until_told("console listens")

@@ -14,6 +14,7 @@ from aiohttp import web
 from streamproc.console.app import build
 from streamproc.console.live import Live
 from streamproc.console.reading import Reading
+from streamproc.kafka.broker import free_port
 from streamproc.monitor import Told
 from streamproc.records import SensorEntry, Severity
 from streamproc.settings import Settings
@@ -178,14 +179,14 @@ async def test_what_was_asked_for_stays(page: Page, database: Path) -> None:
 
 async def test_the_console_away_and_back(page: Page, database: Path) -> None:
     """The page says so, tries again, and then has what happened meanwhile."""
-    live = begun()
-    async with served(live, database=database) as url:
+    port = free_port()  # which nobody else is given meanwhile
+    async with served(begun(), port, database=database) as url:
         await page.open(url)
         await page.until(f"{STATE} === 'live'")
     await page.until(f"{STATE} === 'away'")
     again = begun()
     tell(again, 0, 0, "calm")
-    async with served(again, int(url.rstrip("/").rpartition(":")[2]), database=database):
+    async with served(again, port, database=database):
         await page.until(f"{STATE} === 'live'")
         await page.until(f"{text('#changes')}.includes('calm')")
 

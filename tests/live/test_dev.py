@@ -17,8 +17,8 @@ from queue import Empty, Queue
 
 import pytest
 
-from streamproc.dev.place import claim_port
 from streamproc.kafka import clients
+from streamproc.kafka.broker import free_port
 from streamproc.settings.connection import Connection
 from tests.slowness import in_time
 
@@ -41,9 +41,9 @@ class Dev:
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
-        self.gateway_port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
-        self.kafka_port = claim_port("127.0.0.1", 0, "KAFKA_PORT")
-        self.console_port = claim_port("127.0.0.1", 0, "CONSOLE_PORT")
+        self.gateway_port = free_port()
+        self.kafka_port = free_port()
+        self.console_port = free_port()
         ports = {
             "GATEWAY_PORT": self.gateway_port,
             "KAFKA_PORT": self.kafka_port,

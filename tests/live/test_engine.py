@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaProducer
 
 from streamproc.core.chunk import MOVED, TICK
 from streamproc.core.routing import home
-from streamproc.dev.place import claim_port
 from streamproc.kafka import clients
+from streamproc.kafka.broker import free_port
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, committed, found, reading, settled
@@ -323,7 +323,7 @@ async def test_started_by_faust_itself(site: Site, producer: AIOKafkaProducer, r
 
 async def test_health_and_metrics(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:
     """Alive at once, ready with its partitions restored, metrics by partition, and it is done within the time to stop."""
-    port = claim_port("127.0.0.1", 0, "STREAMPROC_WORKER_PORT")
+    port = free_port()
     worker = await site.start("worker", STREAMPROC_WORKER_PORT=str(port))
     answers = []
 
@@ -360,7 +360,7 @@ async def test_health_and_metrics(site: Site, producer: AIOKafkaProducer, reader
 
 async def test_two_workers_cannot_have_one_port(site: Site) -> None:
     """The second says which setting is wrong, and ends with an error."""
-    port = claim_port("127.0.0.1", 0, "STREAMPROC_WORKER_PORT")
+    port = free_port()
     await site.worker(STREAMPROC_WORKER_PORT=str(port))
     second = await site.start("worker", STREAMPROC_WORKER_PORT=str(port))
     assert await second.ended() == 1

@@ -18,10 +18,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from streamproc.dev.place import claim_port
 from streamproc.dev.process import Process
 from streamproc.dev.supervisor import Child, Ended, Notice, Supervisor
-from streamproc.kafka.broker import Broker, Installation
+from streamproc.kafka.broker import Broker, Installation, free_port
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import producing
 from tests.live.oracle import OUTPUTS, committed, reading
@@ -135,7 +134,7 @@ class Load:
 @pytest.mark.parametrize("away_s", [0, 60])
 async def test_broker_away_under_load(installation: Installation, tmp_path: Path, away_s: int) -> None:
     """Killed and started again, at once and after a minute: all goes on by itself, and nothing is lost or twice."""
-    port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
+    port = free_port()
     async with plant(installation, tmp_path) as built:
         for name in ("sink", "worker", "gateway"):
             await built.keep(name, GATEWAY_PORT=str(port))

@@ -18,8 +18,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streamproc.core.chunk import EDIT, MOVED, TICK
 from streamproc.core.routing import home
-from streamproc.dev.place import claim_port
 from streamproc.kafka import clients
+from streamproc.kafka.broker import free_port
 from streamproc.settings.connection import Connection
 from tests.live.oracle import PARTITIONS, Results
 from tests.live.pipeline import Pipeline, device_in, hour_ago, rows, running_pipeline, select
@@ -173,7 +173,7 @@ def assert_whole(results: Results, rows: list[tuple[str, float, int]], sensor: s
 
 async def test_a_record_beyond_the_limit(bootstrap: Connection, tmp_path: Path) -> None:
     """The broker refuses it to a direct producer; the gateway answers 413; what comes after is taken by both."""
-    port, begin = claim_port("127.0.0.1", 0, "GATEWAY_PORT"), hour_ago()
+    port, begin = free_port(), hour_ago()
     wide = {
         "device_uuid": "d",
         "readings": [{"sensor_uuid": f"{n:0120}", "value": 1.0} for n in range(8_000)],

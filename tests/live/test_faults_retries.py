@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from streamproc.dev.place import claim_port
+from streamproc.kafka.broker import free_port
 from streamproc.records import Range, SensorEntry
 from streamproc.settings.connection import Connection
 from tests.live.feed import send
@@ -120,7 +120,7 @@ class Client:
 
 async def test_a_gateway_killed_amid_requests(bootstrap: Connection, tmp_path: Path) -> None:
     """What it has answered 202 is on the topic; what clients send again is one row, one count, one event."""
-    port, begin = claim_port("127.0.0.1", 0, "GATEWAY_PORT"), hour_ago()
+    port, begin = free_port(), hour_ago()
     clients = [Client(f"d-{number}", f"http://127.0.0.1:{port}") for number in range(16)]
     limits = [SensorEntry(f"sensor-{client.name}", critical=Range(high=60.0)) for client in clients]
     async with (
@@ -196,7 +196,7 @@ async def post(session: aiohttp.ClientSession, url: str, key: str, posted: Poste
 
 async def test_a_request_sent_again_under_its_key(bootstrap: Connection, tmp_path: Path) -> None:
     """By its `Idempotency-Key` alone a retry is one row and one event; a mended one adds what was wrong."""
-    port = claim_port("127.0.0.1", 0, "GATEWAY_PORT")
+    port = free_port()
     packet = '{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": NaN}, {"sensor_uuid": "by-id", "value": 99}]}'
     single = '{"device_uuid": "d", "sensor_id": "legacy", "value": 2}'
     requests: dict[str, Posted] = {

@@ -19,8 +19,7 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streamproc.dev.place import claim_port
-from streamproc.kafka.broker import Broker, Installation
+from streamproc.kafka.broker import Broker, Installation, free_port
 from streamproc.process import CUT_SHORT
 from streamproc.topics import apply, load, plan
 from tests.live.feed import packet, send
@@ -85,7 +84,7 @@ async def watching(site: Site, *names: str, **variables: str) -> AsyncIterator[l
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client:
         watched = []
         for name in names:
-            port = claim_port("127.0.0.1", 0, PORTS[name])
+            port = free_port()
             stage = await site.start(name, **{PORTS[name]: str(port)}, **variables)
             watched.append(Watched(stage, f"http://127.0.0.1:{port}", client))
         await asyncio.gather(*(one.until(set()) for one in watched))

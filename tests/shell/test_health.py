@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import pytest
 
 from streamproc.cli.health import ask
-from streamproc.dev.place import claim_port
 from streamproc.errors import SettingsError
+from streamproc.kafka.broker import free_port
 from streamproc.monitor import Address, Check, Told, serving
 from streamproc.settings import load
 
@@ -26,7 +26,7 @@ GOOD, BAD = Check("partitions", True, "has 4"), Check("broker", False, "last ans
 
 async def _asked(*checks: Check, host: str = "127.0.0.1", options: Sequence[str] = ()) -> tuple[int, str]:
     """What the command says of a worker that listens on this host and has these checks."""
-    port = claim_port(host, 0, "STREAMPROC_WORKER_PORT")
+    port = free_port()
     async with serving(
         Address(host, port, "STREAMPROC_WORKER_PORT"), Told("worker", lambda: checks, lambda: ())
     ):

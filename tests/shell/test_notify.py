@@ -14,6 +14,7 @@ from aiohttp import web
 
 from streamproc.cli.doctor import State, reachable, receivers
 from streamproc.errors import SettingsError
+from streamproc.kafka.broker import free_port
 from streamproc.notify import health
 from streamproc.notify.app import channels, email, policy
 from streamproc.notify.channels import Accepted, Answer
@@ -135,9 +136,8 @@ async def test_what_the_receiver_refuses_is_not_tried_again(database: Sqlite) ->
 async def test_a_receiver_that_comes_back_gets_what_waited(database: Sqlite) -> None:
     """Nobody listens at first; what fails meanwhile is told by the check, and holds up nothing else."""
     async with opened(database) as store:
-        async with hooked() as hook:
-            url, port = hook.url, int(hook.url.split(":")[2].split("/")[0])
-        async with sender(store, url) as one, running(one):
+        port = free_port()
+        async with sender(store, f"http://127.0.0.1:{port}/hook") as one, running(one):
             await tell(store, "a", "b")
             query = "SELECT COUNT(*) FROM notification_deliveries WHERE attempts > 0 AND status = 'pending'"
             await until(lambda: database.rows(query)[0][0] >= 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,6 +16,7 @@ import structlog
 import trustme
 from aiohttp import web
 
+from streamproc.kafka.broker import free_port
 from streamproc.notify.channels import Accepted, Answer, Later, Refused
 from streamproc.notify.console import ConsoleChannel
 from streamproc.notify.mail import EmailChannel, Server
@@ -44,14 +44,6 @@ def change(
 def message(*changes: Change, threads: tuple[str, ...] = ("m1",), attempts: int = 0) -> Message:
     """A message of the device d1."""
     return Message("m1", "x", threads, "device:d1", changes or (change(),), attempts)
-
-
-def closed_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def posted(url: str, given: Message, secret: str | None = None, timeout_s: float = LONG_S) -> Answer:
@@ -127,7 +119,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 async def test_a_webhook_that_is_away_or_slow_gets_it_later() -> None:
     """The reason names the host; what else is in the URL is nobody's business."""
-    port = closed_port()
+    port = free_port()
     answer = await posted(f"http://user:word@127.0.0.1:{port}/T0KEN?key=T0KEN", message())
     assert isinstance(answer, Later)
     assert answer.reason.startswith(f"127.0.0.1:{port}: cannot connect")
@@ -252,7 +244,7 @@ async def test_a_mail_that_was_given_up_does_not_go_out() -> None:
 
 async def test_a_mail_server_that_is_away_or_slow_gets_it_later() -> None:
     """Each with its reason."""
-    away = Server("127.0.0.1", closed_port(), "off", timeout_s=LONG_S)
+    away = Server("127.0.0.1", free_port(), "off", timeout_s=LONG_S)
     answer = await EmailChannel(away, FROM, TO).send(message())
     assert isinstance(answer, Later)
     assert "refused" in answer.reason.lower()

@@ -22,8 +22,8 @@ from streamproc.dev.fleet import (
     series_device,
     water_flow,
 )
-from streamproc.dev.place import claim_port
 from streamproc.dev.simulator import MEMORY_S, Play, deliver, simulate
+from streamproc.kafka.broker import free_port
 
 SOON_S = 20.0
 HEALTHY = wave(50, 2, 60, 0.5)
@@ -188,7 +188,7 @@ async def test_a_refused_packet_is_dropped() -> None:
 
 async def test_a_packet_waits_for_the_gateway() -> None:
     """A packet that finds no gateway is delivered once there is one."""
-    port = claim_port("127.0.0.1", 0, "any")
+    port = free_port()
     async with ClientSession(f"http://127.0.0.1:{port}") as session:
         delivery = asyncio.create_task(deliver(session, b"packet"))
         gateway = Gateway(lambda _: 202, port)

@@ -45,13 +45,15 @@ async def test_transactions(bootstrap: Connection, tmp_path: Path) -> None:
         async with first.transaction():
             await write(line, first, 1.0, begin)
         await second.begin_transaction()
-        await write(line, second, 100.0, begin + 0.1)
+        await write(line, second, 100.0, begin + 1)
         await first.begin_transaction()
-        await write(line, first, 2.0, begin + 0.2)
+        await write(line, first, 2.0, begin + 2)
         await second.abort_transaction()
-        await write(line, first, 3.0, begin + 0.3)
+        await write(line, first, 3.0, begin + 3)
         await first.commit_transaction()
-        assert await line.windows("s", begin) == {(size, begin): (3, 2.0, 1.0, 3.0) for size in (1, 5, 10)}
+        seconds = {(1, begin + at): (1, value, value, value) for at, value in ((0, 1.0), (2, 2.0), (3, 3.0))}
+        longer = {(size, begin): (3, 2.0, 1.0, 3.0) for size in (5, 10)}
+        assert await line.windows("s", begin) == seconds | longer
 
         async def stored() -> bool:
             return len(await line.rows("s")) == 3

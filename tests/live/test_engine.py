@@ -6,7 +6,8 @@ import asyncio
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from itertools import islice
 from time import monotonic, time
 
@@ -91,8 +92,10 @@ async def until_more(reader: Reader, before: int) -> None:
     await eventually(more)
 
 
-async def kill_ahead(site: Site, worker: Stage, reader: Reader) -> None:
-    """Kill a worker that has written results beyond its last checkpoint, so that they are made again; feed it meanwhile."""
+async def kill_ahead(
+    site: Site, worker: Stage, reader: Reader, feed_more: Callable[[], Awaitable[None]]
+) -> None:
+    """Kill a worker that has written results beyond its last checkpoint, so that they are made again; fed until then."""
 
     async def ahead() -> bool:
         worker.pause()  # a checkpoint comes twice a second
@@ -101,6 +104,7 @@ async def kill_ahead(site: Site, worker: Stage, reader: Reader) -> None:
         if any(max(rows.last_offset) >= done.get(rows.partition, (0, ""))[0] for rows in made):
             return True
         worker.go_on()
+        await feed_more()
         return False
 
     await eventually(ahead)
@@ -248,7 +252,7 @@ async def test_killed_worker_loses_and_doubles_nothing(
         await feed(site, producer, 6, made)
         await until_checkpointed(site)
         feeding = asyncio.create_task(feed(site, producer, 6, made))
-        await kill_ahead(site, worker, reader)
+        await kill_ahead(site, worker, reader, partial(feed, site, producer, 1, made))
         await feeding
         worker = await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
     await feed(site, producer, 5, made)

@@ -78,7 +78,7 @@ async def serving(
     small = {
         "body_limit_bytes": 4_096,
         "packet_readings_limit": 20,
-        "body_timeout_seconds": 0.2,
+        "body_timeout_seconds": 60,  # else a body of many pieces would be too slow where the machine is busy
         "in_flight_limit": 2,
         "in_flight_limit_bytes": 1_048_576,
     }

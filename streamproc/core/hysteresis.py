@@ -58,16 +58,17 @@ def hold(state: SlotSeverity, before: int, said: int, policy: PolicyEntry) -> No
 def lower_range(state: SlotSeverity, window: Window, held: int, calm_windows: int) -> None:
     """Count calm windows, and lower what the ranges say after enough of them; `held` is what its values hold up.
 
-    Windows that closed after a breach but ended before it prove nothing.
+    Windows that closed after a breach but ended before it prove nothing: a lesser one holds up no more than itself.
     """
-    if not state.range_level or window.end <= state.breach_at:
+    breach_at = state.critical_at if state.range_level == Severity.CRITICAL else state.breach_at
+    if not state.range_level or window.end <= breach_at:
         return
     if held >= state.range_level:
         state.range_calm = 0
         return
     state.range_calm += 1
     if state.range_calm >= calm_windows:
-        state.range_level = held
+        state.range_level = held if window.end > state.breach_at else max(held, Severity.WARN)
         state.range_calm = 0
 
 

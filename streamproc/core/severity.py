@@ -130,7 +130,10 @@ class SeverityBank:
         state = self._states.setdefault(slot, SlotSeverity(slot))
         before = state.level
         state.breach_at = max(state.breach_at, at_ms)
-        state.range_calm = 0
+        if breach == Severity.CRITICAL:
+            state.critical_at = max(state.critical_at, at_ms)
+        if breach >= state.range_level:
+            state.range_calm = 0
         if self.policy(slot).up_windows > 1:
             state.breached = True
         else:

@@ -43,6 +43,8 @@ class SlotSeverity(msgspec.Struct, array_like=True):
     breach_runs: tuple[int, int] = (0, 0)
     learner_runs: tuple[int, int] = (0, 0)
     breached: bool = False
+    #: The last breach of the critical range; `breach_at` is that of either.
+    critical_at: int = 0
 
     @property
     def level(self) -> int:

@@ -117,6 +117,35 @@ def test_critical_goes_down_to_what_the_values_still_hold() -> None:
     assert one.windows_until_told() == DOWN_WINDOWS
 
 
+def test_readings_outside_the_warning_range_let_a_critical_come_down() -> None:
+    """Each of them breaches that range, none the critical one: they hold up a WARN, and no more than that."""
+    one = sensor()
+    one.reading(160.0)
+    one.window(160.0)
+    changes = []
+    for _ in range(DOWN_WINDOWS):
+        assert one.reading(120.0) is None
+        changes.append(one.window(120.0))
+    assert [change for change in changes[:-1] if change] == []
+    assert levels(changes[-1]) == (CRITICAL, WARN)
+    assert one.reading(120.0) is None
+    assert one.window(120.0) is None
+    assert levels(one.reading(160.0)) == (WARN, CRITICAL)
+
+
+def test_a_warning_in_a_window_that_is_still_open_is_kept() -> None:
+    """Calm windows that close after it came, and ended before it, lower a CRITICAL to that WARN and not beyond it."""
+    one = sensor()
+    one.reading(160.0)
+    one.window(160.0)
+    coming = one.now + DOWN_WINDOWS * SECOND + 1
+    assert one.bank.on_reading(0, coming, 120.0, 9, 1) is None
+    changes = [one.window() for _ in range(DOWN_WINDOWS)]
+    assert levels(changes[-1]) == (CRITICAL, WARN)
+    assert one.window(120.0) is None
+    assert one.windows_until_told() == DOWN_WINDOWS
+
+
 def cleared(warning: Range | None, critical: Range | None) -> list[float]:
     """The clear levels of two ranges, as `held_level` takes them."""
     return [*clear_levels_of(warning), *clear_levels_of(critical)]

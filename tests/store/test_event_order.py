@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamproc.records import Severity, SeverityEvent
 from streamproc.store.protocol import Batch, Store
-from tests.store.builders import GROUP, event, events
+from tests.store.builders import GROUP, event, events, readings
 from tests.store.databases import Database
 
 #: What the sink (write) or a replay (overwrite, withdraw) does, and with which of the events.
@@ -140,3 +140,14 @@ async def test_events_of_other_writers_are_theirs(database: Database, store: Sto
         ("maintenance", "WARN", "active"),
         ("severity_change", "WARN", "active"),
     ]
+
+
+async def test_an_event_leaves_those_before_it_as_they_are(database: Database, store: Store) -> None:
+    """Of a sensor without a device there may be very many, and a batch writes its own events alone."""
+    query = "SELECT d.uuid FROM ml_events e LEFT JOIN devices d ON d.id = e.device_id ORDER BY e.created_at"
+    await store.write(Batch(GROUP, events=events(event("a", Severity.WARN, Severity.NORMAL, 1))))
+    home = readings(("a", 1.0, 1), device="d")
+    await store.write(
+        Batch(GROUP, readings=home, events=events(event("a", Severity.CRITICAL, Severity.WARN, 2)))
+    )
+    assert database.rows(query) == [(None,), ("d",)]

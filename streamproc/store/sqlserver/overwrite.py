@@ -55,9 +55,8 @@ async def overwrite(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) ->
         if len(rows):
             await _overwrite(cursor, form, rows, (ids, models))
     if len(batch.events):
-        changed = {ids[sensor] for sensor in batch.events.sensor}
-        await settle(cursor, changed)
-        await _settle(cursor, changed)
+        await settle(cursor, batch.events, ids)
+        await _settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
         await cursor.execute(_UNREFER, text_of([event.event_id] for event in batch.events.event))
     await refer(cursor, batch)
 

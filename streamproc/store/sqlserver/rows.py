@@ -14,7 +14,7 @@ import numpy as np
 
 from streamproc.errors import StaleOwner
 from streamproc.store.columns import model_metadata, model_row
-from streamproc.store.protocol import Batch, Place, Reached, ReadingColumns, Written
+from streamproc.store.protocol import Batch, EventColumns, Place, Reached, ReadingColumns, Written
 from streamproc.store.sqlserver.forms import BIGINT, CODE, Form, Ids, Values, forms, given, naive, text_of
 from streamproc.store.sqlserver.sensors import Sensors
 
@@ -45,9 +45,10 @@ _BEGIN = (
     " WHERE NOT EXISTS (SELECT 1 FROM dbo.stream_offsets WITH (UPDLOCK, HOLDLOCK)"
     " WHERE consumer_group = ? AND topic = ? AND [partition] = ?); SELECT @@ROWCOUNT"
 )
+# By their own ids: a sensor without a device may have any number of events from before, which all would be written again.
 _DEVICES = (
     "UPDATE dbo.ml_events SET device_id = (SELECT s.device_id FROM dbo.sensors s WHERE s.id = dbo.ml_events.sensor_id)"
-    f" WHERE device_id IS NULL AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+    f" WHERE device_id IS NULL AND event_id IN (SELECT event_id FROM {given({'event_id': CODE})})"
 )
 _SOURCES = (
     "UPDATE dbo.alert_notifications SET source_event_id ="
@@ -101,7 +102,7 @@ async def write(cursor: Any, batch: Batch, sensors: Sensors, models: Ids) -> Wri
     if len(batch.readings):
         await cursor.execute(_LATEST, latest(batch.readings, ids))
     if len(batch.events):
-        await settle(cursor, {ids[sensor] for sensor in batch.events.sensor})
+        await settle(cursor, batch.events, ids)
     await refer(cursor, batch)
     return Written(**counts)
 
@@ -130,11 +131,10 @@ async def insert(cursor: Any, form: Form, values: Values) -> int:
     return inserted
 
 
-async def settle(cursor: Any, sensors: set[int]) -> None:
-    """Give the sensors' new events their device, and end those that a later one follows."""
-    text = text_of([number] for number in sorted(sensors))
-    await cursor.execute(_DEVICES, text)
-    await cursor.execute(_RESOLVE, text)
+async def settle(cursor: Any, rows: EventColumns, ids: Ids) -> None:
+    """Give these events their sensors' devices, and end those of the sensors that a later one follows."""
+    await cursor.execute(_DEVICES, text_of([event.event_id] for event in rows.event))
+    await cursor.execute(_RESOLVE, text_of([number] for number in sorted({ids[key] for key in rows.sensor})))
 
 
 async def refer(cursor: Any, batch: Batch) -> None:

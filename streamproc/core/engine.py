@@ -140,6 +140,8 @@ class PartitionState:
 
     def judge_by(self, registry: RegistryLog, position: int) -> None:
         """Judge by the registry as of this position from the next record on; it is not before the one so far."""
+        # What an edit ends has ended at its place: where a restored state goes on, nothing is edited.
+        ends = self.entries is not None or position != self.registry_position
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
@@ -158,9 +160,8 @@ class PartitionState:
                 self.entries.pop(sensor, None)
             else:
                 self.entries[sensor] = entry
-            slot = self.sensors.slot_of(sensor)
-            if slot is not None:
-                self._limit(slot, entry)
+            if (slot := self.sensors.slot_of(sensor)) is not None:
+                self._limit(slot, entry, ends=ends)
                 edited.append(slot)
         moved = self.trials.settle(Place(self.entries, position), edited)
         self.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
@@ -176,17 +177,17 @@ class PartitionState:
         self.trials.follow(documents)
         self.attention.order(documents, self.watermarks.clock)
 
-    def _limit(self, slot: int, entry: SensorEntry | None) -> None:
+    def _limit(self, slot: int, entry: SensorEntry | None, *, ends: bool = True) -> None:
         # A sensor that has gone to a device of another partition is silent here for ever.
         device = entry.device if entry else None
         here = not device or self.sensors.home(device, device) == self.options.partition
-        if self.inhibition.put(slot, self.sensors.device_of(slot) if here else None):
+        if self.inhibition.put(slot, self.sensors.device_of(slot) if here else None) and ends:
             self.attention.release(slot, self.watermarks.clock)
             self.dirty[slot // BLOCK] = True
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
         if here and entry:
             self.attention.wake(slot, self.watermarks.clock)
-        elif self.attention.forget(slot, self.sensors.ahead(self.next_offset, slot + 1)):
+        elif ends and self.attention.forget(slot, self.sensors.ahead(self.next_offset, slot + 1)):
             self.dirty[slot // BLOCK] = True
 
     def who(self, slot: int) -> tuple[str, SensorEntry | None]:

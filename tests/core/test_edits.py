@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamproc.core.checkpoint import restore
+from streamproc.core.checkpoint import restore, resume
 from streamproc.core.engine import PartitionState, run
 from streamproc.core.registry import Edit, RegistryLog
-from streamproc.records import ActionEntry, DeltaSpike, Range, SensorEntry, Severity
+from streamproc.records import ActionEntry, DeltaSpike, NoData, Range, SensorEntry, Severity
 from tests.core.oracle import (
     ELSEWHERE,
     HERE,
@@ -26,6 +26,7 @@ from tests.core.oracle import (
     edited,
     feed,
     new_state,
+    registry,
     story,
     streams,
     whole,
@@ -111,6 +112,43 @@ def test_restored_anywhere_it_goes_on_the_same(
     assert feed(copy, records, cuts, log) == feed(state, records, (), log)
     copy.dirty[:] = state.dirty[:] = True
     assert whole(copy) == whole(state)
+
+
+def assert_goes_on_the_same(records: list[Record], at: int, log: RegistryLog) -> Told:
+    """A state that is restored before the record `at` tells and remembers what it would have; gives what is told then."""
+    state = new_state()
+    feed(state, records[:at], (), log)
+    copy = resume(OPTIONS, whole(state))
+    told = feed(copy, records, (), log)
+    assert told == feed(state, records, (), log)
+    copy.dirty[:] = state.dirty[:] = True
+    assert whole(copy) == whole(state)
+    return told
+
+
+def test_an_alarm_of_a_sensor_that_has_gone_outlives_a_restore() -> None:
+    """It is of a reading that was sent on here before its device was another partition's: a restore is no further edit."""
+    log = registry(SensorEntry(HERE[1], ELSEWHERE[3], warning=Range(0.5, 1.5)))
+    high = Record(NOW, (Reading(HERE[1], 9.0),), sent_from=(1, 7, NOW))
+    assert_goes_on_the_same([high, Record(NOW + 90_000, tick=True)], 1, log)
+
+
+def test_a_sensor_of_another_device_than_first_named_it_stands_for_that_after_a_restore() -> None:
+    """It told of its device's silence, and tells of its end: a restore does not take it from the device that named it."""
+    first, second, sensors = HERE[40], HERE[41], HERE[:2]
+    log = RegistryLog()
+    for sensor in sensors:
+        log.append(log.position, NOW + 2, sensor, SensorEntry(sensor, second, rules=(NoData(seconds=60),)))
+    readings = tuple(Reading(sensor, 20.0) for sensor in sensors)
+    records = [
+        Record(NOW, readings, first),
+        Record(NOW + 3, edit=b"2"),
+        *(Record(NOW + ms, readings, second) for ms in range(1_000, 9_000, 1_000)),
+        Record(NOW + 200_000, tick=True),
+        Record(NOW + 300_000, readings, second),
+    ]
+    told = assert_goes_on_the_same(records, len(records) - 1, log)
+    assert [note.severity for notes in told.devices.values() for note in notes] == [Severity.NORMAL]
 
 
 def test_a_long_story_with_edits_is_the_same_in_every_cut() -> None:

@@ -140,7 +140,7 @@ class PartitionState:
 
     def judge_by(self, registry: RegistryLog, position: int) -> None:
         """Judge by the registry as of this position from the next record on; it is not before the one so far."""
-        # What an edit ends has ended at its place: where a restored state goes on, nothing is edited.
+        # What an edit ends has ended at its place: nothing where a restored state goes on, nor in a block from beyond it.
         ends = self.entries is not None or position != self.registry_position
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
@@ -161,7 +161,7 @@ class PartitionState:
             else:
                 self.entries[sensor] = entry
             if (slot := self.sensors.slot_of(sensor)) is not None:
-                self._limit(slot, entry, ends=ends)
+                self._limit(slot, entry, ends=ends and not self.sensors.is_ahead(slot, self.next_offset))
                 edited.append(slot)
         moved = self.trials.settle(Place(self.entries, position), edited)
         self.dirty[np.array(moved, dtype=np.int64) // BLOCK] = True
@@ -187,7 +187,7 @@ class PartitionState:
         self.router.limit(slot, entry, policy_of(entry, self.policies), lives_here=here)
         if here and entry:
             self.attention.wake(slot, self.watermarks.clock)
-        elif ends and self.attention.forget(slot, self.sensors.ahead(self.next_offset, slot + 1)):
+        elif ends and self.attention.forget(slot):
             self.dirty[slot // BLOCK] = True
 
     def who(self, slot: int) -> tuple[str, SensorEntry | None]:

@@ -155,16 +155,16 @@ class Sensors:
         if not self._holes and not self.block_next:
             return self.put(name)
         for at, hole in enumerate(self._holes):
-            if not self._ahead(hole, offset):
+            if not self.is_ahead(hole, offset):
                 del self._holes[at]
                 self._name(hole, name)
                 return hole
         # Only if the registry places sensors otherwise than it did: a block from beyond this offset has seen all of its own.
-        while self._ahead(len(self.names), offset):
+        while self.is_ahead(len(self.names), offset):
             self.put(None)
         return self.put(name)
 
-    def _ahead(self, slot: int, offset: int) -> bool:
+    def is_ahead(self, slot: int, offset: int) -> bool:
         """Whether the slot is in a block that was restored from beyond this offset."""
         block = slot // BLOCK
         return block < len(self.block_next) and self.block_next[block] > offset

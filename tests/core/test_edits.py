@@ -133,8 +133,8 @@ def test_an_alarm_of_a_sensor_that_has_gone_outlives_a_restore() -> None:
     assert_goes_on_the_same([high, Record(NOW + 90_000, tick=True)], 1, log)
 
 
-def test_a_sensor_of_another_device_than_first_named_it_stands_for_that_after_a_restore() -> None:
-    """It told of its device's silence, and tells of its end: a restore does not take it from the device that named it."""
+def renamed_and_silent() -> tuple[list[Record], RegistryLog]:
+    """Two sensors that a device names, edited at 1 to be another's, which is silent at 10 and heard again at 11."""
     first, second, sensors = HERE[40], HERE[41], HERE[:2]
     log = RegistryLog()
     for sensor in sensors:
@@ -147,8 +147,28 @@ def test_a_sensor_of_another_device_than_first_named_it_stands_for_that_after_a_
         Record(NOW + 200_000, tick=True),
         Record(NOW + 300_000, readings, second),
     ]
-    told = assert_goes_on_the_same(records, len(records) - 1, log)
+    return records, log
+
+
+def test_a_sensor_of_another_device_than_first_named_it_stands_for_that_after_a_restore() -> None:
+    """It told of its device's silence, and tells of its end: a restore does not take it from the device that named it."""
+    records, log = renamed_and_silent()
+    told = assert_goes_on_the_same(records, 11, log)
     assert [note.severity for notes in told.devices.values() for note in notes] == [Severity.NORMAL]
+
+
+def test_a_block_from_beyond_an_edit_has_seen_it() -> None:
+    """The edit comes again where the rest of the state goes on, and takes no sensor of the block from its device."""
+    records, log = renamed_and_silent()
+    state = new_state()
+    feed(state, records[:1], (), log)
+    early = whole(state)
+    feed(state, records[:11], (), log)
+    copy, _ = restore(OPTIONS, [early.head], {0: [whole(state).blocks[0]]})
+    assert copy.next_offset == 1
+    assert feed(copy, records, (), log).devices == feed(state, records, (), log).devices
+    copy.dirty[:] = state.dirty[:] = True
+    assert whole(copy) == whole(state)
 
 
 def test_a_long_story_with_edits_is_the_same_in_every_cut() -> None:

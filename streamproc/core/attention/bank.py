@@ -98,10 +98,8 @@ class AttentionBank:
             state.stands, state.aside = 0, False
             self._set(slot, max(clock, self._restored.get(slot, clock)))
 
-    def forget(self, slot: int, ahead: Bools | None) -> bool:
-        """Have no more to say of a sensor that has gone, unless it is `ahead` (n,), and knows; whether there was anything."""
-        if ahead is not None and ahead[slot]:
-            return False
+    def forget(self, slot: int) -> bool:
+        """Have no more to say of a sensor that has gone; whether there was anything."""
         known = self._states.pop(slot, None) is not None
         self._restored.pop(slot, None)
         if known:

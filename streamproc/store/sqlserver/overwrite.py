@@ -14,7 +14,7 @@ from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.window_numbers import window_keys
 
 _END = (
-    "UPDATE dbo.ml_events SET status = N'resolved' WHERE status = N'active' AND event_type = N'severity_change'"
+    "UPDATE dbo.ml_events SET status = N'resolved' WHERE status = 'active' AND event_type = N'severity_change'"
     f" AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
 )
 # The last of the events that stand tells the state; of two at once the one of the later records.
@@ -23,7 +23,7 @@ _ACTIVATE = (
     " (SELECT id FROM (SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.sensor_id ORDER BY e.created_at DESC,"
     " CAST(JSON_VALUE(e.payload, '$.lineage.last_offset') AS BIGINT) DESC, e.id DESC) AS place FROM dbo.ml_events e"
     f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
-    " AND e.event_type = N'severity_change' AND e.status IN (N'active', N'resolved')) standing WHERE place = 1)"
+    " AND e.event_type = N'severity_change' AND e.status IN ('active', 'resolved')) standing WHERE place = 1)"
 )
 # An event that is written again has another number: its notifications are to name that one.
 _UNREFER = (

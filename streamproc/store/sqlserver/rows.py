@@ -56,13 +56,14 @@ _SOURCES = (
     f" WHERE source_event_id IS NULL AND event_id IN (SELECT event_id FROM {given({'event_id': CODE})})"
 )
 # Of a sensor's events the last one that stands tells its state, by time, and by number where two have the same. Events of
-# other types are other programs': they end none of these, and are ended by none.
+# other types are other programs': they end none of these, and are ended by none. A status that an index is asked for is no
+# NVARCHAR: beside one, a VARCHAR column, which other programs have there, is converted row by row under some collations.
 _RESOLVE = (
     "UPDATE dbo.ml_events SET status = N'resolved' WHERE id IN (SELECT e.id FROM dbo.ml_events e"
     " JOIN dbo.ml_events n ON n.sensor_id = e.sensor_id AND n.event_type = N'severity_change' AND n.status <> N'superseded'"
     " AND (n.created_at > e.created_at OR (n.created_at = e.created_at AND n.id > e.id))"
     f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
-    " AND e.status = N'active' AND e.event_type = N'severity_change')"
+    " AND e.status = 'active' AND e.event_type = N'severity_change')"
 )
 
 

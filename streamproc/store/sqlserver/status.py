@@ -47,7 +47,7 @@ _NORMAL = (
 )
 _ALARMS = (
     f"SELECT s.uuid, {_NORMAL}, {', '.join(f'e.{name}' for name in EVENT)} FROM dbo.ml_events e"
-    " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.status IN (N'active', N'acknowledged')"
+    " JOIN dbo.sensors s ON s.id = e.sensor_id WHERE e.status IN ('active', 'acknowledged')"
     " AND e.severity <> N'NORMAL' AND e.event_type = N'severity_change' AND s.is_active = 1"
     " AND NOT EXISTS (SELECT 1 FROM dbo.ml_events n WHERE n.sensor_id = e.sensor_id AND n.created_at >= e.created_at"
     " AND (n.created_at > e.created_at OR n.id > e.id)"

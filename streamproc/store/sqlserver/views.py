@@ -23,7 +23,7 @@ _CURRENT = (
     " AND n.status <> N'superseded' ORDER BY n.created_at DESC, n.id DESC)"
 )
 _ALARMED = (
-    "e.status IN (N'active', N'acknowledged') AND e.event_type = N'severity_change'"
+    "e.status IN ('active', 'acknowledged') AND e.event_type = N'severity_change'"
     f" AND s.id = e.sensor_id AND e.id = {_CURRENT}"
 )
 _SEARCHED = (

@@ -46,22 +46,21 @@ def failed(
     ] = "7d",
 ) -> None:
     """Show which messages were given up, by channel and reason."""
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from streamproc.notify.again import undelivered
+    from streamproc.registry import tables
     from streamproc.registry.spans import moment_text
 
     found = asyncio.run(undelivered(loaded(), since))
     if not found:
         typer.echo("nothing was given up")
         return
-    table = Table("channel", "messages", "changes", "from", "to", "why", box=None, pad_edge=False)
+    table = tables.of("channel", "messages", "changes", "from", "to", "why")
     for one in found:
         counts = (str(one.messages), str(one.changes), moment_text(one.oldest), moment_text(one.newest))
         table.add_row(escape(one.channel), *counts, escape(one.reason))
-    Console().print(table)
+    tables.show(table)
 
 
 @commands.command()

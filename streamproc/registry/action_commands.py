@@ -7,15 +7,13 @@ from typing import Annotated, Literal, get_args
 
 import typer
 from msgspec.structs import replace
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc import settings
 from streamproc.core.phrases import PHRASES
 from streamproc.errors import RegistryError
 from streamproc.records import ANY_KIND, ActionEntry, Cause
-from streamproc.registry import checks
+from streamproc.registry import checks, tables
 from streamproc.registry.session import edit, looking
 from streamproc.store.edits import Outcome, PutAction, RemoveAction, actions, topic_key
 
@@ -80,7 +78,7 @@ def list_(
         async with looking() as store:
             return actions(await store.registry())
 
-    table = Table("kind", "cause", "language", "text", box=None, pad_edge=False)
+    table = tables.of("kind", "cause", "language", "text")
     found = asyncio.run(run())
     for entry in found:
         for language in PHRASES:
@@ -97,7 +95,7 @@ def list_(
         for cause, text in words.action.items():
             if (cause, language) not in taken:
                 table.add_row("", cause, language, escape(text))
-    Console().print(table)
+    tables.show(table)
 
 
 def _with(entry: ActionEntry, language: str, text: str | None) -> ActionEntry:

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records.alerting import HandlingEntry
-from streamproc.registry import alarms
+from streamproc.registry import alarms, tables
 from streamproc.registry.alarms import Alarm
 from streamproc.registry.document_checks import document_faults
 from streamproc.registry.handling import handled, sensor_named
@@ -61,13 +59,13 @@ def list_(
     if not found:
         typer.echo("all sensors are NORMAL" if of.all_sensors else "all of these sensors are NORMAL")
         return
-    table = Table("sensor", "severity", "since", "cause", "handled", "event", box=None, pad_edge=False)
+    table = tables.of("sensor", "severity", "since", "cause", "handled", "event")
     for alarm in found:
         named = f"{alarm.sensor} ({alarm.name})" if alarm.name else alarm.sensor
         since = moment_text(round(alarm.since.timestamp() * 1000))
         row = (named, alarm.severity, since, alarm.cause, _handled(alarm, now), alarm.event_id)
         table.add_row(*map(escape, row))
-    Console().print(table)
+    tables.show(table)
 
 
 def _handled(alarm: Alarm, now: int) -> str:

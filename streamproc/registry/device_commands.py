@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 import yaml
 from msgspec.structs import replace
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
 from streamproc.records import DeviceEntry
-from streamproc.registry import checks
+from streamproc.registry import checks, tables
 from streamproc.registry.keys import new_key
 from streamproc.registry.session import edit, looking
 from streamproc.store.edits import (
@@ -63,7 +61,7 @@ def add(
 @commands.command("list")
 def list_() -> None:
     """Show all devices, with how many sensors and keys each has."""
-    table = Table("device", "name", "site", "tenant", "enabled", "sensors", "keys", box=None, pad_edge=False)
+    table = tables.of("device", "name", "site", "tenant", "enabled", "sensors", "keys")
 
     async def run() -> None:
         async with looking() as store:
@@ -79,7 +77,7 @@ def list_() -> None:
             )
 
     asyncio.run(run())
-    Console().print(table)
+    tables.show(table)
 
 
 @commands.command()
@@ -164,10 +162,10 @@ def new(
 def list_keys(device: Name) -> None:
     """Show a device's keys; the keys themselves are kept nowhere."""
     entry = asyncio.run(_entry(device))
-    table = Table("key", "created", "expires", box=None, pad_edge=False)
+    table = tables.of("key", "created", "expires")
     for key in entry.keys:
         table.add_row(key.key_id, _time(key.created_at) or "", _time(key.expires_at) or "never")
-    Console().print(table)
+    tables.show(table)
 
 
 @keys.command("revoke")

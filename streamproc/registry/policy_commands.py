@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from msgspec.structs import fields, replace
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc.errors import RegistryError
 from streamproc.records import ANY_KIND
 from streamproc.records.alerting import PolicyEntry
+from streamproc.registry import tables
 from streamproc.registry.document_checks import normal, policy_faults
 from streamproc.registry.session import edit, known, looking
 from streamproc.registry.spans import length_ms, length_text
@@ -99,10 +98,10 @@ def list_() -> None:
     if all(entry.kind != ANY_KIND for entry in found):
         found.append(PolicyEntry(ANY_KIND))
     names = [field.name for field in fields(PolicyEntry) if field.name != "version"]
-    table = Table(*(name.removesuffix("_seconds") for name in names), box=None, pad_edge=False)
+    table = tables.of(*(name.removesuffix("_seconds") for name in names))
     for entry in found:
         table.add_row(*(escape(_value(name, getattr(entry, name))) for name in names))
-    Console().print(table)
+    tables.show(table)
 
 
 @commands.command()

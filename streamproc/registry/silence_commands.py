@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 from msgspec.structs import replace
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc.core.attention.silences import covers
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import Severity
 from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
+from streamproc.registry import tables
 from streamproc.registry.document_checks import normal, silence_faults
 from streamproc.registry.session import actor, edit, known, looking
 from streamproc.registry.silences import ID_BYTES, silences, state, when, whom
@@ -187,7 +186,7 @@ def list_(
             return silences(await store.documents())
 
     now = time.time_ns() // 1_000_000
-    table = Table("id", "state", "of", "when", "up to", "reason", "by", box=None, pad_edge=False)
+    table = tables.of("id", "state", "of", "when", "up to", "reason", "by")
     for entry in asyncio.run(run()):
         told = state(entry, now)
         if told != "ended" or every:
@@ -198,7 +197,7 @@ def list_(
     if not table.row_count:
         typer.echo("no silences")
         return
-    Console().print(table)
+    tables.show(table)
 
 
 @commands.command()

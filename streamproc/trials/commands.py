@@ -10,15 +10,14 @@ from typing import Annotated, Any
 import msgspec
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from streamproc.core.numbers import TUNABLE
 from streamproc.core.trial import applies
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import ANY_KIND, Range, Rule
 from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, PolicyEntry, TrialEntry
+from streamproc.registry import tables
 from streamproc.registry.document_checks import normal, trial_faults
 from streamproc.registry.session import edit, looking
 from streamproc.registry.spans import length_ms, moment_or_ago, moment_text
@@ -168,13 +167,13 @@ def list_() -> None:
             return _trials(await store.registry())
 
     found = asyncio.run(run())
-    made = Table("trial", "version", "of", "since", "tries", "reason", box=None, pad_edge=False)
+    made = tables.of("trial", "version", "of", "since", "tries", "reason")
     for one in found:
         since = moment_text(one.begun_at or None)
         row = (one.trial, str(one.version), _whom(one), since, _tries(one), one.reason or "")
         made.add_row(*map(escape, row))
     if found:
-        Console().print(made)
+        tables.show(made)
     else:
         typer.echo("no trials")
 
@@ -218,7 +217,7 @@ def report(
         typer.echo(line)
     if any(one.live or one.trial or one.differs for one in found):
         typer.echo("")
-        Console().print(table(found, rows))
+        tables.show(table(found, rows))
 
 
 async def _recorded(
@@ -292,12 +291,12 @@ def numbers() -> None:
 
     found = asyncio.run(run())
     heads = ("number", "usual", *(f"{one.kind}" for one in found), "from", "to", "what it is")
-    made = Table(*map(escape, heads), box=None, pad_edge=False)
+    made = tables.of(*map(escape, heads))
     for name, number in TUNABLE.items():
         theirs = (f"{one.learners[name]:g}" if name in one.learners else "" for one in found)
         bounds = (f"{number.least:g}", f"{number.most:g}")
         made.add_row(name, f"{number.usual:g}", *theirs, *bounds, number.meaning)
-    Console().print(made)
+    tables.show(made)
 
 
 @commands.command()

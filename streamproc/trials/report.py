@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamproc.records import Severity
+from streamproc.registry import tables
 from streamproc.registry.spans import length_text, moment_text
 from streamproc.store.trial_history import TrialHistory
 from streamproc.trials.comparing import Compared, Span, total
@@ -45,7 +46,7 @@ def words(name: str, history: TrialHistory, span: Span, found: Sequence[Compared
 
 def table(found: Sequence[Compared], most: int) -> Table:
     """The sensors that had an alarm in either, at most so many, and all of them together."""
-    made = Table(*_HEAD, box=None, pad_edge=False)
+    made = tables.of(*_HEAD)
     shown = [one for one in found if one.live or one.trial or one.differs]
     for one in shown[:most]:
         made.add_row(*_row(one))

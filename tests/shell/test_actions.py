@@ -84,7 +84,6 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActionEntry:
     """An action in the database that the environment names."""
     monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
-    monkeypatch.setenv("COLUMNS", "200")
     entry = ActionEntry("*", "stuck", en="Look at it.")
 
     async def save() -> None:

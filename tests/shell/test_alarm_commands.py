@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import typer
+from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
-from streamproc.registry import alarm_commands, commands, files, policy_commands, silence_commands
+from streamproc.registry import alarm_commands, commands, files, policy_commands, silence_commands, tables
 from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
@@ -63,10 +66,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names that database, and no Kafka."""
+    """It names that database, and no Kafka; a terminal would be narrow."""
     monkeypatch.setenv("STREAMPROC_DATA_DIR", str(directory))
     monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "60")
 
 
 def shown(of: typer.Typer, *words: str) -> str:
@@ -91,6 +94,18 @@ def test_alarms_are_listed() -> None:
     assert shown(alarm_commands.commands, "list", "--site", "x") == "all of these sensors are NORMAL\n"
     one = msgspec.json.decode(shown(alarm_commands.commands, "list", "--json"))
     assert (one["sensor"], one["silences"], one["event_id"]) == ("boiler-1", ["power"], ALARM.event_id)
+
+
+def test_a_narrow_terminal_cuts_nothing_off() -> None:
+    """What is too long goes on in the next line; where there is no terminal, each row is a line."""
+    made = tables.of("sensor", "event")
+    made.add_row("00000000-0000-0000-0000-000000000101", ALARM.event_id)
+    terminal = Console(width=30, file=StringIO(), force_terminal=True)
+    with terminal.capture() as capture:
+        terminal.print(made)
+    lines = [line.split() for line in Text.from_ansi(capture.get()).plain.splitlines()[1:]]
+    assert "".join(words[0] for words in lines) == "00000000-0000-0000-0000-000000000101"
+    assert "".join(words[1] for words in lines if len(words) > 1) == ALARM.event_id
 
 
 def test_silences_are_listed() -> None:

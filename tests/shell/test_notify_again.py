@@ -48,7 +48,6 @@ class Receiver:
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The settings' database."""
     monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
     return tmp_path / "streamproc.db"
 
 

@@ -1,12 +1,16 @@
-"""The table of delivery promises names tests that exist."""
+"""What the pages name is there: the tests of delivery promises, the files and headings of links."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docker").glob("*.md")])
 _named = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_link = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
 def test_each_promise_names_tests_that_there_are() -> None:
@@ -20,3 +24,21 @@ def test_each_promise_names_tests_that_there_are() -> None:
         assert tests, promise
         for path, name in tests:
             assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), name
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_leads_somewhere(page: Path) -> None:
+    """To a file of the project, and a heading that it has."""
+    lost = []
+    for path, heading in _link.findall(page.read_text()):
+        target = page.parent / path if path else page
+        if not target.exists() or (heading and heading not in headings(target)):
+            lost.append((path, heading))
+    assert lost == []

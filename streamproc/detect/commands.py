@@ -38,16 +38,30 @@ def detect(
     critical: Annotated[str | None, typer.Option(help="The same for CRITICAL.")] = None,
     language: Annotated[Language, typer.Option(help="Language of the explanations.")] = Language.en,
 ) -> None:
-    """Judge each row of a `timestamp,value` file by that row and those before it."""
+    """Judge each row of a `timestamp,value` file by that row and those before it.
+
+    streamproc detect series.csv --warning 10:80 --critical :95 -o judged.csv
+
+    gunzip -c series.csv.gz | streamproc detect -
+    """
     limits = Limits(parse_range(warning), parse_range(critical))
     if out is not None and out.exists() and file.exists() and out.samefile(file):
         raise typer.BadParameter("it is the input")
     try:
         with _reading(file) as lines, _writing(out) as sink:
             _write(series.blocks(lines, limits, language.value), sink, live=str(file) == "-")
-    except (SeriesError, OSError) as error:
-        typer.echo(f"{file}: {error}", err=True)
-        raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise  # who reads has left: no fault of the file's
+    except SeriesError as error:
+        raise _failure(f"{file}: {error}") from None
+    except OSError as error:
+        # What cannot be opened names itself; what fails later is what is written to.
+        raise _failure(f"{error.filename or out or 'standard output'}: {error.strerror}") from None
+
+
+def _failure(text: str) -> typer.Exit:
+    typer.echo(text, err=True)
+    return typer.Exit(1)
 
 
 def parse_range(text: str | None) -> Range | None:
@@ -73,6 +87,8 @@ def parse_range(text: str | None) -> Range | None:
 def _reading(file: Path) -> Iterator[Iterable[str]]:
     """Open the input; bytes that are no UTF-8 stay visible, so that the row they are in is told."""
     if str(file) == "-":
+        if sys.stdin is None:
+            raise SeriesError("standard input is closed")
         yield Arriving(sys.stdin.fileno())
         return
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:

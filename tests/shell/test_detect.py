@@ -7,7 +7,7 @@ import os
 import sys
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -231,6 +231,44 @@ def test_the_command_reads_standard_input_and_tells_faults(
     assert ended.value.exit_code == 1
     assert told.out.splitlines()[1:] == ["1,2,0.000000,NORMAL,"]
     assert "line 3, column value: not a number: 'x'" in told.err
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "told"),
+    [
+        ("absent.csv", None, "{0}/absent.csv: No such file or directory\n"),
+        ("in.csv", "absent/out.csv", "{0}/absent/out.csv: No such file or directory\n"),
+        ("in.csv", "/dev/full", "/dev/full: No space left on device\n"),
+        ("-", None, "-: standard input is closed\n"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_named(
+    source: str, out: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file in question, and why; a closed standard input is none."""
+    (tmp_path / "in.csv").write_text("".join(series(noisy(600))))
+    monkeypatch.setattr(sys, "stdin", None)
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", errors)
+    with pytest.raises(typer.Exit) as ended:
+        detect(Path(source) if source == "-" else tmp_path / source, out and tmp_path / out)
+    assert ended.value.exit_code == 1
+    assert errors.getvalue() == told.format(tmp_path)
+
+
+def test_a_reader_that_leaves_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`detect FILE | head -1` says nothing of it: the command line ends quietly."""
+    (tmp_path / "in.csv").write_text("".join(series(noisy(600))))
+    reads, writes = os.pipe()
+    os.close(reads)
+    stdout = os.fdopen(writes, "w", buffering=1)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with pytest.raises(BrokenPipeError):
+        detect(tmp_path / "in.csv")
+    with suppress(BrokenPipeError):
+        stdout.close()
 
 
 def test_what_has_come_over_a_pipe_is_judged_at_once() -> None:

@@ -64,10 +64,13 @@ def _pass_on(module: str, name: str, context: typer.Context) -> None:
     """Run the command or group of commands `name` of `module` with the arguments left in `context`."""
     loaded()
     target = getattr(import_module(module), name)
-    if not isinstance(target, typer.Typer):
-        function, target = target, typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-        target.command()(function)
-    command = typer.main.get_command(target)
+    if isinstance(target, typer.Typer):
+        # Not its command, which would offer to install completion for a program of this name.
+        command: typer.core.TyperCommand | typer.core.TyperGroup = typer.main.get_group(target)
+    else:
+        alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+        alone.command()(target)
+        command = typer.main.get_command(alone)
     sys.exit(command.main(context.args, prog_name=context.command_path, standalone_mode=True))
 
 

@@ -28,8 +28,9 @@ def explain(
 ) -> None:
     """Tell why an event was told: its records, what each kind of evidence said, the rule, the versions.
 
-    It is made once more of its records on `readings`, by the engine's core. The exit code is 0 where it comes out the same,
-    byte for byte, 1 where it does not, 3 where its records are gone from Kafka, 2 for an error, such as an unknown event.
+    It is made once more of its records on `readings`, by the engine's core.
+    Exit code 0: it comes out the same, byte for byte. 1: it does not. 2: an error, such as an unknown event.
+    3: its records are gone from Kafka.
     """
     told = asyncio.run(_explained(settings.load(), event_id.strip().lower()))
     typer.echo(report.as_json(told) if as_json else report.as_text(told))

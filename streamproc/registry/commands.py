@@ -56,8 +56,8 @@ def import_(
 ) -> None:
     """Save the entries of a file, and send them to gateways and workers; others stay as they are.
 
-    With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once: a sink does the
-    same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
+    With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once:
+    a sink does the same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
     """
     if from_thresholds == (file is not None):
         raise typer.BadParameter("give either a file or --from-thresholds")

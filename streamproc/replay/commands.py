@@ -56,8 +56,9 @@ def replay(  # noqa: PLR0913, PLR0917  # each is an option
 ) -> None:
     """Process a range of `readings` again, and compare the results with the database.
 
-    The exit code is 0 where nothing differs (any more), 1 where something does or where a whole partition of the range
-    cannot be compared yet, 2 for an error.
+    streamproc replay --from 2026-11-21T14:00:00Z --to 2026-11-21T15:00:00Z
+
+    Exit code 0: nothing differs (any more). 1: something does, or a whole partition cannot be compared yet. 2: an error.
     """
     if verify and apply:
         raise ReplayError("--verify and --apply exclude each other")

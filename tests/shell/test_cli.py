@@ -87,6 +87,12 @@ def test_groups_show_their_own_help(group: str) -> None:
     assert f"streamproc {group}" in result.stdout
 
 
+def test_completion_is_for_the_whole_program() -> None:
+    """A group offered to install one for a program named `streamproc alarm`."""
+    assert "--install-completion" in run("--help").stdout
+    assert "completion" not in run("alarm", "--help").stdout
+
+
 def test_detect_shows_its_own_help() -> None:
     """`detect --help` tells its options."""
     result = run("detect", "--help")

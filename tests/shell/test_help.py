@@ -26,14 +26,27 @@ def texts(command: Any) -> Iterator[str]:
         yield from texts(one)
 
 
-@pytest.mark.parametrize("module", GROUPS)
-def test_nothing_of_a_help_text_is_taken_for_markup(module: str) -> None:
-    """What stands in brackets would vanish from it: `[now]` reads as the name of a style."""
+def group_of(module: str) -> Any:
+    """The commands of a module."""
     loaded = import_module(module)
     group = getattr(loaded, "commands", None)
     if group is None:  # a command by itself, of its package's name
         group = typer.Typer()
         group.command()(getattr(loaded, module.split(".")[1]))
-    found = list(texts(typer.main.get_command(group)))
+    return typer.main.get_command(group)
+
+
+@pytest.mark.parametrize("module", GROUPS)
+def test_lines_end_where_sentences_do(module: str) -> None:
+    """After a help text's first paragraph its lines are shown as they are: one that breaks a sentence is a gap in it."""
+    found = [text.split("\n\n")[1:] for text in texts(group_of(module))]
+    lines = [line for paragraphs in found for one in paragraphs for line in one.strip().splitlines()[:-1]]
+    assert [line for line in lines if not line.startswith("streamproc ") and line[-1] not in ".:"] == []
+
+
+@pytest.mark.parametrize("module", GROUPS)
+def test_nothing_of_a_help_text_is_taken_for_markup(module: str) -> None:
+    """What stands in brackets would vanish from it: `[now]` reads as the name of a style."""
+    found = list(texts(group_of(module)))
     assert len(found) > 1
     assert [text for text in found if Text.from_markup(text).plain != text] == []

@@ -30,6 +30,9 @@ COUNT_S = 5.0
 FIRST_PAUSE_S = 1.0
 #: The longest wait: how long after the receiver is back a message may still wait.
 LAST_PAUSE_S = 60.0
+#: After so many failures in a row the message that goes first is left out once: it may be it alone that cannot be told. Of
+#: others a receiver that was away hears first as seldom.
+OTHERS_TURN = 4
 #: The longest wait for a database that is away, as the sink's.
 LAST_DATABASE_PAUSE_S = 5.0
 #: A message is held for as long as sending it may take, and this: for writing it down to a database that is away for a
@@ -61,6 +64,8 @@ class Sender:
         self._failing_since: float | None = None
         self._reason = ""
         self._paused_until = 0.0
+        #: The message that is left out of the next claim.
+        self._aside = ""
         self.waiting = Waiting(0, None)
         self._counted_at = float("-inf")
         self.standing = Standing()
@@ -80,6 +85,7 @@ class Sender:
         while not stop.is_set() and time.monotonic() >= self._paused_until:
             claim = self._claim()
             message = await self._patiently(lambda: self._store.claim_message(self.channel.name, claim))  # noqa: B023
+            self._aside = ""
             if message is None:
                 break
             await self._deliver(message)
@@ -102,7 +108,7 @@ class Sender:
     def _claim(self) -> Claim:
         now = _now()
         held_ms = round((self._times.timeout_s + self._times.margin_s) * 1000)
-        return Claim(self._by, now, now + held_ms)
+        return Claim(self._by, now, now + held_ms, self._aside)
 
     async def _deliver(self, message: Message) -> None:
         if message.again:
@@ -141,21 +147,30 @@ class Sender:
         if isinstance(answer, Refused):
             self._tell("failed", message, reason=answer.reason)
             return Attempt("failed", now, now, answer.reason)
-        pause_s = self._pause(message, answer)
+        due_at, pause_s = self._later(message, answer, now)
         if message.age(now, self.policy.age_ms) + round(pause_s * 1000) > self.policy.age_ms:
             self._tell("failed", message, reason=answer.reason)
             return Attempt("failed", now, now, f"given up: {answer.reason}")
         self._tell("later", message, reason=answer.reason, in_seconds=round(pause_s, 1))
-        return Attempt("pending", now, now + round(pause_s * 1000), answer.reason)
+        return Attempt("pending", now, due_at, answer.reason)
 
-    def _pause(self, message: Message, answer: Later) -> float:
-        """How long the message waits. The channel does, too, by its failures in a row: the next message meets the same."""
+    def _later(self, message: Message, answer: Later, now: int) -> tuple[int, float]:
+        """When the message is due again (ms), and how long it waits at least (s).
+
+        The channel waits, by its failures in a row: the next message meets the same. So the message keeps its place, for
+        people are not to hear of an alarm after its end; but where others were taken meanwhile, it waits by itself.
+        """
         self._failing_since = self._failing_since or time.monotonic()
         self._failures += 1
         self._reason = answer.reason
         least_s = min(answer.after_s or 0.0, self.policy.age_ms / 1000)
-        self._paused_until = time.monotonic() + max(pause(self._failures), least_s)
-        return max(pause(message.attempts + 1), least_s)
+        pause_s = max(pause(self._failures), least_s)
+        self._paused_until = time.monotonic() + pause_s
+        if message.attempts < self._failures:
+            self._aside = message.message_id if self._failures % OTHERS_TURN == 0 else ""
+            return message.enrolled, pause_s
+        own_s = max(pause(message.attempts + 1), least_s)
+        return now + round(own_s * 1000), own_s
 
     def _tell(self, result: str, message: Message, **more: object) -> None:
         metrics.MESSAGES.labels(channel=self.channel.name, result=result).inc()

@@ -142,7 +142,8 @@ class Message:
     """What goes out at once: its changes in time's order, and the threads that they go on with.
 
     `thread_id` is `message_id` where the message begins a thread. `attempts` have been made before; `again`: one of them may
-    have arrived, since nobody has said how it ended. `enrolled` is when it was to be sent first, or was asked for again (ms).
+    have arrived, since nobody has said how it ended. `enrolled` is when it was to be sent first, or was asked for again (ms):
+    its place among others.
     """
 
     message_id: str
@@ -175,11 +176,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who sends, from when, and until when nobody else does; times in ms."""
+    """Who sends, from when, and until when nobody else does; times in ms. It is not to be the message `besides`."""
 
     by: str
     now: int
     until: int
+    besides: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,7 +351,7 @@ class SqliteStore:
         return made
 
     def _claim(self, channel: str, claim: Claim) -> Message | None:
-        if not sqlite_deliveries.is_due(self._connected(), channel, claim.now):
+        if not sqlite_deliveries.is_due(self._connected(), channel, claim):
             return None
         with self._lasting() as opened:
             return sqlite_deliveries.claim(opened, channel, claim)

@@ -68,7 +68,8 @@ _SAVE_LOOK = (
 )
 _DUE = (
     "SELECT message_id FROM notification_deliveries WHERE status = 'pending' AND channel = ? AND due_at <= ?"
-    " AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?) ORDER BY due_at, id LIMIT 1"
+    " AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?) AND message_id <> ?"
+    " ORDER BY due_at, id LIMIT 1"
 )
 _ROWS = (
     "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, r.created_at, n.notification_id, n.source_event_id,"
@@ -151,15 +152,16 @@ def carry_out(connection: sqlite3.Connection, made: Plan, channel: str, now: int
         connection.execute(_SAVE_LOOK, (channel, after_id, seen_id, stamp_of(seen_at)))
 
 
-def is_due(connection: sqlite3.Connection, channel: str, now: int) -> bool:
+def is_due(connection: sqlite3.Connection, channel: str, claim: Claim) -> bool:
     """Whether there is a message to claim."""
-    return connection.execute(_DUE, (channel, stamp_of(now), stamp_of(now))).fetchone() is not None
+    now = stamp_of(claim.now)
+    return connection.execute(_DUE, (channel, now, now, claim.besides)).fetchone() is not None
 
 
 def claim(connection: sqlite3.Connection, channel: str, claim: Claim) -> Message | None:
     """Hold the message that is due first."""
     now = stamp_of(claim.now)
-    due = connection.execute(_DUE, (channel, now, now)).fetchone()
+    due = connection.execute(_DUE, (channel, now, now, claim.besides)).fetchone()
     if due is None:
         return None
     (message_id,) = due

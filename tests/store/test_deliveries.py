@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace as replaced
 from functools import partial
 from typing import TypeVar
 
@@ -215,6 +216,29 @@ async def test_what_failed_is_due_later(store: Store, database: Database) -> Non
     assert await store.waiting("console") == (0, None)
     query = "SELECT status, attempts, last_error, sent_at FROM notification_deliveries"
     assert database.rows(query) == [("failed", 2, ("away " * 200)[:ERROR_CHARACTERS], None)]
+
+
+async def test_a_message_keeps_its_place_unless_others_have_their_turn(store: Store) -> None:
+    """What failed goes before what came later, but where it is to be left out; where there is nothing else, nothing does."""
+    policy = Policy("console", group_ms=0)
+    await planned(store, NOW, policy)
+    for number, sensor in enumerate("ab"):
+        await write(store, told(sensor, WARN, 60 + number))
+        await planned(store, NOW + number, policy)
+    claim = Claim("me", NOW + 10, NOW + 20)
+    first = await store.claim_message("console", claim)
+    assert first is not None
+    assert await store.settle_message(first, "me", Attempt("pending", NOW + 10, first.enrolled, "away"))
+    other = await store.claim_message("console", replaced(claim, besides=first.message_id))
+    again = await store.claim_message("console", claim)
+    assert other is not None
+    assert again is not None
+    assert [titles([message]) for message in (first, other, again)] == [
+        [["WARN: a"]],
+        [["WARN: b"]],
+        [["WARN: a"]],
+    ]
+    assert await store.claim_message("console", claim) is None
 
 
 async def test_a_message_of_which_nothing_is_left_is_skipped(store: Store, database: Database) -> None:

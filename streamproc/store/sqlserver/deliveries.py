@@ -74,7 +74,7 @@ _BEGIN_LOOK = (
 _DUE = (
     "SELECT TOP (1) message_id FROM dbo.notification_deliveries WHERE status = N'pending' AND channel = ?"
     " AND due_at <= ? AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)"
-    " ORDER BY due_at, id"
+    " AND message_id <> ? ORDER BY due_at, id"
 )
 _ROWS = (
     "SELECT r.scope, r.thread_id, r.attempts, CASE WHEN r.claimed_by IS NULL THEN 0 ELSE 1 END, r.created_at,"
@@ -167,7 +167,7 @@ async def carry_out(cursor: Any, made: Plan, channel: str, now: int) -> None:
 async def claim(cursor: Any, channel: str, claim: Claim) -> Message | None:
     """Hold the message that is due first."""
     now = time_of(claim.now)
-    due = await _row(cursor, _DUE, channel, now, now)
+    due = await _row(cursor, _DUE, channel, now, now, claim.besides)
     if due is None:
         return None
     (message_id,) = due

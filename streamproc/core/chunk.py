@@ -113,6 +113,10 @@ class Chunk:
         """Whether the record was sent again from `dead-letter`."""
         return any(name == REDRIVEN for name, _ in self.headers.get(index, ()))
 
+    def is_first(self, index: int) -> bool:
+        """Whether the record came here by itself: its place and time are its own."""
+        return not (self.is_moved(index) or self.is_redriven(index))
+
     def redriven(self, index: int) -> Redriven | None:
         """Which letter the record was sent again from; None where it was not, or does not say."""
         for name, value in self.headers.get(index, ()):
@@ -136,7 +140,7 @@ class Chunk:
 
     def first_timestamps(self) -> NDArray[np.int64]:
         """The records' timestamps (n,) as they first came."""
-        moved = [index for index in self.headers if self.is_moved(index) or self.is_redriven(index)]
+        moved = [index for index in self.headers if not self.is_first(index)]
         if not moved:
             return self.timestamps
         timestamps = self.timestamps.copy()

@@ -94,7 +94,7 @@ class Readings:
 
     `record` is the index of the record in the chunk, `ts` in ms; `sensor` and `device` are in lower case.
     `source` and `dedupe_ms` make the reading's identity (`streamproc.core.identity`): two readings are the
-    same if `dedupe_ms` and `reading_keys(…, source)` are.
+    same if `dedupe_ms` and `reading_keys(…, source)` are. `untimed` are those whose time is their own record's.
     """
 
     record: NDArray[np.int64]
@@ -104,6 +104,7 @@ class Readings:
     ts: NDArray[np.int64]
     source: NDArray[np.uint64]
     dedupe_ms: NDArray[np.int64]
+    untimed: NDArray[np.bool_]
     rejected: list[Rejected]
 
     def __len__(self) -> int:
@@ -264,6 +265,7 @@ def _decode_singles(chunk: Chunk) -> Readings | None:
         ts=ts_ms,
         source=np.zeros(len(names), dtype=np.uint64),
         dedupe_ms=ts_ms,
+        untimed=np.zeros(len(names), dtype=np.bool_),
         rejected=[],
     )
 
@@ -283,7 +285,8 @@ class _Columns:
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
-        self.rows: list[tuple[int, str, str | None, float, int, int, int]] = []
+        #: The columns; last, whether `source` is to be spread.
+        self.rows: list[tuple[int, str, str | None, float, int, int, int, bool, bool]] = []
         self.rejected: list[Rejected] = []
 
     def reject(self, record: int, fault: Rejected) -> None:
@@ -304,28 +307,29 @@ class _Columns:
         if ts is None:
             return
         device = row.device_uuid.lower() if row.device_uuid else None
-        sensor, dedupe_ms = sensor_key(row), ts
+        sensor, told = sensor_key(row), (0, ts, False, False)
+        untimed = row.ts is None and self.chunk.is_first(record)
         if row.packet_id is not None:
-            source = _spread(seed("packet", device or sensor, row.packet_id), 0)
-            dedupe_ms = ts if row.ts is not None else 0
-        else:
-            source = 0 if row.ts is not None else self.place(record)
-        self.rows.append((record, sensor, device, row.value, ts, source, dedupe_ms))
+            source = seed("packet", device or sensor, row.packet_id)
+            told = (source, 0 if row.ts is None else ts, untimed, True)
+        elif row.ts is None:
+            told = (self.place(record), ts, untimed, False)
+        self.rows.append((record, sensor, device, row.value, ts, *told))
 
     def add_packet(self, record: int, packet: Packet) -> None:
-        device = packet.device_uuid.lower()
-        by_id = seed("packet", device, packet.packet_id) if packet.packet_id is not None else None
+        device, by_id = packet.device_uuid.lower(), packet.packet_id is not None
+        first = self.chunk.is_first(record)
+        source = seed("packet", device, packet.packet_id) if by_id else self.place(record)
         for index, item in enumerate(packet.readings):
             stamp = packet.ts if item.ts is None else item.ts
             ts = self.stamp(record, stamp, "ts" if item.ts is None else f"readings[{index}].ts")
             if ts is None:
                 continue
-            if by_id is not None:
-                place = index if item.index is None else item.index
-                source, dedupe_ms = _spread(by_id, place), ts if stamp is not None else 0
-            else:
-                source, dedupe_ms = 0 if stamp is not None else _spread(self.place(record), index), ts
-            self.rows.append((record, item.sensor_uuid.lower(), device, item.value, ts, source, dedupe_ms))
+            told = (0, ts, False, False)
+            if by_id or stamp is None:
+                place = item.index if by_id and item.index is not None else index
+                told = (source + place, 0 if by_id and stamp is None else ts, first and stamp is None, True)
+            self.rows.append((record, item.sensor_uuid.lower(), device, item.value, ts, *told))
 
     def place(self, record: int) -> int:
         """Make a number of the record's place on the topic."""
@@ -333,23 +337,21 @@ class _Columns:
         return seed("record", self.chunk.topic, partition, offset) or 1
 
     def readings(self) -> Readings:
-        record, sensor, device, value, ts, source, dedupe_ms = (
-            zip(*self.rows, strict=True) if self.rows else ((),) * 7
+        record, sensor, device, value, ts, sources, dedupe_ms, untimed, spread = (
+            zip(*self.rows, strict=True) if self.rows else ((),) * 9
         )
+        source = np.array([number % 2**64 for number in sources], dtype=np.uint64)
         return Readings(
             record=np.array(record, dtype=np.int64),
             sensor=list(sensor),
             device=list(device),
             value=np.array(value, dtype=np.float64) + 0.0,
             ts=np.array(ts, dtype=np.int64),
-            source=np.array(source, dtype=np.uint64),
+            source=np.where(spread, np.maximum(mix(source), np.uint64(1)), source),
             dedupe_ms=np.array(dedupe_ms, dtype=np.int64),
+            untimed=np.array(untimed, dtype=np.bool_),
             rejected=self.rejected,
         )
-
-
-def _spread(number: int, index: int) -> int:
-    return int(mix(np.array([(number + index) % 2**64], dtype=np.uint64))[0]) or 1
 
 
 def _decode_any(chunk: Chunk, *, for_sink: bool = False) -> Readings:
@@ -392,5 +394,6 @@ def take(readings: Readings, keep: NDArray[np.bool_], rejected: Sequence[Rejecte
         ts=readings.ts[keep],
         source=readings.source[keep],
         dedupe_ms=readings.dedupe_ms[keep],
+        untimed=readings.untimed[keep],
         rejected=list(rejected),
     )

@@ -1,7 +1,7 @@
 """What was taken in lately, so that a retry counts once.
 
-A reading whose window has closed changes nothing any more, so its identity need be kept only until then. A packet that
-has a `packet_id` and no `ts` gets another time when it is sent again: its readings are kept for `HORIZON_MS`.
+A reading whose window has closed changes nothing any more, so its identity need be kept only until then. What has no `ts`
+gets another time when it is sent again: it is another reading, but where a `packet_id` tells it, for `HORIZON_MS`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections import deque
 
 import numpy as np
 
+from streamproc.core.sorting import Sorted
+from streamproc.core.watermarks import Runs
 from streamproc.core.windows import Bools, Ints
 
 #: Longer than a device retries: the gateway's clients give up after minutes. Bounds the memory together with LIMIT.
@@ -26,9 +28,40 @@ class RecentReadings:
     def __init__(self) -> None:
         self.slot = self.ts = self.key = np.empty(0, dtype=np.int64)
         self._length, self._sweep_at = 0, _SWEEP_AT
+        #: The keys of the first `_looked_up` rows, in runs that ascend, each half as long as the one before or less: a look
+        #: costs their logarithm. Made as they are asked for; mostly none is.
+        self._runs: list[Ints] = []
+        self._looked_up = 0
 
     def __len__(self) -> int:
         return self._length
+
+    def retried(self, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:
+        """Which readings (n,) were taken in before, in this chunk or an earlier one; of late ones it tells nothing.
+
+        `newest` (s,) is each sensor's greatest `ts` before the chunk.
+        """
+        retried = np.zeros(len(rows.ts), dtype=bool)
+        # A reading newer than all of its sensor's cannot be a retry: mostly there is nothing to look up.
+        newer = np.empty(len(rows.ts), dtype=bool)
+        newer[1:] = rows.ts[1:] > rows.ts[:-1]
+        newer[runs.begin] = rows.ts[runs.begin] > newest
+        if (newer | rows.untimed).all():
+            return retried
+        highest = runs.shifted(np.maximum(runs.highest(rows.ts), newest[runs.run]), newest)
+        doubtful = np.flatnonzero((rows.ts <= highest) & ~late & ~rows.untimed)
+        if len(doubtful):
+            _, first = np.unique(rows.key, return_index=True)
+            retried[:] = True
+            retried[first] = False
+            retried[doubtful] |= self.has(rows.key[doubtful])
+        return retried
+
+    def remember(self, rows: Sorted) -> None:
+        """Remember readings, but for those that cannot come again under their key."""
+        if rows.untimed.any():
+            rows = rows.take(~rows.untimed)
+        self.add(rows.slot, rows.ts, rows.key)
 
     def add(self, slot: Ints, ts: Ints, key: Ints) -> None:
         """Remember readings, columns of shape (n,)."""
@@ -41,11 +74,18 @@ class RecentReadings:
         self.slot[begin:end], self.ts[begin:end], self.key[begin:end] = slot, ts, key
         self._length = end
 
-    def has(self, slot: Ints, key: Ints) -> Bools:
+    def has(self, key: Ints) -> Bools:
         """Which of these readings (n,) are known already."""
-        wanted = np.zeros(int(max(slot.max(), self.slot[: self._length].max(initial=0))) + 1, dtype=bool)
-        wanted[slot] = True
-        return np.isin(key, self.key[: self._length][wanted[self.slot[: self._length]]])
+        if self._looked_up < self._length:
+            run = np.sort(self.key[self._looked_up : self._length])
+            while self._runs and len(self._runs[-1]) < 2 * len(run):
+                run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+            self._runs.append(run)
+            self._looked_up = self._length
+        known = np.zeros(len(key), dtype=bool)
+        for run in self._runs:
+            known |= run[np.minimum(np.searchsorted(run, key), len(run) - 1)] == key
+        return known
 
     def sweep(self, closed: Ints) -> None:
         """Forget readings before `closed` (sensors,) now and then: when the log has doubled."""
@@ -64,7 +104,7 @@ class RecentReadings:
         """Keep these rows (len,) alone."""
         end = self._length
         self.slot, self.ts, self.key = self.slot[:end][rows], self.ts[:end][rows], self.key[:end][rows]
-        self._length = len(self.slot)
+        self._length, self._looked_up, self._runs = len(self.slot), 0, []
 
 
 class RecentPackets:

@@ -255,7 +255,8 @@ def _take_in(
     still remembered.
     """
     readings, slot = _locate(state, chunk, readings, clocks, out)
-    rows = in_order(state.sensors, chunk, readings, slot, clocks)
+    refused = [fault.record for fault in out.rejected]
+    rows = in_order(state.sensors, chunk, readings, slot, clocks, refused)
     runs = Runs.of(rows.slot)
     newest = state.watermarks.newest[runs.sensors]
     passage = state.watermarks.observe(runs, rows.ts, rows.clock)
@@ -263,7 +264,7 @@ def _take_in(
     touched = state.watermarks.close(rows.slot)
     state.dirty[touched // BLOCK] = True
     late = rows.ts < before
-    keep = ~late & ~_retried(state, rows, runs, newest, late)
+    keep = ~late & ~state.recent.retried(rows, runs, newest, late)
     out.late = _late(state, rows, before, np.flatnonzero(late))
     out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
     listened = Listened(runs, rows.ts, rows.value, rows.offset, rows.clock, keep, passage)
@@ -272,7 +273,7 @@ def _take_in(
         rows, before = rows.take(keep), before[keep]
         runs = Runs.of(rows.slot)
     out.readings = len(rows.slot) + len(out.late)
-    state.recent.add(rows.slot, rows.ts, rows.key)
+    state.recent.remember(rows)
     return rows, runs, before, touched, turns, listened
 
 
@@ -348,28 +349,6 @@ def _repeated_packets(
         for i, *identity in zip(at.tolist(), block.tolist(), key.tolist(), clock.tolist(), strict=True):
             repeated[i] = not state.packets.first_time(*identity)
     return repeated
-
-
-def _retried(state: PartitionState, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:
-    """Which readings were taken in before, in this chunk or an earlier one; of late ones it tells nothing.
-
-    `newest` (s,) is each sensor's greatest `ts` before the chunk.
-    """
-    retried = np.zeros(len(rows.ts), dtype=bool)
-    # A reading newer than all of its sensor's cannot be a retry: mostly there is nothing to look up.
-    newer = np.empty(len(rows.ts), dtype=bool)
-    newer[1:] = rows.ts[1:] > rows.ts[:-1]
-    newer[runs.begin] = rows.ts[runs.begin] > newest
-    if newer.all():
-        return retried
-    highest = runs.shifted(np.maximum(runs.highest(rows.ts), newest[runs.run]), newest)
-    doubtful = np.flatnonzero((rows.ts <= highest) & ~late)
-    if len(doubtful):
-        _, first = np.unique(rows.key, return_index=True)
-        retried[:] = True
-        retried[first] = False
-        retried[doubtful] |= state.recent.has(rows.slot[doubtful], rows.key[doubtful])
-    return retried
 
 
 def _late(state: PartitionState, rows: Sorted, before: Ints, at: Ints) -> list[LateReading]:

@@ -14,7 +14,7 @@ from streamproc.core import dedupe
 from streamproc.core.dedupe import HORIZON_MS, LIMIT, RecentPackets, RecentReadings
 from streamproc.core.registry import RegistryLog
 from streamproc.records import Range, SensorEntry, Severity
-from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, Told, feed, new_state
+from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, Told, feed, new_state, registry
 from tests.core.test_checkpoint import again
 
 DEVICE, SENSOR = HERE[9], HERE[1]
@@ -174,6 +174,44 @@ def test_the_log_of_readings_is_swept() -> None:
     assert held <= max(dedupe._SWEEP_AT, 2 * 3_000) + 1_000
     state.recent.settle(state.watermarks.closed)
     assert len(state.recent) == 2_000 + 1_000
+
+
+def test_what_has_no_time_of_its_own_fills_no_memory() -> None:
+    """It comes again under another time, so nothing would ever look for it: a flood of it is nothing to remember."""
+    state = new_state()
+    rows = [
+        Record(NOW, (Reading(SENSOR, 1.5), Reading(HERE[2], 2.5)), DEVICE, packet_id)
+        for packet_id in (None, "p")
+    ]
+    told = feed(state, [Record(NOW, (Reading(SENSOR, 1.5),)), *rows, *rows])
+    assert (counted(told), len(state.recent)) == ((7, 2), 0)
+    feed(state, [SAME["explicit ts"]] * (state.next_offset + 1))
+    assert len(state.recent) == 1
+
+
+@pytest.mark.parametrize("cuts", [[], [1]], ids=["one chunk", "two"])
+def test_what_was_refused_in_part_and_sent_again_counts_once(cuts: list[int]) -> None:
+    """A record's dead letter is sent again under its first place and time: what counted of it then is known."""
+    owned = registry(SensorEntry(HERE[2], device=HERE[8]))
+    sent = Record(NOW, (Reading(SENSOR, 1.5), Reading(HERE[2], 2.5)), DEVICE)
+    told = feed(new_state(), [sent, replace(sent, sent_from=(0, 0, NOW))], cuts, owned)
+    assert (counted(told), len(told.rejected)) == ((1, 1), 2)
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), max_size=9), st.integers(0, 2)), max_size=12))
+def test_the_log_knows_what_was_added(steps: list[tuple[list[int], int]]) -> None:
+    """However much was added between two looks, and whatever of it was kept."""
+    log, held = RecentReadings(), list[int]()
+    every = np.arange(60, dtype=np.int64)
+    for keys, way in steps:
+        column = np.array(keys, dtype=np.int64)
+        log.add(column % 4, column, column)
+        held += keys
+        if way == 1:
+            log.keep(log.key[: len(log)] % 3 > 0)
+            held = [key for key in held if key % 3]
+        if way != 2:
+            assert np.flatnonzero(log.has(every)).tolist() == sorted({key for key in held if key < 60})
 
 
 def test_the_log_is_in_one_order_when_settled() -> None:

@@ -66,12 +66,12 @@ def _pass_on(module: str, name: str, context: typer.Context) -> None:
     target = getattr(import_module(module), name)
     if isinstance(target, typer.Typer):
         # Not its command, which would offer to install completion for a program of this name.
-        command: typer.core.TyperCommand | typer.core.TyperGroup = typer.main.get_group(target)
+        main = typer.main.get_group(target).main
     else:
         alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
         alone.command()(target)
-        command = typer.main.get_command(alone)
-    sys.exit(command.main(context.args, prog_name=context.command_path, standalone_mode=True))
+        main = typer.main.get_command(alone).main
+    sys.exit(main(context.args, prog_name=context.command_path, standalone_mode=True))
 
 
 @app.command()

@@ -251,7 +251,7 @@ def test_what_cannot_be_read_or_written_is_named(
     errors = io.StringIO()
     monkeypatch.setattr(sys, "stderr", errors)
     with pytest.raises(typer.Exit) as ended:
-        detect(Path(source) if source == "-" else tmp_path / source, out and tmp_path / out)
+        detect(Path(source) if source == "-" else tmp_path / source, tmp_path / out if out else None)
     assert ended.value.exit_code == 1
     assert errors.getvalue() == told.format(tmp_path)
 

@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streamproc.kafka.given_up import close_connections
 from streamproc.kafka.requests import encode_at_once
 from streamproc.kafka.stray import is_asked_to_end
 from streamproc.settings.connection import Connection, tls
@@ -18,6 +19,7 @@ from streamproc.settings.connection import Connection, tls
 _log = structlog.get_logger(__name__)
 
 encode_at_once()
+close_connections()
 
 
 def producer(kafka: Connection, **options: Any) -> AIOKafkaProducer:

@@ -1,10 +1,14 @@
 """How Kafka is reached: what the settings have to say together, and that every client is made of them."""
 
 import ast
+import asyncio
 import logging
 import ssl
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -24,6 +28,9 @@ LOGIN = {
     "KAFKA_SASL_PASSWORD": "hush-hush",
 }
 OPENS = {"KAFKA_SSL_PASSWORD": "open sesame"}
+#: The numbers of Kafka's requests for the versions that a broker knows, and for the brokers that there are.
+VERSIONS, METADATA = 18, 3
+SOON_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -204,6 +211,35 @@ def calls() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.live
+@pytest.mark.parametrize("made", [clients.producer, clients.consumer, clients.admin])
+async def test_a_start_that_is_given_up_leaves_no_connection(made: Callable[[Connection], Any]) -> None:
+    """While the broker, which has told its versions, is asked which others there are."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                size = int.from_bytes(await reader.readexactly(4))
+                key, _, number = struct.unpack(">hhi", (await reader.readexactly(size))[:8])
+                if key == VERSIONS:
+                    told = struct.pack(">ihihhh", number, 0, 1, METADATA, 0, 1)
+                    writer.write(struct.pack(">i", len(told)) + told)
+                else:
+                    asked.set()
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = made(Connection(f"127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        starting = asyncio.create_task(client.start())
+        await asyncio.wait_for(asked.wait(), SOON_S)
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        await asyncio.wait_for(gone.wait(), SOON_S)
+        await (client.close() if made is clients.admin else client.stop())
+
+
 def test_clients_are_made_in_one_place() -> None:
     """One that is made elsewhere would connect without TLS or a login."""
     makers = {"Consumer", "create_conn"}

@@ -1,0 +1,43 @@
+"""Starts of clients that are given up: by a time limit, or because the process is to end.
+
+aiokafka 0.14 then leaves the connection open by which it has asked for the brokers, until the collector comes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiokafka.client
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
+
+_connect, _bootstrap = aiokafka.client.create_conn, AIOKafkaClient.bootstrap
+#: What each task that starts a client has connected by now.
+_connected: dict[asyncio.Task[Any] | None, list[AIOKafkaConnection]] = {}
+
+
+def close_connections() -> None:
+    """Have aiokafka's clients close them where their start is given up, all of this process."""
+    aiokafka.client.create_conn = _noted
+    AIOKafkaClient.bootstrap = bootstrap
+
+
+async def bootstrap(client: AIOKafkaClient) -> None:
+    """As aiokafka's own; where it is cancelled no connection stays."""
+    task = asyncio.current_task()
+    connected = _connected[task] = []
+    try:
+        await _bootstrap(client)
+    except asyncio.CancelledError:
+        for connection in connected:
+            connection.close()
+        raise
+    finally:
+        del _connected[task]
+
+
+async def _noted(*where: Any, **how: Any) -> AIOKafkaConnection:
+    connection = await _connect(*where, **how)
+    _connected.get(asyncio.current_task(), []).append(connection)
+    return connection

@@ -21,7 +21,7 @@ from tests.shell.test_console import refused, served
 from tests.store.builders import START, event
 
 #: Longer than anything here takes.
-SOON_S = 20.0
+SOON_S = 60.0
 
 
 def parsed(text: bytes) -> list[tuple[str | None, str, Any]]:

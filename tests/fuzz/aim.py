@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession
 
 from streamproc.store.sqlite import SqliteStore
-from tests.live.processes import Site, Stage, eventually
+from tests.live.processes import Site, Stage, eventually, until_ready
 
 ADMIN_KEY = "an admin's key of more than sixteen"
 
@@ -36,6 +36,7 @@ async def aim(site: Site, *, keyed: bool) -> Target:
     more = {"STREAMPROC_DEVICE_KEYS": "required", "STREAMPROC_ADMIN_API_KEY": ADMIN_KEY} if keyed else {}
     stage = await site.start("gateway", GATEWAY_PORT="0", STREAMPROC_BODY_TIMEOUT_SECONDS="2", **more)
     url = (await stage.until_told("gateway_listening"))["url"]
+    await until_ready(url)
     return Target(stage, url, await _keys(url) if keyed else {})
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
+import aiohttp
+
 from streamproc.dev.process import Process, tail
 from streamproc.kafka.broker import Broker
 from streamproc.settings.connection import Connection
@@ -49,6 +51,20 @@ async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = SO
             except TimeoutError:
                 began = monotonic()
     return found
+
+
+async def until_ready(url: str) -> None:
+    """Wait until what listens there is ready: a gateway listens after two seconds, whether it has found Kafka or not."""
+    async with aiohttp.ClientSession() as session:
+
+        async def ready() -> bool:
+            try:
+                async with session.get(f"{url.rstrip('/')}/ready") as answer:
+                    return answer.status == 200
+            except aiohttp.ClientConnectionError:
+                return False
+
+        await eventually(ready)
 
 
 async def hang(broker: Broker) -> None:

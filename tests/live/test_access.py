@@ -7,6 +7,7 @@ import re
 import signal
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import msgspec
 import pytest
@@ -114,7 +115,7 @@ async def test_how_old_the_view_is(bootstrap: Connection, topics: str, edits: Ed
 
 async def test_a_registry_that_cannot_be_read(bootstrap: Connection, topic_prefix: str) -> None:
     """Without its topic the gateway runs, says 503, and is not ready; nothing is let in unchecked."""
-    async with gateway(bootstrap, topic_prefix, device_keys="required") as client:
+    async with gateway(bootstrap, topic_prefix, ready=False, device_keys="required") as client:
         assert await status(client) == 503
         async with client.get("/ready") as response:
             assert response.status == 503
@@ -147,7 +148,7 @@ async def test_nothing_of_a_key_is_told(bootstrap: Connection, topics: str, edit
     ],
 )
 async def test_an_open_gateway_is_warned_of(
-    bootstrap: Connection, topics: str, given: dict[str, str], warned: bool
+    bootstrap: Connection, topics: str, given: dict[str, Any], warned: bool
 ) -> None:
     """Who lets other machines write without any key is told so at the start."""
     with capture_logs() as lines:

@@ -16,7 +16,7 @@ import pytest
 from streamproc.core.codec import Packet, parse
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
-from tests.live.processes import SOON_S, Site
+from tests.live.processes import SOON_S, Site, until_ready
 from tests.live.test_gateway import records
 from tests.store.builders import GROUP, readings
 
@@ -55,7 +55,9 @@ async def gateway(site: Site) -> Gateway:
     await store.write(Batch(GROUP, readings=readings((SENSOR, 23.5, 1))))
     await store.close()
     stage = await site.start("gateway", GATEWAY_PORT="0", INGEST_API_KEY="")
-    place = urlsplit((await stage.until_told("gateway_listening"))["url"])
+    url = (await stage.until_told("gateway_listening"))["url"]
+    await until_ready(url)
+    place = urlsplit(url)
     return Gateway(site, place.hostname or "", place.port or 0)
 
 

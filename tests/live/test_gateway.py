@@ -26,7 +26,7 @@ from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
-from tests.live.processes import SOON_S, hang
+from tests.live.processes import SOON_S, hang, until_ready
 from tests.slowness import in_time
 
 PARTITIONS = 4
@@ -38,8 +38,10 @@ def reached(bootstrap: Connection) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def gateway(bootstrap: Connection, prefix: str = "", **more: Any) -> AsyncIterator[ClientSession]:
-    """Serve a gateway on a free port and give a client of it; stopping takes less than 3 s."""
+async def gateway(
+    bootstrap: Connection, prefix: str = "", *, ready: bool = True, **more: Any
+) -> AsyncIterator[ClientSession]:
+    """Serve a gateway on a free port and give a client of it, once it is ready if it is to be; it stops within 3 s."""
     given = {
         **reached(bootstrap),
         "topic_prefix": prefix,
@@ -51,6 +53,8 @@ async def gateway(bootstrap: Connection, prefix: str = "", **more: Any) -> Async
     serving = asyncio.create_task(serve(Settings.model_validate(given), stop, listening))
     url = await asyncio.wait_for(listening, SOON_S)
     try:
+        if ready:
+            await until_ready(url)
         async with ClientSession(url, timeout=ClientTimeout(SOON_S)) as client:
             yield client
     finally:
@@ -175,7 +179,7 @@ async def test_bulk_is_on_the_topic(bootstrap: Connection, topic_prefix: str, re
 
 async def test_missing_topic(bootstrap: Connection, topic_prefix: str) -> None:
     """Without its topic the gateway is not ready and takes nothing; once it is there, it does."""
-    async with gateway(bootstrap, topic_prefix, ack_timeout_seconds=2) as client:
+    async with gateway(bootstrap, topic_prefix, ready=False, ack_timeout_seconds=2) as client:
         async with client.post("/ingest/packets", data=packet("d", 1)) as response:
             assert response.status == 503
         async with client.get("/ready") as response:
@@ -245,7 +249,7 @@ async def test_compressed_lines_are_on_the_topic(
 
 async def test_port_taken(bootstrap: Connection) -> None:
     """An address in use is an error that names it, and ends the gateway."""
-    async with gateway(bootstrap) as client:
+    async with gateway(bootstrap, ready=False) as client:
         port = client._base_url.port if client._base_url else None
         settings = Settings.model_validate({**reached(bootstrap), "gateway_port": port})
         with pytest.raises(GatewayError, match=f"127.0.0.1:{port} is taken"):
@@ -270,7 +274,7 @@ async def test_kafka_comes_and_goes(installation: Installation, tmp_path: Path, 
     await broker.stop()
     accepted = []
     try:
-        async with gateway(broker.connection, topic_prefix, ack_timeout_seconds=1) as client:
+        async with gateway(broker.connection, topic_prefix, ready=False, ack_timeout_seconds=1) as client:
             await refused(client, packet("never", 0))
             broker = await Broker.start(installation, tmp_path, port)
             await post_until_accepted(client, packet("d", 1))

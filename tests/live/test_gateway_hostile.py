@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.live.hostile import KINDS
-from tests.live.processes import SOON_S, Site, Stage
+from tests.live.processes import SOON_S, Site, Stage, until_ready
 from tests.live.test_gateway import packet
 from tests.slowness import slowness
 
@@ -91,6 +91,7 @@ async def serving(site: Site) -> AsyncIterator[tuple[Stage, int]]:
     }
     stage = await site.start("gateway", **variables)
     line = await stage.until_told("gateway_listening")
+    await until_ready(line["url"])
     yield stage, int(line["url"].rpartition(":")[2])
 
 

@@ -21,7 +21,7 @@ from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import producing, send
 from tests.live.oracle import reading
 from tests.live.pipeline import rows
-from tests.live.processes import Site, eventually, running
+from tests.live.processes import Site, eventually, running, until_ready
 from tests.live.secured import Secured, start
 from tests.live.test_engine import until_checkpointed
 from tests.loops import run
@@ -128,6 +128,7 @@ async def test_each_process_does_its_work_with_its_own_rights(kafka: Secured, tm
         gateway |= kafka.as_user("gateway").variables()
         stages.append(await site.start("gateway", **gateway))
         url = f"http://127.0.0.1:{port}"
+        await until_ready(url)
         console = await site.start("console", CONSOLE_PORT="0", **kafka.as_user("console").variables())
         stages.append(console)
         await console.until_told("topics are followed")
@@ -177,13 +178,12 @@ async def post(url: str, sensor: str, *values: float) -> int:
     readings = [
         {"sensor_uuid": sensor, "value": value, "ts": ts} for ts, value in [*moments, (now - 600, 1.0)]
     ]
-    async with aiohttp.ClientSession() as session:
-        try:
-            packet = {"device_uuid": sensor, "readings": readings}
-            async with session.post(f"{url}/ingest/packets", json=packet) as answer:
-                return answer.status
-        except aiohttp.ClientConnectionError:
-            return 202  # it does not listen yet: this is asked again
+    packet = {"device_uuid": sensor, "readings": readings}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/ingest/packets", json=packet) as answer,
+    ):
+        return answer.status
 
 
 async def stored(site: Site) -> bool:

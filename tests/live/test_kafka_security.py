@@ -22,7 +22,7 @@ from streamproc.kafka.reading import Manner, consuming
 from streamproc.settings.connection import Connection, Security
 from streamproc.topics import apply, load, plan
 from tests.live.pipeline import running_pipeline
-from tests.live.processes import SOON_S, eventually, running
+from tests.live.processes import SOON_S, eventually, running, until_ready
 from tests.live.secured import PASSWORDS, Secured, start
 from tests.loops import run
 from tests.slowness import in_time
@@ -59,6 +59,7 @@ async def whole_way(kafka: Connection, tmp_path: Path) -> None:
     port = free_port()
     async with running_pipeline(kafka, tmp_path) as line:
         await line.site.start("gateway", GATEWAY_PORT=str(port))
+        await until_ready(f"http://127.0.0.1:{port}")
         assert await post(f"http://127.0.0.1:{port}") == 202
         assert await eventually(lambda: line.rows("s")) == [("s", 21.5, 1_750_000_000_000)]
         logs = "".join(stage.log.read_text() for stage in line.site.stages)

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from time import monotonic, time
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
@@ -148,7 +149,7 @@ async def test_a_range_set_over_the_admin_api_is_judged_by_soon(
 async def test_a_revoked_key_is_gone_everywhere_soon(site: Site, store: SqliteStore, view: Registry) -> None:
     """From those who follow, from those who start, and from a gateway that was started anew."""
     assert await store.registry() == {}
-    settings = {"admin_api_key": KEY, "database": site.database}
+    settings: dict[str, Any] = {"admin_api_key": KEY, "database": site.database}
     async with gateway(site.bootstrap, site.prefix, **settings) as client:
         async with client.put("/admin/devices/d", json={}, headers=HEADERS) as answer:
             assert answer.status == 201

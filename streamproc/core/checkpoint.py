@@ -329,7 +329,7 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     for device, places in block.spoken.items():
         named = _slots(places, _PLACE, first, end).tolist()
         state.sensors.spoken |= dict.fromkeys(named, device)
-        state.sensors.named += named
+        state.sensors.named |= dict.fromkeys(named, block.next_offset)
     state.fit()
     state.inhibition.load(first, block.waiting, block.silent, block.returned)
     for column, data in zip(_CLOCKS, block.clocks, strict=True):

@@ -93,6 +93,9 @@ class Devices:
         chosen[active] = True
         count = min(len(self.of), len(marks.arrival))
         members = np.flatnonzero(chosen[self.of[:count]])
+        # What a sensor said before it was the device's is none of the device's word.
+        since = np.full(len(self.of), NEVER)
+        since[list(heard.named)] = list(heard.named.values())
         # A new sensor's first reading has come at its own time; so has one of another sensor, but nothing was asked between.
         before, first = marks.arrival[members], np.full(len(members), NEVER)
         place = np.searchsorted(heard.runs.sensors, members)
@@ -102,8 +105,10 @@ class Devices:
             begin = heard.runs.begin[place[here]]
             before[here] = heard.passage.arrived[begin]
             first[here] = np.where(before[here] == heard.clock[begin], heard.clock[begin], NEVER)
-        rows = np.flatnonzero(chosen[self.of[heard.runs.slot]])
-        clocks = _grouped(self.of[heard.runs.slot[rows]], heard.clock[rows])
+        before, first = np.maximum(before, since[members]), np.maximum(first, since[members])
+        slot = heard.runs.slot
+        rows = np.flatnonzero(chosen[self.of[slot]] & (heard.clock >= since[slot]))
+        clocks = _grouped(self.of[slot[rows]], heard.clock[rows])
         known = before != NEVER
         befores = _grouped(self.of[members[known]], before[known])
         times = rules.shortest(members)

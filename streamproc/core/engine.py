@@ -267,7 +267,11 @@ def _take_in(
     keep = ~late & ~state.recent.retried(rows, runs, newest, late)
     out.late = _late(state, rows, before, np.flatnonzero(late))
     out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
-    listened = Listened(runs, rows.ts, rows.value, rows.offset, rows.clock, keep, passage)
+    named = {
+        slot: int(clocks[chunk.offsets.searchsorted(offset)])
+        for slot, offset in state.inhibition.named.items()
+    }
+    listened = Listened(runs, rows.ts, rows.value, rows.offset, rows.clock, keep, passage, named)
     turns = _silences(state, chunk, listened)
     if not keep.all():
         rows, before = rows.take(keep), before[keep]

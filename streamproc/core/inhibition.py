@@ -50,6 +50,8 @@ class Inhibition:
         self.devices = Devices() if devices is None else devices
         self.told = SilentDevices()
         self.waiting: dict[int, int] = {}
+        #: The sensors that a device has named for the first time in this step, with the offset of the record that did.
+        self.named: Mapping[int, int] = {}
         #: Sensors of which something here has changed since this was last asked for.
         self._touched: list[int] = []
         self._pasts: dict[int, Past] = {}
@@ -75,10 +77,10 @@ class Inhibition:
     def grow(self, sensors: Sensors) -> None:
         """Make room for a partition's sensors, and take in which of them were named by a device for the first time."""
         self.devices.grow(len(sensors))
-        named, sensors.named = sensors.named, []
-        for slot in named:
+        self.named, sensors.named = sensors.named, {}
+        for slot in self.named:
             self.put(slot, sensors.device_of(slot))
-        self._touched += named
+        self._touched += self.named
 
     def turns(
         self,
@@ -134,7 +136,8 @@ class Inhibition:
                 found += its
                 self.note(slot, None)
             else:
-                found += _Follower(self, slot, past, rules, marks, places).follow(its)
+                since = heard.named.get(slot, NEVER)
+                found += _Follower(self, slot, since, past, rules, marks, places).follow(its)
         return found
 
     def note(self, slot: int, due: int | None) -> None:
@@ -226,10 +229,14 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Follower:
-    """Goes through one sensor's turns: which are hidden, and when one that was is told by itself."""
+    """Goes through one sensor's turns: which are hidden, and when one that was is told by itself.
+
+    `since` is when the sensor became its device's; NEVER where that was before.
+    """
 
     owner: Inhibition
     slot: int
+    since: int
     past: Past
     rules: SilenceRules
     marks: Watermarks
@@ -256,7 +263,7 @@ class _Follower:
                 found.append(self._still(told, turns[index:]))
             if isinstance(what, Heard):
                 due = None
-            elif self.past.is_silent(what.at, ms_of(what.rule)):
+            elif what.at > self.since and self.past.is_silent(what.at, ms_of(what.rule)):
                 found.append(replace(turn, what=replace(what, device=self.device)))
                 due, begin = (AHEAD, what.at) if due is None else (due, begin)
                 continue

@@ -38,9 +38,10 @@ class Sensors:
         self.entries: Mapping[str, SensorEntry] = {}
         #: Slots that were given out since this list was last emptied.
         self.fresh: list[int] = []
-        #: The device that first named a sensor which the registry gives to none, by slot; those since the list was emptied.
+        #: The device that first named a sensor which the registry gives to none, by slot.
         self.spoken: dict[int, str] = {}
-        self.named: list[int] = []
+        #: Of those the slots since this was last emptied, with the offset of the record that did.
+        self.named: dict[int, int] = {}
         self._holes: list[int] = []
         self._slots: dict[str, int] = {}
         self._aliases: dict[_Key, int] = {}
@@ -135,8 +136,7 @@ class Sensors:
             return FOREIGN
         slot = self._adopt(sensor, offset)
         if device and slot not in self.spoken and self.owner(sensor) is None:
-            self.spoken[slot] = device
-            self.named.append(slot)
+            self.spoken[slot], self.named[slot] = device, offset
         return self._remember(sensor, key, slot) if at == self.partition else slot
 
     def _remember(self, sensor: str, key: _Key, slot: int) -> int:

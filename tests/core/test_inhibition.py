@@ -160,6 +160,21 @@ def test_sensors_that_the_registry_gives_to_none_have_the_device_that_names_them
     assert feed(restored, [*records, *rest], (), log) == feed(state, [*records, *rest], (), log)
 
 
+def test_a_sensor_is_its_devices_from_the_record_on_that_names_it() -> None:
+    """It spoke alone before: neither was its silence the device's then, nor its word."""
+    first, *others = SENSORS
+    amid = [read(0, *others, device=DEVICE), read(0, first), read(40, first)]
+    named = [read(130, first, device=DEVICE), tick(200)]
+    told = told_of(site(MINUTE, device=None), [*amid, tick(110), *named])
+    assert [note[:3] for note in notes_of(told)] == [
+        (60, "device", WARN),
+        (100, first, WARN),
+        (130, "device", NORMAL),
+        (130, first, NORMAL),
+        (190, "device", WARN),
+    ]
+
+
 def test_what_is_graver_is_told_of_the_device_too() -> None:
     """An hour's silence is CRITICAL, whoever of its sensors says so first; once."""
     records = [*each(0, 50), tick(200), tick(5_000), *each(6_000, 6_030)]
@@ -221,40 +236,40 @@ _RULES = {
     HERE[3]: (NoData(5),),
     HERE[4]: (NoData(20),),
 }
-SITE = registry(
-    *(
-        SensorEntry(sensor, device, rules=_RULES[sensor])
-        for device, group in zip(_DEVICES, _GROUPS, strict=True)
-        for sensor in group
-    )
-)
+_DEVICE_OF = {sensor: device for device, group in zip(_DEVICES, _GROUPS, strict=True) for sensor in group}
+SITE = registry(*(SensorEntry(sensor, _DEVICE_OF[sensor], rules=_RULES[sensor]) for sensor in _DEVICE_OF))
+#: The same where the registry gives no sensor to a device: each is its that first names it.
+UNGIVEN = registry(*(SensorEntry(sensor, rules=_RULES[sensor]) for sensor in _DEVICE_OF))
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Record]:
-    """Records of some sensors at times, with silences of all lengths between."""
+    """Records of some sensors at times, some of which name their devices, with silences of all lengths between."""
     clock, out = 0.0, list[Record]()
     for _ in range(draw(st.integers(1, 40))):
         clock += draw(st.sampled_from((0.0, 0.001, 0.5, 1.0, 2.5, 4.0, 5.0, 9.0, 33.0)))
         sensors = draw(st.lists(st.sampled_from([*_RULES]), max_size=3, unique=True))
-        out += [read(clock, sensor) for sensor in sensors] or [tick(clock)]
+        names = draw(st.booleans())
+        out += [read(clock, sensor, device=_DEVICE_OF[sensor] if names else None) for sensor in sensors] or [
+            tick(clock)
+        ]
     return out
 
 
 @pytest.mark.live
 @settings(deadline=None, max_examples=60)
-@given(streams(), cuttings, cuttings, st.integers(0, 40))
+@given(streams(), cuttings, cuttings, st.integers(0, 40), st.sampled_from((SITE, UNGIVEN)))
 def test_cuts_and_restarts_change_nothing(
-    records: list[Record], cuts: list[int], others: list[int], stop: int
+    records: list[Record], cuts: list[int], others: list[int], stop: int, log: RegistryLog
 ) -> None:
     """Who is told what of devices and of sensors, and what is remembered, to the last bit."""
     one, other = new_state(), new_state()
-    assert feed(one, records, cuts, SITE) == feed(other, records, others, SITE)
+    assert feed(one, records, cuts, log) == feed(other, records, others, log)
     assert whole(one) == whole(other)
     state = new_state()
-    feed(state, records[:stop], cuts, SITE)
+    feed(state, records[:stop], cuts, log)
     restored = resume(OPTIONS, snapshot(state))
-    assert feed(restored, records, others, SITE) == feed(state, records, cuts, SITE)
+    assert feed(restored, records, others, log) == feed(state, records, cuts, log)
     assert snapshot(restored) == snapshot(state)
 
 

@@ -7,7 +7,7 @@ where nothing else comes. So it is the same whoever looks, and whenever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Listened:
-    """The readings of a chunk as they came, by sensor (n,), and which of them count (`keep`)."""
+    """The readings of a chunk as they came, by sensor (n,), and which of them count (`keep`).
+
+    `named` are the sensors that a device has named for the first time in it, and the clock then: they are its from there on.
+    """
 
     runs: Runs
     ts: Ints
@@ -90,6 +93,7 @@ class Listened:
     clock: Ints
     keep: Bools
     passage: Passage
+    named: Mapping[int, int]
 
 
 class SilenceRules:

@@ -300,6 +300,21 @@ def test_rules_are_heard_inside_the_warning_range() -> None:
     ]
 
 
+def test_of_rules_as_grave_the_first_is_told_after_an_edit_too() -> None:
+    """Of the entry, whatever was edited before: a worker that was restored since, or a replay, knows of no edit."""
+    rules = tuple(Expression(f"mean_1s > {bound}") for bound in (30, 31, 32))
+    entry = SensorEntry(SENSOR, rules=rules, warning=WIDE)
+    log, records = registry(entry), [read(at, 20.0) for at in range(3)]
+    log.append(log.position, NOW + 2_000, SENSOR, msgspec.structs.replace(entry, name="Pump"))
+    edit, rest = Record(NOW + 3_000, edit=b"%d" % log.position), [read(at, 40.0) for at in range(4, 9)]
+    state = new_state()
+    feed(state, [*records, edit], (), log)
+    restored = resume(OPTIONS, snapshot(state))
+    for one in (state, restored):
+        (event,) = events_of(feed(one, [*records, edit, *rest], (), log))
+        assert event.lineage.rule == "expression mean_1s > 30"
+
+
 def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
     """After calm windows, though nothing judges it any more; from the edit on."""
     log = registry(SensorEntry(SENSOR, rules=(Expression("mean_1s > 50"),)))

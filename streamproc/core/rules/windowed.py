@@ -110,7 +110,10 @@ class WindowRules:
         if self._mixed[slot]:
             self.lasts.fit(self._sensors)
         if compiled:
-            self._of_slot[slot] = [self._add(slot, one) for one in compiled]
+            # Ascending: a sensor's rules are judged in the order of its entry, whichever rows were free.
+            self._of_slot[slot] = sorted(self._row() for _ in compiled)
+            for index, one in zip(self._of_slot[slot], compiled, strict=True):
+                self._add(index, slot, one)
         self._index = None
 
     def keys(self, slot: int) -> set[str]:
@@ -224,17 +227,20 @@ class WindowRules:
             self.lasts.fit(self._sensors)
             self.lasts.table[slot[~self._mixed[slot]]] = np.nan
 
-    def _add(self, slot: int, one: _Compiled) -> int:
+    def _row(self) -> int:
+        """A row that no rule has."""
+        if self._free:
+            return self._free.pop()
+        self._compiled.append(None)
+        return len(self._compiled) - 1
+
+    def _add(self, index: int, slot: int, one: _Compiled) -> None:
         """Give a rule its row."""
-        index = self._free.pop() if self._free else len(self._compiled)
-        if index == len(self._compiled):
-            self._compiled.append(None)
         self._fit(index, len(one.numbers))
         self._compiled[index] = one
         self._slot[index], self._size[index], self._group[index] = slot, one.size_ms, self._group_for(one)
         self._numbers[index] = 0.0
         self._numbers[index, : len(one.numbers)] = one.numbers
-        return index
 
     def _group_for(self, one: _Compiled) -> int:
         if one.shape is None:

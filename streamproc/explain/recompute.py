@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -67,6 +67,14 @@ class Recomputed:
     others: list[SeverityEvent] = field(default_factory=list)
 
 
+class _Place(NamedTuple):
+    """Where a change came out: with the last of these `steps` from a mark on, as the first that `matches` the event."""
+
+    mark: Snapshot
+    steps: list[Chunk]
+    matches: Callable[[SeverityEvent, SeverityEvent], bool]
+
+
 class Recomputation:
     """A partition's engine until an event comes out; `state` is that before any record.
 
@@ -80,7 +88,9 @@ class Recomputation:
         #: What was taken in since the mark.
         self._steps: list[Chunk] = []
         self._deadline: int | None = None
-        self._is_found = False
+        #: Where the event came out, and where first one that can be in its place, which is so if the event does not come.
+        self._found: _Place | None = None
+        self._instead: _Place | None = None
         self._told = Recomputed()
 
     def warm(self, chunk: Chunk) -> None:
@@ -94,7 +104,8 @@ class Recomputation:
 
     def outcome(self) -> Recomputed:
         """What came out, looked at record by record; in the event's language where that alone differs."""
-        if not self._is_found:
+        place = self._found or self._instead
+        if place is None:
             return self._told
         wanted = msgspec.json.encode(self._event)
         languages: list[Language] = sorted(
@@ -102,7 +113,7 @@ class Recomputation:
         )
         tried = []
         for language in languages:
-            tried.append(self._closely(language))
+            tried.append(self._closely(place, language))
             if msgspec.json.encode(tried[-1].event) == wanted:
                 return tried[-1]
         return tried[0]
@@ -113,9 +124,11 @@ class Recomputation:
         self._steps.append(chunk)
         self._read(chunk)
         for change in _changes(self._state, chunk, self._registry, self._event.sensor):
-            if _stands_for(change, self._event):
-                self._is_found = True
+            if _is(change, self._event):
+                self._found = _Place(self._mark, self._steps, _is)
                 return True
+            if self._instead is None and _stands_for(change, self._event):
+                self._instead = _Place(self._mark, [*self._steps], _stands_for)
             if len(self._told.others) < OTHERS:
                 self._told.others.append(change)
         return self._is_late(chunk)
@@ -144,17 +157,16 @@ class Recomputation:
                 offset = int(part.offsets[readings.record[i]])
                 told.readings.append(Read(offset, int(readings.ts[i]), float(readings.value[i])))
 
-    def _closely(self, language: Language) -> Recomputed:
+    def _closely(self, place: _Place, language: Language) -> Recomputed:
         """Once more from the mark, and through the last step record by record."""
-        assert self._mark is not None
         told, sensor = self._told, self._event.sensor
-        state = resume(replace(self._state.options, language=language), self._mark)
-        for chunk in self._steps[:-1]:
+        state = resume(replace(self._state.options, language=language), place.mark)
+        for chunk in place.steps[:-1]:
             _changes(state, chunk, self._registry, sensor)
-        for single in _singly(self._steps[-1]):
+        for single in _singly(place.steps[-1]):
             before, learnt = _severity(state, sensor), _learnt(state, sensor)
             for change, out in _told(state, single, self._registry, sensor):
-                if _stands_for(change, self._event):
+                if place.matches(change, self._event):
                     slot = state.sensors.slot_of(sensor)
                     assert slot is not None  # it has changed
                     return Recomputed(
@@ -169,7 +181,7 @@ class Recomputation:
                         registry=state.registry_position,
                         records=told.records,
                         readings=told.readings,
-                        others=told.others,
+                        others=[other for other in told.others if other.event_id != change.event_id],
                     )
         raise AssertionError(
             "results do not depend on how records are cut"
@@ -209,12 +221,13 @@ def _weighed(
     return None
 
 
+def _is(change: SeverityEvent, event: SeverityEvent) -> bool:
+    """Whether it is the event, or what has come out of its time: a sensor has one change at a time."""
+    return change.event_id == event.event_id or change.at == event.at
+
+
 def _stands_for(change: SeverityEvent, event: SeverityEvent) -> bool:
-    """Whether it is the event, or what has come out in its place: of its time, or the same of the same records."""
-    if change.event_id == event.event_id:
-        return True
-    if change.at == event.at:
-        return True  # a sensor has one change at a time
+    """Whether it can have come out in the event's place: the same of the same records, as a second silence is."""
     said = [(e.cause, e.severity, e.lineage.first_offset, e.lineage.last_offset) for e in (change, event)]
     return said[0] == said[1] and event.lineage.first_offset >= 0
 

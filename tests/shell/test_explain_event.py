@@ -22,8 +22,19 @@ from streamproc.explain.find import Found
 from streamproc.explain.reasons import Verdict, judge
 from streamproc.explain.recompute import Recomputation, Recomputed, fresh
 from streamproc.explain.source import Source
-from streamproc.records import SeverityEvent
-from tests.core.oracle import OPTIONS, TOPIC, Record, chunk, edited, story
+from streamproc.records import NoData, SensorEntry, SeverityEvent
+from tests.core.oracle import (
+    HERE,
+    NOW,
+    OPTIONS,
+    TOPIC,
+    Reading,
+    Record,
+    chunk,
+    edited,
+    registry,
+    story,
+)
 from tests.core.test_edits import edits
 
 #: They take seconds.
@@ -192,6 +203,28 @@ def test_an_event_that_does_not_come_out_is_told_with_what_does() -> None:
     text = report.as_text(report.Told(Found(never, "the database"), source(), made, finding))
     assert "it does not come out at all" in text
     assert f"instead: {event.severity.name}" in text
+
+
+def test_the_second_silence_after_a_reading_is_not_taken_for_the_first() -> None:
+    """A late reading has ended the first: both are of one cause, severity and record."""
+    late = Record(NOW + 6_000, (Reading(HERE[0], 1.0, NOW - 60_000),))
+    records = [Record(NOW, (Reading(HERE[0], 5.0, NOW),)), Record(NOW + 5_000, tick=True), late]
+    records += [Record(NOW + at, tick=True) for at in (20_000, 300_000)]
+    log = registry(SensorEntry(HERE[0], rules=(NoData(2.0),)))
+    events = [event for _, out in run(fresh(OPTIONS, None), chunk(records), log) for event in out.events]
+    silences = [event for event in events if event.cause == "silence"]
+    assert [event.lineage.first_offset for event in silences] == [0, 0]
+    for event in silences:
+        work = Recomputation(fresh(OPTIONS, None), log, event)
+        assert work.take(chunk(records))
+        assert work.outcome().event == event
+    # One that comes out otherwise still does so in its place.
+    other = with_(silences[1], event_id="0" * 32, at=silences[1].at + 1)
+    work = Recomputation(fresh(OPTIONS, None), log, other)
+    work.take(chunk(records))
+    made = work.outcome()
+    assert made.event == silences[0]
+    assert made.others == events[1:]
 
 
 def test_records_that_are_gone_are_told() -> None:

@@ -68,10 +68,6 @@ class CheckpointError(StreamprocError):
     """A checkpoint is damaged or of a version that this program does not read."""
 
 
-class CheckpointTooLargeError(CheckpointError):
-    """A block of sensors has more readings in open windows than a record of the checkpoints' topic may hold."""
-
-
 class StoreError(StreamprocError):
     """The database refused or failed."""
 

@@ -27,14 +27,10 @@ from streamproc.core.silent_devices import Returned, SilentDevice
 from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.trials import TrialState
 from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
-from streamproc.errors import CheckpointError, CheckpointTooLargeError
+from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
 FORMAT = 6
-
-#: A sealed block, at most: the topic's records may have 12 MiB, a request of the worker's 12 MB, with key and frame. About a
-#: million readings in open windows, of which each has an identity of 8 bytes.
-BLOCK_BYTES = 11_900_000
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
 _PLACE, _AFTER = np.uint8, np.uint32
@@ -96,11 +92,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     blocks: dict[int, bytes]
 
 
-def encode(state: PartitionState, written: list[int], limit: int = BLOCK_BYTES) -> Snapshot:
-    """The state as it is; `written` holds the `next_offset` of the blocks as last written, and is brought up to date.
-
-    Raises CheckpointTooLargeError where a block comes to more than `limit` bytes; nothing is taken for written then.
-    """
+def encode(state: PartitionState, written: list[int]) -> Snapshot:
+    """The state as it is; `written` holds the `next_offset` of the blocks as last written, and is brought up to date."""
     count = -(-len(state.sensors) // BLOCK)
     state.recent.settle(state.watermarks.closed)
     blocks = {}
@@ -110,10 +103,6 @@ def encode(state: PartitionState, written: list[int], limit: int = BLOCK_BYTES) 
         ahead = any(offset > state.next_offset for offset in state.sensors.block_next[number : number + 1])
         if new or (state.dirty[number] and not ahead):
             blocks[number] = _seal(_block(state, number))
-            if len(blocks[number]) > limit:
-                raise CheckpointTooLargeError(
-                    f"block {number} comes to {len(blocks[number])} bytes, {limit} are the most"
-                )
     for number in blocks:
         state.dirty[number] = False
         written[number:] = [state.next_offset, *written[number + 1 :]]

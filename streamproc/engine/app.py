@@ -128,9 +128,8 @@ class Engine:
                 await self._checkpoint(number, partition)
 
     async def _checkpoint(self, number: int, partition: Partition) -> None:
-        written = await partition.checkpoint()
-        if written is not None and self.partitions.get(number) is partition:
-            next_offset, low = written
+        next_offset, low = await partition.checkpoint()
+        if self.partitions.get(number) is partition:
             self.app.mark(TP(self.readings, number), next_offset, str(low))
 
     async def watch(self) -> None:

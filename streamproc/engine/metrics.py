@@ -82,11 +82,6 @@ CHECKPOINT_SECONDS = Histogram(
     "From the beginning of a checkpoint until Kafka had confirmed it.",
     buckets=(0.01, 0.05, 0.2, 1, 5, 20),
 )
-CHECKPOINTS_SKIPPED = Counter(
-    "streamproc_engine_checkpoints_skipped",
-    "Checkpoints not written, as a block of sensors had too many readings in open windows.",
-    _BY_PARTITION,
-)
 RESTORE_SECONDS = Histogram(
     "streamproc_engine_restore_seconds", "Time to take over partitions.", buckets=(0.1, 0.3, 1, 3, 10, 30)
 )

@@ -16,7 +16,7 @@ from streamproc.core.windows import NEVER
 from streamproc.engine import metrics
 from streamproc.engine.outbox import Outbox, Word
 from streamproc.engine.outputs import Message, messages
-from streamproc.errors import CheckpointError, CheckpointTooLargeError, RegistryError
+from streamproc.errors import CheckpointError, RegistryError
 from streamproc.registry.following import Followed, read_for
 
 if TYPE_CHECKING:
@@ -113,18 +113,10 @@ class Partition:
         pause = max(interval_s, partitions * self.checkpoint_cpu_s / CHECKPOINT_SHARE)
         return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
 
-    async def checkpoint(self) -> tuple[int, int] | None:
-        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from.
-
-        None where it would be too large: the one before stands until windows have closed, and a restart reads again from it.
-        """
+    async def checkpoint(self) -> tuple[int, int]:
+        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
         async with self._writing:
-            try:
-                snapshot = await self._frozen(self._checkpointed)
-            except CheckpointTooLargeError as error:
-                metrics.CHECKPOINTS_SKIPPED.labels(str(self.number)).inc()
-                _log.warning("no checkpoint: tried again", partition=self.number, reason=str(error))
-                return None
+            snapshot = await self._frozen(self._checkpointed)
             low = await self.checkpoints.write(snapshot)
             self.marked = self.kept = snapshot.next_offset
         metrics.CHECKPOINT_SECONDS.observe(monotonic() - self.checkpointed)

@@ -1,7 +1,8 @@
 """Snapshots on their topic: a partition's whole state now and then, for whoever has to start from some offset exactly.
 
 Partition p of the topic `snapshots` belongs to partition p of `readings`. All records of a snapshot have its `next_offset` as
-their key, and a header with their place in it: the blocks by number, then the head, sent once Kafka has all blocks.
+their key, and a header with their place in it: the blocks by number, in several records each where one cannot hold it, then
+the head, sent once Kafka has all of them.
 The state is a function of the records before `next_offset`, so any whole snapshot is right, whoever wrote it and when.
 """
 
@@ -18,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streamproc.core.checkpoint import Snapshot, block_count, check
+from streamproc.core.pieces import PIECE_BYTES, sliced
 from streamproc.engine import metrics
 from streamproc.errors import CheckpointError, KafkaUnavailable, TopicsError
 from streamproc.kafka.reading import Manner, at, bounds, consuming, records
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
     from streamproc.engine.partition import Partition
 
-#: Headers of a block, with its number, and of a head, with the number of blocks before it.
-BLOCK, HEAD = "streamproc-block", "streamproc-head"
+#: Headers of a block, of what goes on with the block before, since it was too large for one record, and of the head; each
+#: with its place in the snapshot.
+BLOCK, MORE, HEAD = "streamproc-block", "streamproc-more", "streamproc-head"
 #: Few bytes a fetch, for a look at one record; a state of 24 MB still comes in some.
 PIECEMEAL = Manner(fetch_bytes=1_048_576)
 #: A snapshot of 25,000 sensors is 24 MB, and finding it reads as much again; far more than that is a hanging broker.
@@ -47,16 +50,21 @@ class Part:
 
     next_offset: int
     place: int
-    is_head: bool
+    kind: str
     value: bytes
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the snapshot ends with it."""
+        return self.kind == HEAD
 
     @classmethod
     def of(cls, record: Any) -> Part | None:
         """What a record of Kafka's is; None if it is nothing that `Snapshots` has written."""
-        places = [(name, value) for name, value in record.headers if name in (BLOCK, HEAD)]
+        places = [(name, value) for name, value in record.headers if name in (BLOCK, MORE, HEAD)]
         try:
             ((name, place),) = places
-            part = cls(int(record.key), int(place), name == HEAD, bytes(record.value))
+            part = cls(int(record.key), int(place), name, bytes(record.value))
         except (ValueError, TypeError):
             return None
         return part if part.place >= 0 else None
@@ -69,6 +77,8 @@ class Snapshots:
         self.producer, self.topic, self.partition = producer, topic, partition
         #: Bytes of the last one written here, and when (s since the epoch) the last one of all was written; 0: none is known.
         self.bytes, self.taken_at = 0, 0.0
+        #: Bytes of a block in one record, at most.
+        self.limit = PIECE_BYTES
         #: Whether it is known when the last one was taken.
         self.looked_back = False
         #: The offset that the last one reached, and when (monotonic) the next one is due. Of no record none is taken.
@@ -108,12 +118,15 @@ class Snapshots:
     async def write(self, snapshot: Snapshot) -> None:
         """Write it; raises KafkaError if Kafka does not take it, and then what is there of it is passed over by `find`."""
         key = str(snapshot.next_offset).encode()
-        blocks = [
-            await self._send(value, key, BLOCK, number) for number, value in sorted(snapshot.blocks.items())
+        slices = [
+            (MORE if more else BLOCK, value)
+            for _, block in sorted(snapshot.blocks.items())
+            for more, value in enumerate(sliced(block, self.limit))
         ]
-        for acknowledged in blocks:
+        sent = [await self._send(value, key, kind, place) for place, (kind, value) in enumerate(slices)]
+        for acknowledged in sent:
             await acknowledged
-        await (await self._send(snapshot.head, key, HEAD, len(blocks)))
+        await (await self._send(snapshot.head, key, HEAD, len(sent)))
         self._reached, self.taken_at = snapshot.next_offset, time()
         self.bytes = len(snapshot.head) + sum(map(len, snapshot.blocks.values()))
 
@@ -244,10 +257,16 @@ async def _whole(
     if head is None or not head.is_head:
         raise CheckpointError("it ends without a head")
     block_count(head.value)
-    blocks = dict[int, bytes]()
+    parts = dict[int, Part]()
     async for come in records(consumer, {place: (span.start, span.stop)}):
-        blocks |= {part.place: part.value for part in _blocks(come[place], head.next_offset)}
-    snapshot = Snapshot(head.next_offset, head.value, blocks)
+        parts |= {part.place: part for part in _blocks(come[place], head.next_offset)}
+    blocks = list[bytes]()
+    for _, part in sorted(parts.items()):
+        if part.kind == BLOCK or not blocks:
+            blocks.append(part.value)
+        else:
+            blocks[-1] += part.value
+    snapshot = Snapshot(head.next_offset, head.value, dict(enumerate(blocks)))
     check(snapshot)
     return snapshot
 

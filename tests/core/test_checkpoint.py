@@ -19,7 +19,7 @@ from streamproc.core.dedupe import HORIZON_MS
 from streamproc.core.engine import PartitionState
 from streamproc.core.registry import RegistryLog
 from streamproc.core.sensors import BLOCK
-from streamproc.errors import CheckpointError, CheckpointTooLargeError
+from streamproc.errors import CheckpointError
 from streamproc.records import DEVICE_SILENT
 from tests.core.oracle import (
     HERE,
@@ -400,20 +400,6 @@ def test_state_runs_no_code() -> None:
     body = pickle.dumps(defaultdict(list))
     with pytest.raises(CheckpointError, match="layout"):
         restore(OPTIONS, [zlib.crc32(body).to_bytes(4, "little") + body], {})
-
-
-def test_a_block_that_is_too_large_leaves_all_to_be_written() -> None:
-    """Nothing of it counts as written: the next checkpoint has all of it."""
-    state, twin = (new_state() for _ in range(2))
-    written, wanted = list[int](), list[int]()
-    records = story(1, sensors=300, seconds=9)
-    for at in (len(records) // 2, len(records)):
-        for each in (state, twin):
-            feed(each, records[:at])
-        with pytest.raises(CheckpointTooLargeError, match="bytes, 99 are the most"):
-            encode(state, written, 99)
-        assert encode(state, written) == encode(twin, wanted)
-        assert written == wanted
 
 
 def test_an_empty_partition_has_a_checkpoint() -> None:

@@ -28,12 +28,17 @@ class Refusing:
     def __init__(self, room: int) -> None:
         self.room = room
         self.topics: list[str] = []
+        #: Keys and values; none are a message's that has neither.
+        self.sent: list[tuple[bytes, bytes]] = []
 
-    async def send(self, topic: str, *_: object, **__: object) -> asyncio.Future[Any]:
+    async def send(
+        self, topic: str, value: bytes | None = None, key: bytes | None = None, *_: object, **__: object
+    ) -> asyncio.Future[Any]:
         """Take a message, and have Kafka confirm it at once."""
         if len(self.topics) == self.room:
             raise ConnectionError("no room")
         self.topics.append(topic)
+        self.sent.append((key or b"", value or b""))
         confirmed = asyncio.get_running_loop().create_future()
         confirmed.set_result(SimpleNamespace(offset=len(self.topics) - 1))
         return confirmed
@@ -97,20 +102,36 @@ async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> No
         await partition.checkpoint()
 
 
-async def test_a_checkpoint_that_is_too_large_does_not_end_the_worker() -> None:
-    """The one before stands until a later one is small enough."""
-    producer = Refusing(room=100)
+async def test_a_block_too_large_for_a_record_is_in_several() -> None:
+    """It comes back as it was: grown beyond a record, and beyond more, and small again; cut off amid it, as it was before."""
+    producer, options = Refusing(room=1_000), Options("readings", 78, 79)
     checkpoints = Checkpoints(producer, "checkpoints", 78)
-    partition = Partition(PartitionState(Options("readings", 78, 79)), checkpoints, producer, Whole(), str)
-    values: list[bytes | None] = [b'{"sensor_id": "s", "value": %d}' % number for number in range(5)]
-    await partition.process(Chunk("readings", 78, np.arange(5), np.full(5, 1_700_000_000_000), values))
-    checkpoints.limit = 10
-    assert await partition.checkpoint() is None
-    assert (partition.marked, "checkpoints" in producer.topics) == (-1, False)
-    labels = {"partition": "78"}
-    assert REGISTRY.get_sample_value("streamproc_engine_checkpoints_skipped_total", labels) == 1
-    checkpoints.limit = 10_000
-    assert await partition.checkpoint() == (5, producer.topics.index("checkpoints"))
+    partition = Partition(PartitionState(options), checkpoints, producer, Whole(), str)
+    kept: list[tuple[bytes, bytes]] = []
+    for offset, limit in enumerate((100_000, 700, 300, 400, 100_000)):
+        value: list[bytes | None] = [b'{"sensor_id": "s", "value": %d, "ts": 1700000000}' % offset]
+        await partition.process(
+            Chunk("readings", 78, np.array([offset]), np.array([1_700_000_000_000]), value)
+        )
+        checkpoints.limit, before = limit, len(producer.topics)
+        _, low = await partition.checkpoint()
+        made = producer.sent[before:]
+        assert low == before  # nothing older is needed
+        assert (len(made) == 2) == (limit == 100_000)
+        assert restored(options, kept + made) == (offset + 1, offset + 1)
+        if offset:
+            assert restored(options, [*kept, *made[:-2], made[-1]]) == (offset, offset)
+        kept += made
+
+
+def restored(options: Options, records: list[tuple[bytes, bytes]]) -> tuple[int, int]:
+    """Where the state in these records of a checkpoints' topic goes on, and how many readings it remembers."""
+    found: dict[bytes, list[tuple[int, bytes]]] = {}
+    for at, (key, value) in enumerate(records):
+        found.setdefault(key, []).append((at, value))
+    state = Checkpoints(Refusing(0), "checkpoints", options.partition).restore(options, found)
+    assert state is not None
+    return state.next_offset, len(state.recent)
 
 
 async def test_what_comes_again_is_passed_over_and_counted() -> None:

@@ -7,7 +7,7 @@ from multidict import istr
 
 from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.keys import digest
-from streamproc.gateway.problems import Problem
+from streamproc.gateway.problems import Problem, only
 
 HEADER = istr("X-Admin-Key")
 
@@ -21,7 +21,7 @@ class Doorkeeper:
     def admit(self, request: web.Request) -> str:
         """Give the address of who has the key; raises the Problem of one who has not, or comes too often."""
         address = self._callers.limit(request)
-        given = request.headers.get(HEADER)
+        given = only(request.headers, HEADER)
         if given is None:
             headers = {"WWW-Authenticate": f'ApiKey header="{HEADER}"'}
             raise Problem("key-missing", f"send the admin key in the header {HEADER}", headers=headers)

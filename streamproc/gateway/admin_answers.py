@@ -16,7 +16,7 @@ from streamproc.errors import (
     StreamprocError,
     UnknownEntry,
 )
-from streamproc.gateway.problems import Problem, unavailable
+from streamproc.gateway.problems import Problem, only, unavailable
 from streamproc.store.edits import Entry, Outcome, kind_of
 
 #: Entries in an answer, unless another number is asked for, and at most.
@@ -63,7 +63,7 @@ def expected(request: web.Request) -> int | None:
     """The version that an edit is for: If-Match names it, If-None-Match: * wants that there is none."""
     if request.headers.get("If-None-Match") == "*":
         return 0
-    tag = request.headers.get("If-Match")
+    tag = only(request.headers, "If-Match")
     if tag is None or tag.strip() == "*":
         return None
     number = tag.strip().removeprefix("W/").strip('"')

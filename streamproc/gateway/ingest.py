@@ -19,7 +19,7 @@ from streamproc.gateway.bodies import Encoding, Form, check_encoding, check_form
 from streamproc.gateway.inflation import Inflation
 from streamproc.gateway.load import Load, Share, check_length, peer, read_body
 from streamproc.gateway.metrics import Metrics, field_label
-from streamproc.gateway.problems import Problem, of_batch, of_fault, unavailable
+from streamproc.gateway.problems import Problem, of_batch, of_fault, only, unavailable
 from streamproc.gateway.publisher import PartlyAcknowledged
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Ingest:
         form = check_form(headers.get(hdrs.CONTENT_TYPE, ""))
         encoded = hdrs.CONTENT_ENCODING in headers
         encoding = check_encoding(headers.getall(hdrs.CONTENT_ENCODING)) if encoded else None
-        key = headers.get(IDEMPOTENCY_KEY)
+        key = only(headers, IDEMPOTENCY_KEY)
         head = Head(writer, form, encoding, None if key is None else _check_key(key))
         check_length(request, self._settings.body_limit_bytes)
         return head

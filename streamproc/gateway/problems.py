@@ -14,12 +14,15 @@ from streamproc.openapi import Problems
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from multidict import MultiMapping
+
     from streamproc.gateway.answers import Fault
     from streamproc.gateway.batch import Batch
 
 #: Kind to status and title; `type` in the answer is `urn:streamproc:problem:<kind>`.
 KINDS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request is not HTTP"),
+    "header-repeated": (400, "A header is there more than once"),
     "malformed": (400, "The body is not JSON"),
     "framing": (400, "The body's framing is broken"),
     "encoding-broken": (400, "The body is not compressed as it says"),
@@ -60,7 +63,10 @@ KINDS: dict[str, tuple[int, str]] = {
 #: The same, as the OpenAPI document is made of them.
 TOLD = Problems(KINDS, ProblemDetails)
 #: Those that every route may answer.
-ANY = ("bad-request", "url-too-long", "slow-head", "head-too-large", "method-not-allowed", "internal")
+ANY = (
+    *("bad-request", "header-repeated", "url-too-long", "slow-head", "head-too-large"),
+    *("method-not-allowed", "internal"),
+)
 #: Errors that a problem lists; its results have all.
 _ERRORS = 100
 _part = re.compile(r"[^.\[\]]+")
@@ -94,6 +100,17 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
             content_type="application/problem+json",
             headers=self.headers,
         )
+
+
+def only(headers: MultiMapping[str], name: str) -> str | None:
+    """The value of a header, None where it is not there; raises the Problem of one that is there twice.
+
+    Which of both counts would be a guess, and whatever stands before the gateway may guess otherwise.
+    """
+    given = headers.getall(name, ())
+    if len(given) > 1:
+        raise Problem("header-repeated", f"send one header {name}, not {len(given)}", field=str(name))
+    return given[0] if given else None
 
 
 def unavailable(kind: str, detail: str, retry_after_seconds: int = 1, **member: Any) -> Problem:

@@ -72,6 +72,8 @@ HEADERS = (
     b"Content-Type: application/x-ndjson",
     b"Content-Type: \xff",
     b"Idempotency-Key: k",
+    b"Idempotency-Key: k\r\nIDEMPOTENCY-KEY: j",
+    b"X-Device-Key: k\r\nX-Device-Key: k",
     b"Idempotency-Key: \xc3\xb1",
     b"Content-Length: 5",
     b"Content-Length: -1",

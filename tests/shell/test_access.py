@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import structlog
 from aiohttp.test_utils import TestClient
+from multidict import CIMultiDict
 
 from streamproc.core.codec import Single, parse
 from streamproc.gateway.access.following import Following
@@ -100,6 +101,20 @@ async def test_without_a_key_or_with_a_wrong_one() -> None:
         await problem(await gateway.post(PACKETS, packet(), X_API_Key="api"), 401, "key-missing")
         for wrong in (WRONG, KEY + " x", "", "ñ", KEY[:-1]):
             await problem(await gateway.post(PACKETS, packet(), X_Device_Key=wrong), 403, "key-wrong")
+        assert not gateway.publisher.sent
+
+
+@pytest.mark.parametrize("header", ["X-Device-Key", "X-API-Key"])
+async def test_a_key_that_is_there_twice(header: str) -> None:
+    """Neither of both is looked at, right or wrong."""
+    wanted: dict[str, Any] = (
+        {"device_keys": "required"} if header == "X-Device-Key" else {"ingest_api_key": KEY}
+    )
+    async with door(**wanted) as gateway:
+        for other in (KEY, WRONG):
+            headers = CIMultiDict([(header, KEY), (header, other)])
+            answer = await gateway.client.post(PACKETS, data=packet("D1", "S1"), headers=headers)
+            assert (await problem(answer, 400, "header-repeated"))["field"] == header
         assert not gateway.publisher.sent
 
 

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka.errors import KafkaConnectionError
+from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from streamproc.errors import KafkaUnavailable
@@ -125,6 +126,17 @@ async def ask(client: Client, method: str, path: str, body: Any = None, **header
         if answer.headers.get("ETag"):
             assert answer.headers["ETag"] == f'"{told["version"]}"'
         return answer.status, told
+
+
+async def test_headers_that_are_there_twice_are_refused(client: Client, memory: Memory) -> None:
+    """A key, or the version that an edit is for: which of both counts would be a guess."""
+    for header, first, second in (("X-Admin-Key", KEY, KEY), ("If-Match", '"1"', '"2"')):
+        headers = CIMultiDict(HEADERS | {header: first})
+        headers.add(header, second)
+        async with client.put("/admin/sensors/s", json={"unit": "K"}, headers=headers) as answer:
+            told = await answer.json(content_type=None)
+            assert (answer.status, told["field"]) == (400, header)
+    assert not memory.topic
 
 
 async def test_a_sensor_is_put_changed_and_removed(client: Client, memory: Memory) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from multidict import CIMultiDict
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
@@ -270,6 +271,19 @@ async def test_wrong_keys_are_refused(client: Client, publisher: MemoryPublisher
     """A key that is no short text gets 422."""
     response = await client.post(PACKETS, data=packet(1), headers={"Idempotency-Key": key})
     assert (await problem(response, 422, "invalid"))["field"] == "Idempotency-Key"
+    assert not publisher.sent
+
+
+@pytest.mark.parametrize("second", ["k", "other", ""])
+async def test_a_key_that_is_there_twice_is_refused(
+    client: Client, publisher: MemoryPublisher, second: str
+) -> None:
+    """Which of both counts would be a guess, and a proxy's another one."""
+    headers = CIMultiDict([("Idempotency-Key", "k"), ("Idempotency-Key", second)])
+    answer = await problem(
+        await client.post(PACKETS, data=packet(1), headers=headers), 400, "header-repeated"
+    )
+    assert answer["field"] == "Idempotency-Key"
     assert not publisher.sent
 
 

@@ -65,6 +65,21 @@ class Way:
         return sorted((message.key, message.value) for message, _ in self.publisher.sent)
 
 
+async def test_a_header_that_is_there_twice() -> None:
+    """Refused in the same words, however it is written; one of the same name in another request counts."""
+    body = b'{"sensor_id": "s", "value": 1}'
+    head = b"POST /ingest/readings HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body)
+    twice = head + b"Idempotency-Key: k\r\nidempotency-key: k\r\n\r\n" + body
+    once = head + b"Idempotency-Key: k\r\n\r\n" + body
+    for way in (Way(short=True), Way(short=False)):
+        async with way.served:
+            told = await way.answers(twice)
+            assert b"HTTP/1.1 400 Bad Request" in told
+            assert any(b'"field":"Idempotency-Key"' in line for line in told)
+            assert b"HTTP/1.1 202 Accepted" in await way.answers(once)
+        assert len(way.records) == 1
+
+
 @pytest.mark.parametrize("number", range(2))
 async def test_the_same_bytes_have_the_same_answers(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is sent, nearly right: bodies, encodings, framings, headers."""

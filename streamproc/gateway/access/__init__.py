@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import istr
 
 from streamproc.gateway.answers import Fault
-from streamproc.gateway.problems import Problem
+from streamproc.gateway.problems import Problem, only
 
 API_KEY = istr("X-API-Key")
 
@@ -64,7 +64,7 @@ class Open:
         """Compare hashes: neither the time taken nor a log line tells anything of the key."""
         if self._hash is None:
             return ANYONE
-        given = request.headers.get(API_KEY)
+        given = only(request.headers, API_KEY)
         if given is None:
             headers = {"WWW-Authenticate": 'ApiKey header="X-API-Key"'}
             raise Problem("key-missing", "send the key in the header X-API-Key", headers=headers)

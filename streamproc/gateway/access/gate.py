@@ -15,7 +15,7 @@ from streamproc.gateway.access.certificates import names
 from streamproc.gateway.access.keys import Holder, digest
 from streamproc.gateway.access.sensors import UNKNOWN
 from streamproc.gateway.answers import Fault
-from streamproc.gateway.problems import Problem, unavailable
+from streamproc.gateway.problems import Problem, only, unavailable
 
 if TYPE_CHECKING:
     from streamproc.gateway.access.following import Known
@@ -78,7 +78,7 @@ class Gate:
         """The device that the request's key or certificate is of; None where it need not be, or is all devices'."""
         legacy = request.path != PACKETS
         if self._api_key is not None and (legacy or not self._required):
-            given = request.headers.get(API_KEY)
+            given = only(request.headers, API_KEY)
             if given is not None:
                 self.callers.check_shared(API_KEY, given, self._api_key, address)
                 return None
@@ -86,7 +86,7 @@ class Gate:
                 raise self._missing("api")
         if not self._required:
             return None
-        given = request.headers.get(DEVICE_KEY)
+        given = only(request.headers, DEVICE_KEY)
         if given is not None:
             return self._check_device_key(given, address, now)
         certified = self._device_of_certificate(request) if self._certified else None

@@ -62,7 +62,10 @@ def _refuse(text: str) -> int:
 
 def _pass_on(module: str, name: str, context: typer.Context) -> None:
     """Run the command or group of commands `name` of `module` with the arguments left in `context`."""
+    from streamproc.cli.logs import leave_connecting_out
+
     loaded()
+    leave_connecting_out()
     target = getattr(import_module(module), name)
     if isinstance(target, typer.Typer):
         # Not its command, which would offer to install completion for a program of this name.

@@ -16,6 +16,8 @@ import structlog
 REPEAT_S = 10.0
 #: Kinds of lines remembered; far more than a process has, unless a library puts a changing text into its format.
 KINDS = 1_000
+#: aiokafka's line of a bootstrap server that it cannot connect to.
+_UNREACHED = 'Unable connect to "%s:%s": %s'
 
 
 class Repeats(logging.Filter):
@@ -118,6 +120,11 @@ def configure(level: str, file: Path | None = None) -> None:
         threading.excepthook = lambda args: _uncaught(
             args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
         )
+
+
+def leave_connecting_out() -> None:
+    """Have the Kafka client not tell of brokers that it cannot reach at the start: a command's own error says more of it."""
+    logging.getLogger("aiokafka").addFilter(lambda record: record.msg != _UNREACHED)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

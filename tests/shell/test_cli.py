@@ -109,6 +109,16 @@ def test_what_is_refused_is_told_in_a_line(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [("topics", "check"), ("dlq", "list")], ids=" ".join)
+def test_a_broker_that_is_not_there_is_told_in_a_line(command: tuple[str, ...]) -> None:
+    """What the Kafka client logs of it comes not before it; a stage, which tries again, logs it."""
+    refused = run(*command, KAFKA_BOOTSTRAP="127.0.0.1:1")
+    (line,) = refused.stderr.splitlines()
+    assert "Kafka at 127.0.0.1:1 refuses connections" in line
+    assert refused.returncode != 0
+    assert "Unable connect" in run("sink", KAFKA_BOOTSTRAP="127.0.0.1:1").stderr
+
+
 def test_unknown_options_are_refused() -> None:
     """A misspelt option is an error that names it."""
     result = run("dev", "--no-simulat")

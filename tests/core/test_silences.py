@@ -30,6 +30,14 @@ def test_weekly_times_are_by_the_clock_on_the_wall(wall: str, until: str | None)
     assert found == (None if until is None else _madrid(until))
 
 
+@pytest.mark.parametrize(("minutes", "until"), [(30, "04:00"), (60, "04:30"), (120, "04:30")])
+def test_a_time_that_is_left_out_is_later_and_not_lost(minutes: int, until: str) -> None:
+    """02:30 is 03:30 where clocks go forward at two; what would be over by then lasts as long as it always does."""
+    entry = SilenceEntry("s", weekly=Weekly((6,), "02:30", minutes, "Europe/Madrid"))
+    assert in_force_until(entry, _madrid("2026-03-29 03:29")) is None
+    assert in_force_until(entry, _madrid("2026-03-29 03:30")) == _madrid(f"2026-03-29 {until}")
+
+
 def _madrid(wall: str) -> int:
     """Two in the morning is when clocks change; these are none of the hours that are lost or come twice."""
     at = datetime.fromisoformat(wall).replace(tzinfo=UTC)

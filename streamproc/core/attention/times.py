@@ -47,6 +47,8 @@ def _weekly_until(weekly: Weekly, at_ms: int) -> int | None:
         # By the clock on the wall: 22:00 and eight hours is 06:00, also where an hour is lost or comes twice in between.
         begins = datetime.combine(day, clock)
         begin, end = (_ms(wall, zone) for wall in (begins, begins + timedelta(minutes=weekly.minutes)))
+        if end <= begin:  # it begins in an hour that is left out, and so later than it would end
+            end = begin + 60_000 * weekly.minutes
         if begin <= at_ms < end:
             found = end if found is None else max(found, end)
     return found

@@ -228,7 +228,10 @@ def _is(change: SeverityEvent, event: SeverityEvent) -> bool:
 
 def _stands_for(change: SeverityEvent, event: SeverityEvent) -> bool:
     """Whether it can have come out in the event's place: the same of the same records, as a second silence is."""
-    said = [(e.cause, e.severity, e.lineage.first_offset, e.lineage.last_offset) for e in (change, event)]
+    said = [
+        (e.cause, e.severity, e.severity == e.previous, e.lineage.first_offset, e.lineage.last_offset)
+        for e in (change, event)
+    ]
     return said[0] == said[1] and event.lineage.first_offset >= 0
 
 

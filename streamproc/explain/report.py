@@ -31,6 +31,8 @@ _EVIDENCE = {
     "held": "flapping",
 }
 _LEVEL = "_level"
+#: Which of a lineage's numbers is a time, in ms: that of the last reading before a silence.
+_SINCE = "since"
 #: The kinds of evidence that are the user's rules, and the rules' tags.
 _RULES = {"delta spikes": "delta_spike", "silence": "no_data"}
 _DIGITS = 6
@@ -130,7 +132,8 @@ def _read(event: SeverityEvent, source: Source, made: Recomputed | None) -> Iter
     if len(made.readings) > SHOWN:
         yield f"  and {len(made.readings) - SHOWN} more (--json has them)"
     if made.offset is not None and made.offset != last:
-        yield f"  it came out with the record at offset {made.offset}, which moved the time past the window's end"
+        moved = "past the window's end" if lineage.window else "on"
+        yield f"  it came out with the record at offset {made.offset}, which moved the time {moved}"
     begun = f"offset {source.start}, the first kept" if source.start else "the partition's first record"
     if source.snapshot:
         begun = f"the snapshot at offset {source.start}"
@@ -152,7 +155,7 @@ def _said(event: SeverityEvent, made: Recomputed | None) -> Iterator[str]:
             yield from _weighed(made.weighing)
     yield f"Rule      {lineage.rule or 'none'}"
     for name, value in lineage.scores.items():
-        yield f"          {name} {_number(value)}"
+        yield f"          {name} {_time(int(value)) if name == _SINCE else _number(value)}"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(lineage.versions.items()))
     yield f"Versions  {versions} (here: learners {LearnerBank.VERSION})"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 import msgspec
+import numpy as np
 import pytest
 from aiokafka import TopicPartition
 from hypothesis import given, settings
@@ -22,7 +23,9 @@ from streamproc.explain.find import Found
 from streamproc.explain.reasons import Verdict, judge
 from streamproc.explain.recompute import Recomputation, Recomputed, fresh
 from streamproc.explain.source import Source
-from streamproc.records import NoData, SensorEntry, SeverityEvent
+from streamproc.records import NoData, SensorEntry, Severity, SeverityEvent
+from streamproc.store.stamps import iso
+from tests.core.attention import CALM, Site, at_ms
 from tests.core.oracle import (
     HERE,
     NOW,
@@ -128,6 +131,35 @@ def test_all_that_the_learners_weighed_is_told() -> None:
     known = json.loads(report.as_json(every))["recomputed"]
     assert known["learners_weighed"]["kinds"].keys() == made.weighing.kinds.keys()
     assert known["learners_alarm_from"]["warning"] == 3.0
+
+
+def test_that_it_is_still_silent_is_no_begin_of_a_silence() -> None:
+    """Both are of the sensor's last reading, and as grave; the text has times as people read them, and no window."""
+    site = Site().speak(0, 10).rest(10, 40)
+    site.story.records += [
+        Record(at_ms(at), (Reading(site.names[2], CALM, at_ms(at)),), HERE[9]) for at in range(40, 90)
+    ]
+    records, log = site.story.records, site.story.log
+    events = [
+        event
+        for _, out in run(fresh(OPTIONS, None), chunk(records, 0), log)
+        for event in out.events
+        if event.sensor == site.names[0]
+    ]
+    assert [event.previous for event in events] == [Severity.NORMAL, Severity.WARN]
+    for event in events:
+        work = Recomputation(fresh(OPTIONS, None), log, event)
+        first = event.lineage.first_offset
+        work.warm(chunk(records[:first], 0))
+        work.take(chunk(records[first:], first))
+        made = work.outcome()
+        assert made.event == event
+        text = report.as_text(
+            report.Told(Found(event, "the database"), source(), made, judge(event, source(), made))
+        )
+        assert f"since {iso(np.array([at_ms(9)]))[0]}" in text
+        assert "which moved the time on" in text
+        assert "window" not in text
 
 
 def test_what_no_window_made_was_not_weighed() -> None:

@@ -152,6 +152,7 @@ class PartitionState:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
             if registry.documents_between(self.registry_position, position):
                 self._document(registry.documents_as_of(position))
+        self.teller.follow(registry, self.registry_position if self.entries else 0, position)
         self.registry_position = position
         edited = []
         for sensor, entry in changed.items():

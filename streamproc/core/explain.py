@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -14,16 +15,22 @@ from streamproc.core.registry import Actions
 from streamproc.core.spikes import Spike
 from streamproc.records import ANY_KIND, Cause, SensorEntry, Severity
 
+#: What people call devices, by their keys; None or absent: nothing else than that.
+Names = Mapping[str, str | None]
 #: As many digits as people read at a glance, and as many as a double keeps.
 _DIGITS, _ALL_DIGITS = 4, 15
+_NAMELESS: Names = {}
 #: Beyond these sizes a number is written with a power of ten.
 _LEAST, _GREATEST = 1e-4, 1e15
 
 
-def explain(change: Change, entry: SensorEntry | None, language: Language) -> tuple[str, str]:
+def explain(
+    change: Change, entry: SensorEntry | None, language: Language, names: Names = _NAMELESS
+) -> tuple[str, str]:
     """Return the explanation and the recommended action, in whole sentences; `entry` gives name and unit."""
     words = PHRASES[language]
     voice = _Voice(words, entry)
+    device = _called(change.device or "", names)
     eased = Severity.NORMAL < change.severity < change.previous
     happened = words.happened[change.cause]
     template = words.eased.get(change.cause, words.eased["level"]) if eased else happened
@@ -31,17 +38,22 @@ def explain(change: Change, entry: SensorEntry | None, language: Language) -> tu
         template = words.settled
     elif change.silence and change.silence.is_device_back:
         template = words.still_silent
-    text = template.format_map(voice.facts(change)) + _besides(change, words)
+    text = template.format_map(voice.facts(change) | {"device": device}) + _besides(change, words, device)
     if change.previous and change.severity and change.since_ms < change.at:
         text += words.since.format(moment=voice.moment(change.since_ms))
     return text, words.action[change.cause]
 
 
-def _besides(change: Change, words: Phrases) -> str:
+def _called(device: str, names: Names) -> str:
+    """What people call a device."""
+    return names.get(device) or device
+
+
+def _besides(change: Change, words: Phrases, device: str) -> str:
     """What else there is to say of a change, each a sentence with its blank."""
     text = words.in_a_row.format(count=change.in_a_row) if change.in_a_row > 1 else ""
-    if change.silence and change.inhibited and change.device:
-        text += words.hidden_too.format(device=change.device)
+    if change.silence and change.inhibited and device:
+        text += words.hidden_too.format(device=device)
     if change.cause != "flapping" and change.flapping:
         text += words.flapping_too
     if change.cause != "flapping" and change.settled:
@@ -49,12 +61,12 @@ def _besides(change: Change, words: Phrases) -> str:
     return text
 
 
-def explain_device(notice: DeviceNotice, language: Language) -> tuple[str, str]:
+def explain_device(notice: DeviceNotice, language: Language, names: Names = _NAMELESS) -> tuple[str, str]:
     """Return a title and a message: that a whole device is silent, or is back."""
     words = PHRASES[language]
     voice = _Voice(words, None)
     facts = {
-        "device": notice.device,
+        "device": _called(notice.device, names),
         "since": voice.moment(notice.since),
         "moment": voice.moment(notice.at if notice.heard is None else notice.heard),
     }
@@ -162,7 +174,6 @@ class _Voice:
         slope, allowed = abs(next(iter(numbers.values()), 0.0)), getattr(rule, "per_second", 0.0)
         apart = digits_apart(slope, allowed)
         return {
-            "device": change.device or "",
             "heard": self.moment(silence.since) if silence else "",
             "length": self.words.seconds.format(number=number(seconds, _DIGITS, self.words)),
             "slope": self.slope(slope, apart),

@@ -47,6 +47,15 @@ class DocumentEdit(NamedTuple):
     entry: Document | None
 
 
+class DeviceName(NamedTuple):
+    """One record that gives a device another name, or takes it away (None)."""
+
+    offset: int
+    timestamp: int
+    device: str
+    entry: str | None
+
+
 class RegistryLog:
     """All edits so far; `position` is the offset that comes after them.
 
@@ -60,9 +69,12 @@ class RegistryLog:
     def __init__(self) -> None:
         self.position = 0
         #: Sensors' and documents' in one order: a position is found by the time of either.
-        self._edits: list[Edit | DocumentEdit] = []
+        self._edits: list[Edit | DocumentEdit | DeviceName] = []
         #: The documents' among them, which are few.
         self._documents: list[DocumentEdit] = []
+        #: The devices' names among them, and those that they have now.
+        self._names: list[DeviceName] = []
+        self._called: dict[str, str] = {}
         #: The greatest timestamp up to each edit: a broker's clock may step back, a position does not.
         self._clocks: list[int] = []
         self._newest: dict[str, SensorEntry] = {}
@@ -92,7 +104,22 @@ class RegistryLog:
         self._documents.append(edit)
         self._add(edit)
 
-    def _add(self, edit: Edit | DocumentEdit) -> None:
+    def append_device(self, offset: int, timestamp: int, device: str, name: str | None) -> None:
+        """Add the next edit, of a device, of which only its name says anything of readings; raises as the others do."""
+        if offset < self.position:
+            raise ValueError(f"offset {offset} lies before position {self.position}")
+        if name == self._called.get(device):
+            self.advance(offset + 1)
+            return
+        if name is None:
+            del self._called[device]
+        else:
+            self._called[device] = name
+        edit = DeviceName(offset, timestamp, device, name)
+        self._names.append(edit)
+        self._add(edit)
+
+    def _add(self, edit: Edit | DocumentEdit | DeviceName) -> None:
         self._edits.append(edit)
         self._clocks.append(max(edit.timestamp, self._clocks[-1]) if self._clocks else edit.timestamp)
         self.position = edit.offset + 1
@@ -107,15 +134,15 @@ class RegistryLog:
         """The edits of sensors from one position to another, in their order."""
         return [edit for edit in self.all_between(begin, end) if isinstance(edit, Edit)]
 
-    def all_between(self, begin: int, end: int) -> list[Edit | DocumentEdit]:
-        """The edits of sensors and of documents from one position to another, in their order."""
+    def all_between(self, begin: int, end: int) -> list[Edit | DocumentEdit | DeviceName]:
+        """The edits of sensors, of documents and of devices' names from one position to another, in their order."""
         return self._edits[self._index(begin) : self._index(end)]
 
     def as_of(self, position: int) -> dict[str, SensorEntry]:
         """Each sensor's entry as of a position."""
         entries: dict[str, SensorEntry] = {}
         for edit in self._edits[: self._index(position)]:
-            if isinstance(edit, DocumentEdit):
+            if not isinstance(edit, Edit):
                 continue
             if edit.entry is None:
                 entries.pop(edit.sensor, None)
@@ -132,6 +159,11 @@ class RegistryLog:
         """Each document as of a position, by its key."""
         by_key = {edit.key: edit.entry for edit in self.documents_between(0, position)}
         return {key: entry for key, entry in by_key.items() if entry is not None}
+
+    def names_between(self, begin: int, end: int) -> dict[str, str | None]:
+        """The names that devices get from one position to another, None where one has none any more."""
+        first, last = (bisect_left(self._names, position, key=_offset_of) for position in (begin, end))
+        return {edit.device: edit.entry for edit in self._names[first:last]}
 
     def actions_as_of(self, position: int) -> Actions:
         """Each recommended action as of a position."""
@@ -160,6 +192,7 @@ class RegistryLog:
         self._clocks = [self._clocks[index] for index in kept] + self._clocks[old:]
         self._edits = [self._edits[index] for index in kept] + self._edits[old:]
         self._documents = [edit for edit in self._edits if isinstance(edit, DocumentEdit)]
+        self._names = [edit for edit in self._edits if isinstance(edit, DeviceName)]
         self._room = max(2 * len(self._edits), _FEW)
 
 

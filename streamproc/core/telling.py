@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamproc.core.attention.state import Recall
@@ -10,7 +10,7 @@ from streamproc.core.changes import Change, DeviceNotice
 from streamproc.core.explain import explain, explain_device, recall_title, recalled, recommended, title
 from streamproc.core.identity import content_id
 from streamproc.core.learners import LearnerBank
-from streamproc.core.registry import Actions
+from streamproc.core.registry import Actions, RegistryLog
 from streamproc.records import (
     DEVICE_SILENT,
     FLAPPING,
@@ -27,11 +27,16 @@ WINDOW_NUMBERS = ("start", "size_ms", "count", "mean", "min", "max", "deviation"
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Tells of one partition's changes in one language."""
+    """Tells of one partition's changes in one language; `names` are what people call devices, as of its place."""
 
     topic: str
     partition: int
     language: Literal["en", "es"]
+    names: dict[str, str | None] = field(default_factory=dict)
+
+    def follow(self, registry: RegistryLog, begin: int, end: int) -> None:
+        """Take in the names that devices get from one position of the registry to another."""
+        self.names.update(registry.names_between(begin, end))
 
     def tell(
         self, change: Change, sensor: str, entry: SensorEntry | None, actions: Actions
@@ -40,7 +45,7 @@ class Teller:
 
         What is to be done is what the user's `actions` say, or else streamproc's own words.
         """
-        explanation, action = explain(change, entry, self.language)
+        explanation, action = explain(change, entry, self.language, self.names)
         action = recommended(change.cause, entry, self.language, actions) or action
         event = SeverityEvent(
             event_id=content_id("severity", sensor, change.sequence, change.at, int(change.severity)),
@@ -67,7 +72,7 @@ class Teller:
 
     def tell_device(self, notice: DeviceNotice) -> Notification:
         """The notification that a whole device is silent, or is back."""
-        headline, message = explain_device(notice, self.language)
+        headline, message = explain_device(notice, self.language, self.names)
         return Notification(
             notification_id=content_id(
                 "device", notice.event_id, notice.device, notice.at, int(notice.severity)

@@ -268,8 +268,8 @@ def _put(
 def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
     """Add records of the topic, as aiokafka gives them, to a log; gives the devices that come, change or go with them.
 
-    Devices have no part in how readings are judged, so a log has none. A record that is no entry changes nothing but the
-    position.
+    Of devices a log has the names alone: nothing else of them has a part in what is told. A record that is no entry changes
+    nothing but the position.
     """
     devices: Devices = {}
     for record in records:
@@ -277,8 +277,9 @@ def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
             key = (record.key or b"").decode()
             if key.startswith(DEVICE_PREFIX):
                 device = None if record.value is None else _decode_device(record.value)
-                devices[key.removeprefix(DEVICE_PREFIX)] = device
-                log.advance(record.offset + 1)
+                name = key.removeprefix(DEVICE_PREFIX)
+                devices[name] = device
+                log.append_device(record.offset, record.timestamp, name, device.name if device else None)
                 continue
             if decode := _decode_document.get(key[: key.find("/") + 1]):
                 document = None if record.value is None else decode(record.value)

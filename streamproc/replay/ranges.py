@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from streamproc.core.registry import DocumentEdit, Edit, RegistryLog
+from streamproc.core.registry import DeviceName, DocumentEdit, Edit, RegistryLog
 from streamproc.records import SensorEntry
 
 
@@ -27,7 +27,13 @@ class Overlaid(RegistryLog):
         #: The log itself: which rows there should be is no question of ranges.
         self.original = log
         for edit in log.all_between(0, log.position):
-            self.append_document(*edit) if isinstance(edit, DocumentEdit) else self.append(*edit)
+            match edit:
+                case Edit():
+                    self.append(*edit)
+                case DocumentEdit():
+                    self.append_document(*edit)
+                case DeviceName():
+                    self.append_device(*edit)
         self.advance(log.position)
         known = log.as_of(log.position)
         self._fixed = {entry.sensor: _placed(entry, known.get(entry.sensor)) for entry in entries}

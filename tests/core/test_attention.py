@@ -343,6 +343,21 @@ def test_a_sensor_that_stays_silent_is_told_by_itself() -> None:
     ]
 
 
+def test_a_device_is_told_of_by_its_name() -> None:
+    """Whichever it has at the time; one that has none by its key. A sensor's sentences name it alike."""
+    site = Site()
+    log = site.story.log
+    log.append_device(log.position, at_ms(0), HERE[9], "Pump 7")
+    site.story.order(1)
+    whole = feed(new_state(), site.speak(1, 10).rest(10, 40).speak(40, 41).story.records, (), log)
+    silent, back = (note for notes in whole.devices.values() for note in notes)
+    assert silent.title == "WARNING: Device Pump 7 is silent"
+    assert silent.message.startswith("Device Pump 7 is silent: none of its 3 sensors")
+    assert back.title == "NORMAL: Device Pump 7 is heard again"
+    hidden = next(event for event in events(whole) if event.cause == "silence")
+    assert "Its whole device Pump 7 is silent." in hidden.explanation
+
+
 def flickering(*orders: Document) -> Site:
     """A device that is silent, back for 10 s, silent again, and back for 10 s until 90 s."""
     site = Site(*orders).speak(0, 10).rest(10, 40).speak(40, 50)

@@ -67,6 +67,25 @@ def test_old_edits_are_forgotten_and_change_nothing() -> None:
     assert len(log) < len(whole) / 2
 
 
+def test_a_devices_name_is_an_edit_where_it_is_another_one() -> None:
+    """A key or a site of its own says nothing of what is told: such a record only moves the position."""
+    log = RegistryLog()
+    for offset, name in enumerate((None, "Pump 7", "Pump 7", "Pump 8", None)):
+        log.append_device(offset, 1_000 + offset, "d", name)
+    assert (len(log), log.position) == (3, 5)
+    assert [log.names_between(0, end) for end in (1, 2, 4, 5)] == [
+        {},
+        {"d": "Pump 7"},
+        {"d": "Pump 8"},
+        {"d": None},
+    ]
+    assert not log.names_between(2, 3)
+    assert not log.as_of(5)
+    assert not log.documents_as_of(5)
+    with pytest.raises(ValueError, match="offset 4"):
+        log.append_device(4, 2_000, "d", "Pump 7")
+
+
 def test_an_offset_comes_once() -> None:
     """What comes again is of another topic."""
     log = RegistryLog()

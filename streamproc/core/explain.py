@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ Names = Mapping[str, str | None]
 #: As many digits as people read at a glance, and as many as a double keeps.
 _DIGITS, _ALL_DIGITS = 4, 15
 _NAMELESS: Names = {}
+#: Shorter times are told in seconds alone; longer ones than the last in days, of which there are always several.
+_FEW_SECONDS, _HOUR_S, _FEW_DAYS_S = 120, 3_600, 172_800
 #: Beyond these sizes a number is written with a power of ten.
 _LEAST, _GREATEST = 1e-4, 1e15
 
@@ -171,26 +174,30 @@ class _Voice:
         judged, silence = change.judged, change.silence
         numbers, rule = (judged.numbers, judged.rule) if judged else ({}, None)
         seconds = silence.rule.seconds if silence else numbers.get("seconds", 0.0)
-        slope, allowed = abs(next(iter(numbers.values()), 0.0)), getattr(rule, "per_second", 0.0)
-        apart = digits_apart(slope, allowed)
+        trend, allowed = next(iter(numbers.values()), 0.0), getattr(rule, "per_second", 0.0)
+        slope, expression = abs(trend), getattr(rule, "expression", "")
+        apart, digits = digits_apart(slope, allowed), digits_beside(expression)
         return {
             "heard": self.moment(silence.since) if silence else "",
-            "length": self.words.seconds.format(number=number(seconds, _DIGITS, self.words)),
+            "length": length(seconds, self.words),
+            "moved": self.words.rose if trend > 0 else self.words.fell,
             "slope": self.slope(slope, apart),
             "allowed_slope": self.slope(allowed, apart),
-            "expression": getattr(rule, "expression", ""),
-            "numbers": ", ".join(self.stat(name, value) for name, value in numbers.items()),
+            "expression": expression,
+            "numbers": ", ".join(self.stat(name, value, digits) for name, value in numbers.items()),
         }
 
-    def stat(self, name: str, value: float) -> str:
+    def stat(self, name: str, value: float, digits: int) -> str:
         """Return one number of a window in words, by the name that expressions have for it."""
         stat, _, size = name.rpartition("_")
         words = self.words.stats.get(stat)
         if words is None:
             return ""
-        told = {"trend": self.slope, "count": lambda count: number(count, _ALL_DIGITS, self.words)}
-        length = self.words.seconds.format(number=size.removesuffix("s"))
-        return words.format(size=length, value=told.get(stat, self.quantity)(value))
+        if stat == "count":
+            text = number(value, _ALL_DIGITS, self.words)
+        else:
+            text = self.slope(value, digits) if stat == "trend" else self.quantity(value, digits)
+        return words.format(size=length(float(size.removesuffix("s")), self.words), value=text)
 
     def slope(self, value: float, digits: int = _DIGITS) -> str:
         """Return a change a second, with the sensor's unit."""
@@ -202,11 +209,11 @@ class _Voice:
             return dict.fromkeys(("before", "after", "lapse", "change", "allowed"), "")
         apart = digits_apart(spike.previous, spike.value)
         more = digits_apart(spike.change, spike.allowed)
-        length = f"{number(spike.lapse_ms / 1000, _DIGITS, self.words)} s"
+        lapse = length(spike.lapse_ms / 1000, self.words)
         return {
             "before": self.quantity(spike.previous, apart),
             "after": self.quantity(spike.value, apart),
-            "lapse": self.words.within.format(length=length) if spike.lapse_ms else self.words.at_once,
+            "lapse": self.words.within.format(length=lapse) if spike.lapse_ms else self.words.at_once,
             "change": self.quantity(spike.change, more),
             "allowed": self.quantity(spike.allowed, more),
         }
@@ -227,8 +234,8 @@ class _Voice:
         """Return the stretch of time that the value stands for."""
         if change.window is None or change.window.size_ms == 0:
             return self.words.at.format(moment=self.moment(change.at))
-        length = f"{number(change.window.size_ms / 1000, _DIGITS, self.words)} s"
-        return self.words.over.format(length=length, moment=self.moment(change.at))
+        size = length(change.window.size_ms / 1000, self.words)
+        return self.words.over.format(length=size, moment=self.moment(change.at))
 
     def unusual(self, distance: float, deviation: float) -> str:
         """Return how many usual deviations a distance is."""
@@ -256,6 +263,35 @@ def digits_apart(a: float, b: float) -> int:
         if f"{a:.{digits}g}" != f"{b:.{digits}g}":
             return digits
     return _ALL_DIGITS
+
+
+def digits_beside(expression: str) -> int:
+    """Return how many significant digits a number wants beside those of an expression: one more than these have.
+
+    >>> digits_beside("mean_10s > 80 and max_1s < 1013.25")
+    7
+    """
+    numbers = re.findall(r"(?<![\w.])\d+\.?\d*", expression)
+    most = max((len(text.replace(".", "").lstrip("0")) for text in numbers), default=0)
+    return min(max(most + 1, _DIGITS), _ALL_DIGITS)
+
+
+def length(seconds: float, words: Phrases) -> str:
+    """Return a length of time as people say it, in its two largest units.
+
+    >>> [length(seconds, PHRASES["en"]) for seconds in (1.5, 90.0, 330.0, 3601.0, 9000.0, 183600.0)]
+    ['1.5 s', '90 s', '5 min 30 s', '1 h', '2 h 30 min', '2 days 3 h']
+    """
+    if seconds < _FEW_SECONDS:
+        return words.seconds.format(number=number(seconds, _DIGITS, words))
+    if seconds < _HOUR_S:
+        unit_s, in_one, large, small = 1, 60, "min", "s"
+    elif seconds < _FEW_DAYS_S:
+        unit_s, in_one, large, small = 60, 60, "h", "min"
+    else:
+        unit_s, in_one, large, small = _HOUR_S, 24, words.days, "h"
+    whole, rest = divmod(round(seconds / unit_s), in_one)
+    return f"{number(whole, _ALL_DIGITS, words)} {large}{f' {rest} {small}' if rest else ''}"
 
 
 def number(value: float, digits: int, words: Phrases) -> str:

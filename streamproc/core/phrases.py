@@ -32,6 +32,9 @@ class Phrases:
     since: str
     severities: Mapping[Severity, str]
     seconds: str
+    days: str
+    rose: str
+    fell: str
     unit_of_trend: str
     stats: Mapping[str, str]
     happened: Mapping[Cause, str]
@@ -90,6 +93,9 @@ ENGLISH = Phrases(
     since=" It left its normal state at {moment}.",
     severities={Severity.NORMAL: "NORMAL", Severity.WARN: "WARNING", Severity.CRITICAL: "CRITICAL"},
     seconds="{number} s",
+    days="days",
+    rose="rose by",
+    fell="fell by",
     unit_of_trend="{unit} a second",
     stats={
         "mean": "the mean of {size} is {value}",
@@ -112,7 +118,7 @@ ENGLISH = Phrases(
         "it was {value} {when}.",
         "spread": "{name} varied far more than usual {when}: by about {spread} around {value}.",
         "stuck": "{name} has stayed at exactly {value} for longer than it ever has, up to {moment}.",
-        "rate_of_change": "{name} changed by {slope} {when}, where {allowed_slope} is the most allowed: "
+        "rate_of_change": "{name} {moved} {slope} {when}, where {allowed_slope} is the most allowed: "
         "it was {value}.",
         "silence": "{name} has sent nothing for {length}, up to {moment}: its last value was {value}.",
         "stuck_value": "{name} has not moved for {length}, up to {moment}: it was {value}.",
@@ -235,6 +241,9 @@ SPANISH = Phrases(
     since=" Dejó su estado normal a {moment}.",
     severities={Severity.NORMAL: "NORMAL", Severity.WARN: "AVISO", Severity.CRITICAL: "CRÍTICO"},
     seconds="{number} s",
+    days="días",
+    rose="subió",
+    fell="bajó",
     unit_of_trend="{unit} por segundo",
     stats={
         "mean": "la media de {size} es {value}",
@@ -256,7 +265,7 @@ SPANISH = Phrases(
         "trend": "{name} se aleja de su nivel habitual más deprisa de lo normal: marcó {value} {when}.",
         "spread": "{name} varió mucho más de lo habitual {when}: unos {spread} en torno a {value}.",
         "stuck": "{name} lleva más tiempo que nunca en exactamente {value}, hasta {moment}.",
-        "rate_of_change": "{name} cambió {slope} {when}, cuando se admiten {allowed_slope} como máximo: "
+        "rate_of_change": "{name} {moved} {slope} {when}, cuando se admiten {allowed_slope} como máximo: "
         "marcó {value}.",
         "silence": "{name} no ha enviado nada en {length}, hasta {moment}: su último valor fue {value}.",
         "stuck_value": "{name} no se ha movido en {length}, hasta {moment}: marcó {value}.",
@@ -271,14 +280,14 @@ SPANISH = Phrases(
     },
     eased={
         "critical_range": "{name} sigue fuera de sus límites críticos: marcó {value} {when}.",
-        "warning_range": "{name} ya no es crítico, pero sigue en sus límites de aviso o más allá: "
+        "warning_range": "{name} ya no está en estado crítico, pero sigue en sus límites de aviso o más allá: "
         "marcó {value} {when}.",
-        "delta_spike": "{name} ya no es crítico, pero hace poco cambió demasiado deprisa: marcó {value} {when}.",
-        "rate_of_change": "{name} ya no es crítico, pero aún cambia más deprisa de lo admitido: marcó {value} {when}.",
-        "silence": "{name} ya no es crítico, pero ha estado callado: marcó {value} {when}.",
-        "stuck_value": "{name} ya no es crítico, pero lleva demasiado tiempo sin moverse: marcó {value} {when}.",
-        "expression": "{name} ya no es crítico, pero aún cumple una de sus reglas: marcó {value} {when}.",
-        "level": "{name} ya no es crítico, pero aún no está como de costumbre: marcó {value} {when}.",
+        "delta_spike": "{name} ya no está en estado crítico, pero hace poco cambió demasiado deprisa: marcó {value} {when}.",
+        "rate_of_change": "{name} ya no está en estado crítico, pero aún cambia demasiado deprisa: marcó {value} {when}.",
+        "silence": "{name} ya no está en estado crítico, pero ha estado sin enviar datos: marcó {value} {when}.",
+        "stuck_value": "{name} ya no está en estado crítico, pero lleva demasiado tiempo sin moverse: marcó {value} {when}.",
+        "expression": "{name} ya no está en estado crítico, pero aún cumple una de sus reglas: marcó {value} {when}.",
+        "level": "{name} ya no está en estado crítico, pero aún no está como de costumbre: marcó {value} {when}.",
     },
     action={
         "critical_range": "Actúe ya: devuélvalo a sus límites o ponga el equipo en estado seguro.",
@@ -324,7 +333,7 @@ SPANISH = Phrases(
     settled_too=" Había estado entrando y saliendo de su alarma, y se ha estabilizado.",
     in_a_row=" Fue así en {count} intervalos seguidos.",
     hidden_too=" Todo su equipo {device} está callado.",
-    still_silent="{name} sigue callado, aunque su equipo {device} vuelve a enviar datos: "
+    still_silent="{name} sigue sin enviar datos, aunque su equipo {device} vuelve a enviarlos: "
     "no ha llegado nada de él desde {heard}, y su último valor fue {value}.",
     device_silent="El equipo {device} no envía datos: ninguno de sus {sensors} sensores ha enviado nada desde {since}.",
     device_silent_action="Compruebe la alimentación y la red del equipo. El silencio de cada sensor no se avisa.",

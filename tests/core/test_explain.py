@@ -113,7 +113,7 @@ GOLDEN: list[tuple[Change, str, str]] = [
             f"it was 95.25 °C {WHEN}. It left its normal state at 12:03:00 UTC on 1 May 2024."
         ),
         (
-            "Boiler 3 ya no es crítico, pero hace poco cambió demasiado deprisa: "
+            "Boiler 3 ya no está en estado crítico, pero hace poco cambió demasiado deprisa: "
             f"marcó 95,25 °C {CUANDO}. Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
         ),
     ),
@@ -178,7 +178,7 @@ GOLDEN: list[tuple[Change, str, str]] = [
             "It left its normal state at 12:03:00 UTC on 1 May 2024."
         ),
         (
-            f"Boiler 3 ya no es crítico, pero sigue en sus límites de aviso o más allá: marcó 85 °C {CUANDO}. "
+            f"Boiler 3 ya no está en estado crítico, pero sigue en sus límites de aviso o más allá: marcó 85 °C {CUANDO}. "
             "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
         ),
     ),
@@ -189,7 +189,7 @@ GOLDEN: list[tuple[Change, str, str]] = [
             "It left its normal state at 12:03:00 UTC on 1 May 2024."
         ),
         (
-            f"Boiler 3 ya no es crítico, pero aún no está como de costumbre: marcó 70 °C {CUANDO}. "
+            f"Boiler 3 ya no está en estado crítico, pero aún no está como de costumbre: marcó 70 °C {CUANDO}. "
             "Dejó su estado normal a las 12:03:00 UTC del 1 de mayo de 2024."
         ),
     ),

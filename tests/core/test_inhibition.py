@@ -126,7 +126,7 @@ def test_the_device_is_told_in_spanish_too() -> None:
     assert silent.title == f"AVISO: El equipo {DEVICE} no envía datos"
     assert "ninguno de sus 3 sensores" in silent.message
     assert back.message.startswith(f"El equipo {DEVICE} vuelve a enviar datos a las ")
-    assert "sigue callado" in events_of(told, SENSORS[2])[1].explanation
+    assert "sigue sin enviar datos" in events_of(told, SENSORS[2])[1].explanation
     assert not any("{" in note.message for note in (silent, back))
 
 

@@ -102,7 +102,7 @@ def test_a_slope_beyond_the_rule_raises_when_its_window_closes(window: str, at: 
         assert up.lineage.rule == f"rate_of_change abs(trend_{window}) > 0.9"
         assert up.lineage.scores[f"trend_{window}"] == pytest.approx(sign)
         assert up.lineage.window["size_ms"] == 1_000 * int(window[:-1])
-        assert "Pump changed by 1 bar a second" in up.explanation
+        assert f"Pump {'rose' if sign > 0 else 'fell'} by 1 bar a second" in up.explanation
         assert "0.9 bar a second is the most allowed" in up.explanation
         assert (down.severity, down.cause) == (NORMAL, "recovered")
 
@@ -326,15 +326,28 @@ def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
     assert down.at > NOW + 9_900
 
 
+def test_an_expressions_numbers_are_as_exact_as_its_own() -> None:
+    """What is above 113.25 is not told as 113.3."""
+    up, *_ = judged(Expression("mean_1s > 113.25"), records=[read(at, 113.279) for at in range(4)])
+    assert "the mean of 1 s is 113.279 bar" in up.explanation
+
+
 @pytest.mark.parametrize(
     ("rule", "values", "words"),
     [
         (
             RateOfChange(0.9, window="1s"),
             [20.0, 21.0] * 4,
-            "Bomba cambió 2 bar por segundo en el intervalo de 1 s hasta las ",
+            "Bomba subió 2 bar por segundo en el intervalo de 1 s hasta las ",
+        ),
+        (
+            RateOfChange(0.9, window="1s"),
+            [21.0, 20.0] * 4,
+            "Bomba bajó 2 bar por segundo en el intervalo de 1 s ",
         ),
         (NoData(60.0), [20.0] * 2, "Bomba no ha enviado nada en 60 s, hasta las "),
+        (NoData(5_400.0), [20.0] * 2, "Bomba no ha enviado nada en 1 h 30 min, hasta las "),
+        (NoData(266_400.0), [20.0] * 2, "Bomba no ha enviado nada en 3 días 2 h, hasta las "),
         (StuckValue(2.0), [20.0] * 9, "Bomba no se ha movido en 2,5 s, hasta las "),
         (
             Expression("mean_1s > 19 and count_1s > 1"),
@@ -346,7 +359,7 @@ def test_an_edit_takes_a_rule_away_and_its_alarm_ends() -> None:
 def test_rules_are_told_in_spanish_too(rule: Rule, values: list[float], words: str) -> None:
     """With numbers, unit and what to do."""
     log = registry(SensorEntry(SENSOR, name="Bomba", unit="bar", rules=(rule,)))
-    records = [*(read(index / 2, value) for index, value in enumerate(values)), tick(100)]
+    records = [*(read(index / 2, value) for index, value in enumerate(values)), tick(300_000)]
     told = feed(new_state(replace(OPTIONS, language="es")), records, (), log)
     event = events_of(told)[0]
     assert event.explanation.startswith(words)

@@ -2,7 +2,7 @@
 
 What stays however old is as on SQL Server (docs/sqlserver-schema.md). Most tables are walked through by id, from the oldest:
 an index on the times of readings and predictions would cost the sink more than this saves. The walk ends at the first stretch
-of ids that has rows and none of them old; rows that were added late wait until those around them are old, too.
+of rows none of which is old; rows that were added late wait until those around them are old, too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: Ids in a stretch, and rows in a transaction: some hundredths of a second, in which the sink waits; it waits for a second
-#: before it takes the database for away.
+#: Rows in a stretch, and so in a transaction at most: some hundredths of a second, in which the sink waits; it waits for a
+#: second before it takes the database for away.
 STRETCH = 2_000
 
 
@@ -24,21 +24,25 @@ class _Table(NamedTuple):
     condition: str = "TRUE"
 
 
+# A change of severity `{0}` is over with its sensor's next one, also if another program has acknowledged it: no one else
+# ends it. The last one tells the sensor's state.
+_FOLLOWED = (
+    "{0}.event_type = 'severity_change' AND EXISTS (SELECT 1 FROM ml_events l WHERE l.sensor_id = {0}.sensor_id"
+    " AND l.event_type = 'severity_change' AND l.status <> 'superseded'"
+    " AND (l.created_at > {0}.created_at OR l.created_at = {0}.created_at AND l.id > {0}.id))"
+)
 _WALKED = {
     "notifications": _Table(
         "alert_notifications",
         "created_at",
-        "NOT EXISTS (SELECT 1 FROM ml_events e WHERE e.event_id = o.source_event_id"
-        " AND e.status IN ('active', 'acknowledged'))",
+        "NOT EXISTS (SELECT 1 FROM ml_events e WHERE e.event_id = o.source_event_id AND (e.status = 'active'"  # noqa: S608  # the text above
+        f" OR e.status = 'acknowledged' AND NOT ({_FOLLOWED.format('e')})))",
     ),
-    # The last change of a sensor tells its state.
     "events": _Table(
         "ml_events",
         "created_at",
-        "o.status IN ('resolved', 'superseded') AND (o.event_type <> 'severity_change' OR o.status = 'superseded'"
-        " OR EXISTS (SELECT 1 FROM ml_events l WHERE l.sensor_id = o.sensor_id AND l.event_type = 'severity_change'"
-        " AND l.status <> 'superseded'"
-        " AND (l.created_at > o.created_at OR l.created_at = o.created_at AND l.id > o.id)))"
+        "(o.status = 'superseded' OR o.status = 'resolved' AND o.event_type <> 'severity_change'"  # noqa: S608  # as above
+        f" OR o.status IN ('resolved', 'acknowledged') AND {_FOLLOWED.format('o')})"
         " AND NOT EXISTS (SELECT 1 FROM alert_notifications n WHERE n.source_event_id = o.event_id)",
     ),
     "predictions": _Table(
@@ -105,11 +109,13 @@ def delete(opened: sqlite3.Connection, stretch: Stretch) -> int:
 
 def _walked(opened: sqlite3.Connection, table: str, before: str, start: int) -> Stretch | None:
     name, time, condition = _WALKED[table]
-    (first,) = opened.execute(f"SELECT MIN(id) FROM {name} WHERE id >= ?", (start,)).fetchone()  # noqa: S608  # the names above
+    # So many rows, and not ids: behind a young one most may have been deleted, and it would be alone in its stretch for ever.
+    stretch = f"SELECT MIN(id), MAX(id) FROM (SELECT id FROM {name} WHERE id >= ? ORDER BY id LIMIT ?)"  # noqa: S608  # the names above
+    first, last = opened.execute(stretch, (start, STRETCH)).fetchone()
     if first is None:
         return None
-    old = f"o.id >= ? AND o.id < ? AND o.{time} < ?"
-    place = (first, first + STRETCH, before)
+    old = f"o.id >= ? AND o.id <= ? AND o.{time} < ?"
+    place = (first, last, before)
     if opened.execute(f"SELECT 1 FROM {name} o WHERE {old} LIMIT 1", place).fetchone() is None:  # noqa: S608
         return None
-    return Stretch(f"DELETE FROM {name} AS o WHERE {old} AND {condition}", place, first + STRETCH)  # noqa: S608
+    return Stretch(f"DELETE FROM {name} AS o WHERE {old} AND {condition}", place, last + 1)  # noqa: S608

@@ -98,6 +98,37 @@ async def test_a_sensors_last_event_and_what_stands_stay(
     assert alarm.sensor == "b"
 
 
+async def test_what_others_have_acknowledged_goes_once_it_is_over(
+    store: Store, jobs: JobStore, database: Database
+) -> None:
+    """A sensor's next change ends it, whatever word another program has left there; the last one still stands."""
+    told = [
+        event("a", WARN, NORMAL, 0),
+        event("a", CRITICAL, WARN, 1_000),
+        event("b", CRITICAL, NORMAL, 2_000),
+    ]
+    notes = [notification(one.sensor, one.event_id) for one in told]
+    await store.write(Batch(GROUP, events=events(told[0], told[2]), notifications=notifications(*notes)))
+    database.execute("UPDATE ml_events SET status = 'acknowledged'")
+    await store.write(Batch(GROUP, events=events(told[1])))
+    assert await deleted(jobs, "notifications", START + DAY) == 1
+    assert await deleted(jobs, "events", START + DAY) == 1
+    query = "SELECT event_id, status FROM ml_events ORDER BY created_at"
+    assert database.rows(query) == [(told[1].event_id, "active"), (told[2].event_id, "acknowledged")]
+    query = "SELECT source_event_id FROM alert_notifications ORDER BY id"
+    assert database.rows(query) == [(one.event_id,) for one in told[1:]]
+
+
+async def test_one_young_row_keeps_no_old_ones(store: Store, jobs: JobStore, database: Database) -> None:
+    """One of a clock that was wrong stays, alone before those that come to be old a day later, and these go."""
+    many = 4_500
+    rows = [("a", float(number), day * DAY + number) for day in range(2) for number in range(many)]
+    await store.write(Batch(GROUP, readings=readings(("a", 1.0, 400 * DAY), *rows)))
+    for day in (1, 2):
+        assert await deleted(jobs, "readings", START + day * DAY) == many
+    assert count(database, "readings") == 1
+
+
 async def test_a_prediction_that_an_event_names_stays(
     store: Store, jobs: JobStore, database: Database
 ) -> None:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import structlog
+
 from streamproc.engine.app import Engine
 from streamproc.settings import load
+
+if not structlog.is_configured():
+    # Faust's own command has started it: its lines go into Faust's log, by Faust's levels.
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
 
 engine = Engine(load())
 app = engine.app

@@ -109,6 +109,8 @@ def configure(level: str, file: Path | None = None) -> None:
     )
     handler.addFilter(Repeats())
     handler.addFilter(Places())
+    # A line for which the disk has no room is lost; Python would print a traceback for it, of `dev` onto the screen.
+    logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

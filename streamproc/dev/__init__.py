@@ -41,7 +41,7 @@ async def run(settings: Settings, options: Options, console: Console) -> None:
     Raises SettingsError where the data directory or a port is taken, BrokerError or TopicsError where set-up
     fails.
     """
-    screen = Screen(console)
+    screen = Screen(console, settings.data_dir)
     supervisor = Supervisor(screen.notice)
     with hold(settings.data_dir):
         log_file(settings).parent.mkdir(exist_ok=True)

@@ -5,7 +5,9 @@ On a terminal with a spinner and colours, else as plain lines.
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
@@ -14,14 +16,19 @@ from rich.text import Text
 from streamproc.dev.supervisor import Ended, Notice
 from streamproc.records import Severity, SeverityEvent
 
+#: Less than the first writes of a broker and a database take: with so little left, a child has ended for want of it.
+FULL_BYTES = 10 << 20
 STYLES = {Severity.NORMAL: "green", Severity.WARN: "yellow", Severity.CRITICAL: "bold red"}
 
 
 class Screen:
-    """Writes lines to `console`; the spinner runs between `step` and `settle` or `ready`."""
+    """Writes lines to `console`; the spinner runs between `step` and `settle` or `ready`.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    Where a child ends while the disk of `data_dir` is full, it says so: the log, where that would stand, has no room for it.
+    """
+
+    def __init__(self, console: Console, data_dir: Path) -> None:
+        self.console, self._data_dir = console, data_dir
         self.is_ready = False
         self._status: Status | None = None
 
@@ -62,6 +69,9 @@ class Screen:
             self.line(f"{notice.name} {notice.reason}; it starts again in {notice.pause_s:g} s", "magenta")
             for text in notice.last_lines:
                 self.line(f"    {text}", "dim")
+            if shutil.disk_usage(self._data_dir).free < FULL_BYTES:
+                told = f"the disk of {self._data_dir} is full: make room, or give another directory with --data-dir"
+                self.line(f"    {told}", "magenta")
         else:
             self.line(f"{notice.name} runs again (process {notice.pid})", "magenta")
 

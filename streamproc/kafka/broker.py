@@ -266,14 +266,14 @@ class _Home:
 
     def tail(self) -> str:
         """The last lines of what the broker said since it was started, for an error's text."""
-        lines = [f" (in {self.path}):"]
+        lines: list[str] = []
         for path, start in ((self.log, self._said_before), (self.console, 0)):
             if path.exists():
                 text = path.read_bytes()[start:].decode(errors="replace")
                 # A stack trace tells a user nothing; it stays in the file.
                 told = [line for line in text.splitlines() if not line.lstrip().startswith("at ")]
                 lines += told[-_TAIL_LINES:]
-        return "\n".join(lines)
+        return "\n".join([f" (in {self.path}){':' if lines else ''}", *lines])
 
 
 def _java(

@@ -323,6 +323,8 @@ async def test_started_by_faust_itself(site: Site, producer: AIOKafkaProducer, r
     results = await until_settled(site, reader)
     assert len(results.windows) > 12 * 20
     assert (await worker.terminate())[0] == 0
+    # Faust's level is warning: all lines of streamproc came, those for debugging as warnings.
+    assert [line for line in worker.log.read_text().splitlines() if "[info" in line or "[debug" in line] == []
 
 
 async def test_health_and_metrics(site: Site, producer: AIOKafkaProducer, reader: Reader) -> None:

@@ -162,3 +162,15 @@ def test_logs_are_json_where_no_terminal_reads_them() -> None:
     ours, theirs = map(json.loads, result.stderr.splitlines())
     assert (ours["event"], ours["sensor"], ours["level"], ours["logger"]) == ("hello", "s-1", "info", "ours")
     assert (theirs["event"], theirs["level"], theirs["logger"]) == ("careful 7", "warning", "theirs")
+
+
+def test_a_full_disk_costs_the_line_alone() -> None:
+    """A log file that cannot be written is no traceback on the screen."""
+    code = (
+        "import logging, pathlib\nfrom streamproc.cli.logs import configure\n"
+        "configure('info', pathlib.Path('/dev/full'))\nlogging.getLogger('ours').warning('lost')\nprint('on')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (result.stdout, result.stderr) == ("on\n", "")

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from streamproc.dev.place import claim_port, hold
 from streamproc.dev.process import LOG_LIMIT_BYTES, Process, set_aside, tail
+from streamproc.dev.screen import Screen
 from streamproc.dev.supervisor import (
     LONGEST_PAUSE_S,
     Child,
@@ -302,3 +304,17 @@ async def test_a_taken_port_names_its_setting() -> None:
         with pytest.raises(SettingsError, match=f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}"):
             claim_port("127.0.0.1", port, "GATEWAY_PORT")
     assert claim_port("127.0.0.1", 0, "GATEWAY_PORT") > 0
+
+
+@pytest.mark.parametrize(("data_dir", "told"), [("/proc", True), (".", False)])
+def test_a_full_disk_is_told(data_dir: str, told: bool) -> None:  # what is expected
+    """The broker's own word of it finds no room in its log; /proc has none ever."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        Screen(console, Path(data_dir)).notice(Ended("kafka", reason(1), [], 0.5))
+    lines = capture.get().splitlines()
+    assert lines[0] == "kafka ended with exit code 1; it starts again in 0.5 s"
+    assert (
+        lines[1:]
+        == ["    the disk of /proc is full: make room, or give another directory with --data-dir"] * told
+    )

@@ -26,8 +26,20 @@ _READ_SECONDS = 30.0
 
 @asynccontextmanager
 async def looking() -> AsyncIterator[Store]:
-    """The store of the settings, open."""
-    store = connect(settings.load(), process="registry")
+    """The store of the settings, open; raises RegistryError where there is none: an empty one would say that all is well."""
+    chosen = settings.load()
+    if chosen.store == "sqlite" and not chosen.database_path.exists():
+        raise RegistryError(
+            f"there is no database at {chosen.database_path}: STREAMPROC_DATA_DIR or STREAMPROC_DATABASE says where it is; "
+            "the sink makes it, and so does `registry import`"
+        )
+    async with _opened(chosen) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _opened(chosen: settings.Settings) -> AsyncIterator[Store]:
+    store = connect(chosen, process="registry")
     try:
         await store.open()
         yield store
@@ -37,7 +49,8 @@ async def looking() -> AsyncIterator[Store]:
 
 async def edit(edits: Sequence[Edit]) -> list[Outcome]:
     """Make edits in the name of who runs this; without Kafka nothing is changed. Raises RegistryError."""
-    async with connected(settings.load()) as send, looking() as store:
+    chosen = settings.load()
+    async with connected(chosen) as send, _opened(chosen) as store:
         return await Service(store, send).edit(edits, actor())
 
 

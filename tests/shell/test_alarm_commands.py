@@ -6,6 +6,7 @@ import asyncio
 import time
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -94,6 +95,20 @@ def test_alarms_are_listed() -> None:
     assert shown(alarm_commands.commands, "list", "--site", "x") == "all of these sensors are NORMAL\n"
     one = msgspec.json.decode(shown(alarm_commands.commands, "list", "--json"))
     assert (one["sensor"], one["silences"], one["event_id"]) == ("boiler-1", ["power"], ALARM.event_id)
+
+
+@pytest.mark.parametrize(
+    ("of", "words"), [(alarm_commands, ["list"]), (silence_commands, ["list"]), (commands, ["export"])]
+)
+def test_where_there_is_no_database_nothing_is_told_of_sensors(
+    of: ModuleType, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere than in its directory `alarm list` made an empty one, and said that all sensors are NORMAL."""
+    monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path / "elsewhere"))
+    result = CliRunner().invoke(of.commands, words)
+    assert isinstance(result.exception, RegistryError)
+    assert f"there is no database at {tmp_path}/elsewhere/streamproc.db" in str(result.exception)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_narrow_terminal_cuts_nothing_off() -> None:

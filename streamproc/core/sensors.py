@@ -101,13 +101,17 @@ class Sensors:
         """The device that the sensor belongs to by the registry, in lower case; None where that names none."""
         return owner_of(self.entries.get(sensor))
 
-    def holder(self, sensor: str) -> str | None:
-        """The device that the sensor belongs to, named by its name or, as the database takes it, by its number."""
+    def key_of(self, sensor: str) -> str:
+        """The sensor's key where it is called by it or, as the gateway and the database take it, by its number."""
         if sensor in self.entries or not is_number(sensor):
-            return self.owner(sensor)
+            return sensor
         if self._numbered is None:
             self._numbered = numbered(self.entries)
-        return self.owner(self._numbered.get(sensor, sensor))
+        return self._numbered.get(sensor, sensor)
+
+    def holder(self, sensor: str) -> str | None:
+        """The device that the sensor belongs to, called by its key or its number."""
+        return self.owner(self.key_of(sensor))
 
     def device_of(self, slot: int) -> str | None:
         """The device that a slot's sensor is a part of: the registry's, or else the first that named it."""
@@ -129,13 +133,14 @@ class Sensors:
         slot = self._aliases.get(key)
         if slot is not None and (slot >= 0 or not moved):
             return slot
-        at = self.home(sensor, device)
+        name = self.key_of(sensor)
+        at = self.home(name, device)
         if at != self.partition and not moved:
             return self._remember(sensor, key, -1 - at)
-        if device and is_foreign(device, self.holder(sensor)):
+        if device and is_foreign(device, self.owner(name)):
             return FOREIGN
-        slot = self._adopt(sensor, offset)
-        if device and slot not in self.spoken and self.owner(sensor) is None:
+        slot = self._adopt(name, offset)
+        if device and slot not in self.spoken and self.owner(name) is None:
             self.spoken[slot], self.named[slot] = device, offset
         return self._remember(sensor, key, slot) if at == self.partition else slot
 

@@ -122,8 +122,9 @@ class Recomputation:
         if self._mark is None or sum(map(len, self._steps)) >= KEPT:
             self._mark, self._steps = snapshot(self._state), []
         self._steps.append(chunk)
-        self._read(chunk)
-        for change in _changes(self._state, chunk, self._registry, self._event.sensor):
+        changes = _changes(self._state, chunk, self._registry, self._event.sensor)
+        self._read(chunk)  # by the numbers that the registry has by now
+        for change in changes:
             if _is(change, self._event):
                 self._found = _Place(self._mark, self._steps, _is)
                 return True
@@ -153,7 +154,7 @@ class Recomputation:
             return
         readings = decode(part, self._state.options.allowed_skew_ms)
         for i, sensor in enumerate(readings.sensor):
-            if sensor == self._event.sensor and len(told.readings) < READINGS:
+            if self._state.sensors.key_of(sensor) == self._event.sensor and len(told.readings) < READINGS:
                 offset = int(part.offsets[readings.record[i]])
                 told.readings.append(Read(offset, int(readings.ts[i]), float(readings.value[i])))
 

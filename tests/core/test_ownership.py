@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,8 @@ from streamproc.core.codec import decode
 from streamproc.core.ownership import Owners, foreign, foreign_faults
 from streamproc.core.registry import RegistryLog, parts
 from streamproc.core.routing import home
-from streamproc.records import SensorEntry
+from streamproc.core.windows import SIZES_MS
+from streamproc.records import Range, SensorEntry
 from tests.core.oracle import (
     ELSEWHERE,
     HERE,
@@ -144,6 +147,28 @@ def test_a_sensors_number_is_its_devices_too() -> None:
         assert f"registered to device {DEVICE}, not to {OTHER}" in told.rejected[0][2]
         found = left_out(records, log, list(cuts))
         assert [(offset, sensor) for offset, sensor, _ in found] == [(6, "41"), (12, "41")]
+
+
+@pytest.mark.parametrize("cuts", [(), range(20)], ids=["one chunk", "each"])
+@pytest.mark.parametrize("device", [DEVICE, None])
+def test_a_sensors_number_stands_for_it(device: str | None, cuts: Iterable[int]) -> None:
+    """As of each place in the registry: it counts in the sensor's windows and by its limits; sent by both names, once."""
+    log = RegistryLog()
+    entry = SensorEntry(MINE, device=device, critical=Range(high=10.0))
+    log.append(0, NOW, MINE, entry)
+    log.append(1, NOW, MINE, msgspec.structs.replace(entry, sensor_id=41))
+    log.append(2, NOW, FREE, SensorEntry(FREE, sensor_id=43))
+    log.append(3, NOW, "41", SensorEntry("41"))  # a name goes before a number
+    records = [Record(NOW - 1, (Reading(FREE, 1.0, NOW),), DEVICE)]
+    for position in range(1, 5):
+        sent = [Reading(name, 20.0 + position, NOW + position) for name in ("41", MINE)]
+        one = [Record(NOW + position, (reading,), device, sent_from=(1, 5, NOW)) for reading in sent]
+        records += [Record(NOW + position, edit=b"%d" % position), *one]
+    told = feed(new_state(), [*records, Record(NOW + 60_000, tick=True)], cuts, log)
+    assert (told.readings, told.duplicates) == (1 + 2 + 1 + 1 + 2, 2)
+    counts = {name: len(rows) for (name, size), rows in told.windows.items() if size == SIZES_MS[0]}
+    assert counts == {FREE: 1, MINE: 1, "41": 1}
+    assert set(told.events) == {MINE}
 
 
 def test_two_faults_of_a_packet_are_both_told() -> None:

@@ -18,7 +18,7 @@ from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
 from streamproc.registry import tables
 from streamproc.registry.document_checks import normal, silence_faults
 from streamproc.registry.session import actor, edit, known, looking
-from streamproc.registry.silences import ID_BYTES, silences, state, when, whom
+from streamproc.registry.silences import ID_BYTES, left_out, silences, state, when, whom
 from streamproc.registry.spans import length_ms, moment_ms, weekly_of
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Registered, sensors
@@ -125,11 +125,17 @@ def add(  # noqa: PLR0913  # each is an option of the command
         reason=reason,
         by=actor(),
     )
-    saved, count = asyncio.run(_add(normal(entry)))
+    saved, count, others = asyncio.run(_add(normal(entry)))
     typer.echo(
         f"silence {saved.silence}: {whom(saved)}, {when(saved)}; {count} sensor{'' if count == 1 else 's'} now"
     )
-    if not count:
+    if others:
+        typer.echo(
+            f"note: not of {others} more, whose devices are like that: a sensor's own site and tenant count, see"
+            " `registry show`",
+            err=True,
+        )
+    elif not count:
         typer.echo("note: no sensor of the registry is like that, yet", err=True)
 
 
@@ -156,15 +162,16 @@ def _span(begin: str | None, end: str | None, length: str | None, zone: str) -> 
     return since, until
 
 
-async def _add(entry: SilenceEntry) -> tuple[SilenceEntry, int]:
-    """Save it; gives how many sensors it is of."""
+async def _add(entry: SilenceEntry) -> tuple[SilenceEntry, int, int]:
+    """Save it; gives how many sensors it is of, and of how many it would be by their devices' site and tenant."""
     async with looking() as store:
         found = await store.registry()
     entry = _resolved(entry, found)
     if faults := list(silence_faults(entry)):
         raise RegistryError("\n".join(faults))
     await edit([PutDocument(entry, expected=0)])
-    return entry, sum(covers(entry, sensor.sensor, sensor) for sensor in sensors(found))
+    count = sum(covers(entry, sensor.sensor, sensor) for sensor in sensors(found))
+    return entry, count, left_out(entry, found)
 
 
 def _resolved(entry: SilenceEntry, found: Registered) -> SilenceEntry:

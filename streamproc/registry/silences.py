@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from streamproc.core.attention.silences import FIELDS
+from msgspec.structs import replace
+
+from streamproc.core.attention.silences import FIELDS, covers
 from streamproc.core.attention.times import in_force_until
 from streamproc.records.alerting import SilenceEntry
 from streamproc.registry.document_checks import silence_faults
 from streamproc.registry.spans import moment_text, weekly_text
-from streamproc.store.edits import Registered
+from streamproc.store.edits import Registered, devices, sensors
 
 State = Literal["active", "waiting", "ended"]
 
@@ -32,6 +34,24 @@ def of_all_that_has(**fields: str | None) -> SilenceEntry:
     (True, False)
     """
     return SilenceEntry("", **fields, all_sensors=not any(fields.values()))  # type: ignore[arg-type]
+
+
+def left_out(silence: SilenceEntry, found: Registered) -> int:
+    """How many sensors it is not of, as they have no site or tenant of their own, though their devices have those.
+
+    >>> from streamproc.records import DeviceEntry, SensorEntry
+    >>> found = {"device/d": DeviceEntry("d", site="north"), "a": SensorEntry("a", device="d")}
+    >>> left_out(SilenceEntry("s", site="north"), found), left_out(SilenceEntry("s", site="south"), found)
+    (1, 0)
+    """
+    homes = {device.device: device for device in devices(found)}
+    count = 0
+    for sensor in sensors(found):
+        home = homes.get(sensor.device or "")
+        if home is not None and not covers(silence, sensor.sensor, sensor):
+            as_home = replace(sensor, site=sensor.site or home.site, tenant=sensor.tenant or home.tenant)
+            count += covers(silence, sensor.sensor, as_home)
+    return count
 
 
 def state(silence: SilenceEntry, now: int) -> State:

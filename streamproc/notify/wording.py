@@ -14,6 +14,7 @@ Language = Literal["en", "es"]
 #: Longest subject: what a list of mails shows, and far from the 998 characters of a line of mail.
 _SUBJECT_CHARACTERS = 150
 _MANY = {"en": "{severity}: {count} changes at {place}", "es": "{severity}: {count} cambios en {place}"}
+_OVER = {"en": ", back to normal", "es": ", de vuelta a la normalidad"}
 _EVENT = {"en": "Event", "es": "Evento"}
 _MORE = {
     "en": "This goes on with what was told before.",
@@ -31,7 +32,16 @@ def subject(message: Message, language: Language) -> str:
     if len(message.changes) == 1:
         return _line(message.changes[0].title)
     severity = PHRASES[language].severities[gravest(message)]
-    return _line(_MANY[language].format(severity=severity, count=len(message.changes), place=place(message)))
+    line = _MANY[language].format(severity=severity, count=len(message.changes), place=place(message))
+    return _line(line + _OVER[language] if _is_over(message) else line)
+
+
+def _is_over(message: Message) -> bool:
+    """Whether every sensor that it tells of was NORMAL in the end."""
+    last = {change.sensor: change.severity for change in message.changes}
+    return gravest(message) > Severity.NORMAL and all(
+        severity_of(each) == Severity.NORMAL for each in last.values()
+    )
 
 
 def text(message: Message, language: Language) -> str:

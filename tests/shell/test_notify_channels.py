@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from hashlib import sha256
@@ -69,7 +70,7 @@ async def test_a_webhook_gets_what_the_documentation_says() -> None:
     assert headers["X-Streamproc-Signature"] == f"v1={hmac.new(b's3cret', signed, sha256).hexdigest()}"
     told = json.loads(body)
     assert (told["id"], told["group_id"], told["severity"]) == ("m1", "m0", "CRITICAL")
-    assert told["subject"] == "CRITICAL: 2 changes at Hall A"
+    assert told["subject"] == "CRITICAL: 2 changes at Hall A, back to normal"
     assert told["scope"] == {"kind": "device", "id": "d1", "name": "Hall A", "site": "north"}
     assert told["changes"][0] == {
         "notification_id": "n0",
@@ -159,7 +160,7 @@ async def test_a_mail_is_one_that_mail_programs_thread() -> None:
     assert mail["In-Reply-To"] == "<m0@plant.example>"
     assert mail["References"] == "<m0@plant.example> <m-1@plant.example>"
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert mail["Subject"] == "CRÍTICO: 2 cambios en Hall A"
+    assert mail["Subject"] == "CRÍTICO: 2 cambios en Hall A, de vuelta a la normalidad"
     body = mail.get_content()
     assert "2023-11-14 22:13:20 UTC  CRITICAL: Caldera 3 está alta" in body
     assert "\n.Open the valve." in body.replace("\r\n", "\n")
@@ -268,6 +269,12 @@ async def test_the_console_has_a_line_for_each_change() -> None:
 def test_a_message_of_one_change_has_its_title() -> None:
     """Of several, how many there are and where; what follows an earlier one says so."""
     assert subject(message(), "en") == "CRITICAL: Caldera 3 está alta"
-    assert subject(message(change("WARN"), change("NORMAL")), "en") == "WARNING: 2 changes at Hall A"
+    assert (
+        subject(message(change("WARN"), change("NORMAL")), "en")
+        == "WARNING: 2 changes at Hall A, back to normal"
+    )
+    assert subject(message(change("NORMAL"), change("WARN")), "es") == "AVISO: 2 cambios en Hall A"
+    others = message(change("WARN"), replace(change("NORMAL"), sensor="other"))
+    assert subject(others, "en") == "WARNING: 2 changes at Hall A"
     assert "goes on with" not in text(message(), "en")
     assert "goes on with" in text(message(threads=("m0",)), "en")

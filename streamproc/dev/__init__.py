@@ -22,6 +22,7 @@ from streamproc.dev.stack import Stack, console_url
 from streamproc.dev.supervisor import Supervisor
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
+from streamproc.store import connect
 
 #: All of it is gone within 5 s of Ctrl-C; the rest is for this process's own end.
 STOP_S = 4.4
@@ -38,8 +39,8 @@ class Options:
 async def run(settings: Settings, options: Options, console: Console) -> None:
     """Set up, start and watch everything until SIGINT or SIGTERM; a second one kills.
 
-    Raises SettingsError where the data directory or a port is taken, BrokerError or TopicsError where set-up
-    fails.
+    Raises SettingsError where the data directory or a port is taken, StoreError where its database cannot be used,
+    BrokerError or TopicsError where set-up fails.
     """
     screen = Screen(console, settings.data_dir)
     supervisor = Supervisor(screen.notice)
@@ -47,6 +48,7 @@ async def run(settings: Settings, options: Options, console: Console) -> None:
         log_file(settings).parent.mkdir(exist_ok=True)
         set_aside(log_file(settings))
         settings = _claim_ports(settings)
+        await _try_database(settings)
         work = asyncio.create_task(_work(Stack(settings, supervisor, screen.step), options, screen))
         with _signals(work, supervisor, screen) as asked:
             try:
@@ -69,6 +71,16 @@ def _leave_at_once() -> None:
 def log_file(settings: Settings) -> Path:
     """Where `dev` logs what is of no interest on the screen."""
     return settings.data_dir / "logs" / "dev.log"
+
+
+async def _try_database(settings: Settings) -> None:
+    """Refuse a file of a newer version, or one that is no database: the sink would end with it again and again."""
+    if settings.store == "sqlite":
+        store = connect(settings, process="dev")
+        try:
+            await store.open()
+        finally:
+            await store.close()
 
 
 def _claim_ports(settings: Settings) -> Settings:

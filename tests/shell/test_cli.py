@@ -3,14 +3,16 @@
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from streamproc import __version__
-from streamproc.dev.place import hold
+from streamproc.dev.place import claim_port, hold
 
 #: They start programs, or wait: seconds in all.
 pytestmark = pytest.mark.live
@@ -135,6 +137,34 @@ def test_a_second_dev_on_the_same_data_is_refused(tmp_path: Path) -> None:
     assert f"process {os.getpid()}" in result.stderr
     assert "--data-dir" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            "INSERT INTO schema_migrations (version, checksum) VALUES (99, '')",
+            "the database has schema 99; this program",
+        ),
+        (None, "streamproc.db: file is not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused(tmp_path: Path, spoil: str | None, told: str) -> None:
+    """`dev` was ready all the same, and its sink ended again and again for what nothing on the screen told."""
+    path = tmp_path / "streamproc.db"
+    if spoil is None:
+        path.write_text("no database\n" * 100)
+    else:
+        assert run("db", "migrate", STREAMPROC_DATA_DIR=str(tmp_path)).returncode == 0
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(spoil)
+            database.commit()
+    ports = {
+        name: str(claim_port("127.0.0.1", 0, name)) for name in ("GATEWAY_PORT", "CONSOLE_PORT", "KAFKA_PORT")
+    }
+    result = run("dev", "--data-dir", str(tmp_path), **ports)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert told in result.stderr
 
 
 @pytest.mark.parametrize("setting", ["GATEWAY_PORT", "CONSOLE_PORT"])

@@ -15,6 +15,8 @@ LEASH = Path(__file__).with_name("leash.py")
 LOG_LIMIT_BYTES = 10_000_000
 #: How much of a log's end is searched for the last lines: several long tracebacks.
 TAIL_BYTES = 8_192
+#: What a terminal shows of a line in a few rows; of a longer one so much of each end.
+END_LETTERS = 200
 
 
 class Process:
@@ -78,3 +80,16 @@ def tail(log: Path, since: int = 0, lines: int = 3) -> list[str]:
         file.seek(max(since if since <= size else 0, size - TAIL_BYTES))
         text = file.read().decode(errors="replace")
     return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+def complaints(told: list[str], most: int = 3) -> list[str]:
+    """The last of a log's lines that are not at info, if any; of a long one, such as with a traceback, its two ends.
+
+    >>> complaints(['{"level": "error", "event": "stage failed"}', '{"level": "info", "event": "Stopping..."}'])
+    ['{"level": "error", "event": "stage failed"}']
+    """
+    found = [line for line in told if '"level": "info"' not in line] or told
+    return [
+        line if len(line) <= 2 * END_LETTERS else f"{line[:END_LETTERS]} … {line[-END_LETTERS:]}"
+        for line in found[-most:]
+    ]

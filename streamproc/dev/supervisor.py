@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from streamproc.dev.process import tail
+from streamproc.dev.process import complaints, tail
 from streamproc.errors import StreamprocError
 
 #: The first pause: long enough not to spin, short enough not to be felt.
@@ -20,6 +20,9 @@ LONGEST_PAUSE_S = 30.0
 STEADY_S = 20.0
 #: What each child still to be stopped is left of the time for stopping, however slow those before it are.
 RESERVE_S = 0.4
+
+#: Faust tells some ten steps of its way out after why it goes.
+TOLD_LINES = 30
 
 
 class Running(Protocol):
@@ -136,7 +139,7 @@ class Supervisor:
     async def _start_again(self, kept: _Kept, why: str, ends: int) -> tuple[Running, int]:
         """Start a child until it does; gives it and how often it has ended or failed in a row."""
         while True:
-            last_lines = tail(kept.child.log, kept.log_start)
+            last_lines = complaints(tail(kept.child.log, kept.log_start, TOLD_LINES))
             self.tell(Ended(kept.child.name, why, last_lines, back_off(ends)))
             kept.running = None
             await asyncio.sleep(back_off(ends))

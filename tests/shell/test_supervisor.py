@@ -141,6 +141,22 @@ async def test_the_last_lines_are_those_of_this_life(tmp_path: Path) -> None:
         assert ended.last_lines == ["first", "second"]
 
 
+async def test_what_ended_a_stage_is_told_before_how_it_went(tmp_path: Path) -> None:
+    """The last lines of a worker that fails are Faust's steps on its way out; the reason stands before them."""
+    failed = (
+        '{"event": "stage failed", "level": "error", "exception": "' + "line\\n" * 200 + 'StoreError: why"}'
+    )
+    steps = [f'{{"event": "Stopping {step}...", "level": "info"}}' for step in range(9)]
+    code = f"import sys; print(*{[failed, *steps]!r}, sep='\\n', file=sys.stderr); sys.exit(1)"
+    async with _supervised() as (supervisor, told):
+        await supervisor.add(_child("one", code, tmp_path))
+        ended = await told.next()
+    assert isinstance(ended, Ended)
+    (line,) = ended.last_lines
+    assert (line.startswith('{"event": "stage failed"'), line.endswith('StoreError: why"}')) == (True, True)
+    assert len(line) < 500
+
+
 async def test_a_child_that_keeps_ending_waits_longer(tmp_path: Path) -> None:
     """The second end in a row is followed by twice the pause."""
     async with _supervised() as (supervisor, told):

@@ -30,6 +30,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 _position = re.compile(rb"\d{1,18}")
 #: Partition, offset and timestamp, as the engine writes them into the header MOVED.
 _place = re.compile(rb"(\d{1,9}):(\d{1,18}):(-1|\d{1,15})")
+#: How far ahead of its record such a timestamp may be, as brokers' clocks differ: as far as any `ts` may.
+_AHEAD_MS = 86_400_000
 _letter = re.compile(rb"(engine|sink):(\d{1,6}):(\d{1,9}:\d{1,18})")
 
 
@@ -134,7 +136,7 @@ class Chunk:
         """Partition, offset and timestamp (ms) of the record as it first came, before it was sent on or again."""
         for name, value in self.headers.get(index, ()):
             place = _place.fullmatch(value or b"") if name in {MOVED, REDRIVEN} else None
-            if place:
+            if place and int(place[3]) <= self.timestamps[index] + _AHEAD_MS:
                 return int(place[1]), int(place[2]), int(place[3])
         return self.partition, int(self.offsets[index]), int(self.timestamps[index])
 

@@ -122,6 +122,16 @@ def test_a_letter_not_understood_is_none(told: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("name", [MOVED, REDRIVEN])
+@pytest.mark.parametrize(
+    ("stamp", "believed"), [(NOW + 86_400_000, True), (NOW + 86_400_001, False), (10**15 - 1, False)]
+)
+def test_a_place_of_a_later_day_is_none(name: str, stamp: int, believed: bool) -> None:
+    """No record came first long after it came here: a forged time would end the worker that writes its year out."""
+    told = again(PACKETS[0], (name, b"1:5:%d" % stamp), timestamp=NOW).origin(0)
+    assert told == ((1, 5, stamp) if believed else (3, 9, NOW))
+
+
+@pytest.mark.parametrize("name", [MOVED, REDRIVEN])
 def test_a_mark_without_a_value_is_none(name: str) -> None:
     """Kafka's headers may have none, whoever writes them."""
     assert again(PACKETS[0], (name, None)).origin(0) == (3, 9, NOW + 5_000)

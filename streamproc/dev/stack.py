@@ -27,7 +27,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Starts the parts under `supervisor`, broker first, so that it stops them in the opposite order."""
+    """Starts the parts under `supervisor`, broker first; it is stopped last."""
 
     settings: Settings
     supervisor: Supervisor
@@ -41,7 +41,7 @@ class Stack:
         self.progress("Kafka is starting")
         data_dir = self.settings.data_dir.absolute() / "kafka"
         start = partial(_start_broker, installation, data_dir, self.settings.kafka_port)
-        await self.supervisor.add(Child("kafka", start, data_dir / "broker.log"))
+        await self.supervisor.add(Child("kafka", start, data_dir / "broker.log", base=True))
         return self.settings.kafka
 
     async def topics(self, kafka: Connection) -> None:

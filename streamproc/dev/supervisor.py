@@ -18,8 +18,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 #: A child that has run for so long was well; its next end counts as its first.
 STEADY_S = 20.0
-#: What each child still to be stopped is left of the time for stopping, however slow those before it are.
-RESERVE_S = 0.4
+#: What is left of the time for stopping to the child that the others work on, however slow they are.
+RESERVE_S = 1.0
 
 #: Faust tells some ten steps of its way out after why it goes.
 TOLD_LINES = 30
@@ -48,11 +48,12 @@ class Running(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What to keep running, how to start it, and the file that it logs to."""
+    """What to keep running, how to start it, the file that it logs to, and whether the others work on it to their end."""
 
     name: str
     start: Callable[[], Awaitable[Running]]
     log: Path
+    base: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs children in the order in which they were added and stops them in the opposite one."""
+    """Runs children in the order in which they were added; stops them side by side, and after them what they work on."""
 
     tell: Callable[[Notice], None]
     _kept: list[_Kept] = field(default_factory=list)
@@ -153,15 +154,14 @@ class Supervisor:
             return kept.running, ends
 
     async def stop(self, within_s: float) -> None:
-        """Stop the children one after the other, the last one added first; those too slow are killed."""
+        """Stop the children; those too slow are killed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         await self._let_go()
-        for position in reversed(range(len(self._kept))):
-            running = self._kept[position].running
-            if running is not None:
-                grace = deadline - loop.time() - RESERVE_S * position
-                await running.stop(max(grace, RESERVE_S))
+        for base, reserve in ((False, RESERVE_S), (True, 0.0)):
+            grace = max(deadline - loop.time() - reserve, RESERVE_S)
+            running = [kept.running for kept in self._kept if kept.child.base is base]
+            await asyncio.gather(*(child.stop(grace) for child in running if child is not None))
         self._kept.clear()
 
     async def _let_go(self) -> None:

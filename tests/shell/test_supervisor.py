@@ -49,9 +49,9 @@ async def _start(code: str, log: Path) -> Running:
     return await Process.start((sys.executable, "-c", code), os.environ | {"UP": str(up)}, log)
 
 
-def _child(name: str, code: str, directory: Path) -> Child:
+def _child(name: str, code: str, directory: Path, *, base: bool = False) -> Child:
     log = directory / f"{name}.log"
-    return Child(name, partial(_start, code, log), log)
+    return Child(name, partial(_start, code, log), log, base)
 
 
 class Told:
@@ -189,23 +189,34 @@ async def test_a_start_that_fails_is_an_end(tmp_path: Path) -> None:
         ]
 
 
-async def test_children_are_stopped_last_first(tmp_path: Path) -> None:
-    """Each child has ended before the one that was added before it is asked to."""
-    order = tmp_path / "order"
+async def test_children_end_side_by_side_and_then_what_they_work_on(tmp_path: Path) -> None:
+    """Of two that wait for one another to end, each has been asked to; the broker only once both have ended."""
+    order, meeting = tmp_path / "order", tmp_path / "meeting"
+    os.mkfifo(meeting)
     code = (
         "import signal, sys\n"
         "def end(*_):\n"
-        "    with open({order!r}, 'a') as file: file.write({name!r} + ' ')\n"
+        "    {meet}\n"
+        f"    with open({str(order)!r}, 'a') as file: file.write('{{name}} ')\n"
         "    sys.exit(0)\n"
         f"signal.signal(signal.SIGTERM, end)\n{UP}"
         "while True: signal.pause()"
     )
+    meets = {
+        "kafka": "pass",
+        "worker": f"open({str(meeting)!r}, 'wb')",
+        "gateway": f"open({str(meeting)!r}, 'rb')",
+    }
     async with _supervised() as (supervisor, told):
-        for name in ("kafka", "worker", "gateway"):
-            await supervisor.add(_child(name, code.format(order=str(order), name=name), tmp_path))
+        running = []
+        for name, meet in meets.items():
+            its = code.format(meet=meet, name=name)
+            running.append(await supervisor.add(_child(name, its, tmp_path, base=name == "kafka")))
             await _until_up(tmp_path)
         await supervisor.stop(SOON_S)
-        assert order.read_text() == "gateway worker kafka "  # a small local file
+        assert [await child.wait() for child in running] == [0, 0, 0]
+        first, second, last = order.read_text().split()  # a small local file
+        assert ({first, second}, last) == ({"worker", "gateway"}, "kafka")
         assert told.notices.empty()
 
 

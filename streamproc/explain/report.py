@@ -259,9 +259,15 @@ def _reading(reading: Read) -> str:
 
 
 def _range(acceptable: Range) -> str:
-    low, high = acceptable.low, acceptable.high
+    """Both bounds, and both clear levels where there are any."""
+    bounds = _span(acceptable.low, acceptable.high)
+    clear = _span(acceptable.clear_low, acceptable.clear_high)
+    return f"{bounds} (clear {clear})" if clear else bounds
+
+
+def _span(low: float | None, high: float | None) -> str:
     if low is None:
-        return f"up to {high}"
+        return "" if high is None else f"up to {high}"
     return f"from {low}" if high is None else f"{low} to {high}"
 
 

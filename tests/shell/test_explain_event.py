@@ -18,12 +18,13 @@ from streamproc.core.checkpoint import Snapshot, snapshot
 from streamproc.core.engine import run
 from streamproc.core.learners import EVIDENCE
 from streamproc.core.registry import RegistryLog
+from streamproc.core.slot_severity import SlotSeverity
 from streamproc.explain import recompute, report
 from streamproc.explain.find import Found
-from streamproc.explain.reasons import Verdict, judge
+from streamproc.explain.reasons import Finding, Verdict, judge
 from streamproc.explain.recompute import Recomputation, Recomputed, fresh
 from streamproc.explain.source import Source
-from streamproc.records import NoData, SensorEntry, Severity, SeverityEvent
+from streamproc.records import NoData, Range, SensorEntry, Severity, SeverityEvent
 from streamproc.store.stamps import iso
 from tests.core.attention import CALM, Site, at_ms
 from tests.core.oracle import (
@@ -160,6 +161,17 @@ def test_that_it_is_still_silent_is_no_begin_of_a_silence() -> None:
         assert f"since {iso(np.array([at_ms(9)]))[0]}" in text
         assert "which moved the time on" in text
         assert "window" not in text
+
+
+def test_clear_levels_are_shown_with_their_range() -> None:
+    """They are why an alarm has not ended yet."""
+    limits = Range(10.0, 80.0, clear_high=75.0)
+    entry = SensorEntry("s", warning=limits, critical=Range(high=95.0))
+    made = Recomputed(event=one_of_each()[0], entry=entry, after=SlotSeverity(0))
+    told_ = report.Told(
+        Found(one_of_each()[0], "the database"), source(), made, Finding(Verdict.SAME, [], [])
+    )
+    assert "warning 10.0 to 80.0 (clear up to 75.0), critical up to 95.0" in report.as_text(told_)
 
 
 def test_what_no_window_made_was_not_weighed() -> None:

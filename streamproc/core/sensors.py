@@ -17,6 +17,12 @@ BLOCK = 256
 #: In place of a slot: the reading names a device, but its sensor is another one's by the registry. Below all of -1-p.
 FOREIGN = NEVER + 1
 
+#: Devices whose calling a sensor is remembered, of each sensor: it has one or two, or a name as common as "temperature". What
+#: comes of others is looked up each time: some send a new name of theirs with every packet.
+DEVICES = 1_000
+#: Devices whose partitions are remembered: more than a partition has, and 15 MB.
+HOMES = 100_000
+
 #: A sensor by itself, or as a device names it.
 _Key = str | tuple[str, str]
 
@@ -46,7 +52,7 @@ class Sensors:
         self._slots: dict[str, int] = {}
         self._aliases: dict[_Key, int] = {}
         #: The keys of each sensor in `_aliases` beside its own: what a change of its device makes void, with that one.
-        self._keys: dict[str, tuple[_Key, ...]] = {}
+        self._keys: dict[str, list[_Key]] = {}
         self._homes: dict[str, int] = {}
         #: Names by numbers in the registry, made when a number is first sent after an edit: few send any.
         self._numbered: dict[str, str] | None = None
@@ -94,6 +100,8 @@ class Sensors:
             return home(sensor.lower(), self.partitions)
         key = device.lower()
         if key not in self._homes:
+            if len(self._homes) >= HOMES:
+                self._homes.clear()
             self._homes[key] = home(key, self.partitions)
         return self._homes[key]
 
@@ -145,9 +153,12 @@ class Sensors:
         return self._remember(sensor, key, slot) if at == self.partition else slot
 
     def _remember(self, sensor: str, key: _Key, slot: int) -> int:
-        self._aliases[key] = slot
         if key is not sensor:
-            self._keys[sensor] = (*self._keys.get(sensor, ()), key)
+            its = self._keys.setdefault(sensor, [])
+            if len(its) >= DEVICES:
+                return slot
+            its.append(key)
+        self._aliases[key] = slot
         return slot
 
     def _adopt(self, sensor: str, offset: int) -> int:
@@ -200,5 +211,5 @@ class Sensors:
 
     def _forget(self, sensor: str) -> None:
         self._aliases.pop(sensor, None)
-        for key in self._keys.pop(sensor, ()):
+        for key in self._keys.pop(sensor, []):
             del self._aliases[key]

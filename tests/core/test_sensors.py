@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamproc.core import sensors as core_sensors
 from streamproc.core.identity import seed
-from streamproc.core.sensors import BLOCK, Sensors
+from streamproc.core.sensors import BLOCK, FOREIGN, Sensors
 from streamproc.records import SensorEntry
 from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, feed, new_state, opened
 
@@ -39,6 +40,23 @@ def test_a_device_decides_where_a_sensor_belongs() -> None:
     assert found(sensors, [ELSEWHERE[0]]) == [-2]
     sensors.edit(ELSEWHERE[0], sensors.entries[ELSEWHERE[0]])
     assert found(sensors, [ELSEWHERE[0]]) == [0]
+
+
+def test_who_names_itself_anew_each_time_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sensor that ever more devices name is found all the same, here and elsewhere, and moves with its entry."""
+    monkeypatch.setattr(core_sensors, "DEVICES", 10)
+    monkeypatch.setattr(core_sensors, "HOMES", 10)
+    sensors = Sensors(0, 2)
+    for device in [*HERE[:50], *HERE[:50]]:
+        assert found(sensors, ["s", "t"], device=device) == [0, 1]
+    for device in [*ELSEWHERE[:50], *ELSEWHERE[:50]]:
+        assert found(sensors, ["s"], device=device) == [-2]
+    assert len(sensors._aliases) == 2 * 10
+    assert len(sensors._homes) <= 10
+    sensors.entries = {"s": SensorEntry("s", device=HERE[0])}
+    sensors.edit("s", sensors.entries["s"])
+    assert len(sensors._aliases) == 10
+    assert [found(sensors, ["s"], device=device)[0] for device in HERE[:3]] == [0, FOREIGN, FOREIGN]
 
 
 def test_a_free_slot_is_given_to_who_had_it() -> None:

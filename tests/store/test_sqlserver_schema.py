@@ -163,6 +163,31 @@ def test_programs_of_a_database_in_use_go_on(existing: Database) -> None:
     assert existing.rows(query)[0][1] is not None
 
 
+def test_sensors_and_limits_without_a_name_are_judged() -> None:
+    """A database whose people have made names and units wider, or left them out: no reading is refused for it."""
+    odd = {
+        "unit VARCHAR(50) NOT NULL": "unit VARCHAR(200) NULL",
+        "name VARCHAR(255) NOT NULL,\n    unit": "name VARCHAR(400) NULL,\n    unit",
+        "name VARCHAR(255) NOT NULL,\n    condition_type": "name VARCHAR(255) NULL,\n    condition_type",
+    }
+    with made() as database:
+        for batch in reference_text(database):
+            for was, now in odd.items():
+                batch = batch.replace(was, now)  # noqa: PLW2901  # one after the other
+            database.run(batch)
+        database.run("UPDATE dbo.sensors SET name = NULL, unit = NULL WHERE id = 1")
+        database.run(
+            "UPDATE dbo.sensors SET name = REPLICATE('n', 300), unit = REPLICATE('u', 90) WHERE id = 2"
+        )
+        database.run("UPDATE dbo.alert_thresholds SET name = NULL")
+        database.apply()
+        for sensor, value in ((1, 40), (2, 99)):
+            database.run(
+                "EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = ?, @p_value = ?", sensor, value
+            )
+            assert database.alerts(sensor)[-1] == ("critical", "active", value)
+
+
 def test_the_trigger_that_was_there_raises_no_second_alert(existing: Database) -> None:
     """It is switched off, and still there; one that does something else goes on."""
     existing.apply()

@@ -268,10 +268,7 @@ def _take_in(
     keep = ~late & ~state.recent.retried(rows, runs, newest, late)
     out.late = _late(state, rows, before, np.flatnonzero(late))
     out.duplicates += len(rows.slot) - int(np.count_nonzero(keep)) - len(out.late)
-    named = {
-        slot: int(clocks[chunk.offsets.searchsorted(offset)])
-        for slot, offset in state.inhibition.named.items()
-    }
+    named = state.inhibition.named_at(chunk.offsets, clocks)
     listened = Listened(runs, rows.ts, rows.value, rows.offset, rows.clock, keep, passage, named)
     turns = _silences(state, chunk, listened)
     if not keep.all():

@@ -51,7 +51,7 @@ class Inhibition:
         self.told = SilentDevices()
         self.waiting: dict[int, int] = {}
         #: The sensors that a device has named for the first time in this step, with the offset of the record that did.
-        self.named: Mapping[int, int] = {}
+        self._named: Mapping[int, int] = {}
         #: Sensors of which something here has changed since this was last asked for.
         self._touched: list[int] = []
         self._pasts: dict[int, Past] = {}
@@ -77,10 +77,17 @@ class Inhibition:
     def grow(self, sensors: Sensors) -> None:
         """Make room for a partition's sensors, and take in which of them were named by a device for the first time."""
         self.devices.grow(len(sensors))
-        self.named, sensors.named = sensors.named, {}
-        for slot in self.named:
+        self._named, sensors.named = sensors.named, {}
+        for slot in self._named:
             self.put(slot, sensors.device_of(slot))
-        self._touched += self.named
+        self._touched += self._named
+
+    def named_at(self, offsets: Ints, clocks: Ints) -> dict[int, int]:
+        """The sensors that a device has named for the first time in this step, and the clock at the record that did.
+
+        The step's records are at these offsets (n,), with these clocks (n,).
+        """
+        return {slot: int(clocks[offsets.searchsorted(offset)]) for slot, offset in self._named.items()}
 
     def turns(
         self,

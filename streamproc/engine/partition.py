@@ -125,10 +125,9 @@ class Partition:
 
     def _checkpointed(self, state: PartitionState) -> Snapshot:
         began, self.checkpointed = process_time(), monotonic()
-        try:
-            return self.checkpoints.snapshot(state)
-        finally:
-            self.checkpoint_cpu_s = process_time() - began
+        snapshot = self.checkpoints.snapshot(state)
+        self.checkpoint_cpu_s = process_time() - began
+        return snapshot
 
     async def _frozen(self, freeze: Callable[[PartitionState], Snapshot]) -> Snapshot:
         """The state between two chunks as `freeze` gives it, once Kafka has confirmed all that was made of it."""

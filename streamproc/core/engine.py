@@ -142,6 +142,7 @@ class PartitionState:
         """Judge by the registry as of this position from the next record on; it is not before the one so far."""
         # What an edit ends has ended at its place: nothing where a restored state goes on, nor in a block from beyond it.
         ends = self.entries is not None or position != self.registry_position
+        self.teller.follow(registry, 0 if self.entries is None else self.registry_position, position)
         if self.entries is None:
             changed: dict[str, SensorEntry | None] = {**registry.as_of(position)}
             self.entries = self.sensors.entries = {}
@@ -152,7 +153,6 @@ class PartitionState:
             changed = {edit.sensor: edit.entry for edit in registry.between(self.registry_position, position)}
             if registry.documents_between(self.registry_position, position):
                 self._document(registry.documents_as_of(position))
-        self.teller.follow(registry, self.registry_position if self.entries else 0, position)
         self.registry_position = position
         edited = []
         for sensor, entry in changed.items():

@@ -54,7 +54,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     packets: int
     wall_s: float
     cpu_s: float
-    own_cpu_s: float
     p50: float
     p99: float
     greatest: float
@@ -181,18 +180,17 @@ async def post(order: Order) -> Outcome:
     for client in clients:
         client.start()
     await asyncio.sleep(order.warm_up_s)
-    before, used, own, began = rss(order.pids), cpu_s(order.pids), time.process_time(), time.perf_counter()
+    before, used, began = rss(order.pids), cpu_s(order.pids), time.perf_counter()
     load.measuring = True
     await _watch(order, load, began)
     load.measuring = False
-    wall, used, own = time.perf_counter() - began, cpu_s(order.pids) - used, time.process_time() - own
+    wall, used = time.perf_counter() - began, cpu_s(order.pids) - used
     load.done = True
     p50, p99, greatest = np.percentile(load.took, (50, 99, 100)) * 1e3 if load.took else (np.nan,) * 3
     return Outcome(
         packets=len(load.took),
         wall_s=wall,
         cpu_s=used,
-        own_cpu_s=own,
         p50=float(p50),
         p99=float(p99),
         greatest=float(greatest),

@@ -21,7 +21,7 @@ from streamproc.console.problems import Problem, of_http
 from streamproc.console.reading import Reading
 from streamproc.console.stream import Streams
 from streamproc.errors import SettingsError
-from streamproc.monitor import Check, Told, collected, routes
+from streamproc.monitor import Told, collected, routes
 from streamproc.openapi import document
 from streamproc.openapi.pages import Pages
 from streamproc.store.opening import Database
@@ -39,8 +39,6 @@ _CANCEL_AGAIN_S = 0.5
 _CANCELS = 3
 
 _log = structlog.get_logger(__name__)
-
-Checks = Callable[[], list[Check]]
 
 
 def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.Application:

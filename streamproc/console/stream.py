@@ -33,8 +33,8 @@ _HEADERS = {
 class Streams:
     """Has whom `readers` admits follow `live`."""
 
-    def __init__(self, readers: Readers, live: Live, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._readers, self._live, self._heartbeat_s = readers, live, heartbeat_s
+    def __init__(self, readers: Readers, live: Live) -> None:
+        self._readers, self._live = readers, live
 
     def routes(self) -> list[web.RouteDef]:
         """The route."""
@@ -71,7 +71,7 @@ class Streams:
         """Write what comes for the client until that is over; raises TimeoutError where he takes nothing."""
         text = b"retry: %d\n\n" % RETRY_MS
         while True:
-            text += await client.take(self._heartbeat_s)
+            text += await client.take(HEARTBEAT_S)
             over = client.over  # what says so is the last that was taken
             async with asyncio.timeout(WRITE_S):
                 await response.write(text or _HEARTBEAT)

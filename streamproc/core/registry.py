@@ -165,10 +165,6 @@ class RegistryLog:
         first, last = (bisect_left(self._names, position, key=_offset_of) for position in (begin, end))
         return {edit.device: edit.entry for edit in self._names[first:last]}
 
-    def actions_as_of(self, position: int) -> Actions:
-        """Each recommended action as of a position."""
-        return actions_of(self.documents_as_of(position))
-
     def position_at(self, timestamp_ms: int) -> int:
         """The position at a time of the broker's clock, all edits of that millisecond included."""
         index = bisect_right(self._clocks, timestamp_ms)

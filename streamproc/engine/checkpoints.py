@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import structlog
 from aiokafka import TopicPartition
 
 from streamproc.core.checkpoint import Snapshot, encode, restore
@@ -31,8 +30,6 @@ REFRESH = 64
 READ_TIMEOUT_S = 60.0
 #: A whole state comes in a few fetches.
 IN_BULK = Manner(fetch_bytes=8 * 1024 * 1024)
-
-_log = structlog.get_logger(__name__)
 
 
 class Checkpoints:

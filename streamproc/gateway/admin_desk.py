@@ -88,10 +88,10 @@ class Desk:
         async with self.services.service() as service:
             return await service.edit([edit], self.actor(request))
 
-    async def read_entry(self, request: web.Request, field: str, name: str | None = None) -> dict[str, Any]:
+    async def read_entry(self, request: web.Request, field: str) -> dict[str, Any]:
         """The entry that the body is; its name may be left out, for it is in the path."""
         body = await self.read(request)
-        name = name_of(request) if name is None else name
+        name = name_of(request)
         given = body.setdefault(field, name)
         if not isinstance(given, str) or given.lower() != name:
             raise Problem("entry-invalid", f"the body is of another {field} than the path", field=field)

@@ -177,11 +177,6 @@ class Broker:
         """The JVM's process id."""
         return self._process.pid
 
-    @property
-    def log_path(self) -> Path:
-        """The broker's log: warnings and errors, and when it started and stopped."""
-        return self._home.log
-
     async def wait(self) -> int:
         """Wait for the process to end and return its exit code (143 after SIGTERM, -9 after SIGKILL)."""
         while (code := self._process.poll()) is None:  # noqa: ASYNC110  # another process's end sets no event

@@ -36,7 +36,6 @@ commands = typer.Typer(
 Name = Annotated[str, typer.Argument(help="The trial's name.")]
 #: Each trial judges its sensors once more: so many at once would cost more than the engine itself.
 MOST = 16
-_DAY_MS = 86_400_000
 
 
 #: What the options of `trial add` are about, as its help groups them.

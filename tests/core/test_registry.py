@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproc.core import registry
-from streamproc.core.registry import KEEP_MS, Edit, RegistryLog
+from streamproc.core.registry import KEEP_MS, Edit, RegistryLog, actions_of
 from streamproc.records import ActionEntry, SensorEntry
 
 edits = st.lists(
@@ -117,7 +117,7 @@ def test_recommended_actions_have_positions_too() -> None:
     log.append(3, 4_000, "b", SensorEntry("b"))
     log.append_document(4, 5_000, first.key, None)
     assert [log.position_at(time) for time in (1_000, 1_999, 2_000, 4_999, 5_000)] == [1, 1, 2, 4, 5]
-    assert [list(log.actions_as_of(position)) for position in range(6)] == [
+    assert [list(actions_of(log.documents_as_of(position))) for position in range(6)] == [
         [],
         [],
         [("*", "stuck")],
@@ -143,6 +143,6 @@ def test_old_recommended_actions_are_forgotten_but_the_last(monkeypatch: pytest.
     log.append(200, 2 * KEEP_MS, "a", SensorEntry("a"))
     for offset in range(201, 400):
         log.append(offset, 2 * KEEP_MS, "a", SensorEntry("a", unit=str(offset)))
-    assert log.actions_as_of(200) == {("*", "stuck"): texts[-1]}
+    assert log.documents_as_of(200) == {texts[-1].key: texts[-1]}
     assert len(log.documents_between(0, 200)) == 1
     assert set(log.as_of(log.position)) == {"*/stuck", "a"}

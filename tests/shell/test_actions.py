@@ -149,7 +149,7 @@ def test_actions_are_read_from_the_topic() -> None:
         ],
     )
     assert log.position == 4
-    assert log.actions_as_of(1) == log.actions_as_of(4) == {("pump", "stuck"): good}
+    assert log.documents_as_of(1) == log.documents_as_of(4) == {good.key: good}
     assert [entry.sensor for entry in log.as_of(4).values()] == ["a"]
 
 
@@ -159,7 +159,7 @@ def test_a_replay_with_other_ranges_has_the_same_actions() -> None:
     log.append(0, 0, "a", SensorEntry("a"))
     log.append_document(1, 0, entry.key, entry)
     over = Overlaid(log, [SensorEntry("a", name="other")])
-    assert over.actions_as_of(2) == {("*", "stuck"): entry}
+    assert over.documents_as_of(2) == {entry.key: entry}
     assert over.as_of(2)["a"].name == "other"
 
 

@@ -89,7 +89,6 @@ async def test_status_by_number_and_of_silence(database: Path) -> None:
 
 
 NOW = time.time_ns() // 1_000_000
-HOUR = 3_600_000
 
 
 async def order(path: Path, *documents: AlertingEntry) -> None:

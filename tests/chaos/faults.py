@@ -17,8 +17,9 @@ from streamproc.core.checkpoint import Head, _seal
 from streamproc.engine.checkpoints import read
 from streamproc.kafka import clients
 from tests.chaos.moments import Moments, Sign, Span, now_ms
-from tests.chaos.plan import PARTITIONS, Fault
+from tests.chaos.plan import Fault
 from tests.chaos.site import Kept, Site
+from tests.live.oracle import PARTITIONS
 
 EVERY = tuple(range(PARTITIONS))
 

@@ -23,7 +23,8 @@ from tests.chaos.journal import Journal
 from tests.chaos.moments import now_ms
 from tests.chaos.orders import acknowledged, at_last, order
 from tests.chaos.packets import Post, edit, neighbours, poison, post, stray
-from tests.chaos.plan import PARTITIONS, Device, Plan
+from tests.chaos.plan import Device, Plan
+from tests.live.oracle import PARTITIONS
 
 #: Clients that post at the same time, each for its share of the devices.
 CLIENTS = 12

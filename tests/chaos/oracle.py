@@ -21,7 +21,7 @@ from streamproc.records import Notification, SeverityEvent, WindowRows
 from streamproc.sink.rows import Decoder
 from streamproc.store.protocol import NotificationColumns, PredictionColumns, ReadingColumns, join
 from streamproc.store.stamps import iso
-from tests.chaos.plan import PARTITIONS
+from tests.live.oracle import PARTITIONS
 
 Key = tuple[Any, ...]
 Row = tuple[Any, ...]

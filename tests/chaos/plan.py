@@ -8,13 +8,12 @@ from random import Random
 from typing import Literal
 
 from streamproc.core.routing import home
+from tests.live.oracle import PARTITIONS
 
 Profile = Literal["recovery", "busy"]
 #: Over HTTP, straight to Kafka, or so with librdkafka's default partitioner in place of Kafka's own.
 Way = Literal["http", "direct", "crc32"]
 
-#: Those of topics.yaml.
-PARTITIONS = 4
 #: Before the first fault every stage has its partitions and the first checkpoints are written.
 QUIET_S = 12.0
 #: After a fault, so long without another one of a process, that its recovery can be measured: what is promised is 10 s.

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError
 
+from streamproc import topics
 from streamproc.kafka import clients
 from streamproc.kafka.broker import Installation
 from streamproc.sink.rows import Decoder
@@ -23,10 +24,10 @@ from tests.chaos.oracle import expected
 from tests.chaos.orders import at_first
 from tests.chaos.outcome import Outcome
 from tests.chaos.packets import entries
-from tests.chaos.plan import PARTITIONS, Plan
+from tests.chaos.plan import Plan
 from tests.chaos.recovery import Evidence, recoveries
 from tests.chaos.site import Site, Tell
-from tests.live.oracle import committed, reading, registry_of
+from tests.live.oracle import PARTITIONS, committed, reading, registry_of
 
 #: How long the stages may take to work off what is left, once the load has ended: after an outage some tens of seconds.
 SETTLE_S = 150.0
@@ -35,18 +36,8 @@ STILL_S = 4.0
 #: Longest that all but the load may take: a start of 60 s, what producers still have to bring to its end (75 s), settling,
 #: a SIGTERM of 30 s for each of eight processes, and a comparison, which takes 20 s on an idle machine. Beyond, it hangs.
 BESIDES_S = 900.0
-#: What is compared, besides the database.
-TOPICS = (
-    "readings",
-    "windows",
-    "predictions",
-    "events",
-    "notifications",
-    "trial-events",
-    "late",
-    "dead-letter",
-    "registry",
-)
+#: What is read at the end: all but the engine's own memory.
+TOPICS = tuple(spec.name for spec in topics.load() if spec.name not in {"checkpoints", "snapshots"})
 
 #: Records by topic and partition.
 Held = dict[str, dict[int, list[Any]]]

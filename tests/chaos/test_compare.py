@@ -23,7 +23,7 @@ from tests.chaos import compare
 from tests.chaos.compare import Verdict
 from tests.chaos.journal import Journal
 from tests.chaos.oracle import Expected, active, expected, made_by_core
-from tests.chaos.plan import PARTITIONS
+from tests.live.oracle import PARTITIONS
 
 PARTITION = home("d", PARTITIONS)
 REGISTRY = RegistryLog()

@@ -11,7 +11,8 @@ from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, decode
 from streamproc.core.routing import home
 from streamproc.gateway.batch import RECORD_LIMIT_BYTES
 from streamproc.settings.connection import Connection
-from tests.live.test_gateway import PARTITIONS, records
+from tests.live.oracle import PARTITIONS
+from tests.live.test_gateway import records
 
 
 async def faults_on(kafka: Connection, topic: str, skew_ms: int) -> tuple[int, list[str]]:

@@ -20,9 +20,12 @@ from streamproc.kafka.columns import gather
 from streamproc.records import DeadLetter, LateReading, PredictionRows, SeverityEvent, WindowRows
 from streamproc.registry.view import take_in
 from streamproc.settings.connection import Connection
+from streamproc.topics import load
 
-#: Those of topics.yaml.
-PARTITIONS = 4
+#: How many each topic has.
+PARTITIONS_OF = {spec.name: spec.partitions for spec in load()}
+#: Those of `readings`.
+PARTITIONS = PARTITIONS_OF["readings"]
 #: What the engine writes, but for notifications, each of which says what an event says.
 OUTPUTS = ("windows", "predictions", "events", "late", "dead-letter")
 
@@ -70,11 +73,10 @@ async def reading(bootstrap: Connection, prefix: str, *topics: str) -> AsyncIter
     )
     await consumer.start()
     try:
-        single = ("dead-letter", "registry")
         places = [
             TopicPartition(prefix + topic, partition)
             for topic in topics
-            for partition in range(1 if topic in single else PARTITIONS)
+            for partition in range(PARTITIONS_OF[topic])
         ]
         consumer.assign(places)
         yield Reader(consumer, prefix)

@@ -26,10 +26,9 @@ from streamproc.kafka import clients
 from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
+from tests.live.oracle import PARTITIONS
 from tests.live.processes import SOON_S, hang, until_ready
 from tests.slowness import in_time
-
-PARTITIONS = 4
 
 
 def reached(bootstrap: Connection) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from streamproc import settings
-from streamproc.errors import StreamprocError
 from streamproc.store.migrations import Status
-from streamproc.store.schema import Schema, schema
+from streamproc.store.schema import schema
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -20,10 +18,8 @@ commands = typer.Typer(
     " (STREAMPROC_STORE, STREAMPROC_DATABASE, DB_HOST …).",
 )
 
-#: Exit codes beside 0, up to date: the schema is not this program's, and it could not be asked.
-BEHIND, FAILED = 1, 2
-
-T = TypeVar("T")
+#: Exit code where the schema is not this program's; 0: it is. Where it could not be asked, an error ends the command with 2.
+BEHIND = 1
 
 
 @commands.command()
@@ -32,8 +28,8 @@ def migrate() -> None:
 
     Exit code 0: the schema is up to date now. 2: an error; the migrations before it are applied, of its own nothing is.
     """
-    found = _schema()
-    done = _run(found.migrate())
+    found = schema(settings.load())
+    done = asyncio.run(found.migrate())
     for script in done:
         typer.echo(f"applied {script.name}")
     if not done:
@@ -46,8 +42,8 @@ def check() -> None:
 
     Exit code 0: it is. 1: it is behind, newer, or a migration was changed since. 2: the database cannot be asked.
     """
-    found = _schema()
-    state = _run(found.status())
+    found = schema(settings.load())
+    state = asyncio.run(found.status())
     typer.echo(f"{found.place}: {verdict(state)}")
     raise typer.Exit(_code(state))
 
@@ -57,8 +53,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """List the migrations, those applied and those pending, and change nothing; exit codes as of `check`."""
-    found = _schema()
-    state = _run(found.status())
+    found = schema(settings.load())
+    state = asyncio.run(found.status())
     rows = _rows(state)
     if as_json:
         told = {"database": found.place, "state": _word(state), "fault": state.fault, "migrations": rows}
@@ -107,22 +103,3 @@ def _rows(state: Status) -> list[dict[str, Any]]:
             {"version": version, "name": name, "state": word, "applied_at": theirs.at if theirs else None}
         )
     return rows
-
-
-def _schema() -> Schema:
-    try:
-        return schema(settings.load())
-    except StreamprocError as error:
-        raise _failure(error) from error
-
-
-def _run(work: Coroutine[None, None, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except StreamprocError as error:
-        raise _failure(error) from error
-
-
-def _failure(error: StreamprocError) -> typer.Exit:
-    typer.echo(f"streamproc: {error}", err=True)
-    return typer.Exit(FAILED)

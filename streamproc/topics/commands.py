@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from streamproc import settings
-from streamproc.errors import StreamprocError
 from streamproc.settings.connection import Connection
 from streamproc.topics import admin
 from streamproc.topics.changes import Plan
@@ -20,8 +18,6 @@ from streamproc.topics.spec import TopicSpec, load, prefixed
 commands = typer.Typer(
     help="Compare topics.yaml with the broker, and change what differs.", no_args_is_help=True
 )
-
-T = TypeVar("T")
 
 Bootstrap = Annotated[
     str | None, typer.Option(help="Brokers as host:port,…; by default KAFKA_BOOTSTRAP, else this machine's.")
@@ -37,7 +33,7 @@ Growth = Annotated[
 def plan_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
     """Tell what `apply` would change, and what it would refuse to."""
     address, specs = _given(bootstrap, file)
-    found = _run(admin.plan(address, specs, allow_partition_growth=allow_growth))
+    found = asyncio.run(admin.plan(address, specs, allow_partition_growth=allow_growth))
     _tell(found, specs, address)
 
 
@@ -45,10 +41,10 @@ def plan_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: G
 def apply_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
     """Make the changes that `plan` tells, and no others; exit code 1 if something had to be refused."""
     address, specs = _given(bootstrap, file)
-    found = _run(admin.plan(address, specs, allow_partition_growth=allow_growth))
+    found = asyncio.run(admin.plan(address, specs, allow_partition_growth=allow_growth))
     _tell(found, specs, address)
     if found.changes:
-        _run(admin.apply(address, found))
+        asyncio.run(admin.apply(address, found))
         typer.echo("done")
     if found.refused:
         raise typer.Exit(1)
@@ -58,7 +54,7 @@ def apply_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: 
 def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
     """Tell whether the broker has the topics as declared; exit code 1 if it differs."""
     address, specs = _given(bootstrap, file)
-    differences = _run(admin.check(address, specs))
+    differences = asyncio.run(admin.check(address, specs))
     for line in differences:
         typer.echo(line)
     if differences:
@@ -67,24 +63,9 @@ def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
 
 
 def _given(bootstrap: str | None, file: Path | None) -> tuple[Connection, list[TopicSpec]]:
-    try:
-        found = settings.load()
-        specs = prefixed(load(file), found.topic_prefix)
-    except StreamprocError as error:
-        raise _failure(error) from error
+    found = settings.load()
+    specs = prefixed(load(file), found.topic_prefix)
     return replace(found.kafka, bootstrap=bootstrap) if bootstrap else found.kafka, specs
-
-
-def _run(work: Coroutine[None, None, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except StreamprocError as error:
-        raise _failure(error) from error
-
-
-def _failure(error: StreamprocError) -> typer.Exit:
-    typer.echo(str(error), err=True)
-    return typer.Exit(2)
 
 
 def _tell(found: Plan, specs: list[TopicSpec], address: Connection) -> None:

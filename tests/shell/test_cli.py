@@ -116,8 +116,9 @@ def test_a_broker_that_is_not_there_is_told_in_a_line(command: tuple[str, ...]) 
     """What the Kafka client logs of it comes not before it; a stage, which tries again, logs it."""
     refused = run(*command, KAFKA_BOOTSTRAP="127.0.0.1:1")
     (line,) = refused.stderr.splitlines()
+    assert line.startswith("streamproc: ")
     assert "Kafka at 127.0.0.1:1 refuses connections" in line
-    assert refused.returncode != 0
+    assert refused.returncode == 2
     assert "Unable connect" in run("sink", KAFKA_BOOTSTRAP="127.0.0.1:1").stderr
 
 

@@ -53,7 +53,7 @@ class Runner:
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         self.store, self.clock = store, clock
-        self.standing = Standing()
+        self.standing = Standing(metrics.RETRIES)
         #: The job that it is at.
         self.at: str | None = None
         self._stop, self._times = stop, times or Times()

@@ -6,25 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from math import inf
-from time import monotonic
 from typing import TypeVar
 
-import structlog
-
-from streamproc.errors import StoreUnavailable
-from streamproc.jobs import metrics
 from streamproc.monitor.standing import Standing
 from streamproc.store.job_runs import JobStore
 
 T = TypeVar("T")
 
-#: The wait after a call of the database that failed, mostly for a lock of the sink's; doubled up to the longest.
-FIRST_PAUSE_S = 0.1
-LAST_PAUSE_S = 5.0
 #: A run's work gives up a database that has been away for so long: the reference's half an hour for a job.
 PATIENCE_S = 1_800.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Stopped(Exception):  # noqa: N818  # no error: the run is asked to end
@@ -41,21 +31,7 @@ class Asking:
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """The call's result; raises Stopped, or StoreUnavailable once patience is at its end."""
-        failures, began = 0, monotonic()
-        while True:
-            try:
-                with self._standing.asking():
-                    return await call()
-            except StoreUnavailable as error:
-                if monotonic() - began > self._patience_s:
-                    raise
-                failures += 1
-                seconds = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 8), LAST_PAUSE_S)
-                metrics.RETRIES.labels(reason=error.code).inc()
-                _log.warning(
-                    "database away, trying again", reason=str(error), code=error.code, in_seconds=seconds
-                )
-            await self.rest(seconds)
+        return await self._standing.patiently(call, pause=self.rest, patience_s=self._patience_s)
 
     async def rest(self, seconds: float) -> None:
         """Do nothing for so long; raises Stopped as soon as the run is to end."""

@@ -6,14 +6,12 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
 import structlog
 
-from streamproc.errors import StoreUnavailable
 from streamproc.monitor import Check
 from streamproc.monitor.standing import Standing
 from streamproc.notify import metrics
@@ -33,8 +31,6 @@ LAST_PAUSE_S = 60.0
 #: After so many failures in a row the message that goes first is left out once: it may be it alone that cannot be told. Of
 #: others a receiver that was away hears first as seldom.
 OTHERS_TURN = 4
-#: The longest wait for a database that is away, as the sink's.
-LAST_DATABASE_PAUSE_S = 5.0
 #: A message is held for as long as sending it may take, and this: for writing it down to a database that is away for a
 #: moment, and for clocks of several machines that differ. So long the message of a process that was killed waits for another.
 MARGIN_S = 20.0
@@ -68,7 +64,7 @@ class Sender:
         self._aside = ""
         self.waiting = Waiting(0, None)
         self._counted_at = float("-inf")
-        self.standing = Standing()
+        self.standing = Standing(metrics.RETRIES)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; the message that is on its way then is still seen through."""
@@ -84,18 +80,20 @@ class Sender:
             pass
         while not stop.is_set() and time.monotonic() >= self._paused_until:
             claim = self._claim()
-            message = await self._patiently(lambda: self._store.claim_message(self.channel.name, claim))  # noqa: B023
+            message = await self.standing.patiently(
+                lambda: self._store.claim_message(self.channel.name, claim)  # noqa: B023  # awaited here
+            )
             self._aside = ""
             if message is None:
                 break
             await self._deliver(message)
         if time.monotonic() - self._counted_at >= COUNT_S:
-            self.waiting = await self._patiently(lambda: self._store.waiting(self.channel.name))
+            self.waiting = await self.standing.patiently(lambda: self._store.waiting(self.channel.name))
             self._counted_at = time.monotonic()
 
     async def _planned(self) -> bool:
         """Whether something was found, so that there may be more."""
-        plan = await self._patiently(lambda: self._store.plan_deliveries(self.policy, _now()))
+        plan = await self.standing.patiently(lambda: self._store.plan_deliveries(self.policy, _now()))
         for status, count in Counter(row.status for row in plan.enroll).items():
             metrics.ENROLLED.labels(channel=self.channel.name, status=status).inc(count)
         late = [row.notification_id for row in plan.enroll if row.reason and row.reason.startswith("too old")]
@@ -122,7 +120,9 @@ class Sender:
             answer = await self._handed_over(message)
             metrics.SECONDS.labels(channel=self.channel.name).observe(time.monotonic() - began)
         attempt = self._judged(message, answer)
-        settled = await self._patiently(lambda: self._store.settle_message(message, self._by, attempt))
+        settled = await self.standing.patiently(
+            lambda: self._store.settle_message(message, self._by, attempt)
+        )
         if not settled:
             _log.warning("message is held by another process by now", **self._named(message))
 
@@ -192,25 +192,6 @@ class Sender:
             "changes": len(message.changes),
             "attempt": message.attempts + 1,
         }
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call's result, tried again for ever while the database is away."""
-        failures = 0
-        while True:
-            try:
-                with self.standing.asking():
-                    return await call()
-            except StoreUnavailable as error:
-                failures += 1
-                seconds = min(pause(failures), LAST_DATABASE_PAUSE_S)
-                metrics.RETRIES.labels(reason=error.code).inc()
-                _log.warning(
-                    "database away, trying again",
-                    reason=str(error),
-                    code=error.code,
-                    in_seconds=round(seconds, 2),
-                )
-                await asyncio.sleep(seconds)
 
     def check(self) -> Check:
         """Whether the receiver takes what it is given."""

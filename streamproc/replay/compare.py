@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
 from typing import TypeVar
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from streamproc.errors import RowsRefused, StoreUnavailable
+from streamproc.errors import RowsRefused
+from streamproc.monitor.standing import Standing
 from streamproc.replay.differences import Difference, Kind, given, standing
 from streamproc.replay.engine import Made
 from streamproc.replay.journal import Journal
@@ -20,7 +20,6 @@ from streamproc.replay.refused import Refused
 from streamproc.replay.request import Interrupted
 from streamproc.replay.seen import Seen
 from streamproc.sink.batches import Bounds
-from streamproc.sink.writer import backoff
 from streamproc.store.comparison import TABLES, Compared, Extras, Scope
 from streamproc.store.protocol import Batch, Columns, Store
 
@@ -53,6 +52,7 @@ class Comparison:
     ) -> None:
         self._store, self._journal, self._bounds, self._write = store, journal, bounds, write
         self._refused, self._stopped = refused, stopped
+        self._standing = Standing()
         self._seen = {table: Seen(table, journal) for table in TABLES}
         self._made: Made | None = None
         self._task: asyncio.Task[dict[str, Compared]] | None = None
@@ -155,15 +155,9 @@ class Comparison:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """The call's result, tried again while the database is away, but not for ever."""
-        pauses, began = backoff(), monotonic()
-        while True:
-            try:
-                return await call()
-            except StoreUnavailable as error:
-                if monotonic() - began > AWAY_S:
-                    raise
-                if self._stopped():
-                    raise Interrupted("interrupted; the same command goes on from the last save") from error
-                seconds = next(pauses)
-                _log.warning("database away, trying again", reason=str(error), in_seconds=round(seconds, 2))
-                await asyncio.sleep(seconds)
+        return await self._standing.patiently(call, pause=self._pause, patience_s=AWAY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        if self._stopped():
+            raise Interrupted("interrupted; the same command goes on from the last save")
+        await asyncio.sleep(seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -27,11 +26,6 @@ from streamproc.store.protocol import Batch, Place, Store, Written
 
 T = TypeVar("T")
 DeadLetters = Callable[[list[DeadLetter]], Awaitable[None]]
-
-#: First wait after a failure, doubled after each further one; a lock is mostly gone after the first.
-FIRST_PAUSE_SECONDS = 0.1
-#: Longest wait: how long after the database is back the sink may still stand still.
-LAST_PAUSE_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +57,7 @@ class Writer:
         self._known: dict[Place, int | None] = {}
         self._judged_by: dict[Place, int] = {}
         self._turn = asyncio.Lock()
-        self.standing = Standing()
+        self.standing = Standing(metrics.RETRIES)
 
     def next_offset(self, place: Place) -> int:
         """Up to where the partition is in the database, as far as is known; 0 where it is not."""
@@ -183,22 +177,7 @@ class Writer:
         return all(known.get(place) == following for place, (_, following) in rows.offsets.items())
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call's result, tried again for ever while the database is away."""
-        pauses = backoff()
-        while True:
-            try:
-                with self.standing.asking():
-                    return await call()
-            except StoreUnavailable as error:
-                seconds = next(pauses)
-                metrics.RETRIES.labels(reason=error.code).inc()
-                _log.warning(
-                    "database away, trying again",
-                    reason=str(error),
-                    code=error.code,
-                    in_seconds=round(seconds, 2),
-                )
-                await self._pause(seconds)
+        return await self.standing.patiently(call, pause=self._pause)
 
     async def look(self) -> None:
         """Ask the database for a transaction that writes nothing, where nothing else has asked it lately.
@@ -257,14 +236,6 @@ class Writer:
         else:
             if accepted is not None:
                 accepted.extend(at)
-
-
-def backoff() -> Iterator[float]:
-    """Seconds to wait after each failure in a row: doubled up to the longest, less up to half by chance."""
-    longest = FIRST_PAUSE_SECONDS
-    while True:
-        yield longest * random.uniform(0.5, 1)  # noqa: S311  # keeps several sinks from coming at once
-        longest = min(2 * longest, LAST_PAUSE_SECONDS)
 
 
 def _unknown(rows: Batch, sensors: frozenset[str]) -> Refusals:

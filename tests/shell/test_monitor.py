@@ -45,7 +45,7 @@ from streamproc.gateway.siblings import Joined
 from streamproc.jobs import health as jobs_health
 from streamproc.kafka.health import SILENCE_S, broker_check, lag_check
 from streamproc.monitor import Check, build_info, report
-from streamproc.monitor.standing import Standing
+from streamproc.monitor.standing import LAST_PAUSE_S, Standing, backoff
 from streamproc.notify import health as notify_health
 from streamproc.records import SensorEntry
 from streamproc.settings import Settings
@@ -186,6 +186,13 @@ def test_the_database_stands_as_its_last_answer_says() -> None:
     with pytest.raises(RowsRefused), standing.asking():
         raise RowsRefused("no such sensor")
     assert standing.check().ok
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    """With half of each left to chance."""
+    pauses = backoff()
+    for longest in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LAST_PAUSE_S, LAST_PAUSE_S):
+        assert longest / 2 <= next(pauses) <= longest
 
 
 def chunk(*values: bytes | None, at: int = 1_700_000_000_000) -> Chunk:

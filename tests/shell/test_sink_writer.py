@@ -15,7 +15,7 @@ from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.records import DeadLetter, SensorEntry, Severity
 from streamproc.settings import Settings
 from streamproc.sink import metrics
-from streamproc.sink.writer import LAST_PAUSE_SECONDS, Writer, backoff
+from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
 from tests.shell.sink_bench import Bench, singles
@@ -325,10 +325,3 @@ async def test_calls_at_once_take_turns(bench: Bench) -> None:
     await asyncio.gather(*calls)
     assert bench.rows(COUNT) == [(20,)]
     assert bench.rows("SELECT count(*) FROM ml_events") == [(20,)]
-
-
-def test_pauses_double_up_to_the_longest() -> None:
-    """With half of each left to chance."""
-    pauses = backoff()
-    for longest in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LAST_PAUSE_SECONDS, LAST_PAUSE_SECONDS):
-        assert longest / 2 <= next(pauses) <= longest

@@ -146,7 +146,6 @@ async def test_broker_away_under_load(installation: Installation, tmp_path: Path
         gone = monotonic()
         await eventually(partial(_passed, gone + away_s), within_s=away_s + 60)
         await built.restart()
-        back = monotonic()
         await load.until_more(200)
         load.wanted = False
         await loading
@@ -167,7 +166,6 @@ async def test_broker_away_under_load(installation: Installation, tmp_path: Path
             assert await eventually(partial(_stored, line, len(load.accepted) + 8), within_s=200)
             assert {row for row in rows(site) if row[1]} == load.accepted
             assert len(rows(site)) == len(load.accepted) + 8
-        assert monotonic() - back < 240
         assert all(ended.reason == "ended with exit code 1" for ended in built.ended), built.ended
 
 

@@ -86,11 +86,9 @@ async def test_killed_amid_sending_nothing_is_lost_and_a_repeat_is_known(place: 
     await asyncio.wait_for(hook.arrived.wait(), SOON_S)
     first.kill()
     await first.ended()
-    killed_at = time.monotonic()
     hook.open.set()
     second = await started(place, hook)
     await eventually(lambda: all_sent(place, 3), MARGIN_S + TIMEOUT_S + SOON_S)
-    assert time.monotonic() - killed_at < MARGIN_S + TIMEOUT_S + SOON_S
     identities = hook.identities()
     assert len(identities) == 4
     assert len(set(identities)) == 3

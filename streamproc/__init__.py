@@ -6,6 +6,7 @@ The parts, in the order that a reading meets them:
     kafka      the chunked Faust transport, and the real broker that `streamproc dev` and the tests start
     topics     topics.yaml, and what of it the broker does not have yet
     engine     the Faust agent: decodes a chunk, steps the core, sends what comes out, checkpoints
+    worker     the engine's process, for Faust's own command as well
     core       pure: codec, windows, learners, severity, explanations. No I/O, clock, log or chance
     sink       rows and the next offsets into the database, in one transaction
     notify     people are told: webhook, e-mail, log; what was told is in the database
@@ -13,6 +14,7 @@ The parts, in the order that a reading meets them:
     jobs       scheduled work beside the stream: old rows away
     store      the databases that the sink can write to
     registry   devices, sensors and their ranges: home in the database, carried by a topic
+    trials     rules and learners' numbers beside the live ones: put on, compared with what was told, made live
     dlq        what is on the topic `dead-letter`, why, and sent again after a fix
     monitor    what each process tells of itself over HTTP: metrics, alive, ready
     openapi    what the gateway and the console say of their routes, as OpenAPI and as a page

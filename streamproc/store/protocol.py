@@ -301,9 +301,6 @@ class Store(Deliveries, Views, Protocol):
     ) -> list[Audited]:
         """Who has changed what, newest first: of one entry or all, the lines before this one's id."""
 
-    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """`edit_registry` with these sensors, by streamproc itself; gives the entries as they stand."""
-
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""
 

@@ -31,11 +31,8 @@ from streamproc.store.edits import (
     Edit,
     Kind,
     Outcome,
-    PutSensor,
     Registered,
-    by_streamproc,
     sensors,
-    sensors_of,
 )
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Reached, Written
@@ -156,11 +153,6 @@ class SqliteStore:
     ) -> list[Audited]:
         """Who has changed what, newest first."""
         return await self._run(lambda: sqlite_entries.audit(self._connected(), of, before, limit))
-
-    async def save_entries(self, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """Make the registry hold these sensors, and return them as they stand."""
-        edits = [PutSensor(entry) for entry in entries]
-        return sensors_of(await self.edit_registry(edits, by_streamproc()))
 
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""

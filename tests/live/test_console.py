@@ -19,7 +19,7 @@ from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage
 from tests.shell.test_console_live import names, rows, until
 from tests.slowness import in_time
-from tests.store.builders import event
+from tests.store.builders import event, save_entries
 
 #: How long a process may take to end.
 STOP_S = 5.0
@@ -60,7 +60,7 @@ async def console(site: Site) -> Console:
     """One with a database that has a sensor."""
     store = SqliteStore(site.database)
     await store.open()
-    await store.save_entries([SensorEntry("a")])
+    await save_entries(store, [SensorEntry("a")])
     await store.close()
     return await started(site)
 

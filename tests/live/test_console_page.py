@@ -25,7 +25,7 @@ from tests.live.browser import CHROMIUM, Page, chromium, opened
 from tests.live.processes import eventually
 from tests.shell.test_console_live import rows, tell
 from tests.shell.test_gateway_status import move
-from tests.store.builders import GROUP, event, events, readings, windows
+from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed: the page is not tried here"
@@ -61,8 +61,8 @@ async def database(tmp_path: Path) -> Path:
     path = tmp_path / "streamproc.db"
     store = SqliteStore(path, auto_register=True)
     await store.open()
-    await store.save_entries(
-        [SensorEntry("hot", device="d", name="Boiler", unit="°C"), SensorEntry('x"]<b>', name=HOSTILE)]
+    await save_entries(
+        store, [SensorEntry("hot", device="d", name="Boiler", unit="°C"), SensorEntry('x"]<b>', name=HOSTILE)]
     )
     hot = event("hot", Severity.CRITICAL, Severity.NORMAL, 5)
     values = readings(("hot", 99.5, 1), ("calm", 1.5, 2))
@@ -155,7 +155,7 @@ async def test_a_fault_is_told_for_as_long_as_it_lasts(page: Page, database: Pat
 async def test_what_was_asked_for_stays(page: Page, database: Path) -> None:
     """More than a page of the API, when all is read anew; another search begins with fewer again."""
     store = SqliteStore(database)
-    await store.save_entries([SensorEntry(f"s{number:03}") for number in range(800)])
+    await save_entries(store, [SensorEntry(f"s{number:03}") for number in range(800)])
     await store.close()
     async with served(begun(), database=database) as url:
         await page.open(url)
@@ -228,7 +228,7 @@ async def test_long_names_are_followed(page: Page, tmp_path: Path) -> None:
     path, names = tmp_path / "long.db", [f"{number:03}{'ñ' * 125}" for number in range(100)]
     store = SqliteStore(path)
     await store.open()
-    await store.save_entries([SensorEntry(name) for name in names])
+    await save_entries(store, [SensorEntry(name) for name in names])
     await store.close()
     live = begun()
     async with served(live, database=path) as url:
@@ -259,7 +259,7 @@ async def test_the_token_is_asked_for_until_it_is_right(page: Page, database: Pa
 async def test_on_any_screen(page: Page, database: Path, width: int, scheme: str) -> None:
     """Nothing is wider than its place, however long a name; light and dark are so; a sensor that is opened is in view."""
     store = SqliteStore(database)
-    await store.save_entries([SensorEntry("x" * 128, device="d" * 128, site="s" * 100, unit="µm/m²·h")])
+    await save_entries(store, [SensorEntry("x" * 128, device="d" * 128, site="s" * 100, unit="µm/m²·h")])
     await store.write(Batch(GROUP, readings=readings(("x" * 128, -123_456.789, 20))))
     await store.close()
     await page.resize(width, 740)

@@ -17,7 +17,7 @@ from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage, eventually, running
 from tests.slowness import in_time
-from tests.store.builders import GROUP, START, readings
+from tests.store.builders import GROUP, START, readings, save_entries
 
 #: How long a process may take to end.
 STOP_S = 5.0
@@ -38,7 +38,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Site]:
     async with running(Connection("127.0.0.1:1"), "none-", tmp_path) as site:
         store = SqliteStore(site.database, auto_register=True)
         await store.open()
-        await store.save_entries([SensorEntry("s")])
+        await save_entries(store, [SensorEntry("s")])
         site.held.execute(
             "INSERT INTO sensor_readings (sensor_id, value, timestamp)"  # noqa: S608  # the number above
             f" WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {OLD})"

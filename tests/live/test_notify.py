@@ -19,7 +19,7 @@ from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage, eventually, running
 from tests.receivers import Hook, hooked
 from tests.slowness import in_time
-from tests.store.builders import GROUP, notifications
+from tests.store.builders import GROUP, notifications, save_entries
 
 #: Long enough for a receiver on this machine, short enough for a test that waits until a killed process's hold ends.
 TIMEOUT_S = 5
@@ -63,7 +63,7 @@ async def tell(site: Site, *sensors: str) -> None:
     store = SqliteStore(site.database)  # it waits for others' locks as a sink does
     await store.open()
     try:
-        await store.save_entries([SensorEntry(sensor) for sensor in sensors])
+        await save_entries(store, [SensorEntry(sensor) for sensor in sensors])
         await store.write(Batch(GROUP, notifications=notifications(*rows)))
     finally:
         await store.close()

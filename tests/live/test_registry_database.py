@@ -34,7 +34,7 @@ from tests.live.oracle import OUTPUTS, Reader, reading
 from tests.live.processes import Site, eventually
 from tests.live.test_gateway import gateway
 from tests.slowness import in_time
-from tests.store.builders import event, events
+from tests.store.builders import event, events, save_entries
 
 KEY = "an admin's own key"
 HEADERS = {"X-Admin-Key": KEY}
@@ -286,7 +286,7 @@ async def test_commands_say_how_people_are_told(
     for setting, value in site.environment().items():
         monkeypatch.setenv(setting, value)
     alarm = event("s", Severity.WARN, Severity.NORMAL)
-    saved = (await store.save_entries([SensorEntry("s", site="north")]))[0]
+    saved = (await save_entries(store, [SensorEntry("s", site="north")]))[0]
     await store.write(Batch("test", {("readings", 0): (None, 1)}, events=events(alarm)))
     made = await printed(
         silence_commands, "add", "--sensor", str(saved.sensor_id), "--weekly", "sat 22:00 8h"

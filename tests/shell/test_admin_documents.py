@@ -18,7 +18,7 @@ from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_connection import connection
 from tests.shell.test_admin import Client, Memory, ask, served
-from tests.store.builders import GROUP, PLACE, event, events
+from tests.store.builders import GROUP, PLACE, event, events, save_entries
 
 HOUR = 3_600_000
 WEEKLY = {"days": [0], "at": "22:00", "minutes": 60, "zone": "Europe/Madrid"}
@@ -158,7 +158,7 @@ async def test_what_sql_has_written_wrong_is_told(client: Client, memory: Memory
 async def alarmed(memory: Memory) -> None:
     """A sensor with an alarm, and one without."""
     store = memory.kept
-    made = await store.save_entries([SensorEntry("a", name="boiler", site="north"), SensorEntry("calm")])
+    made = await save_entries(store, [SensorEntry("a", name="boiler", site="north"), SensorEntry("calm")])
     assert made[0].sensor_id == 1
     told = event("a", Severity.WARN, Severity.NORMAL)
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(told)))
@@ -193,7 +193,7 @@ async def test_an_alarm_is_handled_by_its_event(client: Client, memory: Memory) 
         event("a", Severity.CRITICAL, Severity.NORMAL),
         event("a", Severity.WARN, Severity.CRITICAL, 5_000),
     ]
-    await memory.kept.save_entries([SensorEntry("a")])
+    await save_entries(memory.kept, [SensorEntry("a")])
     await memory.kept.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(*told)))
     grave, eased = (f"/admin/alarms/{each.event_id}" for each in told)
     _, made = await ask(client, "POST", f"{eased}/acknowledge", {"note": "Mine."})

@@ -24,7 +24,7 @@ from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
-from tests.store.builders import GROUP, PLACE, event, events
+from tests.store.builders import GROUP, PLACE, event, events, save_entries
 
 HOUR = 3_600_000
 EARLIER = event("boiler-1", Severity.WARN, Severity.NORMAL, -9_000)
@@ -45,7 +45,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def save() -> None:
         store = SqliteStore(made_in / "streamproc.db")
         sensors = [SensorEntry("boiler-1", name="Boiler [1]", site="north"), SensorEntry("calm")]
-        await store.save_entries(sensors)
+        await save_entries(store, sensors)
         await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(*PAST, ALARM)))
         made: list[AlertingEntry] = [
             HandlingEntry("boiler-1", ALARM.event_id, acknowledged=True, note="Mine.", by="ann"),

@@ -25,7 +25,7 @@ from streamproc.store.opening import Database
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sqlite import SqliteStore
 from tests.shell.test_gateway_status import move
-from tests.store.builders import GROUP, event, events, readings, windows
+from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 
 Client = TestClient[web.Request, web.Application]
 
@@ -48,11 +48,12 @@ async def fill(path: Path) -> None:
     """A database with a sensor in alarm, one in order, one that has sent nothing."""
     store = SqliteStore(path, auto_register=True)
     await store.open()
-    await store.save_entries(
+    await save_entries(
+        store,
         [
             SensorEntry("ab/", device="d", name="Boiler", unit="°C", critical=Range(high=95.0)),
             SensorEntry("quiet"),
-        ]
+        ],
     )
     rows = Batch(
         GROUP,

@@ -38,7 +38,7 @@ from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite_connection import connection
 from tests.shell.test_mending import Limited, MemoryTopic
-from tests.store.builders import GROUP, PLACE, START, event, events
+from tests.store.builders import GROUP, PLACE, START, event, events, save_entries
 
 HOUR = 3_600_000
 MADRID = Weekly((0, 1, 2, 3, 4), "22:00", 480, "Europe/Madrid")
@@ -253,7 +253,7 @@ async def test_what_is_long_over_is_removed(store: Limited) -> None:
     old, new = now - KEPT_MS - HOUR, now - KEPT_MS + HOUR
     topic = MemoryTopic()
     told = event("a", Severity.WARN, Severity.NORMAL)
-    await store.save_entries([SensorEntry("a"), SensorEntry("b")])
+    await save_entries(store, [SensorEntry("a"), SensorEntry("b")])
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(told)))
     documents: list[DocumentEntry] = [
         SilenceEntry("old", site="x", end=old),
@@ -273,7 +273,7 @@ async def test_what_is_long_over_is_removed(store: Limited) -> None:
 async def test_an_alarm_is_acknowledged_and_snoozed(store: Limited) -> None:
     """One keeps the other, and the note; what silences the sensor is told beside it."""
     first = event("a", Severity.WARN, Severity.NORMAL)
-    await store.save_entries([SensorEntry("a", name="boiler", site="north"), SensorEntry("b")])
+    await save_entries(store, [SensorEntry("a", name="boiler", site="north"), SensorEntry("b")])
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(first)))
     with pytest.raises(UnknownEntry, match="no sensor x is registered"):
         await handled(store, "x", "ann", START)
@@ -301,7 +301,7 @@ async def test_an_alarm_is_acknowledged_and_snoozed(store: Limited) -> None:
 async def test_what_is_said_of_an_alarm_holds_until_it_is_graver_or_over(store: Limited) -> None:
     """As the engine has it: a sensor that gets better is still somebody's, one that gets worse is nobody's."""
     ann, offset = Author("ann", START), iter(range(9))
-    await store.save_entries([SensorEntry("a")])
+    await save_entries(store, [SensorEntry("a")])
 
     async def becomes(severity: Severity, previous: Severity) -> str:
         at = next(offset)

@@ -29,7 +29,7 @@ from streamproc.store.protocol import Batch, Store
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_connection import connection
 from tests.shell.test_gateway import Client, MemoryPublisher, problem
-from tests.store.builders import GROUP, event, events, readings, windows
+from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 
 SENSOR = "ab%2F"
 ALARM = event("ab/", Severity.CRITICAL, Severity.NORMAL)
@@ -55,7 +55,9 @@ async def database(tmp_path: Path) -> Path:
         events=events(ALARM),
         windows=windows(("ab/", 98.5, 0)),
     )
-    await store.save_entries([SensorEntry("ab/", unit="°C", critical=Range(high=95.0)), SensorEntry("quiet")])
+    await save_entries(
+        store, [SensorEntry("ab/", unit="°C", critical=Range(high=95.0)), SensorEntry("quiet")]
+    )
     await store.write(rows)
     await store.close()
     return path

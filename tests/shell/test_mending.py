@@ -19,6 +19,7 @@ from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_connection import connection
 from streamproc.store.thresholds import Threshold
 from tests.slowness import in_time
+from tests.store.builders import save_entries
 
 
 class MemoryTopic:
@@ -99,7 +100,7 @@ async def test_a_large_registry_is_compared_quickly(store: Limited) -> None:
         )
         for number in range(10_000)
     ]
-    await store.save_entries(entries)
+    await save_entries(store, entries)
     topic = MemoryTopic()
     mender = Mender(store, topic.send, topic)
     assert (await mender.mend()).sent == 11_000

@@ -28,7 +28,7 @@ from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from tests.live.processes import eventually
 from tests.receivers import hooked
-from tests.store.builders import GROUP, notifications
+from tests.store.builders import GROUP, notifications, save_entries
 from tests.store.databases import Sqlite
 
 #: They take seconds.
@@ -65,7 +65,7 @@ async def tell(store: SqliteStore, *sensors: str, seconds_ago: float = 0) -> Non
         Notification(f"{sensor}-{at}", f"e-{sensor}-{at}", sensor, Severity.CRITICAL, at, sensor, "Look.")
         for sensor in sensors
     ]
-    await store.save_entries([SensorEntry(sensor) for sensor in sensors])
+    await save_entries(store, [SensorEntry(sensor) for sensor in sensors])
     await store.write(Batch(GROUP, notifications=notifications(*rows)))
 
 

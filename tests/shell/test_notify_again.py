@@ -18,7 +18,7 @@ from streamproc.store.deliveries import Message, Policy
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_connection import connection
-from tests.store.builders import GROUP, notifications
+from tests.store.builders import GROUP, notifications, save_entries
 
 POLICY = Policy("webhook", group_ms=0)
 #: Who is to come again only when it is too late need not come.
@@ -56,7 +56,7 @@ async def tell(path: Path) -> None:
     store = SqliteStore(path)
     at = time.time_ns() // 1_000_000
     row = Notification("n", "e", "a", Severity.CRITICAL, at - 1, "a is CRITICAL", "Look.")
-    await store.save_entries([SensorEntry("a")])
+    await save_entries(store, [SensorEntry("a")])
     await store.write(Batch(GROUP, notifications=notifications(row)))
     await store.close()
 

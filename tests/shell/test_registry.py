@@ -31,6 +31,7 @@ from streamproc.registry.commands import commands
 from streamproc.store.edits import Author, Edit, PutAction, PutDevice, PutSensor, sensors
 from streamproc.store.edits import devices as registered_devices
 from streamproc.store.sqlite import SqliteStore
+from tests.store.builders import save_entries
 
 numbers = st.one_of(st.none(), st.floats(-1e6, 1e6))
 texts = st.one_of(
@@ -55,6 +56,7 @@ def a_range(low: float | None, high: float | None, inner: list[float] | None) ->
 ranges = st.builds(
     a_range, numbers, numbers, st.one_of(st.none(), st.lists(st.floats(0, 1), min_size=2, max_size=2))
 )
+
 positive = st.floats(1e-3, 1e6)
 rules = st.one_of(
     st.builds(DeltaSpike, absolute=positive, within_seconds=st.one_of(st.none(), positive)),
@@ -336,8 +338,8 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SensorEntry:
 
     async def save() -> None:
         store = SqliteStore(tmp_path / "streamproc.db")
-        await store.save_entries([entry])
-        await store.save_entries([replace(entry, unit="V")])
+        await save_entries(store, [entry])
+        await save_entries(store, [replace(entry, unit="V")])
         await store.close()
 
     asyncio.run(save())

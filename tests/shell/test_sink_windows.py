@@ -12,7 +12,7 @@ from streamproc.sink.writer import Writer
 from streamproc.store.sqlite import SqliteStore
 from tests.shell.sink_bench import Bench, singles
 from tests.shell.test_sink_rows import COLUMNS, prediction_value, window_value
-from tests.store.builders import GROUP, chunk
+from tests.store.builders import GROUP, chunk, save_entries
 
 
 async def test_windows_of_sizes_not_wanted_are_passed(bench: Bench) -> None:
@@ -47,7 +47,7 @@ async def test_a_refused_window_goes_alone(bench: Bench) -> None:
 async def test_unknown_sensors_predictions_go_alone(tmp_path: Path) -> None:
     """Of a record of predictions the dead letter has the rows of the sensors that nobody knows."""
     bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
-    await bench.store.save_entries([SensorEntry("a")])
+    await save_entries(bench.store, [SensorEntry("a")])
     await bench.writer().write(
         [chunk([prediction_value(), prediction_value(sensor=["a", "A"])], topic="predictions")]
     )

@@ -20,7 +20,18 @@ from streamproc.store.protocol import Batch, Written
 from streamproc.store.sqlite import SqliteStore
 from tests.shell.sink_bench import Bench, singles
 from tests.shell.test_sink_rows import window_value
-from tests.store.builders import GROUP, PLACE, START, chunk, event, ints, notification, packet, single
+from tests.store.builders import (
+    GROUP,
+    PLACE,
+    START,
+    chunk,
+    event,
+    ints,
+    notification,
+    packet,
+    save_entries,
+    single,
+)
 
 COUNT = "SELECT count(*) FROM sensor_readings"
 
@@ -281,7 +292,7 @@ async def test_a_refusal_that_is_no_rows_fault_is_an_error(bench: Bench) -> None
 async def test_unknown_sensors_go_alone(tmp_path: Path) -> None:
     """A record with some is one dead letter that names them; the known one's readings are rows."""
     bench = Bench(tmp_path / "s.db", SqliteStore(tmp_path / "s.db"))
-    await bench.store.save_entries([SensorEntry("a")])
+    await save_entries(bench.store, [SensorEntry("a")])
     values = {"x": 1.0, "A": 2.0, "y": 3.0}
     readings = [{"sensor_uuid": sensor, "value": value} for sensor, value in values.items()]
     mixed = msgspec.json.encode({"device_uuid": "d", "readings": readings})

@@ -20,7 +20,7 @@ from streamproc.store.trial_history import SeverityChange, TrialHistory
 from streamproc.trials import commands
 from streamproc.trials.comparing import Compared, Span, compared, total
 from streamproc.trials.promotion import edits_of
-from tests.store.builders import GROUP, PLACE, START, event, events, trial_events, tried
+from tests.store.builders import GROUP, PLACE, START, event, events, save_entries, trial_events, tried
 
 NORMAL, WARN, CRITICAL = Severity
 MINUTE = 60_000
@@ -184,7 +184,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def save() -> None:
         store = SqliteStore(tmp_path / "streamproc.db")
-        await store.save_entries([PUMP, FAN])
+        await save_entries(store, [PUMP, FAN])
         recorded = [
             tried("p1", NORMAL, NORMAL),
             tried("p1", WARN, NORMAL, 8_000),

@@ -10,14 +10,16 @@ import numpy as np
 
 from streamproc.core.chunk import Chunk, Headers
 from streamproc.core.identity import content_id, reading_keys, seed
-from streamproc.records import Lineage, Notification, Severity, SeverityEvent
+from streamproc.records import Lineage, Notification, SensorEntry, Severity, SeverityEvent
 from streamproc.records.alerting import BEGUN, TrialEvent
+from streamproc.store.edits import PutSensor, by_streamproc, sensors_of
 from streamproc.store.protocol import (
     Batch,
     EventColumns,
     NotificationColumns,
     PredictionColumns,
     ReadingColumns,
+    Store,
     TrialColumns,
     WindowColumns,
 )
@@ -26,6 +28,12 @@ GROUP = "streamproc-sink"
 PLACE = ("readings", 0)
 #: 2023-11-14T22:13:20Z
 START = 1_700_000_000_000
+
+
+async def save_entries(store: Store, entries: Sequence[SensorEntry]) -> list[SensorEntry]:
+    """Have the registry hold these sensors, by streamproc itself; gives them as they stand."""
+    edits = [PutSensor(entry) for entry in entries]
+    return sensors_of(await store.edit_registry(edits, by_streamproc()))
 
 
 def ints(*numbers: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

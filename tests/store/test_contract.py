@@ -23,6 +23,7 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    save_entries,
     trial_events,
     tried,
     windows,
@@ -161,19 +162,19 @@ async def test_a_full_disk_is_told_and_passes(database: Database, store: Store) 
 
 async def test_unknown_sensors_are_named(database: Database, strict: Store) -> None:
     """Where sensors must be registered, the error says which are not; once they are, all is written."""
-    await strict.save_entries([SensorEntry("a")])
+    await save_entries(strict, [SensorEntry("a")])
     rows = batch(readings(("a", 1.0, 1), ("b", 1.0, 1), ("c", 1.0, 1)))
     with pytest.raises(RowsRefused, match="2 unknown sensors: b, c") as refused:
         await strict.write(rows)
     assert refused.value.sensors == {"b", "c"}
     assert database.rows(COUNT) == [(0,)]
-    await strict.save_entries([SensorEntry("b"), SensorEntry("c")])
+    await save_entries(strict, [SensorEntry("b"), SensorEntry("c")])
     assert await strict.write(rows) == Written(readings=3)
 
 
 async def test_a_registered_sensor_goes_by_its_number(database: Database, strict: Store) -> None:
     """Old producers name a sensor by its `sensor_id`; a number that nobody has is unknown."""
-    await strict.save_entries([SensorEntry("a", sensor_id=41)])
+    await save_entries(strict, [SensorEntry("a", sensor_id=41)])
     await strict.write(batch(readings(("41", 1.0, 1)), following=1))
     assert database.rows("SELECT sensor_id FROM sensor_readings") == [(41,)]
     with pytest.raises(RowsRefused) as refused:
@@ -343,7 +344,7 @@ async def test_numbers_of_windows_are_kept_bit_for_bit(database: Database, store
 
 async def test_a_refused_window_takes_the_batch_back(database: Database, strict: Store) -> None:
     """A window of a sensor that nobody knows, say: its batch's readings and offsets are not written either."""
-    await strict.save_entries([SensorEntry("a")])
+    await save_entries(strict, [SensorEntry("a")])
     rows = Batch(GROUP, {PLACE: (None, 1)}, readings=readings(("a", 1.0, 1)), windows=windows(("b", 1.0, 0)))
     with pytest.raises(RowsRefused) as refused:
         await strict.write(rows)
@@ -375,27 +376,27 @@ async def test_entries_are_kept_and_versioned(store: Store) -> None:
     entry = SensorEntry(
         "a", device="d", sensor_id=7, unit="°C", warning=Range(low=1.0), critical=Range(0.0, 9.0)
     )
-    assert await store.save_entries([entry]) == [entry]
-    assert await store.save_entries([replace(entry, device=None, sensor_id=None)]) == [entry]
+    assert await save_entries(store, [entry]) == [entry]
+    assert await save_entries(store, [replace(entry, device=None, sensor_id=None)]) == [entry]
     changed = SensorEntry("a", critical=Range(high=5.0))
     expected = [replace(changed, device="d", sensor_id=7, version=2)]
-    assert await store.save_entries([changed]) == expected
+    assert await save_entries(store, [changed]) == expected
     assert await store.entries() == expected
 
 
 async def test_clashing_entries_change_nothing(store: Store) -> None:
     """A `sensor_id` of another sensor, or another one for the same: all are told, and nothing is saved."""
-    await store.save_entries([SensorEntry("a", sensor_id=1), SensorEntry("b", sensor_id=2)])
+    await save_entries(store, [SensorEntry("a", sensor_id=1), SensorEntry("b", sensor_id=2)])
     wrong = [SensorEntry("c"), SensorEntry("d", sensor_id=1), SensorEntry("b", sensor_id=3)]
     with pytest.raises(RegistryError, match=r"d: sensor_id 1 is that of a\nb: sensor_id is 2"):
-        await store.save_entries(wrong)
+        await save_entries(store, wrong)
     assert [entry.sensor for entry in await store.entries()] == ["a", "b"]
 
 
 async def test_a_registered_sensor_keeps_what_was_said_of_it(store: Store) -> None:
     """Readings change no entry; a sensor registered by its readings is one without ranges."""
     entry = SensorEntry("a", device="d", sensor_id=3, critical=Range(high=5.0))
-    await store.save_entries([entry])
+    await save_entries(store, [entry])
     await store.write(batch(readings(("a", 1.0, 1), ("b", 1.0, 1), device="d")))
     kept, found = await store.entries()
     assert kept == entry

@@ -26,7 +26,7 @@ from streamproc.store.deliveries import (
     Policy,
 )
 from streamproc.store.protocol import Batch, Store
-from tests.store.builders import GROUP, START, notifications
+from tests.store.builders import GROUP, START, notifications, save_entries
 from tests.store.databases import Database, SqlServer
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ async def write(store: Store, *rows: Notification, device: str | None = None) ->
     """Have the store hold these as the sink writes them; their sensors are of this device."""
     known = [entry.sensor for entry in await store.entries()]
     new = dict.fromkeys(row.sensor for row in rows if row.sensor not in known)
-    await store.save_entries([SensorEntry(sensor, device=device, name=f"The {sensor}") for sensor in new])
+    await save_entries(store, [SensorEntry(sensor, device=device, name=f"The {sensor}") for sensor in new])
     await store.write(Batch(GROUP, notifications=notifications(*rows)))
 
 
@@ -263,7 +263,7 @@ async def test_many_changes_are_several_messages_of_one_thread(store: Store) -> 
     await planned(store, NOW, policy)
     rows = [told(f"s{number:04}", WARN, 60) for number in range(count)]
     entries = [SensorEntry(row.sensor, device="d") for row in rows]
-    await store.save_entries(entries)
+    await save_entries(store, entries)
     await store.write(Batch(GROUP, notifications=notifications(*rows)))
     messages = await sent(store, NOW + 1_000, policy)
     assert max(len(message.changes) for message in messages) == MOST_CHANGES

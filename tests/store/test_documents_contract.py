@@ -13,7 +13,7 @@ from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry
 from streamproc.store.documents import AlertingEntry, DocumentEntry, PutDocument, RemoveDocument, Unreadable
 from streamproc.store.edits import DATABASE, Author, Found, Gone, Outcome, PutSensor, RemoveSensor
 from streamproc.store.protocol import Batch, Store
-from tests.store.builders import GROUP, PLACE, START, event, events
+from tests.store.builders import GROUP, PLACE, START, event, events, save_entries
 from tests.store.databases import Database
 from tests.store.test_registry_contract import ANN, NOW, edit
 
@@ -160,7 +160,7 @@ async def test_alarms_are_the_sensors_that_are_not_normal(store: Store) -> None:
         event("a", Severity.CRITICAL, Severity.WARN, 2_000),
         event("c", Severity.NORMAL, Severity.WARN, 2_000),
     ]
-    await store.save_entries([SensorEntry(name) for name in "abcde"])
+    await save_entries(store, [SensorEntry(name) for name in "abcde"])
     await store.write(Batch(GROUP, {PLACE: (None, 1)}, events=events(*told)))
     await edit(store, RemoveSensor("d"), by=ANN)
     found = await store.alarms()

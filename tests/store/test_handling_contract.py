@@ -10,7 +10,7 @@ from streamproc.records import DEVICE_SILENT, Notification, SensorEntry, Severit
 from streamproc.records.alerting import HandlingEntry
 from streamproc.registry.handling import handled, handling_of
 from streamproc.store.protocol import Batch, Store
-from tests.store.builders import GROUP, PLACE, START, event, events, notifications
+from tests.store.builders import GROUP, PLACE, START, event, events, notifications, save_entries
 
 NORMAL, WARN, CRITICAL = Severity
 
@@ -34,7 +34,7 @@ async def silent(store: Store, *rows: SeverityEvent, back: bool = False) -> None
         Notification(f"n-{severity}", FIRST.event_id, "s", severity, START + severity, "t", "m")
         for severity in severities
     ]
-    await store.save_entries([SensorEntry("s")])
+    await save_entries(store, [SensorEntry("s")])
     rows_ = Batch(GROUP, {PLACE: (None, 1)}, events=events(*rows), notifications=notifications(*notes))
     await store.write(rows_)
 

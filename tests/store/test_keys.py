@@ -12,7 +12,7 @@ from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Batch, Store, Written
-from tests.store.builders import GROUP, batch, chunk, predictions, readings, single, windows
+from tests.store.builders import GROUP, batch, chunk, predictions, readings, save_entries, single, windows
 from tests.store.databases import Database, Sqlite
 
 #: SQL Server ignores blanks at the end of a text, in each collation, when it compares.
@@ -57,20 +57,20 @@ async def test_a_blank_at_the_end_makes_no_sensor_another(database: Database, st
 
 async def test_a_registered_sensor_is_no_other_with_a_blank(database: Database, strict: Store) -> None:
     """Where sensors must be registered, one is unknown whose key has a blank more; an entry changes its own sensor alone."""
-    await strict.save_entries([SensorEntry("a")])
+    await save_entries(strict, [SensorEntry("a")])
     with pytest.raises(RowsRefused) as refused:
         await strict.write(Batch(GROUP, {}, predictions=predictions((PADDED, 1.0, 1), ("a", 1.0, 1))))
     assert refused.value.sensors == {PADDED}
     assert await strict.registry([PADDED]) == {}
     if not isinstance(database, Sqlite):
         with pytest.raises(RowsRefused):
-            await strict.save_entries([SensorEntry(PADDED, unit="V")])
+            await save_entries(strict, [SensorEntry(PADDED, unit="V")])
     assert [(entry.sensor, entry.unit) for entry in await strict.entries()] == [("a", None)]
 
 
 async def test_an_unknown_sensor_is_told_that_its_name_ends_in_a_blank(strict: Store) -> None:
     """Nobody sees the blank, and the registry takes no such name."""
-    await strict.save_entries([SensorEntry("a")])
+    await save_entries(strict, [SensorEntry("a")])
     letters: list[DeadLetter] = []
     await written_by(strict, letters).write([chunk([single("a", 1.0), single(PADDED, 1.0)])])
     told = [(fault.offset, fault.reason) for fault in letters]

@@ -14,6 +14,7 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    save_entries,
     trial_events,
     tried,
     windows,
@@ -147,7 +148,7 @@ async def test_an_entrys_last_line_of_the_audit_stays(
 ) -> None:
     """Its version goes on from there."""
     for name in ("one", "two", "three"):
-        await store.save_entries([SensorEntry("a", name=name), SensorEntry("b")])
+        await save_entries(store, [SensorEntry("a", name=name), SensorEntry("b")])
     lines = count(database, "audit")
     tomorrow = 4_000_000_000_000
     assert await deleted(jobs, "audit", tomorrow) == lines - 2

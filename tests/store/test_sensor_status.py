@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from streamproc.records import Range, SensorEntry, Severity
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sensor_status import ClosedWindow, LastReading
-from tests.store.builders import GROUP, START, event, events, readings, windows
+from tests.store.builders import GROUP, START, event, events, readings, save_entries, windows
 from tests.store.databases import Database
 
 BEGAN = datetime.fromtimestamp(START / 1000, UTC)
@@ -58,11 +58,11 @@ async def test_status_is_the_newest_of_each(store: Store) -> None:
 
 async def test_status_by_number(store: Store) -> None:
     """The `sensor_id` names a sensor as well, unless another has it for a name."""
-    [entry] = await store.save_entries([SensorEntry("a", critical=Range(high=9.0))])
+    [entry] = await save_entries(store, [SensorEntry("a", critical=Range(high=9.0))])
     found = await store.status(str(entry.sensor_id))
     assert found is not None
     assert found.entry == entry
-    await store.save_entries([SensorEntry(str(entry.sensor_id))])
+    await save_entries(store, [SensorEntry(str(entry.sensor_id))])
     other = await store.status(str(entry.sensor_id))
     assert other is not None
     assert other.entry.sensor == str(entry.sensor_id)
@@ -70,7 +70,7 @@ async def test_status_by_number(store: Store) -> None:
 
 async def test_status_of_a_sensor_that_sent_nothing(store: Store) -> None:
     """What is registered stands, though nothing has come of it."""
-    await store.save_entries([SensorEntry("a", unit="°C", warning=Range(1.0, 2.0))])
+    await save_entries(store, [SensorEntry("a", unit="°C", warning=Range(1.0, 2.0))])
     found = await store.status("a")
     assert found is not None
     assert (found.last, found.event, found.windows) == (None, None, ())

@@ -23,6 +23,7 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    save_entries,
     windows,
 )
 from tests.store.databases import SqlServer
@@ -132,7 +133,7 @@ async def test_a_column_that_was_widened_holds_every_bit(existing: SqlServer, st
 async def test_limits_are_taken_over_as_they_stand(existing: SqlServer, store: SqlServerStore) -> None:
     """What programs set after the migration: changed, switched off, of another condition, in the words that they write."""
     rows, _ = taken_over(await store.entries(), await store.thresholds())
-    first, second = await store.save_entries(rows)
+    first, second = await save_entries(store, rows)
     assert (first.warning, first.critical, first.version) == (Range(10.0, 20.0), Range(0.0, 30.5), 1)
     assert (second.warning, second.critical, second.version) == (None, Range(high=90.0), 2)
     existing.execute("UPDATE dbo.alert_thresholds SET is_active = 0 WHERE name = 'usual'")
@@ -142,11 +143,11 @@ async def test_limits_are_taken_over_as_they_stand(existing: SqlServer, store: S
         " VALUES (2, 'cold', 'less_than', -5, 'warning')"
     )
     rows, notes = taken_over(await store.entries(), await store.thresholds())
-    first, second = await store.save_entries(rows)
+    first, second = await save_entries(store, rows)
     assert (first.warning, first.critical, first.version) == (None, Range(0.0, 40.25), 2)
     assert (second.warning, second.critical, second.version) == (Range(low=-5.0), Range(high=90.0), 3)
     assert notes == []
-    assert await store.save_entries(taken_over(await store.entries(), await store.thresholds())[0]) == [
+    assert await save_entries(store, taken_over(await store.entries(), await store.thresholds())[0]) == [
         first,
         second,
     ]

@@ -32,6 +32,7 @@ from tests.store.builders import (
     notifications,
     predictions,
     readings,
+    save_entries,
     windows,
 )
 from tests.store.databases import LIMITS_OF_TESTS, SqlServer, sql_server
@@ -214,8 +215,8 @@ async def test_a_writer_may_do_what_sink_and_replay_do(database: SqlServer, stor
 
 async def test_a_writer_may_do_what_the_registry_does(database: SqlServer, store: SqlServerStore) -> None:
     """Add sensors and devices, change them, and read the limits of other programs; not number sensors by itself."""
-    (saved,) = await store.save_entries([SensorEntry("a", device="d", warning=Range(1.0, 2.0))])
-    (changed,) = await store.save_entries([replace(saved, critical=Range(high=9.0))])
+    (saved,) = await save_entries(store, [SensorEntry("a", device="d", warning=Range(1.0, 2.0))])
+    (changed,) = await save_entries(store, [replace(saved, critical=Range(high=9.0))])
     assert changed.version == 2
     assert [entry.sensor for entry in await store.entries()] == ["a"]
     database.execute(

@@ -11,7 +11,7 @@ from streamproc.records import SensorEntry, Severity
 from streamproc.store.edits import RemoveSensor, by_streamproc
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.views import EventPlace, EventsAsked, SensorsAsked, WindowsAsked
-from tests.store.builders import GROUP, START, event, events, readings, windows
+from tests.store.builders import GROUP, START, event, events, readings, save_entries, windows
 from tests.store.databases import Database
 
 BEGAN = datetime.fromtimestamp(START / 1000, UTC)
@@ -24,12 +24,13 @@ def after(ms: int) -> datetime:
 
 async def fill(store: Store) -> None:
     """Have sensors of each severity, one that was in alarm, one that has sent nothing and one that has gone."""
-    await store.save_entries(
+    await save_entries(
+        store,
         [
             SensorEntry("hot", device="d", name="Boiler", unit="°C", site="Hall 100%"),
             SensorEntry("quiet"),
             SensorEntry("gone"),
-        ]
+        ],
     )
     changes = (
         event("hot", Severity.WARN, Severity.NORMAL, 10),
@@ -97,7 +98,7 @@ async def test_an_alarm_that_another_program_has_acknowledged_stays(database: Da
 
 async def test_sensors_come_in_pages(store: Store) -> None:
     """Each page goes on behind the last one of the page before."""
-    await store.save_entries([SensorEntry(f"s{number}") for number in range(5)])
+    await save_entries(store, [SensorEntry(f"s{number}") for number in range(5)])
     assert await names(store, SensorsAsked("NORMAL", limit=2)) == ["s0", "s1"]
     assert await names(store, SensorsAsked("NORMAL", "s1", limit=2)) == ["s2", "s3"]
     assert await names(store, SensorsAsked("NORMAL", "s3", limit=2)) == ["s4"]
@@ -114,7 +115,7 @@ async def test_sensors_are_found_by_a_part_of_a_name(store: Store, search: str) 
 @pytest.mark.parametrize("search", ["ático", "ÁTICO", "Ático", "NORTE", "ñandú"])
 async def test_letters_beyond_ascii_have_cases_too(store: Store, search: str) -> None:
     """Names are in people's languages."""
-    await store.save_entries([SensorEntry("a", name="Ático norte"), SensorEntry("b", site="NORTE Ñandú")])
+    await save_entries(store, [SensorEntry("a", name="Ático norte"), SensorEntry("b", site="NORTE Ñandú")])
     found = await names(store, SensorsAsked("NORMAL", search=search))
     assert found == {"NORTE": ["a", "b"], "ñandú": ["b"]}.get(search, ["a"])
 

@@ -17,11 +17,8 @@ from streamproc.store.edits import (
     Edit,
     Kind,
     Outcome,
-    PutSensor,
     Registered,
-    by_streamproc,
     sensors,
-    sensors_of,
 )
 from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingAlarm
@@ -151,11 +148,6 @@ class SqlServerStore:
         """Who has changed what, newest first."""
         async with self._cursor(commits=False) as cursor:
             return await entries.audit(cursor, of, before, limit)
-
-    async def save_entries(self, wanted: Sequence[SensorEntry]) -> list[SensorEntry]:
-        """Make the registry hold these sensors, and return them as they stand."""
-        edits = [PutSensor(entry) for entry in wanted]
-        return sensors_of(await self.edit_registry(edits, by_streamproc()))
 
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""

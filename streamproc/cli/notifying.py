@@ -29,7 +29,7 @@ def serve(
 
     settings = loaded()
     if test:
-        from streamproc.notify.trial import told, tried
+        from streamproc.notify.sample import told, tried
 
         all_well, lines = told(asyncio.run(tried(settings)))
         print("\n".join(lines))

@@ -8,7 +8,7 @@ wording    a message in words
 sender     one channel's work: plan, claim, send, write down; again and again
 health     how the channels stand, for `/ready` and `/metrics`
 app        the process
-trial      `--test`: a message that says that nothing has happened
+sample     `--test`: a message that says that nothing has happened
 
 The work is what the sink has written to `alert_notifications`, not the topic `notifications`. Whether something was told must
 outlive every process and be known to all of them: that is a row in the database, where the notification is as well, so that

@@ -1,1 +1,1 @@
-"""Readings, windows, predictions, events and notifications from their topics into the database, exactly once."""
+"""The topics of readings and of what the engine makes of them into the database, each record exactly once."""

@@ -18,8 +18,8 @@ from streamproc.kafka.broker import free_port
 from streamproc.notify import health
 from streamproc.notify.app import channels, email, policy
 from streamproc.notify.channels import Accepted, Answer
+from streamproc.notify.sample import told, tried
 from streamproc.notify.sender import FAILING_S, LAST_PAUSE_S, Sender, Times, pause
-from streamproc.notify.trial import told, tried
 from streamproc.notify.webhook import WebhookChannel
 from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.settings import Settings, load

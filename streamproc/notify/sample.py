@@ -34,12 +34,12 @@ async def _sent(channel: Channel, settings: Settings) -> Answer:
     seconds = settings.notify_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
-            return await channel.send(trial_message(channel.name, settings.language))
+            return await channel.send(sample_message(channel.name, settings.language))
     except TimeoutError:
         return Later(f"no answer within {seconds:g} s")
 
 
-def trial_message(channel: str, language: Language) -> Message:
+def sample_message(channel: str, language: Language) -> Message:
     """A message of no change at all, another each time."""
     name = uuid4().hex
     now = time.time_ns() // 1_000_000

@@ -30,7 +30,7 @@ from streamproc.core.windows import COLUMNS, NEVER, Ints, Moments
 from streamproc.errors import CheckpointError
 
 #: The layout below. A reader of another version refuses, and the state is built from the topic again.
-FORMAT = 6
+FORMAT = 7
 _CLOCKS = ("newest", "arrival", "closed")
 #: A sensor's place in its block, and a time after what is closed: as small as they can be, since there is one a reading.
 _PLACE, _AFTER = np.uint8, np.uint32
@@ -66,7 +66,8 @@ class Block(msgspec.Struct, array_like=True):
     learnt: bytes
     severities: list[SlotSeverity]
     states: list[bytes]
-    recent: list[bytes]
+    #: Of this generation and of the one before.
+    recent: list[list[bytes]]
     packets: list[bytes]
     rests: list[bytes]
     lasts: list[bytes]
@@ -211,13 +212,17 @@ def _spoken(state: PartitionState, first: int, end: int) -> dict[str, bytes]:
     return {device: bytes(its) for device, its in places.items()}
 
 
-def _recent(state: PartitionState, first: int, end: int) -> list[bytes]:
+def _recent(state: PartitionState, first: int, end: int) -> list[list[bytes]]:
     """The readings in open windows: places in the block, ms after what is closed of their sensors, and keys."""
-    recent = state.recent
-    at = slice(*np.searchsorted(recent.slot[: len(recent)], [first, end]).tolist())
-    slot = recent.slot[at]
-    after = recent.ts[at] - state.watermarks.closed[slot]
-    return [(slot - first).astype(_PLACE).tobytes(), after.astype(_AFTER).tobytes(), recent.key[at].tobytes()]
+    now, found = state.recent.generation(state.watermarks.clock), []
+    for log in (state.recent.of(now), state.recent.of(now - 1)):
+        at = slice(*np.searchsorted(log.slot[: len(log)], [first, end]).tolist())
+        slot = log.slot[at]
+        after = log.ts[at] - state.watermarks.closed[slot]
+        found.append(
+            [(slot - first).astype(_PLACE).tobytes(), after.astype(_AFTER).tobytes(), log.key[at].tobytes()]
+        )
+    return found
 
 
 def _open_rows(rows: Moments, first: int, end: int, depth: int) -> list[bytes]:
@@ -333,9 +338,11 @@ def _load(state: PartitionState, number: int, block: Block) -> None:
     for column, data in zip(SensorState.COLUMNS, block.states, strict=True):
         held = getattr(state.router.classifier.states, column)
         held[first:end] = np.frombuffer(data, dtype=held.dtype)
-    slot = _slots(block.recent[0], _PLACE, first, end)
-    ts = state.watermarks.closed[slot] + np.frombuffer(block.recent[1], dtype=_AFTER)
-    state.recent.add(slot, ts, np.frombuffer(block.recent[2], dtype=np.int64))
+    for age, (places, after, known) in enumerate(block.recent):
+        slot = _slots(places, _PLACE, first, end)
+        ts = state.watermarks.closed[slot] + np.frombuffer(after, dtype=_AFTER)
+        log = state.recent.of(state.recent.generation(block.clock) - age)
+        log.add(slot, ts, np.frombuffer(known, dtype=np.int64))
     keys, clocks = (np.frombuffer(data, dtype=np.int64) for data in block.packets)
     state.packets.load(number, keys, clocks)
     state.router.window_rules.rests.load(first, end, block.rests)

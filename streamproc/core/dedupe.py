@@ -1,15 +1,19 @@
 """What was taken in lately, so that a retry counts once.
 
-A reading whose window has closed changes nothing any more, so its identity need be kept only until then. What has no `ts`
-gets another time when it is sent again: it is another reading, but where a `packet_id` tells it, for `HORIZON_MS`.
+A reading whose window has closed changes nothing any more, so its identity need be kept only until then; and no longer than
+twice its horizon, as a device whose clock stands still keeps its window open for ever. What has no `ts` gets another time
+when it is sent again: it is another reading, but where a `packet_id` tells it, for `HORIZON_MS`.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
+from streamproc.core.chunk import Chunk
 from streamproc.core.sorting import Sorted
 from streamproc.core.watermarks import Runs
 from streamproc.core.windows import Bools, Ints
@@ -23,18 +27,47 @@ _SWEEP_AT = 4_096
 
 
 class RecentReadings:
-    """The identities of the readings in open windows: the first `len(self)` rows of `slot`, `ts` and `key`, in no order."""
+    """The identities of the readings in open windows, by generation: the partition's clock by `horizon_ms` when they came.
 
-    def __init__(self) -> None:
-        self.slot = self.ts = self.key = np.empty(0, dtype=np.int64)
-        self._length, self._sweep_at = 0, _SWEEP_AT
-        #: The keys of the first `_looked_up` rows, in runs that ascend, each half as long as the one before or less: a look
-        #: costs their logarithm. Made as they are asked for; mostly none is.
-        self._runs: list[Ints] = []
-        self._looked_up = 0
+    Those of the present generation and the one before are known. `logs` has also later ones, of blocks that were restored
+    from beyond the rest.
+    """
+
+    def __init__(self, allowed_lateness_ms: int) -> None:
+        #: Windows of a clock that goes on close before: within the lateness and a silence as long (`core.watermarks`).
+        self.horizon_ms = HORIZON_MS + 2 * allowed_lateness_ms
+        self.logs: dict[int, ReadingLog] = {}
 
     def __len__(self) -> int:
-        return self._length
+        return sum(map(len, self.logs.values()))
+
+    def by_generation(self, chunk: Chunk, clock: int) -> Iterator[Chunk]:
+        """The chunk, cut where a generation begins; `clock` is the partition's before it."""
+        highest = max(clock, int(chunk.timestamps.max()))
+        if self.generation(max(clock, int(chunk.timestamps[0]))) == self.generation(highest):
+            yield chunk
+            return
+        clocks = np.maximum.accumulate(np.maximum(chunk.timestamps, clock))
+        begins = 1 + np.flatnonzero(np.diff(clocks // self.horizon_ms))
+        for begin, end in pairwise([0, *begins.tolist(), len(chunk)]):
+            yield chunk.cut(begin, end)
+
+    def generation(self, clock: int) -> int:
+        """The generation at a time of the partition's clock."""
+        return clock // self.horizon_ms
+
+    def forget(self, clock: int) -> None:
+        """Forget the generations that are not known any more by this clock."""
+        known = self.generation(clock) - 1
+        for generation in [each for each in self.logs if each < known]:
+            del self.logs[generation]
+
+    def of(self, generation: int) -> ReadingLog:
+        """The readings of a generation."""
+        log = self.logs.get(generation)
+        if log is None:
+            log = self.logs[generation] = ReadingLog()
+        return log
 
     def retried(self, rows: Sorted, runs: Runs, newest: Ints, late: Bools) -> Bools:
         """Which readings (n,) were taken in before, in this chunk or an earlier one; of late ones it tells nothing.
@@ -54,14 +87,40 @@ class RecentReadings:
             _, first = np.unique(rows.key, return_index=True)
             retried[:] = True
             retried[first] = False
-            retried[doubtful] |= self.has(rows.key[doubtful])
+            for log in self.logs.values():
+                retried[doubtful] |= log.has(rows.key[doubtful])
         return retried
 
-    def remember(self, rows: Sorted) -> None:
-        """Remember readings, but for those that cannot come again under their key."""
+    def remember(self, rows: Sorted, clock: int) -> None:
+        """Remember readings that have come by this clock, but for those that cannot come again under their key."""
         if rows.untimed.any():
             rows = rows.take(~rows.untimed)
-        self.add(rows.slot, rows.ts, rows.key)
+        self.of(self.generation(clock)).add(rows.slot, rows.ts, rows.key)
+
+    def sweep(self, closed: Ints) -> None:
+        """Forget readings before `closed` (sensors,) now and then."""
+        for log in self.logs.values():
+            log.sweep(closed)
+
+    def settle(self, closed: Ints) -> None:
+        """Forget readings before `closed` (sensors,), and bring the others in the order of slots, as they came."""
+        for log in self.logs.values():
+            log.settle(closed)
+
+
+class ReadingLog:
+    """Identities of readings: the first `len(self)` rows of `slot`, `ts` and `key`, in no order."""
+
+    def __init__(self) -> None:
+        self.slot = self.ts = self.key = np.empty(0, dtype=np.int64)
+        self._length, self._sweep_at = 0, _SWEEP_AT
+        #: The keys of the first `_looked_up` rows, in runs that ascend, each half as long as the one before or less: a look
+        #: costs their logarithm. Made as they are asked for; mostly none is.
+        self._runs: list[Ints] = []
+        self._looked_up = 0
+
+    def __len__(self) -> int:
+        return self._length
 
     def add(self, slot: Ints, ts: Ints, key: Ints) -> None:
         """Remember readings, columns of shape (n,)."""

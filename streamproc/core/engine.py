@@ -98,7 +98,7 @@ class PartitionState:
         # Open base windows reach from the one that the watermark is in to the one that the newest reading is in.
         depth = max(depth, -(-options.allowed_lateness_ms // BASE_MS) + 1)
         self.open = [OpenWindows(size, depth if size == BASE_MS else 1) for size in SIZES_MS]
-        self.recent, self.packets = RecentReadings(), RecentPackets()
+        self.recent, self.packets = RecentReadings(options.allowed_lateness_ms), RecentPackets()
         self.forecasts = Forecasts(options.horizon)
         self.router = ReadingRouter()
         self.inhibition = Inhibition()
@@ -202,10 +202,10 @@ def run(
 ) -> Iterator[tuple[Chunk, Outputs]]:
     """Take in the next records of the partition, each judged by the registry as of its place; gives the parts in between.
 
-    The chunk is cut as `core.registry.parts` says. `registry` must have been read as far as the state's position and those
-    that the chunk names, if it reaches that far; for a state without a position, as far as the time of its first record.
-    Each part's outputs are to be made into messages before the next is asked for. `readings` are the chunk's, where the
-    caller has decoded them already.
+    The chunk is cut as `core.registry.parts` says, and where a generation of `core.dedupe` begins. `registry` must have been
+    read as far as the state's position and those that the chunk names, if it reaches that far; for a state without a
+    position, as far as the time of its first record. Each part's outputs are to be made into messages before the next is
+    asked for. `readings` are the chunk's, where the caller has decoded them already.
     """
     if not len(chunk):
         return
@@ -214,16 +214,18 @@ def run(
     for part, position in parts(chunk, state.registry_position, registry):
         if position > state.registry_position:
             state.judge_by(registry, position)
-        yield part, step(state, part, readings if part is chunk else None)
+        for piece in state.recent.by_generation(part, state.watermarks.clock):
+            yield piece, step(state, piece, readings if piece is chunk else None)
 
 
 def step(state: PartitionState, chunk: Chunk, readings: Readings | None = None) -> Outputs:
-    """Take in the next records of the partition, judged by the registry as the state has it.
+    """Take in the next records of the partition, judged by the registry as the state has it, and of one generation.
 
     Records before `state.next_offset` must not come again. `readings` are the chunk's, where they are decoded already.
     """
     out = Outputs()
     clocks = state.watermarks.tick(chunk.timestamps)
+    state.recent.forget(state.watermarks.clock)
     if readings is None:
         readings = decode(chunk, state.options.allowed_skew_ms)
     rows, runs, before, touched, turns, heard = _take_in(state, chunk, readings, clocks, out)
@@ -275,7 +277,7 @@ def _take_in(
         rows, before = rows.take(keep), before[keep]
         runs = Runs.of(rows.slot)
     out.readings = len(rows.slot) + len(out.late)
-    state.recent.remember(rows)
+    state.recent.remember(rows, state.watermarks.clock)
     return rows, runs, before, touched, turns, listened
 
 

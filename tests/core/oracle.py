@@ -343,7 +343,8 @@ class Sensor:
     arrival: int
     closed: int
     counted: list[tuple[int, int, float]] = field(default_factory=list)
-    keys: set[object] = field(default_factory=set)
+    #: The generation that each reading came in that counts.
+    keys: dict[object, int] = field(default_factory=dict)
 
 
 class Oracle:
@@ -401,11 +402,14 @@ class Oracle:
         sensor.arrival, sensor.newest = self.clock, max(sensor.newest, ts)
         if ts < sensor.closed:
             self.late.append((reading.sensor, offset, sensor.closed - ts))
-        elif key in sensor.keys:
+        elif sensor.keys.get(key, -1) >= self._generation() - 1:
             self.duplicates += 1
         else:
-            sensor.keys.add(key)
+            sensor.keys[key] = self._generation()
             sensor.counted.append((offset, ts, reading.value))
+
+    def _generation(self) -> int:
+        return self.clock // (600_000 + 2 * self.options.allowed_lateness_ms)
 
     def _due(self, sensor: Sensor) -> int:
         patience = self.clock - sensor.arrival - self.options.allowed_lateness_ms

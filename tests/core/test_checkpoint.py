@@ -6,6 +6,7 @@ import pickle
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from streamproc.core.checkpoint import FORMAT, Block, Head, Snapshot, encode, restore
 from streamproc.core.dedupe import HORIZON_MS
-from streamproc.core.engine import PartitionState
+from streamproc.core.engine import Options, PartitionState
 from streamproc.core.registry import RegistryLog
 from streamproc.core.sensors import BLOCK
 from streamproc.errors import CheckpointError
@@ -40,15 +41,17 @@ from tests.core.oracle import (
 Parts = tuple[bytes, dict[int, bytes]]
 
 
-def opened(head: bytes, blocks: dict[int, bytes]) -> tuple[PartitionState, list[int]]:
+def opened(
+    head: bytes, blocks: dict[int, bytes], options: Options = OPTIONS
+) -> tuple[PartitionState, list[int]]:
     """Restore one version of each part."""
-    return restore(OPTIONS, [head], {number: [block] for number, block in blocks.items()})
+    return restore(options, [head], {number: [block] for number, block in blocks.items()})
 
 
 def again(state: PartitionState) -> PartitionState:
     """The state, through bytes."""
     snapshot = whole(state)
-    return opened(snapshot.head, snapshot.blocks)[0]
+    return opened(snapshot.head, snapshot.blocks, state.options)[0]
 
 
 def dirtied(state: PartitionState) -> PartitionState:
@@ -313,6 +316,31 @@ def test_a_retry_after_a_stale_restore_is_counted_once() -> None:
     assert (told.readings, told.duplicates) == (1, 1)
 
 
+@pytest.mark.parametrize("head", range(3))
+@pytest.mark.parametrize("blocks", list(product(range(3), repeat=2)))
+def test_stale_parts_know_what_has_come_of_clocks_that_stand_still(
+    head: int, blocks: tuple[int, int]
+) -> None:
+    """Each block's readings are as old as they were, whichever generation the others are in."""
+    names = HERE[: BLOCK + 1]
+    records = [Record(NOW, tuple(Reading(name, 0.0, NOW) for name in names), HERE[-1])]
+    for second in range(1, 2_000):
+        rows = tuple(Reading(name, float(second % 300), NOW) for name in (names[0], names[-1]))
+        records.append(Record(NOW + 1_000 * second, rows, HERE[-1]))
+    state, written = new_state(), list[int]()
+    snapshots = []
+    for mark in (400, 900, 1_500):
+        feed(state, records[:mark])
+        snapshots.append(encode(state, written))
+    told = feed(state, records)
+    assert told.duplicates
+    assert told.readings
+    found = {number: snapshots[mark].blocks[number] for number, mark in enumerate(blocks)}
+    other, _ = opened(snapshots[head].head, found)
+    feed(other, records)
+    assert whole(dirtied(other)) == whole(dirtied(state))
+
+
 # Damage -------------------------------------------------------------------------------------------------------------
 
 
@@ -364,7 +392,8 @@ def sealed(head: bytes, blocks: dict[int, bytes], **changes: Any) -> Parts:
         {"clocks": [b"1234567"] * 3},
         {"windows": []},
         {"learnt": b"12345678"},
-        {"recent": [b"\xff", b"1234", b"12345678"]},
+        {"recent": [[b"\xff", b"1234", b"12345678"]]},
+        {"recent": [[b"\0", b"1234"]]},
         {"packets": [b"12345678", b""]},
         {"names": ["a"] * 5},
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -11,13 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamproc.core import dedupe
-from streamproc.core.dedupe import HORIZON_MS, LIMIT, RecentPackets, RecentReadings
+from streamproc.core.dedupe import HORIZON_MS, LIMIT, ReadingLog, RecentPackets
 from streamproc.core.registry import RegistryLog
 from streamproc.records import Range, SensorEntry, Severity
-from tests.core.oracle import ELSEWHERE, HERE, NOW, Reading, Record, Told, feed, new_state, registry
-from tests.core.test_checkpoint import again
+from tests.core.oracle import (
+    ELSEWHERE,
+    HERE,
+    NOW,
+    OPTIONS,
+    Oracle,
+    Reading,
+    Record,
+    Told,
+    cuttings,
+    feed,
+    new_state,
+    opened,
+    registry,
+    whole,
+)
+from tests.core.test_checkpoint import again, dirtied
 
 DEVICE, SENSOR = HERE[9], HERE[1]
+#: How long a reading is known at least, whose window stays open.
+HORIZON = new_state().recent.horizon_ms
 FIRST = Record(NOW, (Reading(SENSOR, 0.5, NOW - 5_000),))
 #: Ways to be the same reading: by its time, by its packet, by its packet alone.
 SAME = {
@@ -176,6 +194,72 @@ def test_the_log_of_readings_is_swept() -> None:
     assert len(state.recent) == 2_000 + 1_000
 
 
+def standing(seconds: int, values: int) -> list[Record]:
+    """A reading a second of a device whose clock stands still, with so many values in turn."""
+    return [
+        Record(NOW + 1_000 * second, (Reading(SENSOR, float(second % values), NOW),))
+        for second in range(seconds)
+    ]
+
+
+def test_a_clock_that_stands_still_fills_no_memory() -> None:
+    """Nor checkpoints, though its window stays open; that has counted all when the clock goes on."""
+    seconds = 3 * HORIZON // 1_000
+    state, records = new_state(), standing(seconds, seconds)
+    held = []
+    for end in range(300, seconds + 1, 300):
+        feed(state, records[:end], range(0, end, 70))
+        held.append((len(state.recent), len(whole(state).blocks[0])))
+    most = 2 * HORIZON // 1_000
+    assert max(readings for readings, _ in held) <= most
+    assert max(size for _, size in held) < 13 * most + 2_000
+    told = feed(state, [*records, Record(NOW + 4 * HORIZON, tick=True)])
+    assert [int(opened(row).count[0]) for row in told.windows[SENSOR, 1_000]] == [seconds]
+
+
+@pytest.mark.parametrize(("after", "known"), [(HORIZON, True), (2 * HORIZON, False)])
+@pytest.mark.parametrize("cuts", [(), range(0, 1_300, 7)], ids=["one chunk", "many"])
+def test_of_a_clock_that_stands_still_a_retry_is_known_for_a_while(
+    after: int, known: bool, cuts: Iterable[int]
+) -> None:
+    """For its horizon at least, and not after twice of it: each comes again after so long."""
+    first = after // 1_000
+    told = feed(new_state(), standing(first + 90, first), cuts)
+    assert counted(told) == ((first, 90) if known else (first + 90, 0))
+
+
+#: Windows of these stay open for long: a few records are hours.
+PATIENT = replace(OPTIONS, allowed_lateness_ms=600_000)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((0, 1_000, 300_000, 600_000)), st.integers(0, 3), st.integers(0, 2)),
+        max_size=30,
+    ),
+    cuttings,
+    st.integers(0, 30),
+)
+def test_clocks_that_stand_still_are_counted_as_the_oracle_does(
+    steps: list[tuple[int, int, int]], cuts: list[int], at: int
+) -> None:
+    """However the records are cut, and restored anywhere."""
+    records, clock = list[Record](), NOW
+    for wait, value, sensor in steps:
+        clock += wait
+        records.append(Record(clock, (Reading(HERE[sensor], float(value), NOW),)))
+    oracle, state = Oracle(PATIENT), new_state(PATIENT)
+    oracle.run(records)
+    before = feed(state, records[:at], cuts)
+    copy = again(state)
+    told = feed(copy, records, cuts)
+    assert feed(state, records) == told
+    assert whole(dirtied(copy)) == whole(dirtied(state))
+    assert before.duplicates + told.duplicates == oracle.duplicates
+    assert before.readings + told.readings + oracle.duplicates == oracle.accepted
+
+
 def test_what_has_no_time_of_its_own_fills_no_memory() -> None:
     """It comes again under another time, so nothing would ever look for it: a flood of it is nothing to remember."""
     state = new_state()
@@ -201,7 +285,7 @@ def test_what_was_refused_in_part_and_sent_again_counts_once(cuts: list[int]) ->
 @given(st.lists(st.tuples(st.lists(st.integers(0, 60), max_size=9), st.integers(0, 2)), max_size=12))
 def test_the_log_knows_what_was_added(steps: list[tuple[list[int], int]]) -> None:
     """However much was added between two looks, and whatever of it was kept."""
-    log, held = RecentReadings(), list[int]()
+    log, held = ReadingLog(), list[int]()
     every = np.arange(60, dtype=np.int64)
     for keys, way in steps:
         column = np.array(keys, dtype=np.int64)
@@ -219,7 +303,7 @@ def test_the_log_is_in_one_order_when_settled() -> None:
     closed = np.array([5, 5], dtype=np.int64)
     rows = np.array([[0, 9, 3], [1, 7, 2], [0, 6, 1], [0, 4, 8], [0, 6, 0]], dtype=np.int64)
     for order in (rows, rows[[0, 2, 3, 4, 1]], rows[[1, 0, 2, 3, 4]]):
-        log = RecentReadings()
+        log = ReadingLog()
         for row in order:
             log.add(*row.reshape(3, 1))
         log.settle(closed)

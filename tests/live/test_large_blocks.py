@@ -26,7 +26,7 @@ def flooded() -> PartitionState:
     state = new_state()
     feed(state, [Record(NOW, tuple(Reading(name, 1.0, NOW) for name in HERE[:300]), HERE[-1])])
     numbers = np.arange(READINGS, dtype=np.int64)
-    state.recent.add(numbers % 200, NOW + numbers % 1_000, numbers)
+    state.recent.of(state.recent.generation(NOW)).add(numbers % 200, NOW + numbers % 1_000, numbers)
     return state
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 
 import pytest
@@ -40,9 +40,16 @@ LONG, NEGATIVE, SMALL = 20.123456789, -1234567.8901234, 4e-6
 @pytest.fixture
 async def existing() -> AsyncIterator[SqlServer]:
     """The reference's database, migrated."""
+    async with migrated({}) as database:
+        yield database
+
+
+@asynccontextmanager
+async def migrated(changes: Mapping[str, str]) -> AsyncIterator[SqlServer]:
+    """The reference's database with other texts for some of its own, migrated."""
     async with made_database() as name:
         with closing(Database(name)) as before:
-            for text in reference_text(before):
+            for text in reference_text(before, changes):
                 before.run(text)
         link = await connect(dsn(database=name), "the test's database", LIMITS)
         try:
@@ -150,6 +157,28 @@ async def test_limits_are_taken_over_as_they_stand(existing: SqlServer, store: S
     assert await save_entries(store, taken_over(await store.entries(), await store.thresholds())[0]) == [
         first,
         second,
+    ]
+
+
+async def test_limits_that_lack_a_word_are_read() -> None:
+    """Without a severity it is a warning, as the judge has it; without a condition it is none, and told."""
+    odd = {
+        "severity VARCHAR(50) NOT NULL DEFAULT 'warning'": "severity VARCHAR(50) NULL",
+        "condition_type VARCHAR(50) NOT NULL": "condition_type VARCHAR(50) NULL",
+    }
+    async with migrated(odd) as database:
+        database.execute("UPDATE dbo.alert_thresholds SET severity = NULL WHERE name IN ('usual', 'hot')")
+        database.execute("UPDATE dbo.alert_thresholds SET condition_type = NULL WHERE name = 'burst'")
+        store = database.store()
+        await store.open()
+        try:
+            rows, notes = taken_over(await store.entries(), await store.thresholds())
+        finally:
+            await store.close()
+    first, second = rows
+    assert (first.warning, second.warning) == (Range(10.0, 20.0), Range(high=90.0))
+    assert notes == [
+        "1 limits left out (no condition, critical): the engine judges by WARNING and CRITICAL ranges"
     ]
 
 

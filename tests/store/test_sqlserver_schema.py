@@ -103,8 +103,7 @@ def test_a_database_in_use_gets_what_it_lacks(existing: Database) -> None:
     read_only_there = {
         ("predictions", "horizon_minutes"), ("predictions", "trend"), ("predictions", "window_points"),
         ("predictions", "risk_level"), ("predictions", "severity"), ("predictions", "status"),
-        ("ml_events", "acknowledged_at"), ("ml_events", "acknowledged_by"), ("ml_events", "resolved_at"),
-        ("ml_events", "resolved_by"),
+        ("ml_events", "acknowledged_at"), ("ml_events", "acknowledged_by"), ("ml_events", "resolved_by"),
         ("alert_notifications", "snapshot_data"),
     }  # fmt: skip
     assert missing <= read_only_there
@@ -171,9 +170,7 @@ def test_sensors_and_limits_without_a_name_are_judged() -> None:
         "name VARCHAR(255) NOT NULL,\n    condition_type": "name VARCHAR(255) NULL,\n    condition_type",
     }
     with made() as database:
-        for batch in reference_text(database):
-            for was, now in odd.items():
-                batch = batch.replace(was, now)  # noqa: PLW2901  # one after the other
+        for batch in reference_text(database, odd):
             database.run(batch)
         database.run("UPDATE dbo.sensors SET name = NULL, unit = NULL WHERE id = 1")
         database.run(
@@ -186,6 +183,35 @@ def test_sensors_and_limits_without_a_name_are_judged() -> None:
                 "EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = ?, @p_value = ?", sensor, value
             )
             assert database.alerts(sensor)[-1] == ("critical", "active", value)
+
+
+def test_limits_without_a_severity_are_warnings() -> None:
+    """As those are of which nobody says how grave they are: no reading is refused for it, and none is judged otherwise."""
+    odd = {"severity VARCHAR(50) NOT NULL DEFAULT 'warning'": "severity VARCHAR(50) NULL"}
+    with made() as database:
+        for batch in reference_text(database, odd):
+            database.run(batch)
+        database.run("UPDATE dbo.alert_thresholds SET severity = NULL WHERE name = 'usual'")
+        database.run(
+            "CREATE TABLE dbo.delta_thresholds (id BIGINT IDENTITY(1, 1) NOT NULL PRIMARY KEY, sensor_id BIGINT NOT NULL,"
+            " abs_delta FLOAT NULL, rel_delta FLOAT NULL, abs_slope FLOAT NULL, rel_slope FLOAT NULL,"
+            " severity VARCHAR(50) NULL, is_active BIT NOT NULL)"
+        )
+        database.run("INSERT INTO dbo.delta_thresholds (sensor_id, abs_delta, is_active) VALUES (2, 5, 1)")
+        database.apply()
+        database.run(
+            "INSERT INTO dbo.alert_thresholds (sensor_id, name, condition_type, threshold_value_min, severity)"
+            " VALUES (1, 'high', 'greater_than', 15, 'critical'), (2, 'any', 'greater_than', 50, NULL),"
+            " (2, 'info', 'greater_than', 50, 'info')"
+        )
+        single = "EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = ?, @p_value = ?"
+        for sensor, value in ((1, 18), (1, 31), (2, 60), (2, 70)):
+            database.run(single, sensor, value)
+        assert [row for row in database.alerts(1) if row[1] == "active"] == [("critical", "active", 31)]
+        assert database.told(1) == ["critical"]  # of 31: 18 is inside the warning range
+        assert database.alerts(2) == [("warning", "active", 70)]
+        query = "SELECT event_type FROM dbo.ml_events WHERE sensor_id = 2 AND message LIKE '%to 70%'"
+        assert database.rows(query) == [("warning",)]
 
 
 def test_the_trigger_that_was_there_raises_no_second_alert(existing: Database) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,11 @@ def made() -> Iterator[Database]:
             database.close()
 
 
-def reference_text(database: Database) -> list[str]:
-    """The reference's database; on a server that cannot make a column NULL later, as if that had been done."""
+def reference_text(database: Database, changes: Mapping[str, str] | None = None) -> list[str]:
+    """The reference's database; on a server that cannot make a column NULL later, as if that had been done.
+
+    `changes` are texts for others: how somebody's own differs.
+    """
     database.run("CREATE TABLE dbo.probe (a BIGINT NOT NULL)")
     null = "NOT NULL"
     try:
@@ -98,7 +101,11 @@ def reference_text(database: Database) -> list[str]:
             raise
         null = "NULL"
     database.run("DROP TABLE dbo.probe")
-    return batches(REFERENCE.read_text("utf-8").replace("{NOT NULL}", null))
+    text = REFERENCE.read_text("utf-8").replace("{NOT NULL}", null)
+    for was, now in (changes or {}).items():
+        assert was in text
+        text = text.replace(was, now)
+    return batches(text)
 
 
 def insisting(connection: Any, statement: str, *values: object) -> None:

@@ -152,9 +152,10 @@ _AUDITED = (
     f"SELECT a.kind, a.name, MAX(a.version) FROM {given({'kind': CODE, 'name': CODE})} g"
     f" JOIN dbo.registry_audit a ON a.kind = g.kind AND a.name = g.name {EXACT} GROUP BY a.kind, a.name"
 )
+# A database that was there before may have neither word; what nobody says to be graver is a warning.
 _THRESHOLDS = (
-    "SELECT s.uuid, t.condition_type, CAST(t.threshold_value_min AS FLOAT(53)),"
-    " CAST(t.threshold_value_max AS FLOAT(53)), t.severity, t.is_active"
+    "SELECT s.uuid, COALESCE(t.condition_type, N'no condition'), CAST(t.threshold_value_min AS FLOAT(53)),"
+    " CAST(t.threshold_value_max AS FLOAT(53)), COALESCE(t.severity, N'warning'), t.is_active"
     " FROM dbo.alert_thresholds t JOIN dbo.sensors s ON s.id = t.sensor_id"
 )
 

@@ -49,14 +49,17 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The scripts of this program, in order, beside those that a database has."""
+    """The scripts of this program, in order, beside those that a database has; `foreign`: what else has the ledger's name."""
 
     wanted: tuple[Migration, ...]
     applied: tuple[Applied, ...]
+    foreign: str | None = None
 
     @property
     def fault(self) -> str | None:
-        """Why the database is not this program's to change: it is newer, or a script was changed since."""
+        """Why the database is not this program's to change: it is newer or another's, or a script was changed since."""
+        if self.foreign is not None:
+            return self.foreign
         for script in self.applied:
             if script.version > len(self.wanted):
                 return (
@@ -92,12 +95,28 @@ def scripts(database: str) -> list[Migration]:
     return found
 
 
+def foreign(table: str, columns: Sequence[str], setting: str) -> str | None:
+    """Why a table of the ledger's name is another tool's, by its columns, and what to do; None where it is none, or ours.
+
+    >>> foreign("schema_migrations", ["version", "checksum", "applied_at"], "DB_NAME")
+    """
+    lacking = {"version", "checksum", "applied_at"} - {name.lower() for name in columns}
+    if not columns or not lacking:
+        return None
+    return (
+        f"the table {table} is not streamproc's: its columns are {', '.join(columns)}, without"
+        f" {' and '.join(sorted(lacking))}. Other tools, such as Rails and golang-migrate, have one of that name: give"
+        f" streamproc a database of its own ({setting}), or have that tool call its table otherwise"
+    )
+
+
 def status(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> Status:
     """How the schema of a SQLite database stands."""
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'").fetchone()
+    columns = connection.execute("SELECT name FROM pragma_table_info('schema_migrations')").fetchall()
+    told = foreign("schema_migrations", [name for (name,) in columns], "STREAMPROC_DATABASE")
     query = "SELECT version, checksum, applied_at FROM schema_migrations ORDER BY version"
-    applied = connection.execute(query).fetchall() if known else []
-    return Status(tuple(wanted), tuple(Applied(*row) for row in applied))
+    applied = connection.execute(query).fetchall() if columns and told is None else []
+    return Status(tuple(wanted), tuple(Applied(*row) for row in applied), told)
 
 
 def pending(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> list[Migration]:

@@ -54,6 +54,8 @@ class SqliteSchema:
             return migrations.status(looking, wanted)
 
     def _migrate(self) -> list[Migration]:
+        if not self._status().pending:  # looked at before the file is opened to write, which turns its log on
+            return []
         with closing(connection(self._path)) as opened:
             return migrations.migrate(opened, scripts("sqlite"))
 

@@ -24,6 +24,7 @@ from streamproc.store.documents import PutDocument
 from streamproc.store.edits import by_streamproc
 from streamproc.store.migrations import Migration, migrate, pending, scripts
 from streamproc.store.protocol import Batch, Written
+from streamproc.store.schema import SqliteSchema
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_compare import INSIDE, first_row
 from streamproc.store.sqlite_connection import connection
@@ -109,6 +110,28 @@ def test_the_audit_outlives_that_it_tells_of_more() -> None:
             "EXPLAIN QUERY PLAN SELECT MAX(version) FROM registry_audit WHERE kind = 'action' AND name = 's'"
         )
         assert "registry_audit_of" in str(connection.execute(plan).fetchall())
+
+
+@pytest.mark.parametrize("columns", ["version VARCHAR PRIMARY KEY", "version BIGINT, dirty BOOLEAN"])
+async def test_another_tools_ledger_is_told_and_left_alone(tmp_path: Path, columns: str) -> None:
+    """Rails and golang-migrate have a table of that name: it is said whose it is not, and what to do."""
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE schema_migrations ({columns})")
+    before = path.read_bytes()
+    schema = SqliteSchema(path)
+    state = await schema.status()
+    assert state.fault is not None
+    assert re.search(r"schema_migrations is not streamproc's: .* version.*STREAMPROC_DATABASE", state.fault)
+    for opening in (schema.migrate(), SqliteStore(path, migrates=False).open()):
+        with pytest.raises(StoreError, match="is not streamproc's"):
+            await opening
+    assert path.read_bytes() == before
+    with pytest.raises(StoreError, match="is not streamproc's"):
+        await SqliteStore(path).open()
+    assert Sqlite(path).rows("SELECT name FROM sqlite_master WHERE type = 'table'") == [
+        ("schema_migrations",)
+    ]
 
 
 def test_an_unknown_kind_of_database_has_no_migrations() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -124,3 +125,20 @@ async def test_a_changed_or_newer_schema_is_refused() -> None:
             await migrate(connection, [changed, SECOND])
         with pytest.raises(StoreError, match="has schema 2"):
             await migrate(connection, [FIRST])
+
+
+@on_a_server
+@pytest.mark.parametrize("columns", ["version NVARCHAR(255) NOT NULL", "version BIGINT, dirty BIT"])
+async def test_another_tools_ledger_is_told_and_left_alone(columns: str) -> None:
+    """Rails and golang-migrate have a table of that name: it is said whose it is not, and what to do."""
+    async with made_database() as name, connected(name) as connection:
+        await (await connection.execute(f"CREATE TABLE dbo.schema_migrations ({columns})")).close()
+        await connection.commit()
+        state = await status(connection, [FIRST])
+        assert state.fault is not None
+        assert re.search(
+            r"dbo\.schema_migrations is not streamproc's: its columns are version.*DB_NAME", state.fault
+        )
+        with pytest.raises(StoreError, match="is not streamproc's"):
+            await migrate(connection, [FIRST])
+        assert await rows(connection, "SELECT name FROM sys.tables") == [("schema_migrations",)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamproc.errors import StoreUnavailable
 from streamproc.settings import Settings
-from streamproc.store.migrations import Applied, Migration, Status, scripts
+from streamproc.store.migrations import Applied, Migration, Status, foreign, scripts
 from streamproc.store.sqlserver import driver, faults
 from streamproc.store.sqlserver.connections import Limits, connect
 
@@ -28,6 +28,7 @@ CREATE TABLE dbo.schema_migrations (
     checksum CHAR(64) NOT NULL,
     applied_at DATETIME2(3) NOT NULL CONSTRAINT df_schema_migrations_applied_at DEFAULT SYSUTCDATETIME()
 )"""
+_COLUMNS = "SELECT name FROM sys.columns WHERE object_id = OBJECT_ID(N'dbo.schema_migrations', N'U') ORDER BY column_id"
 _APPLIED = "SELECT version, name, checksum, applied_at FROM dbo.schema_migrations ORDER BY version"
 # Of the session, not of a transaction: one lock around all scripts, and none is left when the connection is lost.
 _LOCK = (
@@ -75,7 +76,14 @@ async def status(connection: Any, wanted: Sequence[Migration] | None = None) -> 
     """How the database's schema stands; nothing is changed."""
     wanted = scripts("sqlserver") if wanted is None else wanted
     async with _told(connection, "the schema's state cannot be read"):
-        return Status(tuple(wanted), tuple(await _applied(connection)))
+        columns = [name for (name,) in await _rows(connection, _COLUMNS)]
+        told = foreign("dbo.schema_migrations", columns, "DB_NAME")
+        found = await _rows(connection, _APPLIED) if columns and told is None else []
+        await connection.rollback()
+    applied = (
+        Applied(version, checksum, f"{at:%Y-%m-%dT%H:%M:%S}Z", name) for version, name, checksum, at in found
+    )
+    return Status(tuple(wanted), tuple(applied), told)
 
 
 async def migrate(connection: Any, wanted: Sequence[Migration] | None = None) -> list[Migration]:
@@ -107,15 +115,6 @@ async def _apply(connection: Any, script: Migration) -> None:
         insert = "INSERT INTO dbo.schema_migrations (version, name, checksum) VALUES (?, ?, ?)"
         await _run(connection, insert, script.version, script.name, script.checksum)
         await connection.commit()
-
-
-async def _applied(connection: Any) -> list[Applied]:
-    ((known,),) = await _rows(connection, "SELECT OBJECT_ID(N'dbo.schema_migrations', N'U')")
-    found = await _rows(connection, _APPLIED) if known is not None else []
-    await connection.rollback()
-    return [
-        Applied(version, checksum, f"{at:%Y-%m-%dT%H:%M:%S}Z", name) for version, name, checksum, at in found
-    ]
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from streamproc.jobs.schedule import Due
 from streamproc.jobs.work import PATIENCE_S
 from streamproc.monitor import Address, Told, serving
 from streamproc.settings import Settings
-from streamproc.store import connect_jobs
+from streamproc.store import connect_jobs, must_exist
 from streamproc.store.closing import CLOSE_S, closed_in_time
 from streamproc.store.job_runs import Ended
 
@@ -44,6 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
 
 async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended | None:
     """Run a job now; None where another process is at it. Raises StoreError, or work.Stopped before it began."""
+    must_exist(settings)
     store = connect_jobs(settings)
     runner = Runner(store, stop, Times(patience_s=PATIENCE_S))
     try:
@@ -53,7 +54,8 @@ async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended |
 
 
 async def seen_now(settings: Settings) -> list[tuple[Job, Seen]]:
-    """All jobs, with what the database has of them."""
+    """All jobs, with what the database has of them; raises StoreError."""
+    must_exist(settings)
     store = connect_jobs(settings)
     try:
         return [(job, await seen(store, job)) for job in jobs(settings)]

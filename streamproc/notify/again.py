@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 from streamproc.registry.spans import moment_or_ago
 from streamproc.settings import Settings
-from streamproc.store import connect
+from streamproc.store import connect, must_exist
 from streamproc.store.deliveries import Deliveries, Undelivered
 
 
 async def undelivered(settings: Settings, since: str) -> list[Undelivered]:
-    """What was given up of changes from a time on, or as long ago; raises RegistryError where that is none."""
+    """What was given up of changes from a time on, or as long ago; raises RegistryError where that is none, StoreError."""
     begin = moment_or_ago(since, _now())
     async with _opened(settings) as store:
         return await store.undelivered(begin)
@@ -31,6 +31,7 @@ async def send_again(settings: Settings, channel: str | None, since: str) -> dic
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Deliveries]:
+    must_exist(settings)
     store = connect(settings, process="notify")
     try:
         await store.open()

@@ -72,7 +72,7 @@ def import_(
     edits += [PutSensor(entry) for entry in contents.sensors]
     edits += [PutAction(entry) for entry in contents.actions]
     edits += [PutDocument(entry) for entry in contents.documents]
-    made = asyncio.run(edit(edits))
+    made = asyncio.run(edit(edits, makes=True))
     typer.echo(f"{_counted(made)} saved and sent, {sum(outcome.changed for outcome in made)} changed")
     if others := asyncio.run(overruled_of(contents.sensors)):
         typer.echo(f"note: {told_of(others)}; set them there, or switch them off", err=True)

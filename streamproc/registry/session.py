@@ -16,7 +16,7 @@ from streamproc.registry.sender import connected
 from streamproc.registry.service import Service
 from streamproc.registry.thresholds import overruled, taken_over
 from streamproc.registry.view import Registry
-from streamproc.store import connect
+from streamproc.store import connect, must_exist
 from streamproc.store.edits import Edit, Entry, Outcome, PutSensor
 from streamproc.store.protocol import Store
 
@@ -26,13 +26,9 @@ _READ_SECONDS = 30.0
 
 @asynccontextmanager
 async def looking() -> AsyncIterator[Store]:
-    """The store of the settings, open; raises RegistryError where there is none: an empty one would say that all is well."""
+    """The store of the settings, open; raises StoreError where there is none."""
     chosen = settings.load()
-    if chosen.store == "sqlite" and not chosen.database_path.exists():
-        raise RegistryError(
-            f"there is no database at {chosen.database_path}: STREAMPROC_DATA_DIR or STREAMPROC_DATABASE says where it is; "
-            "the sink makes it, and so does `registry import`"
-        )
+    must_exist(chosen)
     async with _opened(chosen) as store:
         yield store
 
@@ -47,9 +43,14 @@ async def _opened(chosen: settings.Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def edit(edits: Sequence[Edit]) -> list[Outcome]:
-    """Make edits in the name of who runs this; without Kafka nothing is changed. Raises RegistryError."""
+async def edit(edits: Sequence[Edit], *, makes: bool = False) -> list[Outcome]:
+    """Make edits in the name of who runs this, in a database that is there or that this `makes`.
+
+    Without Kafka nothing is changed. Raises RegistryError and StoreError.
+    """
     chosen = settings.load()
+    if not makes:
+        must_exist(chosen)
     async with connected(chosen) as send, _opened(chosen) as store:
         return await Service(store, send).edit(edits, actor())
 

@@ -13,7 +13,6 @@ import typer
 from aiokafka import AIOKafkaConsumer
 
 from streamproc.core.registry import RegistryLog
-from streamproc.errors import ReplayError
 from streamproc.kafka.chunks import AS_A_WORKER
 from streamproc.kafka.reading import consuming
 from streamproc.process import tune_collector
@@ -26,7 +25,7 @@ from streamproc.replay.run import Pace, Replay, Site
 from streamproc.replay.screen import showing
 from streamproc.replay.span import Span, spans, told
 from streamproc.settings import Settings
-from streamproc.store import connect
+from streamproc.store import connect, must_exist
 from streamproc.store.protocol import Store
 
 
@@ -55,10 +54,7 @@ class Session:
     async def run(self) -> Outcome:
         """Do it; raises Interrupted or StreamprocError."""
         folder = self._request.folder(self._settings)
-        if self._settings.store == "sqlite" and not self._settings.database_path.exists():
-            raise ReplayError(
-                f"there is no database at {self._settings.database_path}: set STREAMPROC_DATABASE"
-            )
+        must_exist(self._settings)
         journal = Journal(folder)
         try:
             async with _opened(self._settings) as store:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamproc.errors import StoreError
+
 if TYPE_CHECKING:
     from streamproc.settings import Settings
     from streamproc.store.job_runs import JobStore
     from streamproc.store.protocol import Store
 
-__all__ = ["connect", "connect_jobs"]
+__all__ = ["connect", "connect_jobs", "must_exist"]
+
+
+def must_exist(settings: Settings) -> None:
+    """Raise StoreError where the SQLite file is not there: an empty one would say that all is well, or take an edit alone."""
+    if settings.store == "sqlite" and not settings.database_path.exists():
+        raise StoreError(
+            f"there is no database at {settings.database_path}: STREAMPROC_DATA_DIR or STREAMPROC_DATABASE says where it is; "
+            "the sink makes it, and so does `registry import`"
+        )
 
 
 def connect(settings: Settings, *, process: str = "sink", migrates: bool = True) -> Store:

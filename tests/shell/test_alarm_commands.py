@@ -16,10 +16,19 @@ from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
-from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.cli import notifying
+from streamproc.errors import RegistryError, StoreError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
-from streamproc.registry import alarm_commands, commands, files, policy_commands, silence_commands, tables
+from streamproc.registry import (
+    alarm_commands,
+    commands,
+    device_commands,
+    files,
+    policy_commands,
+    silence_commands,
+    tables,
+)
 from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
@@ -98,15 +107,26 @@ def test_alarms_are_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "words"), [(alarm_commands, ["list"]), (silence_commands, ["list"]), (commands, ["export"])]
+    ("of", "words"),
+    [
+        (alarm_commands, ["list"]),
+        (silence_commands, ["list"]),
+        (commands, ["export"]),
+        (device_commands, ["add", "pump"]),
+        (device_commands, ["key", "revoke", "pump", "k"]),
+        (policy_commands, ["remove", "pump"]),
+        (notifying, ["failed"]),
+        (notifying, ["resend"]),
+    ],
 )
 def test_where_there_is_no_database_nothing_is_told_of_sensors(
     of: ModuleType, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere than in its directory `alarm list` made an empty one, and said that all sensors are NORMAL."""
     monkeypatch.setenv("STREAMPROC_DATA_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "127.0.0.1:1")
     result = CliRunner().invoke(of.commands, words)
-    assert isinstance(result.exception, RegistryError)
+    assert isinstance(result.exception, StoreError)
     assert f"there is no database at {tmp_path}/elsewhere/streamproc.db" in str(result.exception)
     assert not (tmp_path / "elsewhere").exists()
 

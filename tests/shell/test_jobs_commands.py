@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamproc.jobs.commands import commands
+from streamproc.store.schema import SqliteSchema
 from tests.store.databases import Sqlite
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Sqlite:
-    """A file that is not there yet."""
-    return Sqlite(tmp_path / "streamproc.db")
+    """A file with the schema."""
+    path = tmp_path / "streamproc.db"
+    asyncio.run(SqliteSchema(path).migrate())
+    return Sqlite(path)
 
 
 def call(database: Sqlite, *arguments: str, **variables: str) -> Result:
@@ -44,7 +48,6 @@ def test_a_run_by_command_is_told_and_listed(database: Sqlite) -> None:
 
 def test_a_job_that_another_process_is_at_is_not_run(database: Sqlite) -> None:
     """Exit code 1; the other's run stays as it is."""
-    call(database, "list")
     database.execute(
         "INSERT INTO job_runs (name, started_by, schedule, due_at, attempt, outcome, claimed_by, lease_until, began_at)"
         " VALUES ('cleanup', 'command', '', '2023-01-01T00:00:00.000Z', 1, 'running', 'x', '2999-01-01T00:00:00.000Z',"
@@ -61,7 +64,6 @@ def test_a_job_that_another_process_is_at_is_not_run(database: Sqlite) -> None:
 
 def test_a_run_that_fails_says_why(database: Sqlite) -> None:
     """Exit code 1; the other tables are done."""
-    call(database, "list")
     database.execute(
         "INSERT INTO registry_audit (at, actor, action, kind, name, version)"
         " VALUES ('2023-01-01T00:00:00.000Z', 'a', 'put', 'sensor', 's', 1),"
@@ -80,6 +82,15 @@ def test_a_job_that_there_is_not_is_refused(database: Sqlite) -> None:
     refused = call(database, "run", "clean")
     assert refused.exit_code == 2
     assert "no job 'clean'; there are: cleanup" in refused.stderr
+
+
+@pytest.mark.parametrize("words", [["list"], ["run", "cleanup"]])
+def test_where_there_is_no_database_none_is_made(tmp_path: Path, words: list[str]) -> None:
+    """In another directory than its own, an empty one would say that there is nothing old."""
+    failed = call(Sqlite(tmp_path / "elsewhere" / "s.db"), *words)
+    assert failed.exit_code == 2
+    assert f"there is no database at {tmp_path}/elsewhere/s.db" in failed.stderr
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:

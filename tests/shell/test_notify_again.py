@@ -88,8 +88,8 @@ def called(*words: str) -> Result:
 
 def test_what_was_given_up_is_shown_and_sent_again(database: Path) -> None:
     """Once, under its identity, though it is far older than what is told otherwise."""
-    assert called("failed").stdout == "nothing was given up\n"
     asyncio.run(tell(database))
+    assert called("failed").stdout == "nothing was given up\n"
     (first,) = asyncio.run(send(database, TOO_LATE))
     head, line = called("failed").stdout.splitlines()
     assert head.split() == ["channel", "messages", "changes", "from", "to", "why"]

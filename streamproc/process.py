@@ -1,13 +1,38 @@
-"""What every process of streamproc has alike: its exit codes, and how often it looks for garbage."""
+"""What every process of streamproc has alike: its exit codes, why it cannot listen, how often it looks for garbage."""
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import sys
 
-#: Exit codes beside 0: the process failed, or was asked to end and could not do so tidily in time.
-FAILED, CUT_SHORT = 1, 3
+#: Exit codes beside 0: the process failed, was refused what it is to do (starting it again would not help), or was asked to
+#: end and could not do so tidily in time.
+FAILED, REFUSED, CUT_SHORT = 1, 2, 3
 #: The collector's thresholds: what a chunk, a request or an import makes dies by reference count, and a look finds nothing.
 _COLLECTOR = (50_000, 20, 100)
+
+
+def refused(why: str) -> int:
+    """Say in a line why nothing is done; gives the exit code."""
+    sys.stderr.write(f"streamproc: {why}".replace("\n", "\n  ") + "\n")
+    return REFUSED
+
+
+def unheard(setting: str, host: str, port: int, error: OSError) -> str:
+    """Why a process cannot listen, by the `setting` that names the port.
+
+    >>> unheard("GATEWAY_PORT", "127.0.0.1", 8001, OSError(errno.EADDRINUSE, "while attempting to bind"))
+    'GATEWAY_PORT: cannot listen on 127.0.0.1:8001: the port is taken; set GATEWAY_PORT to another'
+    """
+    place = f"{setting}: cannot listen on {host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{place}: the port is taken; set {setting} to another"
+    # asyncio puts words of its own around the system's; names that are not found have numbers below 0.
+    return (
+        f"{place}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error}"
+    )
 
 
 def collect_seldom() -> None:

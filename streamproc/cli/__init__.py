@@ -17,7 +17,7 @@ from streamproc import __version__
 from streamproc.cli import benches, notifying
 from streamproc.cli.loading import loaded
 from streamproc.errors import StreamprocError
-from streamproc.process import collect_seldom
+from streamproc.process import collect_seldom, refused
 
 #: What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -46,18 +46,13 @@ def main() -> None:
     try:
         app()
     except StreamprocError as error:
-        sys.exit(_refuse(str(error)))
+        sys.exit(refused(str(error)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has left. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def _refuse(text: str) -> int:
-    print(f"streamproc: {text}".replace("\n", "\n  "), file=sys.stderr)
-    return 2
 
 
 def _pass_on(module: str, name: str, context: typer.Context) -> None:

@@ -24,6 +24,7 @@ from streamproc.errors import SettingsError
 from streamproc.monitor import Told, collected, routes
 from streamproc.openapi import document
 from streamproc.openapi.pages import Pages
+from streamproc.process import unheard
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
         await site.start()
     except OSError as error:
-        raise SettingsError(f"CONSOLE_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+        raise SettingsError(unheard("CONSOLE_PORT", host, port, error)) from error
     bound = runner.addresses[0][1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     _log.info("console listens", url=url)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streamproc.errors import SettingsError
+from streamproc.process import unheard
 
 LOCK_NAME = "dev.lock"
 
@@ -47,9 +48,7 @@ def claim_port(host: str, port: int, setting: str) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise SettingsError(
-                f"{setting}: cannot listen on {host}:{port}: {error.strerror}; set {setting} to another"
-            ) from error
+            raise SettingsError(unheard(setting, host, port, error)) from error
         return int(probe.getsockname()[1])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import resource
 import socket
@@ -16,6 +15,7 @@ from yarl import URL
 from streamproc.errors import GatewayError
 from streamproc.gateway.access.address import Addresses
 from streamproc.gateway.connections import Bounds, Connection, Crowd
+from streamproc.process import unheard
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -86,9 +86,7 @@ class Listener(web.BaseSite):
                 ssl_handshake_timeout=self._tls_seconds,
             )
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise GatewayError(f"{host}:{port} is taken; set GATEWAY_PORT to another port") from error
-            raise GatewayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise GatewayError(unheard("GATEWAY_PORT", host, port, error)) from error
         for listening in self._server.sockets:
             _let_wait(listening.fileno(), self._backlog)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import signal
@@ -19,7 +18,7 @@ import structlog
 from streamproc.errors import GatewayError
 from streamproc.gateway.app import serve
 from streamproc.gateway.siblings import Member
-from streamproc.process import tune_collector
+from streamproc.process import REFUSED, tune_collector, unheard
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings
@@ -32,8 +31,6 @@ _PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 20.0
 #: A worker ends within 3 s by itself; what is longer is ended by force, so that the parent keeps a container's 10 s.
 _STOP_SECONDS = 5.0
-#: What the command line exits with where the settings are wrong: starting again would not help.
-_REFUSED = 2
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -90,9 +87,7 @@ def _reserve(settings: Settings) -> socket.socket:
             address = alone.getsockname()
         return _bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise GatewayError(f"{host}:{port} is taken; set GATEWAY_PORT to another port") from error
-        raise GatewayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise GatewayError(unheard("GATEWAY_PORT", host, port, error)) from error
 
 
 def _bound(family: int, address: Any, *options: int) -> socket.socket:
@@ -126,7 +121,7 @@ class _Worker:
                 code = await self._run(stopping)
                 if self._stop.is_set():
                     return
-                if code == _REFUSED:
+                if code == REFUSED:
                     raise GatewayError(f"worker {self._member.number} refused to start; it has said why")
                 ends = 1 if clock() - born >= _STEADY_SECONDS else ends + 1
                 pause = _PAUSES_SECONDS[min(ends, len(_PAUSES_SECONDS)) - 1]

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import faust
 import structlog
 
-from streamproc.process import CUT_SHORT, FAILED
+from streamproc.process import CUT_SHORT, FAILED, refused
 
 #: From the request to end until the process ends by force, below the 5 s that it may take in all.
 STOP_S = 4.5
@@ -49,10 +49,15 @@ class Worker(faust.Worker):
         os._exit(code)
 
     def execute_from_commandline(self) -> NoReturn:
-        """Run until asked to end, and exit with CUT_SHORT where the app says that it left something undone."""
+        """Run until asked to end, and exit with CUT_SHORT where the app says that it left something undone.
+
+        Where it could not start with a setting it says so, as the command line does.
+        """
         try:
             super().execute_from_commandline()
         except SystemExit as ended:
+            if self.app.refusal is not None:
+                sys.exit(refused(str(self.app.refusal)))
             if not ended.code and self.app.cut_short:
                 sys.exit(CUT_SHORT)
             raise

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from time import monotonic
@@ -34,6 +35,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from streamproc.core.chunk import Chunk
+from streamproc.errors import SettingsError
 from streamproc.kafka import clients
 from streamproc.kafka.diagnosis import failure, look
 from streamproc.kafka.fetched import gathered, spare_records, wait_for_more
@@ -282,6 +284,8 @@ class ChunkedApp(faust.App):
         self.mark_metadata: dict[TP, str] = {}
         #: Whether it ends without having done all that is done at an end; the exit code tells.
         self.cut_short = False
+        #: The setting that it could not start with.
+        self.refusal: SettingsError | None = None
         #: Entered before the consumer starts, left after everything has stopped.
         self.around: list[AbstractAsyncContextManager[object]] = []
         #: Awaited each LOOK_S from the start on, before partitions are taken over too; what they raise ends the process.
@@ -295,8 +299,12 @@ class ChunkedApp(faust.App):
     async def on_first_start(self) -> None:
         """Enter what surrounds the app. Make no directory: Faust's is for tables, of which there are none."""
         self.add_future(self._look())
-        for context in self.around:
-            await self.add_async_context(context)
+        try:
+            for context in self.around:
+                await self.add_async_context(context)
+        except SettingsError as error:
+            self.refusal = error
+            raise CancelledError from error  # of another error Faust tells all its steps
 
     async def _look(self) -> None:
         while not self.should_stop:

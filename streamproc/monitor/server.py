@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from streamproc import __version__
 from streamproc.errors import SettingsError
 from streamproc.monitor.checks import Check, report
+from streamproc.process import unheard
 
 #: A scrape that is under way as the process stops is given this long, twice; the whole stop has 5 s.
 SHUTDOWN_S = 0.1
@@ -120,5 +121,5 @@ async def _listen(runner: web.AppRunner, address: Address, stage: str) -> None:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise SettingsError(f"{address.setting}: cannot listen on {host}:{port}: {error.strerror}") from error
+        raise SettingsError(unheard(address.setting, host, port, error)) from error
     _log.info(f"{stage} listens", url=f"http://{host}:{port}")

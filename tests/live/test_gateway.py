@@ -251,7 +251,9 @@ async def test_port_taken(bootstrap: Connection) -> None:
     async with gateway(bootstrap, ready=False) as client:
         port = client._base_url.port if client._base_url else None
         settings = Settings.model_validate({**reached(bootstrap), "gateway_port": port})
-        with pytest.raises(GatewayError, match=f"127.0.0.1:{port} is taken"):
+        with pytest.raises(
+            GatewayError, match=f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}: the port is taken"
+        ):
             await asyncio.wait_for(serve(settings, asyncio.Event()), SOON_S)
 
 

@@ -146,7 +146,7 @@ async def test_a_port_that_is_taken(gateway: Gateway) -> None:
     )
     _, text = await second.communicate()
     assert second.returncode == 2
-    assert f"{gateway.port} is taken" in text.decode()
+    assert f"{gateway.port}: the port is taken" in text.decode()
 
 
 def exists(pid: int) -> bool:

@@ -179,6 +179,31 @@ def test_a_taken_port_is_refused(tmp_path: Path, setting: str) -> None:
     assert f"{setting}: cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [
+        (("gateway",), "GATEWAY_PORT"),
+        (("gateway", "--workers", "2"), "GATEWAY_PORT"),
+        (("worker",), "STREAMPROC_WORKER_PORT"),
+        (("sink",), "STREAMPROC_SINK_PORT"),
+        (("notify",), "STREAMPROC_NOTIFY_PORT"),
+        (("console",), "CONSOLE_PORT"),
+        (("jobs",), "STREAMPROC_JOBS_PORT"),
+    ],
+)
+def test_a_stage_whose_port_is_taken_ends(tmp_path: Path, command: tuple[str, ...], setting: str) -> None:
+    """Like any wrong setting: with a line that names it, and code 2. Worker and sink ended with a traceback and code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        away = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "STREAMPROC_DATA_DIR": str(tmp_path)}
+        result = run(*command, **away | {setting: port})
+    *logged, last = result.stderr.splitlines()
+    told = f"{setting}: cannot listen on 127.0.0.1:{port}: the port is taken; set {setting} to another"
+    assert (result.returncode, last) == (2, f"streamproc: {told}")
+    assert all(isinstance(json.loads(line), dict) for line in logged)
+    assert "Traceback" not in result.stderr
+
+
 def test_logs_are_json_where_no_terminal_reads_them() -> None:
     """Records of structlog and of the standard library are one JSON object a line, from the level set on."""
     code = (

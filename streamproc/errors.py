@@ -30,6 +30,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def why(error: Exception) -> str:
+    """What an error says, without the file that the system names behind it: who tells of it names that.
+
+    >>> why(FileNotFoundError(2, "No such file or directory", "a.yaml")), why(ValueError("no mapping"))
+    ('No such file or directory', 'no mapping')
+    """
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 class StreamprocError(Exception):
     """Base of all errors raised on purpose; `retriable` tells whether the same call may succeed later."""
 

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
-from streamproc.errors import RegistryError
+from streamproc.errors import RegistryError, why
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks, plain_yaml
 from streamproc.registry.document_checks import document_faults, normal
@@ -60,7 +60,7 @@ def read(path: Path) -> Contents:
         # Spreadsheets and PowerShell begin a file with a mark; ends of lines within a cell are the cell's.
         parts = _parts(suffix, path.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError, msgspec.MsgspecError, csv.Error, RecursionError) as error:
-        raise RegistryError(f"{path}: {error}") from error
+        raise RegistryError(f"{path}: {why(error)}") from error
     found, faults = Contents([], [], [], []), list[str]()
     for kind, rows in parts.items():
         for number, row in enumerate(rows, 1):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from streamproc.core.checkpoint import Snapshot
-from streamproc.errors import ReplayError
+from streamproc.errors import ReplayError, why
 from streamproc.replay.differences import Difference
 
 FILE = "progress.db"
@@ -47,7 +47,7 @@ class Journal:
             )
         except (OSError, sqlite3.Error) as error:
             raise ReplayError(
-                f"no progress can be kept in {folder}: {error}; set STREAMPROC_DATA_DIR to another"
+                f"no progress can be kept in {folder}: {why(error)}; set STREAMPROC_DATA_DIR to another"
             ) from error
         try:
             # One process has it, from here to the end; whatever ends the process lets go of it.

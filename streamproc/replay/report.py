@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from streamproc.errors import ReplayError
+from streamproc.errors import ReplayError, why
 from streamproc.store.comparison import TABLES
 
 #: Differences told on the terminal; `--output` has all.
@@ -102,4 +102,4 @@ def write(path: Path, differences: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise ReplayError(f"{path}: {error}") from error
+        raise ReplayError(f"{path}: {why(error)}") from error

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from streamproc.errors import StoreError
+from streamproc.errors import StoreError, why
 from streamproc.settings import Settings
 from streamproc.store import migrations
 from streamproc.store.migrations import Migration, Status, scripts
@@ -63,7 +63,7 @@ class SqliteSchema:
         try:
             return call()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            raise StoreError(f"{self._path}: {why(error)}") from error
 
 
 def schema(settings: Settings) -> Schema:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from streamproc.errors import RowsRefused, StoreError, StoreUnavailable
+from streamproc.errors import RowsRefused, StoreError, StoreUnavailable, why
 from streamproc.records import SensorEntry, SeverityEvent
 from streamproc.store import (
     sqlite_compare,
@@ -252,7 +252,7 @@ class SqliteStore:
                 raise StoreUnavailable(f"{self._path}: {error}", _AWAY[code]) from error
             raise StoreError(f"{self._path}: {error}") from error
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error}", "cannot_open") from error
+            raise StoreUnavailable(f"{self._path}: {why(error)}", "cannot_open") from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is not None and self._inode() != self._file:

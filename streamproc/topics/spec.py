@@ -13,7 +13,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from streamproc.errors import TopicsError
+from streamproc.errors import TopicsError, why
 
 #: Kafka's own limit on a topic's name, and its alphabet.
 NAME_LIMIT = 249
@@ -81,7 +81,7 @@ def load(path: Path | None = None) -> list[TopicSpec]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TopicsError(f"{path}: {error}") from error
+        raise TopicsError(f"{path}: {why(error)}") from error
     specs, faults = parse(content)
     if faults:
         raise TopicsError("\n".join(f"{path}: {fault}" for fault in faults))

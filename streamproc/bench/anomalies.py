@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamproc import detect
 from streamproc.bench.forecasts import coverage, learnt, told_lines
 from streamproc.bench.labelled import Series, read, scores
+from streamproc.core.counted import counted
 from streamproc.core.learners import LearnerBank
 from streamproc.core.severity import SeverityBank
 from streamproc.detect.series import read as blocks_of
@@ -27,7 +28,7 @@ def run(directory: Path) -> None:
     series = read(directory)
     rows = sum(len(each.stamps) for each in series)
     windows = sum(len(each.windows) for each in series)
-    print(f"{len(series)} series, {rows:,} rows, {windows} anomalies")
+    print(f"{len(series)} series, {rows:,} rows, {counted(windows, 'anomaly', 'anomalies')}")
     began = time.process_time()
     anomalies = {each.name: detected(each) for each in series}
     row_us = 1e6 * (time.process_time() - began) / rows

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from streamproc import __version__
+from streamproc.core.counted import counted
 from streamproc.errors import KafkaRefused, StoreError, StreamprocError, TopicsError
 from streamproc.settings import Settings
 from streamproc.settings.notify import EMAIL, ESCALATION, WEBHOOK
@@ -168,14 +169,14 @@ async def kafka(settings: Settings) -> Finding:
         told = str(error) or f"Kafka at {settings.bootstrap}: no answer within {ANSWER_S:g} s"
         return Finding(State.WRONG, "kafka", told, "start it, or set KAFKA_BOOTSTRAP to where it is")
     if differences:
-        told = f"{settings.bootstrap}: {len(differences)} topics are not as declared"
+        told = f"{settings.bootstrap}: not as declared: {counted(len(differences), 'topic')}"
         return Finding(
             State.WRONG, "kafka", told, "see `streamproc topics plan`, then `streamproc topics apply`"
         )
     if settings.kafka.security.tells_password:
         told = f"{settings.bootstrap}: KAFKA_SASL_PASSWORD is sent unencrypted"
         return Finding(State.NOTE, "kafka", told, "use SASL_SSL, or a KAFKA_SASL_MECHANISM of SCRAM")
-    return Finding(State.OK, "kafka", f"{settings.bootstrap}: {len(specs)} topics are as declared")
+    return Finding(State.OK, "kafka", f"{settings.bootstrap}: as declared: {counted(len(specs), 'topic')}")
 
 
 def ports(settings: Settings) -> list[tuple[str, str, int]]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from streamproc.cli.loading import loaded
+from streamproc.core.counted import counted
 
 commands = typer.Typer()
 
@@ -82,7 +83,7 @@ def resend(
         typer.echo(f"nothing{f' of channel {channel}' if channel else ''} was given up since then")
     named = {each.name for each in channels(settings)}
     for name, count in counts.items():
-        typer.echo(f"{name}: {count} change{'' if count == 1 else 's'} to be sent again")
+        typer.echo(f"{name}: {counted(count, 'change')} to be sent again")
         if name not in named:
             typer.echo(
                 f"note: no channel is called {name} by these settings: it is sent once one is", err=True

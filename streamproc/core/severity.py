@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamproc.core.alarms import AlarmBook, AlarmLevels
 from streamproc.core.changes import Change, Found, Window
+from streamproc.core.counted import counted
 from streamproc.core.hysteresis import RELAPSE_WINDOWS, Said, settle, weigh
 from streamproc.core.policies import USUAL
 from streamproc.core.ranges import (
@@ -192,7 +193,11 @@ class SeverityBank:
             self._mirror(state)
             return None
         scores = {"anomaly": anomaly, "surprise": surprise, "expected": expected, "deviation": deviation}
-        cause, value, rule = _window_cause(state, before), window.mean, f"calm for {calm_windows} windows"
+        cause, value, rule = (
+            _window_cause(state, before),
+            window.mean,
+            f"calm for {counted(calm_windows, 'window')}",
+        )
         if breached and state.range_level == state.level > before:
             bounds = self.bounds[slot].tolist()
             value, scores = worst_of(state.range_level, bounds, window.min, window.max), {}

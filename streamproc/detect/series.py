@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from streamproc.core.codec import TS_LIMIT, VALUE_LIMIT, to_ms
+from streamproc.core.counted import counted
 from streamproc.core.windows import Floats, Ints
 from streamproc.detect.arriving import Arriving
 from streamproc.errors import SeriesError
@@ -122,7 +123,7 @@ def _up_to_fault(rows: _Rows, at: int, of: int) -> tuple[Block, SeriesError | No
 
 def _row(row: list[str], line: int, at: int, of: int) -> tuple[str, str, int, float]:
     if len(row) <= max(at, of):
-        raise SeriesError(f"line {line}: {len(row)} columns; `timestamp` and `value` are wanted")
+        raise SeriesError(f"line {line}: {counted(len(row), 'column')}; `timestamp` and `value` are wanted")
     stamp, text = row[at].strip(), row[of].strip()
     return stamp, text, _time(stamp, line), _value(text, line)
 

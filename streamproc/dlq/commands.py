@@ -14,6 +14,7 @@ import typer
 
 from streamproc import settings
 from streamproc.core.codec import to_ms
+from streamproc.core.counted import counted
 from streamproc.dlq import redrive as sending
 from streamproc.dlq import view
 from streamproc.dlq.found import Filter, Found, Place, is_left_out, parse_places, payload
@@ -128,7 +129,7 @@ def redrive(  # noqa: PLR0913  # a command's options are its arguments
     for place, why in result.examples:
         typer.echo(f"not sent: {place}: {why}", err=True)
     if result.left:
-        typer.echo(f"{view.counted(result.left)} cannot be sent again", err=True)
+        typer.echo(f"{counted(result.left, 'letter')} cannot be sent again", err=True)
         raise typer.Exit(1)
 
 
@@ -137,7 +138,7 @@ def _redrive(chosen: Settings, index: Index, wanted: Filter, *, dry_run: bool, y
     ends = asyncio.run(_scan(chosen, index, wanted))
     total, waiting = index.total()
     if total > waiting:
-        typer.echo(f"{view.counted(total - waiting)} left out: sent again before")
+        typer.echo(f"{counted(total - waiting, 'letter')} left out: sent again before")
     if not waiting:
         typer.echo("no letter waits to be sent again")
         return Result()
@@ -146,10 +147,10 @@ def _redrive(chosen: Settings, index: Index, wanted: Filter, *, dry_run: bool, y
         typer.echo(f"{group.letters} to {topic}: {group.code}, refused by the {group.stage}")
     if dry_run:
         result = asyncio.run(_rehearse(chosen, index))
-        typer.echo(f"would send {result.sent} of {view.counted(waiting)}; nothing was sent")
+        typer.echo(f"would send {result.sent} of {counted(waiting, 'letter')}; nothing was sent")
         return result
     if not yes:
-        typer.confirm(f"send {view.counted(waiting)} again?", abort=True)
+        typer.confirm(f"send {counted(waiting, 'letter')} again?", abort=True)
     result = asyncio.run(_send(chosen, index, ends))
     typer.echo(f"{result.sent} sent again; what is refused again comes as a new letter")
     return result

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamproc.core.counted import counted
 from streamproc.dlq.found import Found, is_left_out, payload
 from streamproc.dlq.index import Group, Index, Line
 from streamproc.dlq.reasons import reason_of
@@ -42,9 +43,11 @@ def plain(text: str) -> str:
 def listing(index: Index, limit: int, prefix: str) -> list[str]:
     """The counts by stage, class of reasons and topic, then the newest letters."""
     wanted, waiting = index.total()
-    lines = [f"{counted(wanted)}: {waiting} waiting, {wanted - waiting} redriven"]
+    lines = [f"{counted(wanted, 'letter')}: {waiting} waiting, {wanted - waiting} redriven"]
     if index.unreadable:
-        lines.append(f"{index.unreadable} records of the topic are neither letters nor marks of streamproc")
+        lines.append(
+            f"neither letter nor mark of streamproc: {counted(index.unreadable, 'record')} of the topic"
+        )
     if wanted:
         lines += ["", *_groups(index.groups(), prefix)]
     if newest := index.newest(limit):
@@ -55,11 +58,6 @@ def listing(index: Index, limit: int, prefix: str) -> list[str]:
             "Send again after a fix: streamproc dlq redrive --reason REASON (--dry-run tells what would be sent)"
         )
     return lines
-
-
-def counted(letters: int) -> str:
-    """So many letters, in words."""
-    return "1 letter" if letters == 1 else f"{letters:,} letters"
 
 
 def _groups(groups: Iterable[Group], prefix: str) -> list[str]:
@@ -196,8 +194,12 @@ def _payload(found: Found, value: bytes | None) -> list[str]:
     text = _pretty(held if held is not None else value or b"")
     size = len(held if held is not None else value or b"")
     origin = "" if held is not None else ", read from its topic: it was too large for the letter"
-    head = f"payload, {size} bytes{origin}{', not UTF-8' if letter.encoding == 'base64' else ''}:"
-    more = [f"… {len(text) - SHOWN} characters more; --payload gives all bytes"] if len(text) > SHOWN else []
+    head = f"payload, {counted(size, 'byte')}{origin}{', not UTF-8' if letter.encoding == 'base64' else ''}:"
+    more = (
+        [f"… {counted(len(text) - SHOWN, 'character')} more; --payload gives all bytes"]
+        if len(text) > SHOWN
+        else []
+    )
     return [head, *("  " + line for line in text[:SHOWN].split("\n")), *more]
 
 
@@ -214,5 +216,5 @@ def would_send(record: Resend, prefix: str) -> str:
     letter = record.found.letter
     return (
         f"{record.found.place} -> {letter.topic.removeprefix(prefix)}/{letter.partition}"
-        f"  {len(record.value)} bytes, first at {record.first}  {plain(letter.reason[:REASON])}"
+        f"  {counted(len(record.value), 'byte')}, first at {record.first}  {plain(letter.reason[:REASON])}"
     )

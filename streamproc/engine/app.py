@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
 from streamproc.core.chunk import Chunk
+from streamproc.core.counted import counted
 from streamproc.engine import health, metrics
 from streamproc.engine.options import options
 from streamproc.engine.partition import Partition
@@ -144,7 +145,7 @@ class Engine:
                 told = "is assigned, but was not taken over"
             else:
                 idle = self.watchdog.idle_s(number, lag, partition.progressed, now)
-                told = f"has {lag} records waiting, but none was taken in"
+                told = f"has {counted(lag or 0, 'record')} waiting, but none was taken in"
             if idle > longest:
                 raise BrokerError(f"partition {number} {told} for {idle:.0f} s")
 

@@ -13,6 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streamproc.core.checkpoint import resume
+from streamproc.core.counted import counted
 from streamproc.core.engine import Options, PartitionState
 from streamproc.engine import metrics
 from streamproc.engine.checkpoints import Checkpoints, read
@@ -87,7 +88,7 @@ class Restoring:
         checkpoints = self._checkpoints(options)
         state = checkpoints.restore(options, found)
         if state is None and committed is not None:
-            raise CheckpointError(f"{committed.offset} records were taken in, but there is none")
+            raise CheckpointError(f"{counted(committed.offset, 'record')} taken in, but there is none")
         return state or PartitionState(options), checkpoints
 
     async def _anew(self, refused: Mapping[int, Options], ends: Mapping[int, int]) -> dict[int, Restored]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from streamproc import settings
+from streamproc.core.counted import counted
 from streamproc.explain import report
 from streamproc.explain.find import find
 from streamproc.explain.reasons import Finding, judge
@@ -46,7 +47,9 @@ async def _explained(chosen: Settings, event_id: str) -> Told:
         if source.has(event):
             records = source.begin - source.start
             if records:
-                typer.echo(f"reading {records:,} records before it, from offset {source.start} on", err=True)
+                typer.echo(
+                    f"reading {counted(records, 'record')} before it, from offset {source.start} on", err=True
+                )
         made = await recompute(chosen, consumer, source, event) if source.has(event) else None
     finding: Finding = judge(event, source, made)
     return Told(found, source, made, finding)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from streamproc.core.alarms import AlarmLevels
+from streamproc.core.counted import counted
 from streamproc.core.judgement import Weighed
 from streamproc.core.learners import LearnerBank
 from streamproc.core.severity import ALARM_SURPRISE, CLEAR_SURPRISE, CRITICAL_SURPRISE
@@ -169,12 +170,13 @@ def _weighing(of: Weighing) -> dict[str, Any]:
 def _weighed(of: Weighing) -> Iterator[str]:
     """All evidence that the learners weighed of the event's window, the most surprising first."""
     if of.windows < of.warm_up:
-        yield f"What the learners weighed: nothing, they had seen {of.windows} windows of the {of.warm_up} that they need"
+        seen = counted(of.windows, "window")
+        yield f"What the learners weighed: nothing, they had seen {seen} of the {of.warm_up} that they need"
         return
     heard = "news" if of.surprise > of.bar else "no news"
     yield (
-        f"What the learners weighed, who had seen {of.windows:,} windows before; the surprise of {_number(of.surprise)} is "
-        f"{heard} where the bar is {_number(of.bar)}"
+        f"What the learners weighed, who had seen {counted(of.windows, 'window')} before; the surprise of "
+        f"{_number(of.surprise)} is {heard} where the bar is {_number(of.bar)}"
     )
     width = max(map(len, of.kinds))
     for name, kind in sorted(of.kinds.items(), key=lambda item: -item[1].surprise):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from streamproc.core.counted import counted
 from streamproc.kafka.transport import BUFFERED_CHUNKS, DEFAULTS, ChunkedApp
 from streamproc.monitor import Check
 
@@ -29,7 +30,7 @@ def lag_check(lags: Mapping[str, int | None], bound: int) -> Check:
     behind = {name: lag for name, lag in lags.items() if lag is not None and lag > bound}
     if behind:
         return Check("lag", False, f"records waiting by partition, of {bound:,} at most: {behind}")
-    return Check("lag", True, f"{sum(lag or 0 for lag in lags.values())} records waiting")
+    return Check("lag", True, f"{counted(sum(lag or 0 for lag in lags.values()), 'record')} waiting")
 
 
 def gauges(app: ChunkedApp) -> Iterable[Metric]:

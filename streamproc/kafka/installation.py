@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from streamproc import settings
+from streamproc.core.counted import counted
 from streamproc.errors import BrokerError
 
 VERSION = "4.1.1"
@@ -137,7 +138,7 @@ async def _fetch(jars: list[Jar], repository: Path, progress: Progress) -> None:
     started = time.monotonic()
     whole = await asyncio.gather(*(asyncio.to_thread(jar.is_whole, repository) for jar in jars))
     missing = [jar for jar, is_whole in zip(jars, whole, strict=True) if not is_whole]
-    progress(f"Kafka {VERSION}: downloading {len(missing)} jars (once, 44 MB in all)")
+    progress(f"Kafka {VERSION}: downloading {counted(len(missing), 'jar')} (once, 44 MB in all)")
     context = _maven(repository)
     gate = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
     done = 0

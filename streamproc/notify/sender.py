@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 
+from streamproc.core.counted import counted
 from streamproc.monitor import Check
 from streamproc.monitor.standing import Standing
 from streamproc.notify import metrics
@@ -199,7 +200,7 @@ class Sender:
         failing_s = time.monotonic() - (self._failing_since or time.monotonic())
         if failing_s > FAILING_S:
             return Check(name, False, f"takes nothing for {failing_s:.0f} s: {self._reason}")
-        return Check(name, True, f"{self.waiting.changes} changes waiting")
+        return Check(name, True, f"{counted(self.waiting.changes, 'change')} waiting")
 
 
 def pause(failures: int) -> float:

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import SensorEntry
 from streamproc.registry import action_commands, files, history
@@ -98,8 +99,8 @@ def export(
     told = ""
     if suffix != ".csv":
         others = len(actions(found)) + len(documents(found))
-        told = f"{len(devices(found))} devices, {others} other entries and "
-    typer.echo(f"{told}{len(sensors(found))} sensors in {output}")
+        told = f"{counted(len(devices(found)), 'device')}, {counted(others, 'other entry', 'other entries')} and "
+    typer.echo(f"{told}{counted(len(sensors(found)), 'sensor')} in {output}")
 
 
 @commands.command()
@@ -190,9 +191,5 @@ _SEVERAL = {"policy": "policies"}
 
 def _counted(outcomes: Sequence[Outcome]) -> str:
     counts = {kind: len({outcome.name for outcome in outcomes if outcome.kind == kind}) for kind in KINDS}
-    told = [
-        f"{count} {_SEVERAL.get(kind, f'{kind}s') if count > 1 else kind}"
-        for kind, count in counts.items()
-        if count
-    ]
+    told = [counted(count, kind, _SEVERAL.get(kind)) for kind, count in counts.items() if count]
     return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]])) or "nothing"

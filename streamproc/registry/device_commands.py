@@ -12,6 +12,7 @@ import yaml
 from msgspec.structs import replace
 from rich.markup import escape
 
+from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
 from streamproc.records import DeviceEntry
 from streamproc.registry import checks, tables
@@ -137,7 +138,7 @@ def remove(
 ) -> None:
     """Take a device out of the registry, and revoke its keys. What it has sent stays in the database."""
     made = asyncio.run(edit([RemoveDevice(device.lower(), with_sensors=with_sensors)]))
-    told = f", with {len(made) - 1} sensors" if len(made) > 1 else ""
+    told = f", with {counted(len(made) - 1, 'sensor')}" if len(made) > 1 else ""
     typer.echo(f"device {device.lower()} is removed{told}; its readings stay")
 
 

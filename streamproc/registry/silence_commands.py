@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from rich.markup import escape
 
 from streamproc.core.attention.silences import covers
+from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, UnknownEntry
 from streamproc.records import Severity
 from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
@@ -126,9 +127,7 @@ def add(  # noqa: PLR0913  # each is an option of the command
         by=actor(),
     )
     saved, count, others = asyncio.run(_add(normal(entry)))
-    typer.echo(
-        f"silence {saved.silence}: {whom(saved)}, {when(saved)}; {count} sensor{'' if count == 1 else 's'} now"
-    )
+    typer.echo(f"silence {saved.silence}: {whom(saved)}, {when(saved)}; {counted(count, 'sensor')} now")
     if others:
         typer.echo(
             f"note: not of {others} more, whose devices are like that: a sensor's own site and tenant count, see"

@@ -8,6 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from streamproc.core.counted import counted
 from streamproc.records import Range, SensorEntry
 from streamproc.store.thresholds import Threshold
 
@@ -41,7 +42,7 @@ def taken_over(
         elif threshold.is_active:
             others[f"{threshold.condition}, {threshold.severity}"] += 1
     notes = [
-        f"{count} limits left out ({kind}): the engine judges by WARNING and CRITICAL ranges"
+        f"{counted(count, 'limit')} left out ({kind}): the engine judges by WARNING and CRITICAL ranges"
         for kind, count in sorted(others.items())
     ]
     taken = []
@@ -78,7 +79,7 @@ def told_of(ranges: dict[str, list[str]]) -> str:
     """
     some = [f"{sensor} ({', '.join(names)})" for sensor, names in islice(ranges.items(), _NAMED)]
     some += [f"and {len(ranges) - _NAMED} more"] if len(ranges) > _NAMED else []
-    whose = f"{len(ranges)} sensor{'' if len(ranges) == 1 else 's'}"
+    whose = counted(len(ranges), "sensor")
     return f"alert_thresholds overrules the ranges of {whose} within minutes: {', '.join(some)}"
 
 

@@ -12,6 +12,7 @@ import msgspec
 import typer
 from aiokafka import AIOKafkaConsumer
 
+from streamproc.core.counted import counted
 from streamproc.core.registry import RegistryLog
 from streamproc.kafka.chunks import AS_A_WORKER
 from streamproc.kafka.reading import consuming
@@ -134,7 +135,7 @@ class Session:
             report.write(self._output, journal.differences())
         seconds, cpu = monotonic() - pace.began, process_time() - pace.cpu
         typer.echo(
-            f"{pace.readings:,} readings in {seconds:.1f} s, {pace.readings / max(cpu, 1e-3):,.0f} per CPU-second",
+            f"{counted(pace.readings, 'reading')} in {seconds:.1f} s, {pace.readings / max(cpu, 1e-3):,.0f} per CPU-second",
             err=True,
         )
 

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streamproc.core.checkpoint import Snapshot
+from streamproc.core.counted import counted
 from streamproc.engine.snapshots import find
 from streamproc.errors import ReplayError
 from streamproc.kafka.diagnosis import failure
@@ -195,10 +196,10 @@ def _left_out(span: Span) -> str:
     records = span.asked - span.end
     if not span.uncompared:
         return (
-            f"the last {records:,} records of the range, from offset {span.end} on, are left out: "
+            f"left out: {counted(records, 'record')} of the range, from offset {span.end} on, for "
             "worker or sink have not written what comes of them yet"
         )
-    told = f"NOTHING is compared of its {records:,} records, "
+    told = f"NOTHING is compared of its {counted(records, 'record')}, "
     if span.sent <= span.begin:
         return (
             told

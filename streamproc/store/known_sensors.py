@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from streamproc.core.counted import counted
 from streamproc.errors import RowsRefused
 from streamproc.store.protocol import Batch
 
@@ -72,4 +73,4 @@ def numbers(keys: Iterable[str]) -> dict[int, str]:
 def unknown(keys: set[str]) -> RowsRefused:
     """The error that these sensors are not registered."""
     some = ", ".join(sorted(keys)[:_TOLD])
-    return RowsRefused(f"{len(keys)} unknown sensors: {some}", frozenset(keys))
+    return RowsRefused(f"{counted(len(keys), 'unknown sensor')}: {some}", frozenset(keys))

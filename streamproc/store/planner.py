@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
 from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
 from streamproc.store.documents import PutDocument, RemoveDocument
@@ -234,7 +235,7 @@ class _Planner:
         if theirs and not edit.with_sensors:
             names = ", ".join(sorted(sensor.entry.sensor for sensor in theirs)[:_TOLD])
             raise RegistryError(
-                f"device {edit.device} has {len(theirs)} sensors ({names}{', …' if len(theirs) > _TOLD else ''}):"
+                f"device {edit.device} has {counted(len(theirs), 'sensor')} ({names}{', …' if len(theirs) > _TOLD else ''}):"
                 " remove them with it (--with-sensors), or give them to another device first"
             )
         for sensor in theirs:

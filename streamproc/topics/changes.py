@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from streamproc.core.counted import counted
 from streamproc.topics.spec import TopicSpec
 
 
@@ -57,7 +58,7 @@ class Plan:
     def _changes(self) -> Iterator[str]:
         for spec in self.create:
             configs = ", ".join(f"{name}={value}" for name, value in spec.configs.items())
-            yield f"create {spec.name}: {spec.partitions} partitions, {configs}"
+            yield f"create {spec.name}: {counted(spec.partitions, 'partition')}, {configs}"
         for growth in self.grow:
             yield f"grow {growth.name}: {growth.before} → {growth.after} partitions"
         for alteration in self.alter:

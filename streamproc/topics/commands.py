@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from streamproc import settings
+from streamproc.core.counted import counted
 from streamproc.settings.connection import Connection
 from streamproc.topics import admin
 from streamproc.topics.changes import Plan
@@ -59,7 +60,7 @@ def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
         typer.echo(line)
     if differences:
         raise typer.Exit(1)
-    typer.echo(f"{len(specs)} topics are as declared")
+    typer.echo(f"as declared: {counted(len(specs), 'topic')}")
 
 
 def _given(bootstrap: str | None, file: Path | None) -> tuple[Connection, list[TopicSpec]]:
@@ -74,4 +75,4 @@ def _tell(found: Plan, specs: list[TopicSpec], address: Connection) -> None:
     for line in found.refused:
         typer.echo(f"refused {line}")
     if not found.changes and not found.refused:
-        typer.echo(f"{address}: nothing to do, {len(specs)} topics are as declared")
+        typer.echo(f"{address}: nothing to do, as declared: {counted(len(specs), 'topic')}")

@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.markup import escape
 
+from streamproc.core.counted import counted
 from streamproc.core.numbers import TUNABLE
 from streamproc.core.trial import applies
 from streamproc.errors import RegistryError, UnknownEntry
@@ -139,7 +140,7 @@ def add(  # noqa: PLR0913  # each is an option of the command
         raise RegistryError("\n".join(faults))
     count = asyncio.run(_add(entry))
     typer.echo(
-        f"trial {entry.trial} has begun at {count} sensors of the registry; see `trial report {entry.trial}`"
+        f"trial {entry.trial} has begun at {counted(count, 'sensor')} of the registry; see `trial report {entry.trial}`"
     )
     if not count:
         typer.echo("note: no sensor of the registry is like that, yet", err=True)
@@ -252,7 +253,9 @@ def promote(
         asyncio.run(_edit(edits))
     would = "would be" if dry_run else "are"
     if trial.rules or trial.warning or trial.critical:
-        typer.echo(f"the rules and ranges of {len(changed)} sensors {would} those of trial {trial.trial}")
+        typer.echo(
+            f"the rules and ranges of {counted(len(changed), 'sensor')} {would} those of trial {trial.trial}"
+        )
         for sensor in changed if dry_run else ():
             typer.echo(f"  {sensor}")
     if trial.learners:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from streamproc.core.counted import counted
 from streamproc.records import Severity
 from streamproc.registry import tables
 from streamproc.registry.spans import length_text, moment_text
@@ -31,7 +32,7 @@ def words(name: str, history: TrialHistory, span: Span, found: Sequence[Compared
     """The sentences above the table."""
     every = total(found)
     alike = sum(not one.differs for one in found)
-    of = f"trial {name}, version {history.version}: {len(found)} sensors"
+    of = f"trial {name}, version {history.version}: {counted(len(found), 'sensor')}"
     both = f"{every.both} of both, {every.only_live} only told, {every.only_trial} only by the trial"
     lines = [
         f"{of} from {moment_text(span.since)} to {moment_text(span.until)}",
@@ -40,7 +41,7 @@ def words(name: str, history: TrialHistory, span: Span, found: Sequence[Compared
     if every.lead is not None:
         lines.append(f"of both, the trial was {_lead(every.lead)} in the middle")
     if alike:
-        lines.append(f"{alike} sensors were the same in both")
+        lines.append(f"the same in both: {counted(alike, 'sensor')}")
     return lines
 
 

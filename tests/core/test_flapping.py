@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproc.core.changes import Change, Window
+from streamproc.core.counted import counted
 from streamproc.core.explain import explain, title
 from streamproc.core.flapping import STATES, change_of, flaps, pushed
 from streamproc.core.ranges import Limits
@@ -251,7 +252,7 @@ def test_severities_come_down_after_as_many_windows_as_the_policy_says(down: int
     one.second(OUT)
     assert one.seconds([IN] * (down - 1)) == []
     (over,) = one.second(IN)
-    assert over.rule == f"calm for {down} windows"
+    assert over.rule == f"calm for {counted(down, 'window')}"
     other = sensor(PolicyEntry(ANY_KIND, down_windows=down), limits=None)
     other.second(surprise=ALARMING)
     assert other.seconds([IN] * (down - 1)) == []

@@ -189,7 +189,7 @@ async def test_an_installation_is_made_once(installation: Installation, tmp_path
     lines: list[str] = []
     first, second = await asyncio.gather(install(lines.append, tmp_path), install(lines.append, tmp_path))
     assert first == second
-    assert len([line for line in lines if "downloading 1 jars" in line]) == 1
+    assert len([line for line in lines if "downloading 1 jar " in line]) == 1
     assert len([line for line in lines if "waiting" in line]) == 1
     assert (copy / small.relative_to(home)).read_bytes() == small.read_bytes()
     lines.clear()

@@ -170,13 +170,13 @@ def test_commands(bootstrap: Connection, topic_prefix: str, tmp_path: Path) -> N
         )
         return result.exit_code, result.output
 
-    line = f"create {topic_prefix}one: 1 partitions, cleanup.policy=delete, retention.ms=3600000\n"
+    line = f"create {topic_prefix}one: 1 partition, cleanup.policy=delete, retention.ms=3600000\n"
     assert run("check") == (1, line)
     assert run("plan") == (0, line)
     assert run("apply") == (0, line + "done\n")
-    assert run("check") == (0, "1 topics are as declared\n")
+    assert run("check") == (0, "as declared: 1 topic\n")
     code, told = run("plan")
-    assert (code, told.split(": ", 1)[1]) == (0, "nothing to do, 1 topics are as declared\n")
+    assert (code, told.split(": ", 1)[1]) == (0, "nothing to do, as declared: 1 topic\n")
     file.write_text("topics: [{name: one}]")
     with pytest.raises(TopicsError, match="`cleanup` is missing"):
         CliRunner().invoke(commands, ["plan", *options], catch_exceptions=False)

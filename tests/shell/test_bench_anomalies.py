@@ -120,7 +120,7 @@ def test_it_prints_score_coverage_and_cost(tmp_path: Path, capsys: pytest.Captur
     write(tmp_path)
     run(tmp_path)
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "1 series, 1,000 rows, 1 anomalies"
+    assert told[0] == "1 series, 1,000 rows, 1 anomaly"
     assert [line.split()[0] for line in told[1:4]] == [profile.name for profile in PROFILES]
     assert all(float(line.split()[1]) > 90 for line in told[1:4])
     assert [line.split()[4] for line in told[4:8]] == [f"{step}:" for step in STEPS]

@@ -127,7 +127,7 @@ def test_fields_come_out_as_they_were_written() -> None:
         ("1700000000000,1", "line 3, column timestamp: not a time from 1970 to 2100: '1700000000000'"),
         ("nan,1", "line 3, column timestamp: not a time from 1970 to 2100: 'nan'"),
         (",1", "line 3, column timestamp: not a time from 1970 to 2100: ''"),
-        ("1700000000", "line 3: 1 columns; `timestamp` and `value` are wanted"),
+        ("1700000000", "line 3: 1 column; `timestamp` and `value` are wanted"),
         ('"1700000000,1', "line 3: unexpected end of data"),
     ],
 )

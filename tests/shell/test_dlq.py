@@ -307,7 +307,7 @@ def test_a_list_counts_and_names(index: Index) -> None:
     index.add([found(30, "CHECK constraint failed: x\x1b[2J", topic="here-events"), mark(found(4)), None])
     lines = listing(index, 2, "here-")
     assert lines[0] == "31 letters: 30 waiting, 1 redriven"
-    assert "1 records of the topic are neither" in lines[1]
+    assert lines[1] == "neither letter nor mark of streamproc: 1 record of the topic"
     assert lines[4].split()[:6] == ["sink", "unknown-sensor", "readings", "30", "29", "0"]
     assert lines[5].split()[:6] == ["sink", "constraint", "events", "1", "1", "0"]
     assert [line.split()[0] for line in lines if line.startswith("0:")] == ["0:29", "0:30"]

@@ -159,6 +159,7 @@ def test_a_backlog_is_stuck_only_after_a_while() -> None:
     ("lags", "ok", "detail"),
     [
         ({}, True, "0 records"),
+        ({"0": 1, "1": 0}, True, "1 record waiting"),
         ({"0": 5, "1": 10}, True, "15 records"),
         ({"0": 5, "1": 11}, False, "'1': 11"),
         ({"0": 5, "1": None}, False, "nothing was read yet of partitions 1"),

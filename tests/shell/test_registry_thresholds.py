@@ -98,7 +98,7 @@ def test_what_no_range_can_say_is_told() -> None:
     assert taken == []
     assert [note.partition(":")[0] for note in notes] == [
         "2 limits left out (equal_to, critical)",
-        "1 limits left out (out_of_range, info)",
+        "1 limit left out (out_of_range, info)",
     ]
     entry = SensorEntry("a", critical=Range(0.0, 1.0))
     (taken_entry,), notes = taken_over([entry], [limit("greater_than", 5.0), limit("less_than", 9.0)])

@@ -39,6 +39,12 @@ def done(plan: Plan, state: dict[str, TopicState]) -> dict[str, TopicState]:
     return after
 
 
+def test_one_partition_is_no_partitions() -> None:
+    """A plan's lines are for people."""
+    spec = TopicSpec("a", "d", None, 1, {"cleanup.policy": "compact"})
+    assert compare([spec], {}).changes == ["create a: 1 partition, cleanup.policy=compact"]
+
+
 @given(specs_of_a_file, states, st.booleans())
 def test_a_plan_that_was_done_leaves_nothing_to_do(
     specs: list[TopicSpec], state: dict[str, TopicState], allow: bool

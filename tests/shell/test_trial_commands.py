@@ -217,7 +217,7 @@ def test_a_report_compares_what_was_told_with_the_trial() -> None:
     """In sentences and a table, or as JSON; of the trial's sensors alone."""
     until = "2023-11-14T22:15:20"
     first, second, third, *_ = shown("report", "Strict", "--until", until).splitlines()
-    assert first == "trial strict, version 1: 1 sensors from 2023-11-14 22:13:20Z to 2023-11-14 22:15:20Z"
+    assert first == "trial strict, version 1: 1 sensor from 2023-11-14 22:13:20Z to 2023-11-14 22:15:20Z"
     assert second == "alarms told 1, by the trial 1: 1 of both, 0 only told, 0 only by the trial"
     assert third == "of both, the trial was 2 s sooner in the middle"
     (row,) = [

@@ -176,7 +176,7 @@ async def test_a_sensor_leaves_and_comes_back(database: Database, store: Store) 
 async def test_a_device_leaves_with_its_sensors_or_alone(store: Store) -> None:
     """One that has sensors is not removed by mistake; its keys go with it, and do not come back."""
     await edit(store, PutDevice(DeviceEntry("d", keys=(key(1),))), PutSensor(SensorEntry("s", device="d")))
-    with pytest.raises(RegistryError, match=r"has 1 sensors \(s\)"):
+    with pytest.raises(RegistryError, match=r"has 1 sensor \(s\)"):
         await edit(store, RemoveDevice("d"))
     await edit(store, RemoveDevice("d", with_sensors=True))
     assert await store.registry() == {"s": None, "device/d": None}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from streamproc.core.counted import counted
 from streamproc.errors import RowsRefused
 from streamproc.store.known_sensors import KnownSensors, devices, numbers, unknown
 from streamproc.store.protocol import Batch
@@ -91,7 +92,8 @@ class Sensors:
     async def _register(self, cursor: Any, batch: Batch, keys: Sequence[str]) -> None:
         if padded := frozenset(key for key in keys if key.endswith(" ")):
             raise RowsRefused(
-                f"{len(padded)} sensors have keys that end in a blank, which SQL Server does not see", padded
+                f"{counted(len(padded), 'sensor')} with keys that end in a blank, which SQL Server does not see",
+                padded,
             )
         homes = _homes(devices(batch))
         await add_devices(cursor, [device for key in keys if (device := homes.get(key))])

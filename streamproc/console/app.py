@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from streamproc.console import health, metrics
 from streamproc.console.access import Readers, is_loopback
 from streamproc.console.api import Api
 from streamproc.console.following import Following
+from streamproc.console.listening import Listening, bound
 from streamproc.console.live import Live
 from streamproc.console.operations import TITLE, TOLD, described
 from streamproc.console.page import Page
@@ -24,11 +25,11 @@ from streamproc.errors import SettingsError
 from streamproc.monitor import Told, collected, routes
 from streamproc.openapi import document
 from streamproc.openapi.pages import Pages
-from streamproc.process import unheard
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
+    from prometheus_client.core import Metric
 
     from streamproc.settings import Settings
 
@@ -65,11 +66,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         raise SettingsError("KAFKA_BOOTSTRAP: the console follows what happens on a broker")
     live, database = Live(settings.console_clients), Database(settings, "console")
     reading, following = Reading(database.opened), Following(settings, live)
-    told = Told(
-        "console",
-        lambda: [reading.standing.check(), following.check()],
-        lambda: health.gauges(live, reading, settings.console_clients),
-    )
+
+    def gauges() -> Iterable[Metric]:
+        yield from health.gauges(live, reading, settings.console_clients)
+        yield from health.connections(runner.server, bound(settings))
+
+    told = Told("console", lambda: [reading.standing.check(), following.check()], gauges)
     runner = web.AppRunner(
         build(settings, live, reading, told), access_log=None, shutdown_timeout=_SHUTDOWN_S
     )
@@ -92,15 +94,10 @@ def _started(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    host, port = settings.console_host, settings.console_port
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise SettingsError(unheard("CONSOLE_PORT", host, port, error)) from error
-    bound = runner.addresses[0][1]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-    _log.info("console listens", url=url)
+    host = settings.console_host
+    site = Listening(runner, host, settings.console_port, bound(settings))
+    await site.start()
+    _log.info("console listens", url=site.name)
     if settings.console_token is None and not is_loopback(host):
         _log.warning("console open to all", host=host, advice="set STREAMPROC_CONSOLE_TOKEN")
 

@@ -1,9 +1,10 @@
-"""Whether the console is able to work, and who follows it at this moment."""
+"""Who follows the console at this moment, and how many connections and requests there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from aiohttp import web
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from streamproc.console.live import Live
@@ -20,3 +21,10 @@ def gauges(live: Live, reading: Reading, most: int) -> Iterable[Metric]:
         reading.waiting,
     )
     yield GaugeMetricFamily("streamproc_console_database_waiting_bound", "Most that may.", WAITING)
+
+
+def connections(server: web.Server | None, most: int) -> Iterable[Metric]:
+    """Connections to it, with their bound; of a server that has not begun there are none."""
+    count = 0 if server is None else len(server.connections)
+    yield GaugeMetricFamily("streamproc_console_connections", "Connections there are.", count)
+    yield GaugeMetricFamily("streamproc_console_connections_bound", "Most that there may be.", most)

@@ -22,3 +22,6 @@ FAULTY = Counter("streamproc_console_faulty_records", "Records that were not und
 CUT_OFF = Counter("streamproc_console_clients_cut_off", "Live clients that did not keep up.")
 REFUSED = Counter("streamproc_console_clients_refused", "Live clients beyond the limit.")
 RETRIES = Counter("streamproc_console_kafka_retries", "Times that the topics were read anew after a fault.")
+CONNECTIONS_REFUSED = Counter(
+    "streamproc_console_connections_refused", "Connections beyond the limit, answered 503."
+)

@@ -86,6 +86,7 @@ def exist(tmp_path: Path) -> set[str]:
         | scraped(Metrics(Load(1, 1), MemoryPublisher()).registry.collect())
         | scraped(_of_access())
         | scraped(notify_health.gauges([]))
+        | scraped(console_health.connections(None, 1))
         | scraped(console_health.gauges(Live(1), Reading(Database(sink.settings, "tests").opened), 1))
         | scraped(jobs_health.gauges(SimpleNamespace(jobs=[], runner=SimpleNamespace(clock=lambda: 0))))  # type: ignore[arg-type]
         | scraped(Joined([None]).collect())

@@ -1,0 +1,78 @@
+"""The console's address: it has so many connections, and one more is told to come back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from yarl import URL
+
+from streamproc.console import metrics
+from streamproc.console.problems import unavailable
+from streamproc.errors import SettingsError
+from streamproc.process import unheard
+
+if TYPE_CHECKING:
+    from streamproc.settings import Settings
+
+#: Connections of a page that follows live: a browser opens no more to one place, for all of its tabs.
+OF_A_PAGE = 6
+#: Those of programs, and of pages that may not follow any more. Without a bound, who opens connections takes all files.
+OTHERS = 100
+
+
+def bound(settings: Settings) -> int:
+    """The most connections that there may be."""
+    return settings.console_clients * OF_A_PAGE + OTHERS
+
+
+class Listening(web.BaseSite):
+    """aiohttp's site within a bound: beyond it a connection is answered 503 before its request is read, and ended."""
+
+    __slots__ = ("_address", "_most")
+
+    def __init__(self, runner: web.BaseRunner, host: str, port: int, most: int) -> None:
+        super().__init__(runner)
+        self._address, self._most = (host, port), most
+
+    @property
+    def name(self) -> str:
+        """The URL; before the start, with the port as it was set."""
+        host, port = self._address
+        if isinstance(self._server, asyncio.Server):
+            port = self._server.sockets[0].getsockname()[1]
+        return str(URL.build(scheme="http", host=host, port=port))
+
+    async def start(self) -> None:
+        """Listen; raises SettingsError where that cannot be."""
+        await super().start()
+        host, port = self._address
+        try:
+            self._server = await asyncio.get_running_loop().create_server(self._protocol, host, port)
+        except OSError as error:
+            raise SettingsError(unheard("CONSOLE_PORT", host, port, error)) from error
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        """What answers the connection that is being opened."""
+        server = self._runner.server
+        assert server is not None
+        return server() if len(server.connections) < self._most else _Refusal()
+
+
+class _Refusal(asyncio.Protocol):
+    """Says that there are too many connections, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer, whatever is to be asked."""
+        assert isinstance(transport, asyncio.Transport)
+        metrics.CONNECTIONS_REFUSED.inc()
+        answer = unavailable("busy", "the console has as many connections as it may").response()
+        assert isinstance(answer.body, bytes)
+        head = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+        lines = [
+            f"HTTP/1.1 {answer.status} {answer.reason}",
+            *(f"{name}: {value}" for name, value in head.items()),
+        ]
+        transport.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
+        transport.close()

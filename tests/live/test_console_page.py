@@ -111,6 +111,8 @@ async def test_it_shows_what_is_and_what_comes(page: Page, database: Path) -> No
         await page.until(f"{STATE} === 'live'")
         assert await page.until(SHOWN) == ["hot", "calm", 'x"]<b>']
         assert HOSTILE in await page.run(text("#rows"))
+        zone = "Intl.DateTimeFormat().resolvedOptions().timeZone"
+        assert await page.run(f"{text('#zone')}.includes({zone})")
         tell(live, 0, 0, "calm")
         await page.until(f"{text('#changes')}.includes('calm')")
         await page.until(f"{text('#rows tr:nth-child(2) .severity')} === 'warning'")

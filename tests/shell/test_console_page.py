@@ -173,6 +173,17 @@ def run(code: str) -> Any:
 
 @pytest.mark.live
 @pytest.mark.skipif(NODE is None, reason="node is not installed: what stream.js computes is not checked here")
+@pytest.mark.parametrize("zone", ["Europe/Madrid", "UTC"])
+def test_the_zone_is_that_of_who_looks(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """As the system of the browser has it; the page showed times without one, beside explanations in UTC."""
+    monkeypatch.setenv("TZ", zone)
+    assert run("console.log(JSON.stringify(stream.zone()));") == zone
+    assert "zone" in read().all("id")
+    assert all("{}" in words["zone"] and "UTC" in words["zone"] for words in WORDS.values())
+
+
+@pytest.mark.live
+@pytest.mark.skipif(NODE is None, reason="node is not installed: what stream.js computes is not checked here")
 def test_what_the_script_computes() -> None:
     """Messages out of a stream that comes in any pieces; the list's order; what of it is followed; a chart within bounds."""
     code = """

@@ -3,13 +3,13 @@
 import { isAsking } from "./asking.js";
 import { loadChanges, loadMissing, showChange } from "./changes.js";
 import { isSelected, loadDetail, select, selection, takeDetail, unselect } from "./detail.js";
-import { at } from "./elements.js";
+import { at, words } from "./elements.js";
 import { follow, followThese } from "./following.js";
 import {
   buttonOf, listed, loadMore, loadOthers, loadSensors, onShown, showSoon, takeChange, takeWindow,
 } from "./sensors.js";
 import { stand } from "./standing.js";
-import { followedQuery } from "./stream.js";
+import { filled, followedQuery, zone } from "./stream.js";
 
 const REFRESH_MS = 15000; // of what does not come live: values of sensors that speak seldom
 const TYPING_MS = 250; // once somebody stops typing
@@ -70,6 +70,7 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("visibilitychange", refresh);
 setInterval(refresh, REFRESH_MS);
+at("zone").textContent = filled(words.zone, zone());
 
 loadChanges();
 loadSensors().then(() => follow(take, readAnew));

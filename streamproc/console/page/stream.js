@@ -56,6 +56,11 @@ export function filled(text, ...values) {
   return text.replaceAll("{}", () => String(values.shift()));
 }
 
+// The time zone in which the page shows times, as the system that it is on calls it.
+export function zone() {
+  return new Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
 // The points of a chart, width by height, of windows by time; null without any. `limits` are drawn where they are in view.
 export function chart(windows, width, height, limits = []) {
   if (windows.length === 0) return null;

@@ -26,6 +26,8 @@ from streamproc.settings.sink import SinkSettings
 PREFIX = "STREAMPROC_"
 #: Names a file whose settings count where the environment has none.
 FILE = "IOT_ENV_FILE"
+#: Where none is named: the file of the backend, whose credentials the ingest services have always shared.
+BACKENDS_FILE = Path("iot_monitor_backend/.env")
 
 
 class Settings(
@@ -48,7 +50,8 @@ class Settings(
     env_file: Path | None = Field(
         None,
         alias=FILE,
-        description="A `.env` file; its settings count where the environment has none. What else is in it is left alone.",
+        description="A `.env` file; its settings count where the environment has none. What else is in it is left alone. By"
+        " default `iot_monitor_backend/.env`, where the working directory has it; `/dev/null` is none.",
     )
     cache_home: Path = Field(
         Path("~/.cache"),
@@ -78,15 +81,7 @@ def load(**overrides: object) -> Settings:
     Raises SettingsError that names every wrong value, every one that is missing, and every unknown `STREAMPROC_*` variable.
     """
     faults = _unknown(os.environ)
-    filed: dict[str, str] = {}
-    if path := os.environ.get(FILE):
-        try:
-            filed = _from_file(Path(path).expanduser())
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(
-                f"{FILE}: cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
-            )
-        faults += [f"{fault} (in {path})" for fault in _unknown(filed)]
+    filed = _filed(os.environ.get(FILE), faults)
     given = {name: value for name, value in overrides.items() if value is not None}
     values = {**_ours(filed), **_ours(os.environ), **_by_alias(given)}
     try:
@@ -97,6 +92,20 @@ def load(**overrides: object) -> Settings:
     if faults:
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _filed(named: str | None, faults: list[str]) -> dict[str, str]:
+    """The variables of the file that is named, else of the backend's where there is one; what is wrong goes into `faults`."""
+    path = Path(named) if named else BACKENDS_FILE
+    try:
+        found = _from_file(path.expanduser())
+    except (OSError, UnicodeDecodeError) as error:
+        if named or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            faults.append(f"{FILE}: cannot read {path}: {reason}")
+        return {}
+    faults += [f"{fault} (in {path})" for fault in _unknown(found)]
+    return found | {FILE: str(path)}
 
 
 def _missing(values: Mapping[str, object]) -> list[str]:

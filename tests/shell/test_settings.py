@@ -20,8 +20,14 @@ MARK = "<!-- settings -->"
 
 def _streamproc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a clean environment with these variables."""
+    return _streamproc_in(Path(), *arguments, **variables)
+
+
+def _streamproc_in(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The same in this directory."""
     return subprocess.run(
         [sys.executable, "-m", "streamproc", *arguments],
+        cwd=folder,
         env=_clean(os.environ) | variables,
         capture_output=True,
         text=True,
@@ -134,6 +140,28 @@ def test_a_file_gives_what_the_environment_does_not(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert given.stdout == "a$b${HOME}#c\n"
+
+
+@pytest.mark.live
+def test_the_backends_file_counts_where_none_is_named(tmp_path: Path) -> None:
+    """Beside the backend its settings hold by themselves; one that is named takes its place."""
+    assert "IOT_ENV_FILE=\n" in _streamproc_in(tmp_path, "settings").stdout
+    (tmp_path / "iot_monitor_backend").mkdir()
+    backend = tmp_path / "iot_monitor_backend" / ".env"
+    backend.write_text(
+        "DB_HOST=db.example\nDB_USER=app\nDB_PASSWORD=hush\nGATEWAY_PORT=8080\nJWT_SECRET=theirs\n"
+    )
+    shown = _streamproc_in(tmp_path, "settings", GATEWAY_PORT="8081").stdout
+    for line in ("DB_HOST=db.example", "GATEWAY_PORT=8081", "IOT_ENV_FILE=iot_monitor_backend/.env"):
+        assert f"{line}\n" in shown
+    own = tmp_path / "own.env"
+    own.write_text("GATEWAY_PORT=8082\n")
+    named = _streamproc_in(tmp_path, "settings", IOT_ENV_FILE=str(own)).stdout
+    assert "DB_HOST=\n" in named
+    assert "GATEWAY_PORT=8082\n" in named
+    backend.write_text("STREAMPROC_LOGLEVEL=info\n")
+    misspelt = _streamproc_in(tmp_path, "settings").stderr
+    assert "STREAMPROC_LOGLEVEL: no such setting (in iot_monitor_backend/.env)" in misspelt
 
 
 @pytest.mark.live

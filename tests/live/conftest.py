@@ -18,6 +18,7 @@ from streamproc.topics import apply, load, plan, prefixed
 from tests.live.databases import Disturbed, made
 from tests.live.feed import producing
 from tests.live.jvm import launched_with, quick_options
+from tests.live.oracle import OUTPUTS, Reader, reading
 from tests.live.processes import Site, running
 from tests.store.tsql import on_a_server
 
@@ -109,3 +110,10 @@ async def producer(bootstrap: Connection) -> AsyncIterator[AIOKafkaProducer]:
     """A direct producer."""
     async with producing(bootstrap) as producer:
         yield producer
+
+
+@pytest.fixture
+async def reader(site: Site) -> AsyncIterator[Reader]:
+    """Reads what the engine reads, and all that it makes."""
+    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
+        yield reader

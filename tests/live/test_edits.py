@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any
 
 import msgspec
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.chunk import EDIT
@@ -17,20 +15,13 @@ from streamproc.core.routing import home
 from streamproc.records import Range, SensorEntry, SeverityEvent
 from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import packet, send, signal
-from tests.live.oracle import OUTPUTS, PARTITIONS, Reader, found, reading
+from tests.live.oracle import PARTITIONS, Reader, found
 from tests.live.processes import Site, eventually
 from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.live.test_snapshots import make_anew
 from tests.slowness import in_time
 
 NOT_KNOWN = "registry did not have the position that records name: taken as ticks"
-
-
-@pytest.fixture
-async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads what the engine reads, and all that it makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
-        yield reader
 
 
 def edits(version: int, sensors: int) -> list[SensorEntry]:

@@ -6,14 +6,13 @@ import asyncio
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from itertools import islice
 from time import monotonic, time
 
 import aiohttp
 import msgspec
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.core.chunk import MOVED, TICK
@@ -22,20 +21,13 @@ from streamproc.kafka import clients
 from streamproc.kafka.broker import free_port
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, send, signal
-from tests.live.oracle import OUTPUTS, PARTITIONS, Key, Reader, Results, committed, found, reading, settled
+from tests.live.oracle import PARTITIONS, Key, Reader, Results, committed, found, reading, settled
 from tests.live.pipeline import device_in
 from tests.live.processes import Site, Stage, eventually
 from tests.slowness import in_time
 
 #: Device 0 of the made signal goes beyond it now and then.
 LIMITED = {"sensor-0": SensorEntry("sensor-0", critical=Range(high=60.0))}
-
-
-@pytest.fixture
-async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads what the engine reads, and all that it makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
-        yield reader
 
 
 async def limit(site: Site, producer: AIOKafkaProducer, *entries: SensorEntry) -> None:

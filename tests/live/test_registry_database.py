@@ -30,7 +30,7 @@ from streamproc.store.edits import Edit, PutDevice, PutSensor, RemoveSensor
 from streamproc.store.protocol import Batch
 from streamproc.store.sqlite import SqliteStore
 from tests.live.feed import packet, send
-from tests.live.oracle import OUTPUTS, Reader, reading
+from tests.live.oracle import Reader
 from tests.live.processes import Site, eventually
 from tests.live.test_gateway import gateway
 from tests.slowness import in_time
@@ -110,13 +110,6 @@ async def test_what_is_changed_by_sql_is_live_within_the_time(
         ("create", "database", 1),
     ]
     await sink.close()
-
-
-@pytest.fixture
-async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads what the engine makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", *OUTPUTS) as reader:
-        yield reader
 
 
 async def test_a_range_set_over_the_admin_api_is_judged_by_soon(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from time import time
 
 import msgspec
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from streamproc.records import (
@@ -21,7 +19,7 @@ from streamproc.records import (
     SeverityEvent,
 )
 from tests.live.feed import packet, send, signal
-from tests.live.oracle import OUTPUTS, Reader, reading
+from tests.live.oracle import Reader
 from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
 from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled, written
@@ -32,13 +30,6 @@ RULES = (
     DeltaSpike(absolute=3.0),
     DeltaSpike(absolute=40.0, percent=50.0, within_seconds=5.0, severity=Severity.CRITICAL),
 )
-
-
-@pytest.fixture
-async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads what the engine reads, and all that it makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
-        yield reader
 
 
 def owned(device: int, version: int) -> list[SensorEntry]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
-import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from faust.types import TP
@@ -22,14 +21,12 @@ from streamproc.topics import apply, load, plan, prefixed
 from tests.core.oracle import HERE, NOW, Reading, Record, feed, new_state
 from tests.live.feed import signal
 from tests.live.oracle import (
-    OUTPUTS,
     PARTITIONS,
     Reader,
     Results,
     committed,
     expected,
     found,
-    reading,
     registry_of,
 )
 from tests.live.processes import Site, Stage, eventually
@@ -39,13 +36,6 @@ from tests.live.test_engine import until_checkpointed
 #: A snapshot a second, where there are new records.
 OFTEN = {"STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": "1"}
 NONE = {"STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": "0"}
-
-
-@pytest.fixture
-async def reader(site: Site) -> AsyncIterator[Reader]:
-    """Reads `readings` and all that the engine makes."""
-    async with reading(site.bootstrap, site.prefix, "readings", "registry", *OUTPUTS) as reader:
-        yield reader
 
 
 # The topic ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from aiohttp import web
@@ -13,6 +16,8 @@ from streamproc.gateway.app import INGEST
 from streamproc.gateway.guard import take_short_way
 from streamproc.gateway.listener import Listener
 from streamproc.settings import Settings
+
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Served(TestServer):
@@ -48,3 +53,15 @@ class Served(TestServer):
         self.url = listener.name
         self._root = URL(self.url)
         self.scheme, self.port = self._root.scheme, self._root.port
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Pair]:
+    """Open a bare connection, to send what no client library would."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

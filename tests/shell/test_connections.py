@@ -7,7 +7,7 @@ import re
 import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from streamproc.gateway.app import build
 from streamproc.gateway.listener import _file_limit
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
-from tests.shell.served import Served
+from tests.shell.served import Pair, Served, connected
 from tests.shell.test_access import packet
 from tests.shell.test_gateway import MemoryPublisher
 
@@ -28,7 +28,6 @@ from tests.shell.test_gateway import MemoryPublisher
 pytestmark = pytest.mark.live
 
 SOON_S = 60
-Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 #: A head that lacks its end.
 OPEN_HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 WHOLE = OPEN_HEAD + b"\r\n"
@@ -44,16 +43,9 @@ async def listening(
         yield served.url, served.counted
 
 
-@asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Pair]:
+def connect(url: str) -> AbstractAsyncContextManager[Pair]:
     """Open a bare connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    return connected(int(url.rpartition(":")[2]))
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.shell.served import Pair, connected
 from tests.shell.test_gateway import (
     BULK,
     PACKETS,
@@ -191,17 +191,10 @@ async def test_client_that_leaves_gives_back_its_share(client: Client, publisher
             continue
 
 
-@asynccontextmanager
-async def connect(client: Client) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a bare connection, to send what no client library would."""
+def connect(client: Client) -> AbstractAsyncContextManager[Pair]:
+    """Open a bare connection to the gateway that a client has."""
     assert client.server.port
-    reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    return connected(client.server.port)
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:

@@ -10,7 +10,8 @@ from aiohttp import StreamReader
 
 from streamproc.gateway import connections, load
 from streamproc.settings.access import Window
-from tests.shell.test_connections import SOON_S, Pair, connect, listening, rest
+from tests.shell.served import Pair
+from tests.shell.test_connections import SOON_S, connect, listening, rest
 
 #: They wait for what comes over a connection: seconds in all.
 pytestmark = pytest.mark.live

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -36,7 +35,7 @@ from streamproc.core.telling import Teller
 from streamproc.core.trials import Place, Trials
 from streamproc.core.watermarks import Runs, Watermarks
 from streamproc.core.windows import BASE_MS, SIZES_MS, Bools, Ints, Moments, OpenWindows
-from streamproc.records import LateReading, Notification, SensorEntry, SeverityEvent
+from streamproc.records import Language, LateReading, Notification, SensorEntry, SeverityEvent
 from streamproc.records.alerting import Document, TrialEvent
 
 
@@ -49,7 +48,7 @@ class Options:
     partitions: int
     allowed_lateness_ms: int = 2_000
     allowed_skew_ms: int = 60_000
-    language: Literal["en", "es"] = "en"
+    language: Language = "en"
     #: How many windows of the largest size predictions are made for.
     horizon: int = 1
 

@@ -10,11 +10,11 @@ from math import isfinite
 
 from streamproc.core.attention.state import Recall
 from streamproc.core.changes import Change, DeviceNotice
-from streamproc.core.phrases import PHRASES, Language, Phrases
+from streamproc.core.phrases import PHRASES, Phrases
 from streamproc.core.ranges import bounds_of
 from streamproc.core.registry import Actions
 from streamproc.core.spikes import Spike
-from streamproc.records import ANY_KIND, Cause, SensorEntry, Severity
+from streamproc.records import ANY_KIND, Cause, Language, SensorEntry, Severity
 
 #: What people call devices, by their keys; None or absent: nothing else than that.
 Names = Mapping[str, str | None]

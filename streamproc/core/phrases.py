@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from streamproc.records import Cause, NotificationKind, Severity
-
-Language = Literal["en", "es"]
+from streamproc.records import Cause, Language, NotificationKind, Severity
 
 
 @dataclass(frozen=True, slots=True)

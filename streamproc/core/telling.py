@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from streamproc.core.attention.state import Recall
 from streamproc.core.changes import Change, DeviceNotice
@@ -14,6 +13,7 @@ from streamproc.core.registry import Actions, RegistryLog
 from streamproc.records import (
     DEVICE_SILENT,
     FLAPPING,
+    Language,
     Lineage,
     Notification,
     SensorEntry,
@@ -31,7 +31,7 @@ class Teller:
 
     topic: str
     partition: int
-    language: Literal["en", "es"]
+    language: Language
     names: dict[str, str | None] = field(default_factory=dict)
 
     def follow(self, registry: RegistryLog, begin: int, end: int) -> None:

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain
 from streamproc.core.learners import LearnerBank, Scores
-from streamproc.core.phrases import Language
 from streamproc.core.ranges import Limits
 from streamproc.core.severity import ALARM, SeverityBank
 from streamproc.core.windows import Floats, Ints
 from streamproc.detect.rows import HEADER, Row, in_rows
 from streamproc.detect.series import Block, read
-from streamproc.records import Severity
+from streamproc.records import Language, Severity
 
 __all__ = ["BLOCK_ROWS", "HEADER", "Row", "blocks", "run"]
 

@@ -6,7 +6,6 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from math import isnan
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -17,14 +16,7 @@ from streamproc import detect as series
 from streamproc.core.ranges import Limits
 from streamproc.detect.arriving import Arriving
 from streamproc.errors import SeriesError
-from streamproc.records import Range
-
-
-class Language(StrEnum):
-    """Languages of the explanations."""
-
-    en = "en"
-    es = "es"
+from streamproc.records import Language, Range
 
 
 def detect(
@@ -36,7 +28,7 @@ def detect(
         str | None, typer.Option(help="Acceptable values, `LO:HI`; either may be left out.")
     ] = None,
     critical: Annotated[str | None, typer.Option(help="The same for CRITICAL.")] = None,
-    language: Annotated[Language, typer.Option(help="Language of the explanations.")] = Language.en,
+    language: Annotated[Language, typer.Option(help="Language of the explanations.")] = "en",
 ) -> None:
     """Judge each row of a `timestamp,value` file by that row and those before it.
 
@@ -49,7 +41,7 @@ def detect(
         raise typer.BadParameter("it is the input")
     try:
         with _reading(file) as lines, _writing(out) as sink:
-            _write(series.blocks(lines, limits, language.value), sink, live=str(file) == "-")
+            _write(series.blocks(lines, limits, language), sink, live=str(file) == "-")
     except BrokenPipeError:
         raise  # who reads has left: no fault of the file's
     except SeriesError as error:

@@ -14,12 +14,11 @@ from streamproc.core.checkpoint import Snapshot, resume, snapshot
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
 from streamproc.core.engine import Options, Outputs, PartitionState, run
-from streamproc.core.phrases import Language
 from streamproc.core.registry import RegistryLog
 from streamproc.core.slot_severity import SlotSeverity
 from streamproc.core.weighing import Weighing, weighed
 from streamproc.core.windows import BASE_MS, SIZES_MS, Floats
-from streamproc.records import SensorEntry, SeverityEvent
+from streamproc.records import Language, SensorEntry, SeverityEvent
 
 #: Records in a step. The one in which the event comes out is done again record by record: tenths of a second for so many.
 STEP = 1_000

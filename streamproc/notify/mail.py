@@ -22,7 +22,8 @@ from threading import Lock, Thread
 from typing import Literal
 
 from streamproc.notify.channels import Accepted, Answer, Later, Refused
-from streamproc.notify.wording import Language, subject, text
+from streamproc.notify.wording import subject, text
+from streamproc.records import Language
 from streamproc.store.deliveries import Message
 
 #: Replies from here on are for good (RFC 5321, 4.2.1), but for those about the login, which an operator mends.

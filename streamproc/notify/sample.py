@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from streamproc.notify.app import channels
 from streamproc.notify.channels import Accepted, Answer, Channel, Later
-from streamproc.notify.wording import Language
+from streamproc.records import Language
 from streamproc.settings import Settings
 from streamproc.store.deliveries import Change, Message
 

@@ -16,7 +16,8 @@ import orjson
 
 from streamproc import __version__
 from streamproc.notify.channels import Accepted, Answer, Later, Refused
-from streamproc.notify.wording import Language, gravest, place, subject
+from streamproc.notify.wording import gravest, place, subject
+from streamproc.records import Language
 from streamproc.store.deliveries import Change, Message
 
 #: A receiver is asked for one message at a time; the second connection is for one that has not closed the first yet.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 from streamproc.core.phrases import PHRASES
-from streamproc.records import Severity
+from streamproc.records import Language, Severity
 from streamproc.store.deliveries import Change, Message, severity_of
-
-Language = Literal["en", "es"]
 
 #: Longest subject: what a list of mails shows, and far from the 998 characters of a line of mail.
 _SUBJECT_CHARACTERS = 150

@@ -20,6 +20,8 @@ class Severity(IntEnum):
     CRITICAL = 2
 
 
+#: Languages of what people are told.
+Language = Literal["en", "es"]
 #: Sizes of the windows that the engine makes.
 WINDOW_SIZES_MS = (1_000, 5_000, 10_000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import typer
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from rich.markup import escape
 from streamproc import settings
 from streamproc.core.phrases import PHRASES
 from streamproc.errors import RegistryError
-from streamproc.records import ANY_KIND, ActionEntry, Cause
+from streamproc.records import ANY_KIND, ActionEntry, Cause, Language
 from streamproc.registry import checks, tables
 from streamproc.registry.session import edit, looking
 from streamproc.store.edits import Outcome, PutAction, RemoveAction, actions, topic_key
@@ -24,9 +24,7 @@ commands = typer.Typer(
 
 Kind = Annotated[str, typer.Argument(help="The sensors' kind, as in the registry; * for all.")]
 CauseName = Annotated[str, typer.Argument(metavar="CAUSE", help=f"One of {', '.join(get_args(Cause))}.")]
-Language = Annotated[
-    Literal["en", "es"] | None, typer.Option(help="The sentence's language. [STREAMPROC_LANGUAGE]")
-]
+Written = Annotated[Language | None, typer.Option(help="The sentence's language. [STREAMPROC_LANGUAGE]")]
 
 
 @commands.command("set")
@@ -34,7 +32,7 @@ def set_(
     kind: Kind,
     cause: CauseName,
     text: Annotated[str, typer.Argument(help="The sentence that people read.")],
-    language: Language = None,
+    language: Written = None,
 ) -> None:
     """Have events of a cause tell people to do this; sentences in the other language stay. In force within a second."""
     chosen = language or settings.load().language
@@ -53,7 +51,7 @@ def set_(
 
 
 @commands.command()
-def remove(kind: Kind, cause: CauseName, language: Language = None) -> None:
+def remove(kind: Kind, cause: CauseName, language: Written = None) -> None:
     """Have events of a cause tell streamproc's own words again, or those for all kinds; in one language, or in both."""
     name = ActionEntry(kind.lower(), cause).name
 

@@ -17,6 +17,7 @@ from streamproc.records import (
     DeviceEntry,
     DeviceKey,
     Expression,
+    Language,
     Range,
     Rule,
     SensorEntry,
@@ -115,7 +116,7 @@ def action_faults(entry: ActionEntry) -> Iterator[str]:
         yield f"{whose}: cause must be one of {', '.join(get_args(Cause))}"
     if entry.en is None and entry.es is None:
         yield f"{whose}: has no text: give it in English (en), Spanish (es) or both"
-    for language in ("en", "es"):
+    for language in get_args(Language):
         text = getattr(entry, language)
         if text is not None and not (1 <= len(text) <= _ACTION_LIMIT and text.isprintable() and text.strip()):
             yield f"{whose}: {language} must be a line of 1 to {_ACTION_LIMIT} characters"

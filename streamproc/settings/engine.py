@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 from pydantic_settings import BaseSettings
+
+from streamproc.records import Language
 
 
 class EngineSettings(BaseSettings):
     """The engine: time, checkpoints, and the worker around it."""
 
-    language: Literal["en", "es"] = Field(
+    language: Language = Field(
         "en", alias="STREAMPROC_LANGUAGE", description="Language of explanations and recommended actions."
     )
     allowed_lateness_ms: int = Field(

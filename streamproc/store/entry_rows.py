@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import structlog
 
-from streamproc.records import ActionEntry, DeviceEntry, DeviceKey, Range, Rule, SensorEntry
+from streamproc.records import ActionEntry, DeviceEntry, DeviceKey, Language, Range, Rule, SensorEntry
 from streamproc.store.edits import Row
 
 #: A sensor's columns beside its uuid, its device and its id, in the order of a row's values.
@@ -33,7 +33,7 @@ SENSOR = (
 #: The columns of a recommended action in one language.
 ACTION = ("kind", "cause", "language", "text", "version", "is_active")
 #: Its languages: each is a field of the entry.
-LANGUAGES = ("en", "es")
+LANGUAGES = get_args(Language)
 #: What programs of other people call a device that nothing is taken from, and one that has left the registry.
 DISABLED, REMOVED = "disabled", "removed"
 #: Bounds of a range, in a row's order.

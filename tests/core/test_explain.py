@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamproc.core.changes import Change, Window
 from streamproc.core.explain import explain, number, recommended, title
-from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH, Language
+from streamproc.core.phrases import ENGLISH, PHRASES, SPANISH
 from streamproc.core.ranges import Limits
 from streamproc.core.rules.silence import LastRead, Silence
 from streamproc.core.rules.windowed import Judged
@@ -22,6 +22,7 @@ from streamproc.records import (
     Cause,
     DeltaSpike,
     Expression,
+    Language,
     NoData,
     Range,
     RateOfChange,

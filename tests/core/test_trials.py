@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamproc.core.checkpoint import restore
+from streamproc.core.checkpoint import restore, resume
 from streamproc.core.engine import Outputs, PartitionState, run
 from streamproc.core.registry import RegistryLog
 from streamproc.records import DeltaSpike, NoData, Range, RateOfChange, SensorEntry, Severity, StuckValue
@@ -75,9 +75,7 @@ def judged(
 
 def restored(state: PartitionState) -> PartitionState:
     """The state again, of its bytes."""
-    taken = whole(state)
-    copy, _ = restore(OPTIONS, [taken.head], {number: [block] for number, block in taken.blocks.items()})
-    return copy
+    return resume(OPTIONS, whole(state))
 
 
 def put(log: RegistryLog, timestamp: int, *documents: Document) -> None:

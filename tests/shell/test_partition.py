@@ -44,16 +44,16 @@ class Refusing:
         return confirmed
 
 
+def held(producer: Refusing) -> Partition:
+    """A new partition that sends by this producer."""
+    state, checkpoints = PartitionState(Options("readings", 0, 1)), Checkpoints(producer, "checkpoints", 0)
+    return Partition(state, checkpoints, producer, Whole(), str)
+
+
 async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -> None:
     """The worker ends then, and its last checkpoint must not stand for outputs that nobody has."""
     producer = Refusing(room=1)
-    partition = Partition(
-        PartitionState(Options("readings", 0, 1)),
-        Checkpoints(producer, "checkpoints", 0),
-        producer,
-        Whole(),
-        str,
-    )
+    partition = held(producer)
     bad = Chunk("readings", 0, np.arange(3), np.full(3, 1_700_000_000_000), [b"no", b"JSON", b"here"])
     further = Chunk("readings", 0, np.arange(3, 4), np.full(1, 1_700_000_000_000), [b"no JSON"])
     await partition.process(bad)
@@ -70,13 +70,7 @@ async def test_a_chunk_whose_outputs_were_not_all_sent_is_never_checkpointed() -
 def test_checkpoints_of_all_partitions_share_their_part_of_the_time() -> None:
     """One that takes 0.1 s of CPU time is written every 5 s by itself, and every 20 s where there are four."""
     producer = Refusing(room=0)
-    partition = Partition(
-        PartitionState(Options("readings", 0, 1)),
-        Checkpoints(producer, "checkpoints", 0),
-        producer,
-        Whole(),
-        str,
-    )
+    partition = held(producer)
     partition.state.next_offset, partition.checkpoint_cpu_s = 1, 0.1
     partition.checkpointed -= 6
     assert partition.due(1.0, 1)
@@ -88,13 +82,7 @@ def test_checkpoints_of_all_partitions_share_their_part_of_the_time() -> None:
 async def test_a_chunk_that_was_not_taken_in_whole_is_never_checkpointed() -> None:
     """What ends the worker in the midst of a chunk leaves a state that stands for no place in the stream."""
     producer = Refusing(room=100)
-    partition = Partition(
-        PartitionState(Options("readings", 0, 1)),
-        Checkpoints(producer, "checkpoints", 0),
-        producer,
-        Whole(),
-        str,
-    )
+    partition = held(producer)
     values: list[Any] = [b"no JSON", 3]
     with pytest.raises(TypeError):
         await partition.process(Chunk("readings", 0, np.arange(2), np.full(2, 1_700_000_000_000), values))

@@ -71,12 +71,15 @@ class Teller:
         return event, notification
 
     def tell_device(self, notice: DeviceNotice) -> Notification:
-        """The notification that a whole device is silent, or is back."""
+        """The notification that a whole device is silent, or is back.
+
+        Where it is graver than another sensor's event had it, it goes on with that.
+        """
         headline, message = explain_device(notice, self.language, self.names)
+        own_id = content_id("device", notice.event_id, notice.device, notice.at, int(notice.severity))
+        told = notice.before if notice.severity else None
         return Notification(
-            notification_id=content_id(
-                "device", notice.event_id, notice.device, notice.at, int(notice.severity)
-            ),
+            notification_id=own_id + (told[1] if told else ""),
             event_id=notice.event_id,
             sensor=notice.sensor,
             severity=notice.severity,

@@ -326,7 +326,8 @@ NotificationKind = Literal["change", "held", "reminder", "escalation"]
 class Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a person should see of an event: the value of topic `notifications`.
 
-    `notification_id` begins with the `kind` and a hyphen, but for that of a change: databases have the id alone.
+    `notification_id` begins with the `kind` and a hyphen, but for that of a change: databases have the id alone. Of one
+    that goes on with what another sensor's event has told, that event's id follows its own 32 digits.
     """
 
     notification_id: str

@@ -300,8 +300,8 @@ def grouped(rows: Sequence[Loose], policy: Policy, now: int) -> list[Group]:
     for row in sorted(rows, key=lambda row: (row.at, row.number)):
         scopes.setdefault(row.scope, []).append(row)
     groups = []
+    threads: dict[str, str] = {}
     for its in scopes.values():
-        threads: dict[str, str] = {}
         waited = now - min(row.enrolled_at for row in its) >= policy.group_ms
         whole = len(its) if waited else len(its) - len(its) % MOST_CHANGES
         groups += [

@@ -32,11 +32,14 @@ _LOOK = "SELECT after_id, seen_id, seen_at FROM notification_channels WHERE chan
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM alert_notifications"
 #: The last number before the first notification of this time or later.
 _BEGIN = "SELECT MIN(id) - 1 FROM alert_notifications WHERE created_at >= ?"
-# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel.
+# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel. One that
+# goes on with another sensor's event (`records.Notification`) comes after that sensor's.
 _NEW = (
     "SELECT n.notification_id, n.severity, n.created_at, s.uuid, d.uuid, COALESCE(s.site, d.site),"
     " p.notification_id, p.severity, b.status"
-    " FROM (SELECT w.*, (SELECT o.id FROM alert_notifications o WHERE o.sensor_id = w.sensor_id"
+    " FROM (SELECT w.*, (SELECT o.id FROM alert_notifications o WHERE o.sensor_id = COALESCE("
+    "(SELECT f.sensor_id FROM alert_notifications f WHERE f.source_event_id = SUBSTR(w.notification_id, 33)"
+    " AND f.source = 'ml_event' LIMIT 1), w.sensor_id)"
     " AND o.source = 'ml_event'"
     " AND (o.created_at < w.created_at OR o.created_at = w.created_at AND o.id < w.id)"
     " ORDER BY o.created_at DESC, o.id DESC LIMIT 1) AS before_id"

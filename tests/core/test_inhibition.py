@@ -186,6 +186,18 @@ def test_what_is_graver_is_told_of_the_device_too() -> None:
     ]
 
 
+def test_what_is_graver_goes_on_with_what_was_told_of_the_device() -> None:
+    """Of another sensor's event the notification names the one that told before; of the same there is no need."""
+    graver = NoData(120, severity=CRITICAL)
+    records = [*each(0, 50), tick(200), tick(5_000), *each(6_000, 6_030)]
+    for rules, other in (([(MINUTE,), (graver,)], True), ([(MINUTE, graver), ()], False)):
+        entries = [SensorEntry(name, DEVICE, rules=its) for name, its in zip(SENSORS, rules, strict=False)]
+        told = told_of(registry(*entries), records)
+        notes = sorted((note for notes in told.devices.values() for note in notes), key=lambda note: note.at)
+        assert [note.severity for note in notes] == [WARN, CRITICAL, NORMAL]
+        assert [note.notification_id[32:] for note in notes] == ["", notes[0].event_id * other, ""]
+
+
 def test_a_device_that_dies_again_before_its_sensor_is_told() -> None:
     """Hides it once more, and tells of itself once more; that it is back then must last for two minutes."""
     records = [

@@ -22,6 +22,7 @@ from streamproc.store.deliveries import (
     SETTLED_MS,
     Attempt,
     Claim,
+    Grouping,
     Message,
     Policy,
 )
@@ -119,6 +120,44 @@ async def test_a_recovery_goes_on_with_the_thread(store: Store) -> None:
     first = threads[0][0]
     assert [thread for thread, _ in threads[:3]] == [first] * 3
     assert threads[3][0] == threads[3][1] != first
+
+
+def silent(sensor: str, severity: Severity, seconds: int, after: Notification | None = None) -> Notification:
+    """That a device is silent as this sensor's event has it; `after` is what another one's had it before."""
+    row = told(sensor, severity, seconds)
+    event_id = content_id(row.event_id)
+    name = row.notification_id + (after.event_id if after else "")
+    return replace(row, notification_id=name, event_id=event_id)
+
+
+@pytest.mark.parametrize("group_by", ["device", "sensor"])
+async def test_a_silent_device_that_becomes_graver_goes_on_with_its_thread(
+    store: Store, group_by: Grouping
+) -> None:
+    """Though it is another sensor's event that says so, which has an alarm of its own; and so does the end."""
+    policy = replaced(POLICY, group_by=group_by)
+    await planned(store, NOW, policy)
+    first = silent("a", WARN, 60)
+    second = silent("b", CRITICAL, 70, first)
+    rows = [told("b", WARN, 50), first, second, silent("c", CRITICAL, 75, second), told("c", NORMAL, 80)]
+    threads = []
+    for number, row in enumerate(rows, 1):
+        await write(store, row, device="d")
+        await planned(store, NOW + number * 20_000, policy)
+        (message,) = await sent(store, NOW + number * 20_000 + 10_000, policy)
+        threads.append(message.threads)
+    assert threads[1:] == [threads[1]] * 4 != [threads[0]] * 4
+
+
+async def test_what_goes_on_with_another_sensors_thread_may_be_planned_with_it(store: Store) -> None:
+    """Where each sensor has its own messages, and both wait at once."""
+    policy = replaced(POLICY, group_by="sensor")
+    await planned(store, NOW, policy)
+    first = silent("b", WARN, 60)
+    await write(store, first, silent("a", CRITICAL, 70, first), device="d")
+    messages = await sent(store, NOW + 20_000, policy)
+    messages += await sent(store, NOW + 30_000, policy)
+    assert [message.threads for message in messages] == [(messages[0].message_id,)] * 2
 
 
 async def test_least_severity_and_the_end_of_what_was_told(store: Store, database: Database) -> None:

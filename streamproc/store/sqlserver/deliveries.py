@@ -34,12 +34,15 @@ _LOOK = "SELECT after_id, seen_id, seen_at FROM dbo.notification_channels WHERE 
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM dbo.alert_notifications"
 #: The last number before the first notification of this time or later.
 _BEGIN = "SELECT MIN(id) - 1 FROM dbo.alert_notifications WHERE created_at >= ?"
-# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel.
+# The sensor's notification before each, by the index on sensor and time; then what became of that on this channel. One that
+# goes on with another sensor's event (`records.Notification`) comes after that sensor's.
 _NEW = (
     "SELECT n.notification_id, n.severity, n.created_at, s.uuid, d.uuid, COALESCE(s.site, d.site),"
     " p.notification_id, p.severity, b.status"
     " FROM (SELECT TOP (?) w.id, w.notification_id, w.severity, w.created_at, w.sensor_id,"
-    " (SELECT TOP (1) o.id FROM dbo.alert_notifications o WHERE o.sensor_id = w.sensor_id"
+    " (SELECT TOP (1) o.id FROM dbo.alert_notifications o WHERE o.sensor_id = COALESCE("
+    "(SELECT TOP (1) f.sensor_id FROM dbo.alert_notifications f"
+    " WHERE f.event_id = SUBSTRING(w.notification_id, 33, 32) AND f.source = N'ml_event'), w.sensor_id)"
     " AND o.source = N'ml_event'"
     " AND (o.created_at < w.created_at OR (o.created_at = w.created_at AND o.id < w.id))"
     " ORDER BY o.created_at DESC, o.id DESC) AS before_id"

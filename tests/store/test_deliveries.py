@@ -373,6 +373,21 @@ async def test_others_are_told_of_escalations_and_what_becomes_of_them(store: St
     assert sum(len(message.changes) for message in await sent(store, NOW + 30_000)) == len(rows)
 
 
+async def test_others_are_told_of_a_silent_device_that_becomes_graver(store: Store) -> None:
+    """Who was told that nobody looks after it hears of what another sensor's event makes of it, and of its end."""
+    policy = Policy("escalation-email", group_ms=0, for_escalations=True)
+    await planned(store, NOW, policy)
+    first = silent("a", WARN, 60)
+    escalated = replace(recalled("a", "escalation", WARN, 61), event_id=first.event_id)
+    await write(store, first, escalated, silent("b", CRITICAL, 62, first), told("b", NORMAL, 63))
+    messages = await sent(store, NOW + 19_000, policy)
+    assert [change.severity for message in messages for change in message.changes] == [
+        "WARN",
+        "CRITICAL",
+        "NORMAL",
+    ]
+
+
 async def test_what_was_given_up_is_sent_again_when_it_is_asked_for(store: Store, database: Database) -> None:
     """Whole messages that have a change as new as that, under their identity, once; however old they are by now."""
     policy = Policy("console", group_ms=0)

@@ -16,15 +16,21 @@ _WITHDRAW = {
     " AND NOT EXISTS (SELECT 1 FROM ml_events e WHERE e.prediction_id = predictions.id)",
     "events": "UPDATE ml_events SET status = 'superseded' WHERE id IN ({}) AND status <> 'superseded'",
 }
-# The last of the events that stand; of two at once the one of the later records.
+# The last of the events that stand; of two at once the one of the later records. One that another program has acknowledged
+# counts, and stays as it is.
 _LAST = (
     "SELECT id FROM ml_events WHERE sensor_id = ? AND event_type = 'severity_change'"
-    " AND status IN ('active', 'resolved')"
+    " AND status <> 'superseded'"
     " ORDER BY created_at DESC, json_extract(payload, '$.lineage.last_offset') DESC, id DESC LIMIT 1"
 )
-_SETTLE = (
-    "UPDATE ml_events SET status = CASE WHEN id = ?1 AND severity <> 'NORMAL' THEN 'active' ELSE 'resolved' END"
-    " WHERE sensor_id = ?2 AND event_type = 'severity_change' AND (status = 'active' OR id = ?1)"
+# Two statements, each by an index: one for both would look at all events of the sensor.
+_END = (
+    "UPDATE ml_events SET status = 'resolved' WHERE sensor_id = ? AND status = 'active'"
+    " AND event_type = 'severity_change' AND id <> ?"
+)
+_STATE = (
+    "UPDATE ml_events SET status = CASE WHEN severity <> 'NORMAL' THEN 'active' ELSE 'resolved' END"
+    " WHERE id = ? AND status <> 'acknowledged'"
 )
 
 
@@ -67,4 +73,5 @@ def _settle(connection: sqlite3.Connection, sensors: Iterable[int]) -> None:
     for sensor in sensors:
         last = connection.execute(_LAST, (sensor,)).fetchone()
         if last is not None:
-            connection.execute(_SETTLE, (last[0], sensor))
+            connection.execute(_END, (sensor, *last))
+            connection.execute(_STATE, last)

@@ -142,6 +142,22 @@ async def test_events_of_other_writers_are_theirs(database: Database, store: Sto
     ]
 
 
+async def test_an_event_that_somebody_has_acknowledged_is_still_the_last(
+    database: Database, store: Store
+) -> None:
+    """By another program: what a replay writes over or withdraws before it does not stand again."""
+    told = [
+        event("a", severity, previous, 7 * ms)
+        for ms, (previous, severity) in enumerate(pairwise([Severity.NORMAL, *ALARMS[:3]]))
+    ]
+    await do(store, database, ("write", [0, 1, 2]), told)
+    database.execute("UPDATE ml_events SET status = 'acknowledged' WHERE status = 'active'")
+    await do(store, database, ("overwrite", [0]), told)
+    await do(store, database, ("withdraw", [1]), told)
+    query = "SELECT status FROM ml_events ORDER BY created_at"
+    assert database.rows(query) == [("resolved",), ("superseded",), ("acknowledged",)]
+
+
 async def test_an_event_leaves_those_before_it_as_they_are(database: Database, store: Store) -> None:
     """Of a sensor without a device there may be very many, and a batch writes its own events alone."""
     query = "SELECT d.uuid FROM ml_events e LEFT JOIN devices d ON d.id = e.device_id ORDER BY e.created_at"

@@ -16,9 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
+from streamproc.records import Severity
 from streamproc.records.alerting import SilenceEntry
 from streamproc.settings import Settings
-from streamproc.store import connect, sqlite_entries, sqlite_status, sqlite_views
+from streamproc.store import (
+    connect,
+    sqlite_entries,
+    sqlite_overwrite,
+    sqlite_rows,
+    sqlite_status,
+    sqlite_views,
+)
 from streamproc.store.comparison import Scope
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import by_streamproc
@@ -28,9 +36,10 @@ from streamproc.store.schema import SqliteSchema
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_compare import INSIDE, first_row
 from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite_sensors import Sensors
 from streamproc.store.stamps import LAST_MS, iso
 from streamproc.store.views import EventsAsked, SensorsAsked
-from tests.store.builders import GROUP, PLACE, batch, readings, windows
+from tests.store.builders import GROUP, PLACE, batch, event, events, readings, windows
 from tests.store.databases import Sqlite
 
 
@@ -296,6 +305,30 @@ def test_an_edit_does_not_read_the_audit() -> None:
         (query,) = [text for text in asked if "FROM registry_audit" in text]
         (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
     assert "INDEX registry_audit_of (kind=? AND name=?)" in plan[3]
+
+
+def test_a_replay_reads_none_of_a_sensors_history() -> None:
+    """Beyond what it gives: its writing costs the same however many events there were before."""
+
+    def steps(before: int) -> int:
+        """SQLite's own, for one event."""
+        sensors, taken = Sensors(auto_register=True), 0
+
+        def count() -> None:
+            nonlocal taken
+            taken += 1
+
+        with closing(memory()) as connection:
+            migrate(connection, scripts("sqlite"))
+            history = [event("a", Severity.WARN, Severity.NORMAL, -ms) for ms in range(2, before + 2)]
+            sqlite_rows.write(connection, Batch(GROUP, events=events(*history)), sensors, {})
+            connection.set_progress_handler(count, 1)
+            again = Batch(GROUP, events=events(event("a", Severity.CRITICAL, Severity.WARN)))
+            sqlite_overwrite.overwrite(connection, again, sensors, {})
+            connection.set_progress_handler(None, 0)
+        return taken
+
+    assert steps(1_000) < 2 * steps(10)
 
 
 def test_no_list_for_people_reads_all_events(tmp_path: Path) -> None:

@@ -17,13 +17,17 @@ _END = (
     "UPDATE dbo.ml_events SET status = N'resolved' WHERE status = 'active' AND event_type = N'severity_change'"
     f" AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
 )
-# The last of the events that stand tells the state; of two at once the one of the later records.
+# The last of the events that stand tells the state; of two at once the one of the later records. One that another program
+# has acknowledged counts, and stays as it is. Only those of the last time are put in order: a sensor may have any number.
 _ACTIVATE = (
-    "UPDATE dbo.ml_events SET status = CASE WHEN severity <> N'NORMAL' THEN N'active' ELSE N'resolved' END WHERE id IN"
-    " (SELECT id FROM (SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.sensor_id ORDER BY e.created_at DESC,"
-    " CAST(JSON_VALUE(e.payload, '$.lineage.last_offset') AS BIGINT) DESC, e.id DESC) AS place FROM dbo.ml_events e"
-    f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
-    " AND e.event_type = N'severity_change' AND e.status IN ('active', 'resolved')) standing WHERE place = 1)"
+    "UPDATE dbo.ml_events SET status = CASE WHEN severity <> N'NORMAL' THEN N'active' ELSE N'resolved' END"
+    " WHERE status <> N'acknowledged' AND id IN"
+    " (SELECT id FROM (SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.sensor_id ORDER BY"
+    " CAST(JSON_VALUE(e.payload, '$.lineage.last_offset') AS BIGINT) DESC, e.id DESC) AS place"
+    f" FROM {given({'sensor_id': BIGINT})} g JOIN dbo.ml_events e ON e.sensor_id = g.sensor_id AND e.created_at ="
+    " (SELECT TOP (1) l.created_at FROM dbo.ml_events l WHERE l.sensor_id = g.sensor_id"
+    " AND l.event_type = N'severity_change' AND l.status <> N'superseded' ORDER BY l.created_at DESC)"
+    " WHERE e.event_type = N'severity_change' AND e.status <> N'superseded') standing WHERE place = 1)"
 )
 # An event that is written again has another number: its notifications are to name that one.
 _UNREFER = (

@@ -59,11 +59,10 @@ _SOURCES = (
 # other types are other programs': they end none of these, and are ended by none. A status that an index is asked for is no
 # NVARCHAR: beside one, a VARCHAR column, which other programs have there, is converted row by row under some collations.
 _RESOLVE = (
-    "UPDATE dbo.ml_events SET status = N'resolved' WHERE id IN (SELECT e.id FROM dbo.ml_events e"
-    " JOIN dbo.ml_events n ON n.sensor_id = e.sensor_id AND n.event_type = N'severity_change' AND n.status <> N'superseded'"
-    " AND (n.created_at > e.created_at OR (n.created_at = e.created_at AND n.id > e.id))"
-    f" WHERE e.sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
-    " AND e.status = 'active' AND e.event_type = N'severity_change')"
+    "UPDATE dbo.ml_events SET status = N'resolved' WHERE status = 'active' AND event_type = N'severity_change'"
+    f" AND sensor_id IN (SELECT sensor_id FROM {given({'sensor_id': BIGINT})})"
+    " AND id <> (SELECT TOP (1) n.id FROM dbo.ml_events n WHERE n.sensor_id = dbo.ml_events.sensor_id"
+    " AND n.event_type = N'severity_change' AND n.status <> N'superseded' ORDER BY n.created_at DESC, n.id DESC)"
 )
 
 

@@ -92,6 +92,18 @@ async def test_all_of_a_sensor_is_kept(store: Store) -> None:
     assert await store.registry(["device/pump", "none"]) == {"device/pump": DeviceEntry("pump")}
 
 
+async def test_a_number_that_is_refused_spoils_no_later_edit(database: Database, store: Store) -> None:
+    """Of a sensor that the database does not take, by a rule of its own or for another was there first."""
+    database.execute("CREATE UNIQUE INDEX theirs ON sensors (name)")
+    await edit(store, PutSensor(SensorEntry("a", name="pump")))
+    with pytest.raises(RowsRefused):
+        await edit(store, PutSensor(SensorEntry("b", sensor_id=77, name="pump")))
+    await edit(store, PutSensor(SensorEntry("b", name="motor")))
+    await edit(store, PutSensor(SensorEntry("c", sensor_id=77, name="fan")))
+    numbers = [entry.sensor_id for entry in await store.entries()]
+    assert numbers[0] != numbers[1] != 77 == numbers[2]
+
+
 async def test_many_sensors_at_once(store: Store) -> None:
     """Those of an import are numbered in its order, bounds are kept bit for bit, and all can be changed at once."""
     names = [f"s{number:04d}" for number in range(1_100)]

@@ -104,11 +104,13 @@ _ADD_SENSORS = (
     f"INSERT INTO dbo.sensors ({_COLUMNS}) SELECT {_NEW}, d.id, {', '.join(_VALUES)}"
     f" FROM {given(_SENSOR, 'n')} g {_OF_DEVICE} ORDER BY g.n"
 )
-#: With numbers of their own, which only the table's owner may give (ALTER).
+#: With numbers of their own, which only the table's owner may give (ALTER). That they may be given is of the session, which
+#: goes on after an error: left on, it would refuse every sensor without one.
 _ADD_NUMBERED = (
-    f"SET IDENTITY_INSERT dbo.sensors ON; INSERT INTO dbo.sensors (id, {_COLUMNS})"
+    f"BEGIN TRY SET IDENTITY_INSERT dbo.sensors ON; INSERT INTO dbo.sensors (id, {_COLUMNS})"
     f" SELECT g.n, {_NEW}, d.id, {', '.join(_VALUES)} FROM {given({'n': BIGINT} | _SENSOR)} g {_OF_DEVICE};"
-    " SET IDENTITY_INSERT dbo.sensors OFF"
+    " SET IDENTITY_INSERT dbo.sensors OFF; END TRY"
+    " BEGIN CATCH SET IDENTITY_INSERT dbo.sensors OFF; THROW; END CATCH"
 )
 _NUMBERS = f"SELECT s.uuid, s.id FROM {given({'k': CODE})} g JOIN dbo.sensors s ON s.uuid = g.k {EXACT}"
 _CHANGE_SENSORS = (

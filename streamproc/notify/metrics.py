@@ -11,7 +11,7 @@ ENROLLED = Counter(
 )
 MESSAGES = Counter(
     "streamproc_notify_messages",
-    "Attempts to hand a message over: sent, later (tried again) or failed (given up).",
+    "Attempts to hand a message over: sent, later (tried again), failed (given up) or skipped (overtaken reminders).",
     ["channel", "result"],
 )
 AGAIN = Counter(

@@ -17,7 +17,7 @@ from streamproc.monitor import Check
 from streamproc.monitor.standing import Standing
 from streamproc.notify import metrics
 from streamproc.notify.channels import Accepted, Answer, Channel, Later, Refused
-from streamproc.store.deliveries import Attempt, Claim, Deliveries, Message, Policy, Waiting
+from streamproc.store.deliveries import OVERTAKEN, Attempt, Claim, Deliveries, Message, Policy, Waiting
 
 T = TypeVar("T")
 
@@ -113,6 +113,19 @@ class Sender:
         if message.again:
             metrics.AGAIN.labels(channel=self.channel.name).inc()
             _log.warning("message may have been sent before", **self._named(message))
+        attempt = self._passed_over(message) if message.overtaken else await self._attempted(message)
+        settled = await self.standing.patiently(
+            lambda: self._store.settle_message(message, self._by, attempt)
+        )
+        if not settled:
+            _log.warning("message is held by another process by now", **self._named(message))
+
+    def _passed_over(self, message: Message) -> Attempt:
+        now = _now()
+        self._tell("skipped", message)
+        return Attempt("skipped", now, now, OVERTAKEN)
+
+    async def _attempted(self, message: Message) -> Attempt:
         answer: Answer
         if message.age(_now(), self.policy.age_ms) > self.policy.age_ms:
             answer = Refused("too old when it could be sent")
@@ -120,12 +133,7 @@ class Sender:
             began = time.monotonic()
             answer = await self._handed_over(message)
             metrics.SECONDS.labels(channel=self.channel.name).observe(time.monotonic() - began)
-        attempt = self._judged(message, answer)
-        settled = await self.standing.patiently(
-            lambda: self._store.settle_message(message, self._by, attempt)
-        )
-        if not settled:
-            _log.warning("message is held by another process by now", **self._named(message))
+        return self._judged(message, answer)
 
     async def _handed_over(self, message: Message) -> Answer:
         try:
@@ -181,6 +189,8 @@ class Sender:
             _log.warning("message not sent, trying again", **named, **more)
         elif result == "failed":
             _log.error("message not sent, given up", **named, **more)
+        elif result == "skipped":
+            _log.info("reminders not sent: later ones are", **named)
         elif more:
             _log.warning("message not taken for everyone", **named, **more)
         else:

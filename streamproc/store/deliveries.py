@@ -32,6 +32,8 @@ SETTLED_MS = 300_000
 FIRST_LOOK_MS = 300_000
 #: Why a message is not sent of which nothing is left: somebody has deleted the notifications, and not by a cascade.
 GONE = "its notifications were deleted"
+#: Why a message is not sent that is of reminders alone, of which something later is told or to be told.
+OVERTAKEN = "a later one of its alarm is told"
 #: Longest error that is kept; both databases hold it.
 ERROR_CHARACTERS = 500
 
@@ -143,7 +145,7 @@ class Message:
 
     `thread_id` is `message_id` where the message begins a thread. `attempts` have been made before; `again`: one of them may
     have arrived, since nobody has said how it ended. `enrolled` is when it was to be sent first, or was asked for again (ms):
-    its place among others.
+    its place among others. `overtaken`: all of it are reminders, later than which there is something of their alarms.
     """
 
     message_id: str
@@ -154,6 +156,7 @@ class Message:
     attempts: int = 0
     again: bool = False
     enrolled: int = 0
+    overtaken: bool = False
 
     @property
     def thread_id(self) -> str:
@@ -363,7 +366,8 @@ def _change_of(row: Sequence[Any], at: int) -> Change:
 def message_of(message_id: str, channel: str, rows: Sequence[Sequence[Any]], ms: Ms) -> Message:
     """A message of its rows in time's order.
 
-    A row is its scope, thread, attempts, whether it was held before, when it was enrolled; then its change, the time last.
+    A row is its scope, thread, attempts, whether it was held before, when it was enrolled, whether it is a reminder that was
+    overtaken; then its change, the time last.
     """
     threads = dict.fromkeys(row[1] for row in rows)
     return Message(
@@ -371,10 +375,11 @@ def message_of(message_id: str, channel: str, rows: Sequence[Sequence[Any]], ms:
         channel,
         tuple(threads),
         rows[0][0],
-        tuple(_change_of(row[5:-1], ms(row[-1])) for row in rows),
+        tuple(_change_of(row[6:-1], ms(row[-1])) for row in rows),
         max(row[2] for row in rows),
         any(row[3] for row in rows),
         max(ms(row[4]) for row in rows),
+        all(row[5] for row in rows),
     )
 
 

@@ -74,8 +74,14 @@ _DUE = (
     " AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?) AND message_id <> ?"
     " ORDER BY due_at, id LIMIT 1"
 )
+# A reminder that something later of its alarm has overtaken; what tells an alarm first on a channel follows on nothing.
 _ROWS = (
-    "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, r.created_at, n.notification_id, n.source_event_id,"
+    "SELECT r.scope, r.thread_id, r.attempts, r.claimed_by IS NOT NULL, r.created_at,"
+    " r.notification_id LIKE 'reminder-%' AND r.follows IS NOT NULL AND EXISTS (SELECT 1 FROM alert_notifications o"
+    " JOIN notification_deliveries x ON x.notification_id = o.notification_id AND x.channel = r.channel"
+    " WHERE o.sensor_id = n.sensor_id AND o.source = 'ml_event' AND x.status IN ('pending', 'sent')"
+    " AND (o.created_at > n.created_at OR o.created_at = n.created_at AND o.id > n.id)),"
+    " n.notification_id, n.source_event_id,"
     " s.uuid, s.name, d.uuid, d.name, COALESCE(s.site, d.site), n.severity, n.title, n.message, n.created_at"
     " FROM notification_deliveries r JOIN alert_notifications n ON n.notification_id = r.notification_id"
     " LEFT JOIN sensors s ON s.id = n.sensor_id LEFT JOIN devices d ON d.id = s.device_id"

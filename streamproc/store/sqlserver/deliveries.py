@@ -79,8 +79,14 @@ _DUE = (
     " AND due_at <= ? AND message_id IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)"
     " AND message_id <> ? ORDER BY due_at, id"
 )
+# A reminder that something later of its alarm has overtaken; what tells an alarm first on a channel follows on nothing.
 _ROWS = (
     "SELECT r.scope, r.thread_id, r.attempts, CASE WHEN r.claimed_by IS NULL THEN 0 ELSE 1 END, r.created_at,"
+    " CASE WHEN r.notification_id LIKE N'reminder-%' AND r.follows IS NOT NULL"
+    " AND EXISTS (SELECT 1 FROM dbo.alert_notifications o"
+    " JOIN dbo.notification_deliveries x ON x.notification_id = o.notification_id AND x.channel = r.channel"
+    " WHERE o.sensor_id = n.sensor_id AND o.source = N'ml_event' AND x.status IN (N'pending', N'sent')"
+    " AND (o.created_at > n.created_at OR (o.created_at = n.created_at AND o.id > n.id))) THEN 1 ELSE 0 END,"
     " n.notification_id, n.event_id, s.uuid, NULLIF(s.name, N''), d.uuid, NULLIF(d.name, N''),"
     " COALESCE(s.site, d.site), n.severity, n.title, COALESCE(n.message, N''), n.created_at"
     " FROM dbo.notification_deliveries r"

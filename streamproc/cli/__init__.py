@@ -138,9 +138,14 @@ def console() -> None:
 @app.command()
 def dev(
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the database, Kafka's log and the logs are kept.")
+        Path | None,
+        typer.Option(
+            help="Where the database, Kafka's log and the logs are kept. [STREAMPROC_DATA_DIR, or data]"
+        ),
     ] = None,
-    simulate: Annotated[bool, typer.Option(help="Play real and made devices.")] = True,
+    simulate: Annotated[
+        bool, typer.Option(help="Have devices send readings: a real series, and made ones.")
+    ] = True,
     speed: Speed = 3_600,
 ) -> None:
     """Run everything on this machine: real Kafka, all stages and a simulator. Ctrl-C stops it."""
@@ -176,7 +181,7 @@ def topics(context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def registry(context: typer.Context) -> None:
-    """Devices, sensors, their ranges and rules (import, export, show, remove, history)."""
+    """Devices, sensors, their ranges and rules, and what to do (import, export, show, remove, history, action)."""
     _pass_on("streamproc.registry.commands", "commands", context)
 
 
@@ -200,7 +205,7 @@ def policy(context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def trial(context: typer.Context) -> None:
-    """Rules and learners' numbers tried beside the live ones, telling nobody (add, list, report, promote, remove)."""
+    """Rules and learners' numbers tried, telling nobody (add, list, report, promote, remove, numbers, reset)."""
     _pass_on("streamproc.trials.commands", "commands", context)
 
 

@@ -73,7 +73,10 @@ def resend(
         str, typer.Option(metavar="TIME", help="Of changes from then on: 2026-11-22T14:00 (UTC), or 2d.")
     ] = "1d",
 ) -> None:
-    """Have `streamproc notify` send again what it gave up, however old it is by now. What has been sent is not sent again."""
+    """Have `streamproc notify` send again what it gave up, however old it is by now. What has been sent is not sent again.
+
+    streamproc notify resend --channel webhook --since 12h
+    """
     from streamproc.notify.again import send_again
     from streamproc.notify.app import channels
 

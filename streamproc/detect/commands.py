@@ -22,7 +22,7 @@ from streamproc.records import Language, Range
 def detect(
     file: Annotated[Path, typer.Argument(help="A `timestamp,value` file; `-` reads standard input.")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Where to write; else standard output.")
+        Path | None, typer.Option("-o", "--out", "--output", help="Where to write; else standard output.")
     ] = None,
     warning: Annotated[
         str | None, typer.Option(help="Acceptable values, `LO:HI`; either may be left out.")

@@ -108,6 +108,8 @@ def redrive(  # noqa: PLR0913  # a command's options are its arguments
 ) -> None:
     """Send the records of letters again, each once, to the topic and partition that they were refused in.
 
+    streamproc dlq redrive --reason unknown-sensor --dry-run
+
     A record sent again keeps the identity of its first arrival: what is stored already makes no second row.
     One that is refused again becomes a new letter. Exit code 1 if a letter's record could not be sent.
     """

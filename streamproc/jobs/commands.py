@@ -50,7 +50,7 @@ def list_(
 
 
 @commands.command()
-def run(name: Annotated[str, typer.Argument(help="Which job.")]) -> None:
+def run(name: Annotated[str, typer.Argument(help="As `jobs list` names it.")]) -> None:
     """Run a job once, now, in this process.
 
     Exit code 0: it did all its work. 1: it failed, was stopped, or another process is at it. 2: it cannot be run like this.

@@ -34,7 +34,10 @@ def set_(
     text: Annotated[str, typer.Argument(help="The sentence that people read.")],
     language: Written = None,
 ) -> None:
-    """Have events of a cause tell people to do this; sentences in the other language stay. In force within a second."""
+    """Have events of a cause tell people to do this; sentences in the other language stay. In force within a second.
+
+    streamproc registry action set pressure spread "Bleed the line, then look again." --language en
+    """
     chosen = language or settings.load().language
     blank = ActionEntry(kind.lower(), cause)
     if faults := list(checks.action_faults(_with(blank, chosen, text))):

@@ -57,6 +57,8 @@ def import_(
 ) -> None:
     """Save the entries of a file, and send them to gateways and workers; others stay as they are.
 
+    streamproc registry import registry.yaml
+
     With --from-thresholds the sensors that have limits in `alert_thresholds` get those for ranges, at once:
     a sink does the same every SENSOR_MAP_TTL_SECONDS. What has not changed is not sent again.
     """
@@ -128,7 +130,8 @@ def show_history(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A sensor's uuid, or device/NAME, action/KIND/CAUSE, policy/KIND, silence/ID, handling/SENSOR; else of all."
+            help="A sensor's uuid, or device/NAME, action/KIND/CAUSE, policy/KIND, silence/ID, handling/SENSOR, "
+            "trial/NAME, learners/KIND; else of all."
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,

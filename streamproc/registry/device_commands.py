@@ -46,7 +46,10 @@ def add(
     site: Annotated[str | None, typer.Option(help="Where it is.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
 ) -> None:
-    """Register a device. To write it needs a key where keys are required: `device key new`."""
+    """Register a device. To write it needs a key where keys are required: `device key new`.
+
+    streamproc device add 00000000-0000-0000-0000-000000000001 --name "Pump 7" --site north
+    """
     entry = DeviceEntry(device.lower(), name, site, tenant)
     if faults := list(checks.device_faults(entry)):
         raise RegistryError("\n".join(faults))
@@ -149,7 +152,10 @@ def new(
         float | None, typer.Option(min=0.01, max=36_500, help="It ends by itself after so many days.")
     ] = None,
 ) -> None:
-    """Make a key, and print it: this once, on stdout alone. The device sends it in the header X-Device-Key."""
+    """Make a key, and print it: this once, on stdout alone. The device sends it in the header X-Device-Key.
+
+    streamproc device key new 00000000-0000-0000-0000-000000000001 > key.txt
+    """
     now_ms = time.time_ns() // 1_000_000
     text, key = new_key(now_ms, None if days is None else now_ms + round(days * _DAY_MS))
     asyncio.run(edit([AddKey(device.lower(), key)]))

@@ -32,7 +32,7 @@ Verify = Annotated[
     bool, typer.Option("--verify", help="Tell what differs, and change nothing (the default).")
 ]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the database hold what the replay gives.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Apply without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 Ranges = Annotated[
     Path | None,
     typer.Option(

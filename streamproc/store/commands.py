@@ -26,7 +26,7 @@ BEHIND = 1
 def migrate() -> None:
     """Apply the migrations that the database does not have yet; a second one at the same time waits.
 
-    Exit code 0: the schema is up to date now. 2: an error; the migrations before it are applied, of its own nothing is.
+    Exit code 0: the schema is up to date now. 2: an error; those applied before it stay, and nothing of its own does.
     """
     found = schema(settings.load())
     done = asyncio.run(found.migrate())

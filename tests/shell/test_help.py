@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import getsource
 from pkgutil import walk_packages
 from typing import Any
 
@@ -12,6 +14,7 @@ import typer
 from rich.text import Text
 
 import streamproc
+from streamproc import cli
 
 #: The modules that have groups of commands.
 GROUPS = sorted(
@@ -50,3 +53,19 @@ def test_nothing_of_a_help_text_is_taken_for_markup(module: str) -> None:
     found = list(texts(group_of(module)))
     assert len(found) > 1
     assert [text for text in found if Text.from_markup(text).plain != text] == []
+
+
+def passed_on() -> list[tuple[str, str]]:
+    """The commands that hand their arguments on, each with the module that has them."""
+    return re.findall(
+        r'def (\w+)\(context: typer\.Context\).*?_pass_on\("([\w.]+)"', getsource(cli), re.DOTALL
+    )
+
+
+@pytest.mark.parametrize(("name", "module"), passed_on())
+def test_the_list_of_commands_names_what_each_group_has(name: str, module: str) -> None:
+    """`registry` had `action`, and `trial` had `numbers` and `reset`, of which `--help` said nothing."""
+    told = typer.main.get_group(cli.app).commands[name].help or ""
+    found = re.search(r"\((?:and )?([^()]+)\)\.$", told)
+    named = {one.split()[0] for one in found[1].split(", ")} if found else set()
+    assert named == set(getattr(group_of(module), "commands", {})) - {name}

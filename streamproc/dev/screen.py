@@ -49,10 +49,13 @@ class Screen:
             self._status = None
 
     def ready(self, addresses: str) -> None:
-        """Say that everything answers, and where."""
+        """Say that everything answers, and where; and what comes next, for the first change takes a while."""
         self.settle()
         self.is_ready = True
         self.line(f"ready: {addresses}", "bold")
+        zone = datetime.now().astimezone().tzname()
+        told = f"changes of severity follow as readings come in, at this machine's time ({zone})"
+        self.line(f"{told}; logs are in {self._data_dir / 'logs'}; Ctrl-C ends all", "dim")
 
     def line(self, text: str, style: str = "") -> None:
         """Write one line, however long, at once."""

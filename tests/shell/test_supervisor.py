@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -331,6 +332,20 @@ async def test_a_taken_port_names_its_setting() -> None:
         with pytest.raises(SettingsError, match=f"GATEWAY_PORT: cannot listen on 127.0.0.1:{port}"):
             claim_port("127.0.0.1", port, "GATEWAY_PORT")
     assert claim_port("127.0.0.1", 0, "GATEWAY_PORT") > 0
+
+
+def test_the_screen_says_what_comes_next(tmp_path: Path) -> None:
+    """A newcomer saw `ready` and nothing more for half a minute, then two times in a line of which one named no zone."""
+    console = Console(width=200)
+    with console.capture() as capture:
+        Screen(console, tmp_path).ready("console http://localhost:8002/")
+    ready, told = capture.get().splitlines()
+    assert ready == "ready: console http://localhost:8002/"
+    zone = datetime.now().astimezone().tzname()
+    assert told == (
+        f"changes of severity follow as readings come in, at this machine's time ({zone}); "
+        f"logs are in {tmp_path / 'logs'}; Ctrl-C ends all"
+    )
 
 
 @pytest.mark.parametrize(("data_dir", "told"), [("/proc", True), (".", False)])

@@ -55,7 +55,7 @@ class JobsSettings(BaseSettings):
     retention_alerts: str = Field(
         FOREVER,
         alias="STREAMPROC_RETENTION_ALERTS",
-        description="The same of resolved alerts of the trigger on SQL Server.",
+        description="The same of resolved alerts on SQL Server.",
     )
     retention_audit: str = Field(
         FOREVER,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_field
 
 from streamproc.records import Range, Severity
 from streamproc.registry.thresholds import taken_over
@@ -122,6 +123,16 @@ async def test_rows_of_other_programs_are_not_extra(existing: SqlServer, store: 
     }
     assert {extra.sensor for rows in found.values() for extra in rows} == {"a", "b"}
     assert [extra.row["value"] for extra in found["readings"]] == [20.12346, -1234567.89012, 0.0]
+
+
+async def test_an_alert_that_its_column_cannot_hold_costs_nothing_else(
+    existing: SqlServer, store: SqlServerStore
+) -> None:
+    """The change of severity is stored, and alerts of others are raised."""
+    huge, usual = (event(sensor, Severity.CRITICAL, Severity.NORMAL) for sensor in "ab")
+    await store.write(Batch(GROUP, events=events(replace_field(huge, value=1e11), usual)))
+    assert existing.rows("SELECT COUNT(*) FROM dbo.ml_events WHERE event_type = N'severity_change'") == [(2,)]
+    assert existing.rows("SELECT event_id FROM dbo.alerts WHERE event_id IS NOT NULL") == [(usual.event_id,)]
 
 
 async def test_a_column_that_was_widened_holds_every_bit(existing: SqlServer, store: SqlServerStore) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamproc.store.protocol import Batch, Columns
 from streamproc.store.sqlserver.forms import BIGINT, CODE, INT, TIME, Form, Ids, forms, given, naive, text_of
-from streamproc.store.sqlserver.rows import add_models, insert, refer, settle
+from streamproc.store.sqlserver.rows import ALERTS, add_models, insert, refer, settle
 from streamproc.store.sqlserver.sensors import Sensors
 from streamproc.store.window_numbers import window_keys
 
@@ -34,8 +34,8 @@ _UNREFER = (
     "UPDATE dbo.alert_notifications SET source_event_id = NULL WHERE source = N'ml_event'"
     f" AND event_id IN (SELECT event_id FROM {given({'event_id': CODE})})"
 )
-_SENSORS_OF = (
-    f"SELECT DISTINCT e.sensor_id FROM {given({'id': BIGINT})} g JOIN dbo.ml_events e ON e.id = g.id"
+_WITHDRAWN = (
+    f"SELECT e.sensor_id, e.event_id FROM {given({'id': BIGINT})} g JOIN dbo.ml_events e ON e.id = g.id"
 )
 # A prediction that an event refers to stays: it is part of that event's history.
 _WITHDRAW = {
@@ -81,8 +81,10 @@ async def withdraw(cursor: Any, name: str, numbers: Sequence[int]) -> int:
     rows = [[number] for number in numbers]
     taken = await _count(cursor, _WITHDRAW[name], rows)
     if name == "events":
-        await cursor.execute(_SENSORS_OF, text_of(rows))
-        await _settle(cursor, [sensor for (sensor,) in await cursor.fetchall()])
+        await cursor.execute(_WITHDRAWN, text_of(rows))
+        found = await cursor.fetchall()
+        await _settle(cursor, {sensor for sensor, _ in found})
+        await cursor.execute(ALERTS, text_of([event] for _, event in found))
     return taken
 
 

@@ -35,6 +35,8 @@ _ACTIVE_MODEL = (
 
 #: For programs that look into `sensor_readings_latest`.
 _LATEST = "EXEC dbo.streamproc_set_latest @p_latest_json = ?"
+#: For programs that look into `alerts`: what the engine judges, the trigger passes over.
+ALERTS = "EXEC dbo.streamproc_set_alerts @p_events_json = ?"
 _MOVE = (
     "UPDATE dbo.stream_offsets SET next_offset = ?, registry_position = CAST(? AS BIGINT)"
     " WHERE consumer_group = ? AND topic = ? AND [partition] = ? AND next_offset = ?; SELECT @@ROWCOUNT"
@@ -132,9 +134,11 @@ async def insert(cursor: Any, form: Form, values: Values) -> int:
 
 
 async def settle(cursor: Any, rows: EventColumns, ids: Ids) -> None:
-    """Give these events their sensors' devices, and end those of the sensors that a later one follows."""
-    await cursor.execute(_DEVICES, text_of([event.event_id] for event in rows.event))
+    """Give these events their sensors' devices and alerts, and end those of the sensors that a later one follows."""
+    text = text_of([event.event_id] for event in rows.event)
+    await cursor.execute(_DEVICES, text)
     await cursor.execute(_RESOLVE, text_of([number] for number in sorted({ids[key] for key in rows.sensor})))
+    await cursor.execute(ALERTS, text)
 
 
 async def refer(cursor: Any, batch: Batch) -> None:

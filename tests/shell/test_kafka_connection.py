@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from streamproc import settings
 from streamproc.errors import SettingsError
@@ -173,19 +174,20 @@ def test_a_child_process_connects_in_the_same_way(monkeypatch: pytest.MonkeyPatc
         assert loaded(monkeypatch, **kafka.variables()).kafka == kafka
 
 
-def test_a_password_in_the_clear_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_in_the_clear_is_warned_of() -> None:
     """Once, with what to do; and nothing is said of one that cannot be read on the way."""
     login = ("worker", SecretStr("hush-hush"))
-    for kafka in (
-        Connection("a:1", Security("SASL_PLAINTEXT", "PLAIN", *login)),
-        Connection("a:1", Security("SASL_PLAINTEXT", "PLAIN", *login)),
-        Connection("b:1", Security("SASL_SSL", "PLAIN", *login)),
-        Connection("c:1", Security("SASL_PLAINTEXT", "SCRAM-SHA-256", *login)),
-    ):
-        clients.security(kafka)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "unencrypted" in line]
-    assert "SASL_SSL" in line
-    assert "hush-hush" not in line
+    with capture_logs() as lines:
+        for kafka in (
+            Connection("a:1", Security("SASL_PLAINTEXT", "PLAIN", *login)),
+            Connection("a:1", Security("SASL_PLAINTEXT", "PLAIN", *login)),
+            Connection("b:1", Security("SASL_SSL", "PLAIN", *login)),
+            Connection("c:1", Security("SASL_PLAINTEXT", "SCRAM-SHA-256", *login)),
+        ):
+            clients.security(kafka)
+    (line,) = [line for line in lines if "unencrypted" in line["event"]]
+    assert "SASL_SSL" in line["event"]
+    assert "hush-hush" not in str(line)
 
 
 def test_the_client_does_not_log_what_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ async def test_limits_that_lack_a_word_are_read() -> None:
     first, second = rows
     assert (first.warning, second.warning) == (Range(10.0, 20.0), Range(high=90.0))
     assert notes == [
-        "1 limits left out (no condition, critical): the engine judges by WARNING and CRITICAL ranges"
+        "1 limit left out (no condition, critical): the engine judges by WARNING and CRITICAL ranges"
     ]
 
 

@@ -51,7 +51,7 @@ class Stack:
         await topics.apply(kafka, await topics.plan(kafka, specs))
 
     async def stages(self, kafka: Connection) -> None:
-        """Start sink, worker, gateway, console and notify; returns once the first three work and the console answers."""
+        """Start all stages; returns once sink, worker and gateway work and the console answers. Jobs come last: nobody waits."""
         self.progress("sink, worker, gateway, console and notify are starting")
         for name in ("sink", "worker", "gateway", "console", "notify"):
             await self.command(name, (name,), kafka)
@@ -66,6 +66,7 @@ class Stack:
                 await until(partial(consuming, admin, self.settings.group(stage)))
         finally:
             await admin.close()
+        await self.command("jobs", ("jobs",), kafka)
 
     async def command(self, name: str, arguments: tuple[str, ...], kafka: Connection) -> None:
         """Keep `streamproc ARGUMENTS` running as child `name`."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from streamproc.store.sqlite import SqliteStore
+from tests.shell.served import Client, MemoryPublisher, serving
 from tests.shell.sink_bench import Bench
-from tests.shell.test_gateway import Client, MemoryPublisher, serving
 
 
 @pytest.fixture

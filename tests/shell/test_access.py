@@ -22,8 +22,7 @@ from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.app import build
 from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
 from streamproc.settings import Settings
-from tests.shell.served import Served
-from tests.shell.test_gateway import BULK, PACKETS, READINGS, Client, MemoryPublisher, metrics, problem
+from tests.shell.served import BULK, PACKETS, READINGS, Client, MemoryPublisher, Served, metrics, problem
 
 KEY = "sp1_aaaaaaaa_0123456789012345678901234567890123456789012"
 OTHER = "sp1_bbbbbbbb_0123456789012345678901234567890123456789012"

@@ -36,7 +36,7 @@ from streamproc.store.edits import PutSensor
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.thresholds import Threshold
-from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.served import MemoryPublisher
 from tests.shell.test_mending import Limited
 
 Client = TestClient[web.Request, web.Application]

@@ -20,9 +20,8 @@ from streamproc.gateway.app import build
 from streamproc.gateway.listener import _file_limit
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
-from tests.shell.served import Pair, Served, connected
+from tests.shell.served import MemoryPublisher, Pair, Served, connected
 from tests.shell.test_access import packet
-from tests.shell.test_gateway import MemoryPublisher
 
 #: They start programs, or wait: seconds in all.
 pytestmark = pytest.mark.live

@@ -16,8 +16,7 @@ from aiohttp import web
 from streamproc.gateway.app import INGEST, build
 from streamproc.gateway.direct import Direct, _Run
 from streamproc.settings import Settings
-from tests.shell.served import Served
-from tests.shell.test_gateway import PACKETS, MemoryPublisher, packet
+from tests.shell.served import PACKETS, MemoryPublisher, Served, packet
 
 SOON_S = 60
 BODY = packet(1)

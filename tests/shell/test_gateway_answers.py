@@ -17,7 +17,7 @@ from streamproc.gateway.access import ANYONE, Refuses, RefusesDevice, Writer
 from streamproc.gateway.answers import Fault, ProblemDetails, Taken
 from streamproc.gateway.batch import FAULTS_TOLD
 from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets
-from tests.shell.test_gateway import (
+from tests.shell.served import (
     BULK,
     PACKETS,
     READINGS,

@@ -19,7 +19,7 @@ else:
 
 from streamproc.gateway.bodies import inflate
 from streamproc.gateway.problems import Problem
-from tests.shell.test_gateway import (
+from tests.shell.served import (
     BULK,
     PACKETS,
     READINGS,

@@ -25,8 +25,7 @@ from streamproc.gateway.ingest import Read
 from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets, reading
 from streamproc.gateway.problems import KINDS
 from streamproc.settings import Settings
-from tests.shell.served import Served
-from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.served import MemoryPublisher, Served
 
 PATHS = ("/ingest/packets", "/ingest/readings", "/ingest/readings/bulk")
 SKEW_MS = 60_000

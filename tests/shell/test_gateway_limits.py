@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.shell.served import Pair, connected
-from tests.shell.test_gateway import (
+from tests.shell.served import (
     BULK,
     PACKETS,
     READINGS,
     Client,
     MemoryPublisher,
+    Pair,
+    connected,
     metrics,
     packet,
     problem,

@@ -20,7 +20,7 @@ from streamproc.gateway.problems import KINDS, TOLD
 from streamproc.openapi import Operation, document
 from streamproc.openapi.pages import page
 from streamproc.settings import Settings
-from tests.shell.test_gateway import Client, MemoryPublisher
+from tests.shell.served import Client, MemoryPublisher
 
 #: Answered before there is a route: of no operation's own, or told of all in the document's description.
 _OF_NO_ROUTE = {"not-found"}

@@ -17,8 +17,7 @@ from streamproc.gateway.app import build
 from streamproc.gateway.problems import Problem
 from streamproc.gateway.protocol import Answering
 from streamproc.settings import Settings
-from tests.shell.served import Served
-from tests.shell.test_gateway import PACKETS, MemoryPublisher, problem
+from tests.shell.served import PACKETS, MemoryPublisher, Served, problem
 
 
 @asynccontextmanager

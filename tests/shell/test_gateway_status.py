@@ -28,7 +28,7 @@ from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sqlite import SqliteStore
 from streamproc.store.sqlite_connection import connection
-from tests.shell.test_gateway import Client, MemoryPublisher, problem
+from tests.shell.served import Client, MemoryPublisher, problem
 from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 
 SENSOR = "ab%2F"

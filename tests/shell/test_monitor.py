@@ -52,7 +52,7 @@ from streamproc.settings import Settings
 from streamproc.sink import health as sink_health
 from streamproc.sink.app import Sink
 from streamproc.store.opening import Database
-from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.served import MemoryPublisher
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -24,8 +24,8 @@ from streamproc.gateway.listener import Listener
 from streamproc.gateway.tls import Certificates, certificates
 from streamproc.records import DeviceEntry, SensorEntry
 from streamproc.settings import Settings
+from tests.shell.served import PACKETS, MemoryPublisher, problem
 from tests.shell.test_access import KEY, device, packet
-from tests.shell.test_gateway import PACKETS, MemoryPublisher, problem
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ from streamproc.gateway.app import build
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
 from tests.fuzz.wire import request
-from tests.shell.served import Served
-from tests.shell.test_gateway import MemoryPublisher
+from tests.shell.served import MemoryPublisher, Served
 
 #: Some of its requests end too soon on purpose, and wait for the end of their time.
 pytestmark = pytest.mark.live

@@ -17,8 +17,8 @@ from streamproc.topics import apply, load, plan, prefixed
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Reader, found
 from tests.live.processes import Site, eventually
-from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.live.test_snapshots import make_anew
+from tests.live.worked import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.slowness import in_time
 
 NOT_KNOWN = "registry did not have the position that records name: taken as ticks"

@@ -6,9 +6,8 @@ import asyncio
 import json
 import zlib
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import islice
 from time import monotonic, time
 
 import aiohttp
@@ -21,67 +20,14 @@ from streamproc.kafka import clients
 from streamproc.kafka.broker import free_port
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, send, signal
-from tests.live.oracle import PARTITIONS, Key, Reader, Results, committed, found, reading, settled
+from tests.live.oracle import PARTITIONS, Key, Reader, committed, found, reading
 from tests.live.pipeline import device_in
 from tests.live.processes import Site, Stage, eventually
+from tests.live.worked import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.slowness import in_time
 
 #: Device 0 of the made signal goes beyond it now and then.
 LIMITED = {"sensor-0": SensorEntry("sensor-0", critical=Range(high=60.0))}
-
-
-async def limit(site: Site, producer: AIOKafkaProducer, *entries: SensorEntry) -> None:
-    """Put entries on the topic `registry`."""
-    for entry in entries:
-        await producer.send_and_wait(
-            f"{site.prefix}registry", msgspec.json.encode(entry), entry.sensor.encode()
-        )
-
-
-async def feed(
-    site: Site,
-    producer: AIOKafkaProducer,
-    seconds: int,
-    made: Iterator[list[tuple[str, bytes]]] | None = None,
-) -> None:
-    """Send so much of the made signal of twelve devices, each second of it once Kafka has the one before."""
-    for batch in islice(made or signal(12, seconds), seconds):
-        sent = [await send(producer, f"{site.prefix}readings", device, value) for device, value in batch]
-        await asyncio.gather(*sent)
-
-
-async def until_settled(site: Site, reader: Reader) -> Results:
-    """All that the core makes of `readings`, once it is all there."""
-    results = await eventually(lambda: settled(reader, f"{site.prefix}readings"))
-    assert results
-    return results
-
-
-async def until_checkpointed(site: Site) -> None:
-    """Wait until Kafka has as done what the partitions hold now."""
-    topic = f"{site.prefix}readings"
-    async with reading(site.bootstrap, site.prefix, "readings") as reader:
-        ends = {number: len(records) for number, records in (await reader.read("readings")).items()}
-
-    async def reached() -> bool:
-        done = await committed(site.bootstrap, f"{site.prefix}streamproc-worker", topic)
-        return all(done.get(number, (0, ""))[0] >= end for number, end in ends.items())
-
-    await eventually(reached)
-
-
-async def written(reader: Reader) -> int:
-    """How many messages of windows the engine has written."""
-    return len(await reader.values("windows"))
-
-
-async def until_more(reader: Reader, before: int) -> None:
-    """Wait until the engine has written more messages of windows; asked after the feed, all may have come already."""
-
-    async def more() -> bool:
-        return await written(reader) > before
-
-    await eventually(more)
 
 
 async def kill_ahead(

@@ -17,7 +17,7 @@ from streamproc.records import DeltaSpike, Range, SensorEntry
 from tests.live.feed import packet, send
 from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
-from tests.live.test_engine import limit
+from tests.live.worked import limit
 
 #: Each starts some processes, a second each and more beside others' work.
 pytestmark = pytest.mark.timeout(600)

@@ -23,7 +23,7 @@ from tests.live.oracle import reading
 from tests.live.pipeline import rows
 from tests.live.processes import Site, eventually, running, until_ready
 from tests.live.secured import Secured, start
-from tests.live.test_engine import until_checkpointed
+from tests.live.worked import until_checkpointed
 from tests.loops import run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kafka-security.md"

@@ -22,8 +22,8 @@ from tests.live.feed import packet, send, signal
 from tests.live.oracle import Reader
 from tests.live.pipeline import select
 from tests.live.processes import Site, eventually
-from tests.live.test_engine import feed, limit, until_checkpointed, until_more, until_settled, written
 from tests.live.test_replay import replay
+from tests.live.worked import feed, limit, until_checkpointed, until_more, until_settled, written
 
 #: Of the made signal: device 0 goes from 20 to 100 and back, and noise moves by up to 6 or so.
 RULES = (

@@ -30,8 +30,8 @@ from tests.live.oracle import (
     registry_of,
 )
 from tests.live.processes import Site, Stage, eventually
-from tests.live.test_engine import feed as produce
-from tests.live.test_engine import until_checkpointed
+from tests.live.worked import feed as produce
+from tests.live.worked import until_checkpointed
 
 #: A snapshot a second, where there are new records.
 OFTEN = {"STREAMPROC_SNAPSHOT_INTERVAL_SECONDS": "1"}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from time import time
+from time import time_ns
 from typing import Annotated, Literal
 
 import typer
 
 from streamproc import settings
-from streamproc.core.codec import to_ms
 from streamproc.core.counted import counted
 from streamproc.dlq import redrive as sending
 from streamproc.dlq import view
@@ -24,6 +22,7 @@ from streamproc.dlq.reasons import CODES
 from streamproc.dlq.redrive import Result, Source, letter_at
 from streamproc.dlq.resend import Resend
 from streamproc.errors import DeadLetterError
+from streamproc.registry.spans import moment_or_ago
 from streamproc.settings import Settings
 
 commands = typer.Typer(
@@ -33,8 +32,6 @@ commands = typer.Typer(
 
 #: Records that `--dry-run` names.
 DRY_LINES = 20
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_ago = re.compile(r"(\d{1,6})([smhd])")
 
 Reason = Annotated[
     str | None,
@@ -230,17 +227,8 @@ async def _source(chosen: Settings) -> AsyncIterator[Source]:
 
 
 def _moment(text: str | None) -> int | None:
-    """Milliseconds of a time that somebody has typed; raises DeadLetterError."""
-    if text is None:
-        return None
-    if ago := _ago.fullmatch(text):
-        return int(time() * 1000) - int(ago[1]) * _UNIT_MS[ago[2]]
-    try:
-        return to_ms(float(text) if re.fullmatch(r"[\d.]+", text) else text)
-    except ValueError as error:
-        raise DeadLetterError(
-            f"{text}: no time (ISO 8601, epoch seconds, or 15m, 2h, 7d ago): {error}"
-        ) from error
+    """Milliseconds of a time that somebody has typed; raises RegistryError."""
+    return None if text is None else moment_or_ago(text, time_ns() // 1_000_000)
 
 
 def _places(texts: list[str]) -> frozenset[Place]:

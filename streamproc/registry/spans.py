@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from streamproc.core.codec import TS_LIMIT, to_ms
 from streamproc.errors import RegistryError
 from streamproc.records.alerting import Weekly
 from streamproc.registry.checks import LAST_MS
@@ -14,6 +16,7 @@ _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PARTS = re.compile(r"(\d{1,9})([wdhms])")
 _LENGTH = re.compile(rf"(?:{_PARTS.pattern})+")
+_NUMBER = re.compile(r"\d+\.?\d*")
 _WORDS = 3
 
 
@@ -65,12 +68,21 @@ def moment_ms(text: str, zone: str = "UTC") -> int:
 
 
 def moment_or_ago(text: str, now: int) -> int:
-    """A time in ms as `moment_ms` reads it, or how long ago it was; raises RegistryError.
+    """A time in ISO 8601 (UTC where it names no zone), as epoch seconds, or how long ago it was, in ms; raises RegistryError.
 
-    >>> moment_or_ago("1d", 86_400_000), moment_or_ago("1970-01-02", 0)
-    (0, 86400000)
+    >>> moment_or_ago("1d", 86_400_000), moment_or_ago("1970-01-02", 0), moment_or_ago("1.5", 0)
+    (0, 86400000, 1500)
     """
-    return now - length_ms(text) if text[-1:] in {*_UNITS} else moment_ms(text)
+    if _LENGTH.fullmatch(text):
+        return now - length_ms(text)
+    with suppress(ValueError):
+        if not _NUMBER.fullmatch(text):
+            return to_ms(text)
+        if float(text) <= TS_LIMIT:  # else it is in milliseconds, say
+            return to_ms(float(text))
+    raise RegistryError(
+        f"{text!r} is no time from 1970 to 2100: write 2026-11-22T14:00 (UTC), epoch seconds, or 15m, 2h or 7d ago"
+    )
 
 
 def moment_text(ms: int | None) -> str:

@@ -395,7 +395,8 @@ async def test_commands_refuse_what_they_cannot_do(site: Site) -> None:
         ("redrive", "17", "--yes"): "PARTITION:OFFSET",
         ("redrive", "0:17", "--yes"): "there is no letter 0:17",
         ("show", "0:17"): "there is no letter 0:17",
-        ("list", "--since", "yesterday"): "yesterday: no time",
+        ("list", "--since", "yesterday"): "'yesterday' is no time",
+        ("list", "--since", "1700000000000"): "'1700000000000' is no time",
     }.items():
         text = await dlq(site, *arguments, code=2)
         assert told in text

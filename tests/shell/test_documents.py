@@ -32,7 +32,7 @@ from streamproc.registry.mending import Mender
 from streamproc.registry.past import KEPT_MS
 from streamproc.registry.service import Service
 from streamproc.registry.silences import silences, state
-from streamproc.registry.spans import length_ms, moment_ms, weekly_of, weekly_text
+from streamproc.registry.spans import length_ms, moment_ms, moment_or_ago, weekly_of, weekly_text
 from streamproc.store.documents import FORMS, DocumentEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
@@ -160,6 +160,11 @@ def test_weekly_times_are_read_as_they_are_written(made: Weekly) -> None:
     assert weekly_of(" ".join(text), zone) == made
 
 
+def since_ms(text: str) -> int:
+    """A time before now, as commands take it."""
+    return moment_or_ago(text, 1_700_000_000_000)
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -169,6 +174,10 @@ def test_weekly_times_are_read_as_they_are_written(made: Weekly) -> None:
         (length_ms, "999999999w"),
         (moment_ms, "tomorrow"),
         (moment_ms, "2026-13-01"),
+        (since_ms, "soon"),
+        (since_ms, "0d"),
+        (since_ms, "1700000000000"),
+        (since_ms, "nan"),
         (weekly_of, "mon 22:00"),
         (weekly_of, "lun 22:00 8h"),
         (weekly_of, "mon 22:00 90s"),

@@ -113,4 +113,5 @@ def test_a_time_that_is_none_is_refused() -> None:
     for word in ("failed", "resend"):
         result = CliRunner().invoke(commands, [word, "--since", "soon"])
         assert isinstance(result.exception, RegistryError)
-        assert "is no date and time" in str(result.exception)
+        assert "is no time" in str(result.exception)
+        assert "--zone" not in str(result.exception), "neither has it"

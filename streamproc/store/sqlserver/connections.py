@@ -36,9 +36,12 @@ SIZE = 3
 IDLE_S = 1.0
 
 #: With XACT_ABORT any error undoes the whole transaction, not just its statement; without counts, errors cannot hide behind
-#: them. The isolation is the one that SQL Server has by itself: what runs beside the sink is used to it.
+#: them. The isolation is the one that SQL Server has by itself: what runs beside the sink is used to it. Of two that block
+#: each other the one with the lower priority is undone: streamproc tries again, other programs (0) need not, and who deletes
+#: old rows (LOW, which is -5) can wait.
 _SESSION = (
     "SET XACT_ABORT ON; SET NOCOUNT ON; SET LOCK_TIMEOUT {}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+    " SET DEADLOCK_PRIORITY -2;"
 )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as replace_field
@@ -110,6 +112,17 @@ async def test_the_last_place_that_a_column_has_counts(existing: SqlServer, stor
     assert not any(rows.wrong.any() for rows in (await store.compare(whole())).values())
     query = "SELECT value FROM sensor_readings WHERE dedupe_ms IS NOT NULL ORDER BY id"
     assert [float(value) for (value,) in existing.rows(query)] == [20.12346, -1234567.89012, 0.0]
+
+
+async def test_a_value_of_any_size_fits_widened_columns(existing: SqlServer, store: SqlServerStore) -> None:
+    """All three that docs/sqlserver.md names: the newest reading and an alert hold it as well."""
+    page = (Path(__file__).parents[2] / "docs" / "sqlserver.md").read_text("utf-8")
+    (section,) = re.findall(r"## Precision of an existing database\n(.*?)\n## ", page, re.DOTALL)
+    for statement in re.findall(r"^    (ALTER TABLE .*);$", section, re.MULTILINE):
+        existing.execute(re.sub(" (NOT )?NULL$", "", statement))  # which not every server takes
+    await store.write(Batch(GROUP, readings=readings(("a", 1e12, 1))))
+    existing.execute("EXEC dbo.sp_insert_reading_and_check_threshold @p_sensor_id = 2, @p_value = 1e12")
+    assert existing.rows("SELECT value FROM sensor_readings WHERE value > 1e11") == [(1e12,), (1e12,)]
 
 
 async def test_rows_of_other_programs_are_not_extra(existing: SqlServer, store: SqlServerStore) -> None:

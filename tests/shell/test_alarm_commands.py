@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
-from streamproc.cli import notifying
 from streamproc.errors import RegistryError, StoreError, UnknownEntry
 from streamproc.records import SensorEntry, Severity
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, Weekly
@@ -115,8 +114,6 @@ def test_alarms_are_listed() -> None:
         (device_commands, ["add", "pump"]),
         (device_commands, ["key", "revoke", "pump", "k"]),
         (policy_commands, ["remove", "pump"]),
-        (notifying, ["failed"]),
-        (notifying, ["resend"]),
     ],
 )
 def test_where_there_is_no_database_nothing_is_told_of_sensors(

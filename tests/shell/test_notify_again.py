@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamproc.cli.notifying import commands
-from streamproc.errors import RegistryError
+from streamproc.errors import RegistryError, StoreError
 from streamproc.notify.channels import Accepted, Answer, Later
 from streamproc.notify.sender import Sender, Times
 from streamproc.records import Notification, SensorEntry, Severity
@@ -106,6 +106,15 @@ def test_what_was_given_up_is_shown_and_sent_again(database: Path) -> None:
     (second,) = asyncio.run(send(database, Accepted()))
     assert (second.message_id, second.attempts) == (first.message_id, 1)
     assert called("failed").stdout == "nothing was given up\n"
+
+
+@pytest.mark.parametrize("word", ["failed", "resend"])
+def test_where_there_is_no_database_none_is_made(database: Path, word: str) -> None:
+    """An empty one would say that nothing was given up."""
+    result = CliRunner().invoke(commands, [word])
+    assert isinstance(result.exception, StoreError)
+    assert f"there is no database at {database}" in str(result.exception)
+    assert not database.exists()
 
 
 def test_a_time_that_is_none_is_refused() -> None:

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,7 +119,7 @@ def configure(level: str, file: Path | None = None) -> None:
     logging.getLogger("aiokafka").setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(capture=True)
     if not pretty:
-        sys.excepthook = _uncaught
+        sys.excepthook = _uncaught if file is None else partial(_ended, file)
         threading.excepthook = lambda args: _uncaught(
             args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
         )
@@ -131,6 +132,11 @@ def leave_connecting_out() -> None:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     logging.getLogger("streamproc").critical("ended by an error", exc_info=(kind, error, trace))
+
+
+def _ended(file: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _uncaught(kind, error, trace)
+    sys.stderr.write(f"streamproc: ended by an error, which {file} has whole: {kind.__name__}: {error}\n")
 
 
 def _renderers(pretty: bool) -> list[structlog.typing.Processor]:

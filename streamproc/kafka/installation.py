@@ -23,7 +23,7 @@ from typing import Any
 
 from streamproc import settings
 from streamproc.core.counted import counted
-from streamproc.errors import BrokerError
+from streamproc.errors import BrokerError, why
 
 VERSION = "4.1.1"
 #: `!` keeps log4j's dependency management, which names an older kafka-clients, away from Kafka's.
@@ -83,7 +83,10 @@ async def install(progress: Progress, cache_home: Path | None = None) -> Install
     repository, complete = home / "repository", home / "complete"
     installation = Installation(java, tuple(jar.path(repository) for jar in jars))
     if not _is_installed(installation, complete):
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BrokerError(f"XDG_CACHE_HOME: cannot keep Kafka in {home}: {why(error)}") from error
         async with _exclusive(home / "lock", progress):
             if not _is_installed(installation, complete):
                 await _fetch(jars, repository, progress)

@@ -306,3 +306,17 @@ def test_an_error_that_nobody_caught_is_one_json_line(where: str) -> None:
     (told,) = [json.loads(text) for text in ended.stderr.splitlines()]
     assert (told["event"], told["level"]) == ("ended by an error", "critical")
     assert "Traceback" in told["exception"]
+
+
+def test_an_error_that_goes_into_a_file_is_told_on_the_screen(tmp_path: Path) -> None:
+    """`dev` ended with nothing on it: the file alone had what nobody had caught."""
+    log = tmp_path / "dev.log"
+    program = (
+        "from pathlib import Path; from streamproc.cli.logs import configure; "
+        f"configure('info', Path({str(log)!r})); raise ValueError('lost')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stderr == f"streamproc: ended by an error, which {log} has whole: ValueError: lost\n"
+    assert "Traceback" in json.loads(log.read_text())["exception"]

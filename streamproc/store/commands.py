@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from streamproc import settings
+from streamproc.core.counted import counted
 from streamproc.store.migrations import Status
 from streamproc.store.schema import schema
 
@@ -71,8 +72,10 @@ def verdict(state: Status) -> str:
     if state.fault is not None:
         return state.fault
     if behind := len(state.pending):
-        return f"{behind} of {len(state.wanted)} migrations are not applied: run `streamproc db migrate`"
-    return f"up to date, {len(state.wanted)} migrations"
+        return (
+            f"not applied: {behind} of {counted(len(state.wanted), 'migration')}; run `streamproc db migrate`"
+        )
+    return f"up to date, {counted(len(state.wanted), 'migration')}"
 
 
 def _word(state: Status) -> str:

@@ -73,6 +73,13 @@ def test_each_language_has_all_words() -> None:
         }
 
 
+def test_counts_are_of_one_as_well() -> None:
+    """No plural stands behind a number that may be 1."""
+    assert not [
+        text for words in WORDS.values() for text in words.values() if re.search(r"\{\} \w+s\b", text)
+    ]
+
+
 def test_every_word_is_used_and_there_are_no_others() -> None:
     """In the page, in the scripts by name, or as the name of a severity or a state."""
     template = (FOLDER / "page.html").read_text("utf-8")

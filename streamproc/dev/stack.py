@@ -51,7 +51,7 @@ class Stack:
         await topics.apply(kafka, await topics.plan(kafka, specs))
 
     async def stages(self, kafka: Connection) -> None:
-        """Start all stages; returns once sink, worker and gateway work and the console answers. Jobs come last: nobody waits."""
+        """Start all stages; returns once sink, worker and gateway work and the console answers. Nobody waits for jobs."""
         self.progress("sink, worker, gateway, console and notify are starting")
         for name in ("sink", "worker", "gateway", "console", "notify"):
             await self.command(name, (name,), kafka)

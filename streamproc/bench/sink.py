@@ -20,9 +20,9 @@ from streamproc.sink.rows import Decoder
 from streamproc.sink.writer import Writer
 from streamproc.store.columns import reading_columns, window_columns
 from streamproc.store.protocol import Columns, ReadingColumns, WindowColumns
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
-from streamproc.store.sqlite_rows import INSERT_READING, INSERT_WINDOW
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.rows import INSERT_READING, INSERT_WINDOW
+from streamproc.store.sqlite.store import SqliteStore
 
 #: 2023-11-14T22:13:20Z: a fixed time, so that each run writes the same rows.
 _START_MS = 1_700_000_000_000

@@ -33,7 +33,7 @@ def connect(settings: Settings, *, process: str = "sink", migrates: bool = True)
         from streamproc.store.sqlserver.store import opened  # noqa: PLC0415  # only who has one needs its packages
 
         return opened(settings, process)
-    from streamproc.store.sqlite import SqliteStore  # noqa: PLC0415  # workers and gateways know edits alone: a start's 50 ms
+    from streamproc.store.sqlite.store import SqliteStore  # noqa: PLC0415  # workers and gateways know edits alone: a start's 50 ms
 
     return SqliteStore(settings.database_path, auto_register=settings.auto_register, migrates=migrates)
 
@@ -45,7 +45,7 @@ def connect_jobs(settings: Settings) -> JobStore:
         from streamproc.store.sqlserver.store import opened  # noqa: PLC0415
 
         return SqlServerJobs(opened(settings, "jobs"))
-    from streamproc.store.sqlite import SqliteStore  # noqa: PLC0415
-    from streamproc.store.sqlite_jobs import SqliteJobs  # noqa: PLC0415
+    from streamproc.store.sqlite.jobs import SqliteJobs  # noqa: PLC0415
+    from streamproc.store.sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteJobs(SqliteStore(settings.database_path))

@@ -13,7 +13,7 @@ from streamproc.errors import StoreError, why
 from streamproc.settings import Settings
 from streamproc.store import migrations
 from streamproc.store.migrations import Migration, Status, scripts
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
 
 T = TypeVar("T")
 

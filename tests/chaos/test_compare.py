@@ -18,7 +18,7 @@ from streamproc.core.routing import home
 from streamproc.records import Range, SensorEntry
 from streamproc.sink.rows import Decoder
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.chaos import compare
 from tests.chaos.compare import Verdict
 from tests.chaos.journal import Journal

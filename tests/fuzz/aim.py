@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import ClientSession
 
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import Site, Stage, eventually, until_ready
 
 ADMIN_KEY = "an admin's key of more than sixteen"

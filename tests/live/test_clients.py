@@ -15,7 +15,7 @@ import pytest
 
 from streamproc.core.codec import Packet, parse
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import SOON_S, Site, until_ready
 from tests.live.test_gateway import records
 from tests.store.builders import GROUP, readings

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from streamproc.core.chunk import REDRIVEN
 from streamproc.kafka.broker import free_port
 from streamproc.records import SensorEntry, Severity, SeverityEvent
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage
 from tests.shell.test_console_live import names, rows, until
 from tests.slowness import in_time

@@ -20,7 +20,7 @@ from streamproc.records import SensorEntry, Severity
 from streamproc.settings import Settings
 from streamproc.store.opening import Database
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.browser import CHROMIUM, Page, chromium, opened
 from tests.live.processes import eventually
 from tests.shell.test_console_live import rows, tell

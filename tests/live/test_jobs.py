@@ -14,7 +14,7 @@ from streamproc.kafka.broker import free_port
 from streamproc.records import SensorEntry
 from streamproc.settings.connection import Connection
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage, eventually, running
 from tests.slowness import in_time
 from tests.store.builders import GROUP, START, readings, save_entries

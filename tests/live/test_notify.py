@@ -15,7 +15,7 @@ from streamproc.notify.sender import MARGIN_S
 from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.settings.connection import Connection
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import SOON_S, Site, Stage, eventually, running
 from tests.receivers import Hook, hooked
 from tests.slowness import in_time

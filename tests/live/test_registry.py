@@ -18,7 +18,7 @@ from streamproc.kafka.broker import Broker, Installation
 from streamproc.records import Range, SensorEntry
 from streamproc.registry import Registry, put
 from streamproc.settings.connection import Connection
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.conftest import delete_topics
 from tests.live.processes import eventually
 

@@ -28,7 +28,7 @@ from streamproc.registry.sender import sending
 from streamproc.registry.session import actor
 from streamproc.store.edits import Edit, PutDevice, PutSensor, RemoveSensor
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.feed import packet, send
 from tests.live.oracle import Reader
 from tests.live.processes import Site, eventually

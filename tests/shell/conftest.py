@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.served import Client, MemoryPublisher, serving
 from tests.shell.sink_bench import Bench
 

@@ -12,7 +12,7 @@ from streamproc.records import DeadLetter
 from streamproc.registry.following import Whole
 from streamproc.settings import Settings
 from streamproc.sink.writer import Writer
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import chunk, single
 
 

@@ -22,7 +22,7 @@ from streamproc.registry.history import told
 from streamproc.registry.view import take_in
 from streamproc.replay.ranges import Overlaid
 from streamproc.store.edits import Audited, Author, PutAction
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 
 texts = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30)
 actions = st.lists(

@@ -34,7 +34,7 @@ from streamproc.registry.service import Service
 from streamproc.settings import Settings
 from streamproc.store.edits import PutSensor
 from streamproc.store.protocol import Store
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.thresholds import Threshold
 from tests.shell.served import MemoryPublisher
 from tests.shell.test_mending import Limited

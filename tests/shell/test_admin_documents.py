@@ -15,8 +15,8 @@ from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry
 from streamproc.store.documents import FORMS, name_field
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.test_admin import Client, Memory, ask, served
 from tests.store.builders import GROUP, PLACE, event, events, save_entries
 

@@ -31,7 +31,7 @@ from streamproc.registry import (
 from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import GROUP, PLACE, event, events, save_entries
 
 HOUR = 3_600_000

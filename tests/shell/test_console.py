@@ -23,7 +23,7 @@ from streamproc.records import Range, SensorEntry, Severity
 from streamproc.settings import Settings
 from streamproc.store.opening import Database
 from streamproc.store.protocol import Batch, Store
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.test_gateway_status import move
 from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 

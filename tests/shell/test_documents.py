@@ -36,7 +36,7 @@ from streamproc.registry.spans import length_ms, moment_ms, moment_or_ago, weekl
 from streamproc.store.documents import FORMS, DocumentEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
 from tests.shell.test_mending import Limited, MemoryTopic
 from tests.store.builders import GROUP, PLACE, START, event, events, save_entries
 

@@ -13,7 +13,7 @@ from streamproc.registry import files
 from streamproc.replay import report
 from streamproc.replay.journal import Journal
 from streamproc.store.schema import SqliteSchema
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.topics import spec
 
 

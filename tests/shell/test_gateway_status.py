@@ -26,8 +26,8 @@ from streamproc.settings import Settings
 from streamproc.store.documents import AlertingEntry, PutDocument
 from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch, Store
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.served import Client, MemoryPublisher, problem
 from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 

@@ -15,8 +15,8 @@ from streamproc.records.alerting import DOCUMENTS, Document
 from streamproc.registry.mending import Mended, Mender
 from streamproc.registry.service import Service
 from streamproc.store.edits import PutAction, PutSensor
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.thresholds import Threshold
 from tests.slowness import in_time
 from tests.store.builders import save_entries

@@ -25,7 +25,7 @@ from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.settings import Settings, load
 from streamproc.store.deliveries import Message, Policy
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.live.processes import eventually
 from tests.receivers import hooked
 from tests.store.builders import GROUP, notifications, save_entries

@@ -16,8 +16,8 @@ from streamproc.notify.sender import Sender, Times
 from streamproc.records import Notification, SensorEntry, Severity
 from streamproc.store.deliveries import Message, Policy
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import GROUP, notifications, save_entries
 
 POLICY = Policy("webhook", group_ms=0)

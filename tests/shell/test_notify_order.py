@@ -10,7 +10,7 @@ from aiohttp import web
 
 from streamproc.records import Notification, NotificationKind, Severity
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.receivers import hooked
 from tests.shell.test_notify import STATUS, database, opened, running, sender, tell, until
 from tests.store.builders import GROUP, notifications

@@ -30,7 +30,7 @@ from streamproc.registry import device_commands, files
 from streamproc.registry.commands import commands
 from streamproc.store.edits import Author, Edit, PutAction, PutDevice, PutSensor, sensors
 from streamproc.store.edits import devices as registered_devices
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import save_entries
 
 numbers = st.one_of(st.none(), st.floats(-1e6, 1e6))

@@ -26,7 +26,7 @@ from streamproc.settings import Settings
 from streamproc.sink.batches import Bounds
 from streamproc.store.comparison import Scope
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import (
     GROUP,
     chunk,

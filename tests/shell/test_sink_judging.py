@@ -17,8 +17,8 @@ from streamproc.registry.following import Followed, Whole
 from streamproc.settings import Settings
 from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Reached
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_connection import connection
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.store import SqliteStore
 from tests.store.builders import GROUP, PLACE, START, chunk, packet
 
 MINE, OTHER = "device-a", "device-b"

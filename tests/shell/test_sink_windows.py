@@ -9,7 +9,7 @@ import msgspec
 from streamproc.records import PredictionRows, SensorEntry, WindowRows
 from streamproc.settings import Settings
 from streamproc.sink.writer import Writer
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.sink_bench import Bench, singles
 from tests.shell.test_sink_rows import COLUMNS, prediction_value, window_value
 from tests.store.builders import GROUP, chunk, save_entries

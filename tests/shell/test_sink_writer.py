@@ -17,7 +17,7 @@ from streamproc.settings import Settings
 from streamproc.sink import metrics
 from streamproc.sink.writer import Writer
 from streamproc.store.protocol import Batch, Written
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from tests.shell.sink_bench import Bench, singles
 from tests.shell.test_sink_rows import window_value
 from tests.store.builders import (

@@ -15,7 +15,7 @@ from streamproc.records.alerting import BEGUN, LearnersEntry, PolicyEntry, Trial
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Author, PutSensor, Registered
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 from streamproc.trials import commands
 from streamproc.trials.comparing import Compared, Span, compared, total

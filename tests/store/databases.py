@@ -14,8 +14,8 @@ import pytest
 
 from streamproc.store.job_runs import JobStore
 from streamproc.store.protocol import Store
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_jobs import SqliteJobs
+from streamproc.store.sqlite.jobs import SqliteJobs
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.sqlserver import driver
 from streamproc.store.sqlserver.connections import Connections, Limits, connect
 from streamproc.store.sqlserver.jobs import SqlServerJobs

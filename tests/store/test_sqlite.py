@@ -19,24 +19,18 @@ from streamproc.errors import StaleOwner, StoreError, StoreUnavailable
 from streamproc.records import Severity
 from streamproc.records.alerting import SilenceEntry
 from streamproc.settings import Settings
-from streamproc.store import (
-    connect,
-    sqlite_entries,
-    sqlite_overwrite,
-    sqlite_rows,
-    sqlite_status,
-    sqlite_views,
-)
+from streamproc.store import connect
 from streamproc.store.comparison import Scope
 from streamproc.store.documents import PutDocument
 from streamproc.store.edits import by_streamproc
 from streamproc.store.migrations import Migration, migrate, pending, scripts
 from streamproc.store.protocol import Batch, Written
 from streamproc.store.schema import SqliteSchema
-from streamproc.store.sqlite import SqliteStore
-from streamproc.store.sqlite_compare import INSIDE, first_row
-from streamproc.store.sqlite_connection import connection
-from streamproc.store.sqlite_sensors import Sensors
+from streamproc.store.sqlite import entries, overwrite, rows, status, views
+from streamproc.store.sqlite.compare import INSIDE, first_row
+from streamproc.store.sqlite.connection import connection
+from streamproc.store.sqlite.sensors import Sensors
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.stamps import LAST_MS, iso
 from streamproc.store.views import EventsAsked, SensorsAsked
 from tests.store.builders import GROUP, PLACE, batch, event, events, readings, windows
@@ -300,7 +294,7 @@ def test_an_edit_does_not_read_the_audit() -> None:
     with closing(memory()) as connection:
         migrate(connection, scripts("sqlite"))
         connection.set_trace_callback(asked.append)
-        sqlite_entries.edit(connection, [PutDocument(SilenceEntry("s", sensor="a"))], by_streamproc())
+        entries.edit(connection, [PutDocument(SilenceEntry("s", sensor="a"))], by_streamproc())
         connection.set_trace_callback(None)
         (query,) = [text for text in asked if "FROM registry_audit" in text]
         (plan,) = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
@@ -321,10 +315,10 @@ def test_a_replay_reads_none_of_a_sensors_history() -> None:
         with closing(memory()) as connection:
             migrate(connection, scripts("sqlite"))
             history = [event("a", Severity.WARN, Severity.NORMAL, -ms) for ms in range(2, before + 2)]
-            sqlite_rows.write(connection, Batch(GROUP, events=events(*history)), sensors, {})
+            rows.write(connection, Batch(GROUP, events=events(*history)), sensors, {})
             connection.set_progress_handler(count, 1)
             again = Batch(GROUP, events=events(event("a", Severity.CRITICAL, Severity.WARN)))
-            sqlite_overwrite.overwrite(connection, again, sensors, {})
+            overwrite.overwrite(connection, again, sensors, {})
             connection.set_progress_handler(None, 0)
         return taken
 
@@ -337,11 +331,11 @@ def test_no_list_for_people_reads_all_events(tmp_path: Path) -> None:
     with closing(connection(tmp_path / "s.db")) as opened:
         migrate(opened, scripts("sqlite"))
         opened.set_trace_callback(asked.append)
-        sqlite_status.alarms(opened)
+        status.alarms(opened)
         for severity in ("CRITICAL", "NORMAL"):
-            sqlite_views.sensors_page(opened, SensorsAsked(severity))
+            views.sensors_page(opened, SensorsAsked(severity))
         for sensor in (None, "a"):
-            sqlite_views.events_page(opened, EventsAsked(sensor))
+            views.events_page(opened, EventsAsked(sensor))
         opened.set_trace_callback(None)
         for query in asked:
             plan = "; ".join(row[3] for row in opened.execute(f"EXPLAIN QUERY PLAN {query}"))

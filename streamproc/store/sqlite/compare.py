@@ -13,8 +13,8 @@ from streamproc.store.columns import model_row
 from streamproc.store.comparison import TABLES, Compared, Extra, Extras, Given, Scope
 from streamproc.store.protocol import Batch, Columns, take
 from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
-from streamproc.store.sqlite_forms import BY_NAME, Form, Ids, forms, window_parameters
-from streamproc.store.sqlite_sensors import PARAMETERS, Sensors
+from streamproc.store.sqlite.forms import BY_NAME, Form, Ids, forms, window_parameters
+from streamproc.store.sqlite.sensors import PARAMETERS, Sensors
 from streamproc.store.stamps import iso
 
 #: Rows are looked up all over the file, and its pages need not be copied for that. The most that SQLite maps by default.
@@ -99,7 +99,7 @@ def _compare(connection: sqlite3.Connection, form: Form, rows: Columns, ids: Ids
         return Compared(number, unknown, {})
     given = f"temp.given_{form.name}"
     connection.execute(f"CREATE TABLE IF NOT EXISTS {given} ({', '.join(form.columns)})")
-    connection.execute(f"DELETE FROM {given}")  # noqa: S608  # the names in sqlite_forms
+    connection.execute(f"DELETE FROM {given}")  # noqa: S608  # the names in forms
     places = ", ".join("?" * len(form.columns))
     ours = take(rows, at) if strangers else rows
     parameters = form.parameters(ours, ids, models)

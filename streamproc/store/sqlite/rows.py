@@ -31,7 +31,7 @@ from streamproc.store.protocol import (
     WindowColumns,
     Written,
 )
-from streamproc.store.sqlite_sensors import Sensors
+from streamproc.store.sqlite.sensors import Sensors
 
 INSERT_READING = (
     "INSERT INTO sensor_readings (sensor_id, value, device_timestamp, timestamp, dedupe_ms, reading_key,"

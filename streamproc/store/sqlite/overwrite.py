@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
 from streamproc.store.protocol import Batch
-from streamproc.store.sqlite_forms import EVENTS, Ids, forms, window_parameters
-from streamproc.store.sqlite_rows import model_id
-from streamproc.store.sqlite_sensors import PARAMETERS, Sensors
+from streamproc.store.sqlite.forms import EVENTS, Ids, forms, window_parameters
+from streamproc.store.sqlite.rows import model_id
+from streamproc.store.sqlite.sensors import PARAMETERS, Sensors
 
 # A prediction that an event refers to stays: it is part of that event's history.
 _WITHDRAW = {

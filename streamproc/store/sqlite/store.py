@@ -12,17 +12,6 @@ from typing import TypeVar
 
 from streamproc.errors import RowsRefused, StoreError, StoreUnavailable, why
 from streamproc.records import SensorEntry, SeverityEvent
-from streamproc.store import (
-    sqlite_compare,
-    sqlite_deliveries,
-    sqlite_documents,
-    sqlite_entries,
-    sqlite_overwrite,
-    sqlite_rows,
-    sqlite_status,
-    sqlite_trials,
-    sqlite_views,
-)
 from streamproc.store.comparison import Compared, Extras, Given, Scope
 from streamproc.store.deliveries import Attempt, Claim, Message, Plan, Policy, Undelivered, Waiting
 from streamproc.store.edits import (
@@ -37,8 +26,19 @@ from streamproc.store.edits import (
 from streamproc.store.migrations import migrate, pending, scripts
 from streamproc.store.protocol import Batch, Place, Reached, Written
 from streamproc.store.sensor_status import ClosedWindow, SensorStatus, StandingAlarm
-from streamproc.store.sqlite_connection import BUSY_MS, connection
-from streamproc.store.sqlite_sensors import Sensors
+from streamproc.store.sqlite import (
+    compare,
+    deliveries,
+    documents,
+    entries,
+    overwrite,
+    rows,
+    status,
+    trials,
+    views,
+)
+from streamproc.store.sqlite.connection import BUSY_MS, connection
+from streamproc.store.sqlite.sensors import Sensors
 from streamproc.store.thresholds import Threshold
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 from streamproc.store.views import EventPage, EventsAsked, SensorRow, SensorsAsked, WindowsAsked
@@ -100,7 +100,7 @@ class SqliteStore:
 
     async def reached(self, group: str) -> dict[Place, Reached]:
         """The same, each with the registry's position that was written with it."""
-        return await self._run(lambda: sqlite_rows.reached(self._connected(), group))
+        return await self._run(lambda: rows.reached(self._connected(), group))
 
     async def write(self, batch: Batch) -> Written:
         """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""
@@ -112,47 +112,41 @@ class SqliteStore:
 
     async def compare(self, batch: Batch) -> dict[str, Compared]:
         """How the batch's rows stand in the database, by table; nothing is written."""
-        return await self._run(
-            lambda: sqlite_compare.compare(self._connected(), batch, self._sensors, self._models)
-        )
+        return await self._run(lambda: compare.compare(self._connected(), batch, self._sensors, self._models))
 
     async def extras(
         self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
     ) -> Extras:
         """Rows of a table that belong to the scopes but were not given: how many, and at most `limit` of them."""
-        return await self._run(
-            lambda: sqlite_compare.extras(self._connected(), table, scopes, only, given, limit)
-        )
+        return await self._run(lambda: compare.extras(self._connected(), table, scopes, only, given, limit))
 
     async def overwrite(self, batch: Batch) -> None:
         """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
         await self.change(
-            lambda opened: sqlite_overwrite.overwrite(opened, batch, self._sensors, self._models), lasts=False
+            lambda opened: overwrite.overwrite(opened, batch, self._sensors, self._models), lasts=False
         )
 
     async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
         """Take back rows that should not be there; how many of them it were."""
-        return await self.change(
-            lambda opened: sqlite_overwrite.withdraw(opened, table, numbers), lasts=False
-        )
+        return await self.change(lambda opened: overwrite.withdraw(opened, table, numbers), lasts=False)
 
     async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
         """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
-        return await self.change(lambda opened: sqlite_entries.edit(opened, edits, by))
+        return await self.change(lambda opened: entries.edit(opened, edits, by))
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
         """All entries by their key on the topic, or those of these keys; None: removed."""
-        return await self._run(lambda: sqlite_entries.entries(self._connected(), only))
+        return await self._run(lambda: entries.entries(self._connected(), only))
 
     async def documents(self) -> Registered:
         """All policies, silences, handling and trials by their key."""
-        return await self._run(lambda: sqlite_documents.registered_documents(self._connected()))
+        return await self._run(lambda: documents.registered_documents(self._connected()))
 
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
     ) -> list[Audited]:
         """Who has changed what, newest first."""
-        return await self._run(lambda: sqlite_entries.audit(self._connected(), of, before, limit))
+        return await self._run(lambda: entries.audit(self._connected(), of, before, limit))
 
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""
@@ -168,35 +162,35 @@ class SqliteStore:
 
     async def alarms(self) -> list[StandingAlarm]:
         """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
-        return await self._run(lambda: sqlite_status.alarms(self._connected()))
+        return await self._run(lambda: status.alarms(self._connected()))
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
-        return await self._run(lambda: sqlite_status.stored(self._connected(), event_id))
+        return await self._run(lambda: status.stored(self._connected(), event_id))
 
     async def told_over(self, event_id: str) -> bool:
         """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
-        return await self._run(lambda: sqlite_status.told_over(self._connected(), event_id))
+        return await self._run(lambda: status.told_over(self._connected(), event_id))
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
         """What the newest version of a trial has recorded; None where nothing was."""
-        return await self._run(lambda: sqlite_trials.recorded(self._connected(), trial))
+        return await self._run(lambda: trials.recorded(self._connected(), trial))
 
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
         """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
-        return await self._run(lambda: sqlite_trials.told(self._connected(), trial, since, until))
+        return await self._run(lambda: trials.told(self._connected(), trial, since, until))
 
     async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
         """Sensors by their key, `limit` at most."""
-        return await self._run(lambda: sqlite_views.sensors_page(self._connected(), asked))
+        return await self._run(lambda: views.sensors_page(self._connected(), asked))
 
     async def events_page(self, asked: EventsAsked) -> EventPage:
         """What was told, without what was withdrawn; none of a sensor that is not known."""
-        return await self._run(lambda: sqlite_views.events_page(self._connected(), asked))
+        return await self._run(lambda: views.events_page(self._connected(), asked))
 
     async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
         """Closed windows, the newest first; none of an unknown sensor."""
-        return await self._run(lambda: sqlite_views.windows_page(self._connected(), asked))
+        return await self._run(lambda: views.windows_page(self._connected(), asked))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""
@@ -208,11 +202,11 @@ class SqliteStore:
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
         """Write down how an attempt ended; False where somebody else holds the message by now."""
-        return await self.change(lambda opened: sqlite_deliveries.settle(opened, message, by, attempt))
+        return await self.change(lambda opened: deliveries.settle(opened, message, by, attempt))
 
     async def waiting(self, channel: str) -> Waiting:
         """What is to be sent and is not yet."""
-        return await self._run(lambda: sqlite_deliveries.waiting(self._connected(), channel))
+        return await self._run(lambda: deliveries.waiting(self._connected(), channel))
 
     async def look(self, call: Callable[[sqlite3.Connection], T]) -> T:
         """What a call finds that changes nothing."""
@@ -224,11 +218,11 @@ class SqliteStore:
 
     async def undelivered(self, since: int) -> list[Undelivered]:
         """What was given up of changes from a time (ms) on, by channel, the newest reason first."""
-        return await self.look(lambda opened: sqlite_deliveries.undelivered(opened, since))
+        return await self.look(lambda opened: deliveries.undelivered(opened, since))
 
     async def send_again(self, channel: str, since: int, now: int) -> int:
         """Have messages sent again that were given up and have a change from a time on; how many changes they have."""
-        return await self.change(lambda opened: sqlite_deliveries.send_again(opened, channel, since, now))
+        return await self.change(lambda opened: deliveries.send_again(opened, channel, since, now))
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._closed:  # whoever tries again meanwhile is about to end as well
@@ -317,36 +311,36 @@ class SqliteStore:
 
     def _write(self, batch: Batch) -> Written:
         with self._transaction() as opened:
-            sqlite_rows.advance(opened, batch)
-            return sqlite_rows.write(opened, batch, self._sensors, self._models)
+            rows.advance(opened, batch)
+            return rows.write(opened, batch, self._sensors, self._models)
 
     def _probe(self, batch: Batch) -> None:
         with self._transaction("ROLLBACK") as opened:
-            sqlite_rows.write(opened, batch, self._sensors, self._models)
+            rows.write(opened, batch, self._sensors, self._models)
         self._forget()
 
     def _status(self, sensor: str) -> SensorStatus | None:
         opened = self._connected()
         opened.execute("BEGIN")  # all of one moment; nobody who writes is kept waiting
         try:
-            return sqlite_status.status(opened, sensor)
+            return status.status(opened, sensor)
         finally:
             opened.execute("ROLLBACK")
 
     def _plan(self, policy: Policy, now: int) -> Plan:
         """Nothing is locked where nothing is to be written, which is nearly always."""
-        made = sqlite_deliveries.plan(self._connected(), policy, now)
+        made = deliveries.plan(self._connected(), policy, now)
         if made:
             with self._lasting() as opened:
-                made = sqlite_deliveries.plan(opened, policy, now)
-                sqlite_deliveries.carry_out(opened, made, policy.channel, now)
+                made = deliveries.plan(opened, policy, now)
+                deliveries.carry_out(opened, made, policy.channel, now)
         return made
 
     def _claim(self, channel: str, claim: Claim) -> Message | None:
-        if not sqlite_deliveries.is_due(self._connected(), channel, claim):
+        if not deliveries.is_due(self._connected(), channel, claim):
             return None
         with self._lasting() as opened:
-            return sqlite_deliveries.claim(opened, channel, claim)
+            return deliveries.claim(opened, channel, claim)
 
     def _change(self, call: Callable[[sqlite3.Connection], T], *, lasts: bool) -> T:
         with self._lasting() if lasts else self._transaction() as opened:

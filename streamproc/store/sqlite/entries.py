@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
-from streamproc.store import sqlite_documents
 from streamproc.store.edits import (
     Audited,
     Author,
@@ -36,7 +35,8 @@ from streamproc.store.entry_rows import (
     state_of,
 )
 from streamproc.store.planner import planned
-from streamproc.store.sqlite_sensors import PARAMETERS
+from streamproc.store.sqlite import documents
+from streamproc.store.sqlite.sensors import PARAMETERS
 from streamproc.store.stamps import ms_of, stamp_of
 
 _SENSORS = (
@@ -96,7 +96,7 @@ def entries(connection: sqlite3.Connection, only: Collection[str] | None) -> Reg
         return registered(_standing(connection, keyed(only)))
     sensors = _sensors(connection, [_SENSORS], [()])
     devices = _devices(connection, [(_DEVICES, _KEYS)], [()])
-    found = sqlite_documents.documents(connection)
+    found = documents.documents(connection)
     return registered(Standing(sensors, devices, _actions(connection), found))
 
 
@@ -144,7 +144,7 @@ def _standing(connection: sqlite3.Connection, asked: Wanted) -> Standing:
             audited |= {(kind, name): version for name, version in connection.execute(query, (kind, *part))}
     actions = _actions(connection) if asked.actions else {}
     actions = {name: row for name, row in actions.items() if name in asked.actions}
-    found = sqlite_documents.documents(connection, asked.documents) if asked.documents else {}
+    found = documents.documents(connection, asked.documents) if asked.documents else {}
     return Standing(sensors, devices, actions, found, audited)
 
 
@@ -206,7 +206,7 @@ def _write(connection: sqlite3.Connection, plan: Plan, by: Author) -> None:
     for action in plan.actions:
         connection.execute(_DROP_ACTION, (action.entry.kind, action.entry.cause))
         connection.executemany(_ADD_ACTION, action_values(action))
-    sqlite_documents.write(connection, plan)
+    documents.write(connection, plan)
     at = stamp_of(by.at)
     for key_id in plan.revoked_keys:
         connection.execute(_REVOKE, (at, key_id))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streamproc.store import columns, sqlite_rows
+from streamproc.store import columns
 from streamproc.store.protocol import (
     Batch,
     Columns,
@@ -20,6 +20,7 @@ from streamproc.store.protocol import (
     TrialColumns,
     WindowColumns,
 )
+from streamproc.store.sqlite import rows
 from streamproc.store.stamps import iso
 from streamproc.store.window_numbers import window_keys, window_numbers
 
@@ -90,7 +91,7 @@ READINGS = Form(
     "sensor_readings",
     columns.READINGS,
     ("dedupe_ms", "reading_key"),
-    sqlite_rows.INSERT_READING,
+    rows.INSERT_READING,
     lambda rows, ids, _: zip(*columns.reading_columns(rows, ids), strict=True),
     uncompared=("kafka_partition", "kafka_offset"),
     # A retry is the row of the record that came first, with that one's times; it is compared there.
@@ -102,7 +103,7 @@ PREDICTIONS = Form(
     "predictions",
     columns.PREDICTIONS,
     ("sensor_id", "target_timestamp", "model_id", "predicted_at"),
-    sqlite_rows.INSERT_PREDICTION,
+    rows.INSERT_PREDICTION,
     lambda rows, ids, models: zip(*columns.prediction_columns(rows, ids, models), strict=True),
     rewrite="explanation = NULL",  # it explained another score; the job that explains writes it anew
 )
@@ -111,7 +112,7 @@ EVENTS = Form(
     "ml_events",
     columns.EVENTS,
     ("event_id",),
-    sqlite_rows.INSERT_EVENT,
+    rows.INSERT_EVENT,
     lambda rows, ids, _: columns.event_rows(rows, ids),
     uncompared=("status",),
     void="r.status = 'superseded'",
@@ -122,7 +123,7 @@ NOTIFICATIONS = Form(
     "alert_notifications",
     columns.NOTIFICATIONS,
     ("notification_id",),
-    sqlite_rows.INSERT_NOTIFICATION,
+    rows.INSERT_NOTIFICATION,
     lambda rows, ids, _: columns.notification_rows(rows, ids),
 )
 
@@ -131,7 +132,7 @@ WINDOWS = Form(
     "sensor_windows",
     columns.WINDOWS,
     ("window_start", "size_ms", "sensor_id"),
-    sqlite_rows.INSERT_WINDOW,
+    rows.INSERT_WINDOW,
     lambda rows, ids, _: zip(*columns.window_columns(rows, ids), strict=True),
     numbers=lambda rows, ids: window_numbers(
         np.array([ids[sensor] for sensor in rows.sensor], dtype=np.int64), rows.size_ms, rows.start
@@ -143,7 +144,7 @@ TRIAL_EVENTS = Form(
     "trial_events",
     columns.TRIAL_EVENTS,
     ("event_id",),
-    sqlite_rows.INSERT_TRIAL,
+    rows.INSERT_TRIAL,
     lambda rows, ids, _: columns.trial_rows(rows, ids),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-from streamproc.store import sqlite_old_rows
 from streamproc.store.job_runs import (
     LOST,
     RUN_COLUMNS,
@@ -16,7 +15,8 @@ from streamproc.store.job_runs import (
     StartedBy,
     run_of,
 )
-from streamproc.store.sqlite import SqliteStore
+from streamproc.store.sqlite import old_rows
+from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.stamps import ms_of, stamp_of
 
 _RUNS = f"SELECT {RUN_COLUMNS} FROM job_runs WHERE name = ? AND started_by = ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # a constant
@@ -75,10 +75,10 @@ class SqliteJobs(OverStore[SqliteStore]):
     async def delete_old(self, table: str, before: int, start: int) -> Deleted:
         """Delete what a table has from before a time and no longer needs: a bounded number of rows."""
         limit = stamp_of(before)
-        found = await self._store.look(lambda opened: sqlite_old_rows.find(opened, table, limit, start))
+        found = await self._store.look(lambda opened: old_rows.find(opened, table, limit, start))
         if found is None:
             return Deleted(0, None)
-        rows = await self._store.change(lambda opened: sqlite_old_rows.delete(opened, found), lasts=False)
+        rows = await self._store.change(lambda opened: old_rows.delete(opened, found), lasts=False)
         return Deleted(rows, found.go_on)
 
 

@@ -6,7 +6,6 @@ import sqlite3
 from datetime import datetime
 
 from streamproc.records import WINDOW_SIZES_MS, SeverityEvent
-from streamproc.store import sqlite_entries
 from streamproc.store.sensor_status import (
     EVENT,
     WINDOW,
@@ -19,6 +18,7 @@ from streamproc.store.sensor_status import (
     number_of,
     window_of,
 )
+from streamproc.store.sqlite import entries
 from streamproc.store.stored_event import STORED, stored_event
 
 _BY_NAME = "SELECT id, uuid FROM sensors WHERE uuid = ?1"
@@ -98,7 +98,7 @@ def status(connection: sqlite3.Connection, name: str) -> SensorStatus | None:
     if found is None:
         return None
     number, uuid = found
-    entry = sqlite_entries.entry(connection, uuid)
+    entry = entries.entry(connection, uuid)
     if entry is None:
         return None
     event = _event(connection, number)

@@ -34,11 +34,12 @@ BEGIN
     SET status = N'resolved', resolved_at = COALESCE(next_one.at, @now)
     FROM dbo.alerts AS a
     JOIN dbo.ml_events AS e ON e.event_id = a.event_id
-    CROSS APPLY (
-        SELECT MIN(l.created_at) AS at FROM dbo.ml_events AS l
-        WHERE l.sensor_id = e.sensor_id
+    OUTER APPLY (
+        SELECT TOP (1) l.created_at AS at FROM dbo.ml_events AS l
+        WHERE l.sensor_id = e.sensor_id AND l.created_at >= e.created_at
             AND l.event_type = N'severity_change' AND l.status <> N'superseded' AND l.severity <> e.severity
-            AND (l.created_at > e.created_at OR l.created_at = e.created_at AND l.id > e.id)
+            AND (l.created_at > e.created_at OR l.id > e.id)
+        ORDER BY l.created_at, l.id
     ) AS next_one
     WHERE a.status IN (N'active', N'acknowledged')
         AND (next_one.at IS NOT NULL OR e.status = N'superseded')
@@ -83,11 +84,12 @@ BEGIN
                 ORDER BY e.created_at, e.id
             ) AS place
         FROM dbo.ml_events AS e
-        CROSS APPLY (
-            SELECT MIN(l.created_at) AS at FROM dbo.ml_events AS l
-            WHERE l.sensor_id = e.sensor_id
+        OUTER APPLY (
+            SELECT TOP (1) l.created_at AS at FROM dbo.ml_events AS l
+            WHERE l.sensor_id = e.sensor_id AND l.created_at >= e.created_at
                 AND l.event_type = N'severity_change' AND l.status <> N'superseded' AND l.severity <> e.severity
-                AND (l.created_at > e.created_at OR l.created_at = e.created_at AND l.id > e.id)
+                AND (l.created_at > e.created_at OR l.id > e.id)
+            ORDER BY l.created_at, l.id
         ) AS next_one
         WHERE e.event_id IN (SELECT g.event_id FROM OPENJSON(@p_events_json) WITH (event_id NVARCHAR(64) '$[0]') AS g)
             AND e.event_type = N'severity_change' AND e.status <> N'superseded' AND e.severity <> N'NORMAL'

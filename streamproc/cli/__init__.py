@@ -24,7 +24,6 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="streamproc",
-    help="An asyncio stream-processing engine for sensor data, on Faust and Kafka.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -36,6 +35,22 @@ Speed = Annotated[
 ]
 #: For commands that are defined elsewhere: all arguments, `--help` too, are theirs.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """An asyncio stream-processing engine for sensor data, on Faust and Kafka."""
 
 
 def main() -> None:

@@ -76,9 +76,10 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "heavy: []"
 
 
-def test_version() -> None:
-    """`version` prints the version and nothing else."""
-    assert run("version").stdout == f"{__version__}\n"
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version(asked: str) -> None:
+    """It is printed, and nothing else."""
+    assert run(asked).stdout == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("group", ["topics", "registry", "device", "dlq", "db"])

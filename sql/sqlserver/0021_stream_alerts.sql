@@ -20,7 +20,7 @@ GO
 
 -- Have the alerts follow these changes of severity, a JSON array of arrays [event_id]. A change that a range has made raises an
 -- alert of its severity; the sensor's next change to another severity ends it, and so does that a replay has withdrawn its
--- change. One that has been raised is not raised again, and one that the trigger has raised stands for both.
+-- change. One that has been raised is not raised again; one that the trigger has raised stands for both, and ends as its own.
 ALTER PROCEDURE dbo.streamproc_set_alerts
     @p_events_json NVARCHAR(MAX)
 AS
@@ -47,6 +47,17 @@ BEGIN
             SELECT s.sensor_id FROM dbo.ml_events AS s
             WHERE s.event_id IN (SELECT g.event_id FROM OPENJSON(@p_events_json) WITH (event_id NVARCHAR(64) '$[0]') AS g)
         );
+
+    -- Of a sensor's changes the one that stands is active.
+    UPDATE a
+    SET event_id = e.event_id
+    FROM dbo.alerts AS a
+    JOIN dbo.ml_events AS e ON e.sensor_id = a.sensor_id
+    WHERE a.status IN (N'active', N'acknowledged') AND a.event_id IS NULL
+        AND a.severity = CASE e.severity WHEN N'CRITICAL' THEN N'critical' ELSE N'warning' END
+        AND e.event_id IN (SELECT g.event_id FROM OPENJSON(@p_events_json) WITH (event_id NVARCHAR(64) '$[0]') AS g)
+        AND e.event_type = N'severity_change' AND e.status = N'active'
+        AND e.event_code IN (N'critical_range', N'warning_range');
 
     -- What is raised and over within a batch is told all the same, as resolved. Of one sensor and severity one stands.
     INSERT INTO dbo.alerts (
@@ -104,6 +115,73 @@ BEGIN
                 WHERE a.sensor_id = r.sensor_id AND a.severity = r.severity AND a.status IN (N'active', N'acknowledged')
             )
         );
+END;
+GO
+
+IF OBJECT_ID(N'dbo.streamproc_set_latest', N'P') IS NULL
+EXEC (N'CREATE PROCEDURE dbo.streamproc_set_latest AS RETURN 0');
+GO
+
+-- streamproc_set_latest of 0006: it now ends alerts that the trigger has raised as well, as the trigger does. Of a sensor
+-- that came by procedures and comes by the stream nobody else would: the engine knows nothing of them.
+--
+-- The newest reading of each sensor of a batch: a JSON array of arrays [sensor_id, value, "timestamp"], one for a sensor, in
+-- UTC. A newer one that is there stays.
+ALTER PROCEDURE dbo.streamproc_set_latest
+    @p_latest_json NVARCHAR(MAX)
+AS
+BEGIN
+    SET NOCOUNT ON;
+
+    UPDATE a
+    SET status = N'resolved', resolved_at = SYSUTCDATETIME()
+    FROM dbo.alerts AS a
+    JOIN OPENJSON(@p_latest_json) WITH (
+        sensor_id BIGINT '$[0]',
+        value FLOAT(53) '$[1]',
+        at DATETIME2(6) '$[2]'
+    ) AS n ON n.sensor_id = a.sensor_id
+    WHERE a.status IN (N'active', N'acknowledged') AND a.event_id IS NULL AND a.triggered_at <= n.at
+        AND (
+            NOT EXISTS (
+                SELECT 1 FROM dbo.sensor_limits AS l
+                WHERE l.sensor_id = a.sensor_id AND COALESCE(l.severity, N'warning') = a.severity
+                    AND (
+                        l.condition_type = N'greater_than' AND n.value > l.low
+                        OR l.condition_type = N'less_than' AND n.value < l.low
+                        OR l.condition_type = N'equal_to' AND n.value = l.low
+                        OR l.condition_type = N'out_of_range' AND (n.value < l.low OR n.value > l.high)
+                    )
+            )
+            OR EXISTS (
+                SELECT 1 FROM dbo.sensor_limits AS w
+                WHERE w.sensor_id = a.sensor_id AND COALESCE(w.severity, N'warning') = N'warning'
+                    AND w.condition_type = N'out_of_range'
+                    AND (w.low IS NOT NULL OR w.high IS NOT NULL)
+                    AND (w.low IS NULL OR n.value >= w.low) AND (w.high IS NULL OR n.value <= w.high)
+            )
+        );
+
+    UPDATE l
+    SET latest_value = n.value, latest_timestamp = n.at
+    FROM dbo.sensor_readings_latest AS l
+    JOIN OPENJSON(@p_latest_json) WITH (
+        sensor_id BIGINT '$[0]',
+        value FLOAT(53) '$[1]',
+        at DATETIME2(6) '$[2]'
+    ) AS n ON n.sensor_id = l.sensor_id
+    WHERE l.latest_timestamp IS NULL OR l.latest_timestamp <= n.at;
+
+    INSERT INTO dbo.sensor_readings_latest (sensor_id, latest_value, latest_timestamp)
+    SELECT n.sensor_id, n.value, n.at
+    FROM OPENJSON(@p_latest_json) WITH (
+        sensor_id BIGINT '$[0]',
+        value FLOAT(53) '$[1]',
+        at DATETIME2(6) '$[2]'
+    ) AS n
+    WHERE NOT EXISTS (
+        SELECT 1 FROM dbo.sensor_readings_latest AS l WITH (UPDLOCK, HOLDLOCK) WHERE l.sensor_id = n.sensor_id
+    );
 END;
 GO
 

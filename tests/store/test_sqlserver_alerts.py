@@ -17,6 +17,8 @@ from tests.store.tsql import on_a_server
 
 pytestmark = on_a_server
 
+#: Two years, in ms.
+LONG_MS = 63_072_000_000
 NORMAL, WARN, CRITICAL = Severity.NORMAL, Severity.WARN, Severity.CRITICAL
 #: A change: to which severity, by which cause.
 Told = tuple[Severity, Cause]
@@ -142,6 +144,47 @@ async def test_the_triggers_alert_stands_for_both(database: SqlServer, store: Sq
     database.execute("INSERT INTO dbo.sensor_readings (sensor_id, value) SELECT id, 40 FROM dbo.sensors")
     await store.write(batch(*story((CRITICAL, "critical_range"))))
     assert [row[:3] for row in alerts(database)] == [("critical", "active", 40.0)]
+
+
+async def raised_by_the_trigger(database: SqlServer, store: SqlServerStore) -> None:
+    """A reading of another program's, long before the stream's, beyond the sensor's critical range."""
+    await store.write(Batch(GROUP, readings=readings(("a", 1.0, -LONG_MS))))
+    database.execute("UPDATE dbo.sensors SET critical_high = 30")
+    database.execute(
+        "INSERT INTO dbo.sensor_readings (sensor_id, value, [timestamp]) SELECT id, 40, '2023-01-01' FROM dbo.sensors"
+    )
+
+
+async def test_the_stream_goes_on_with_the_triggers_alert(database: SqlServer, store: SqlServerStore) -> None:
+    """Where its readings are beyond the limit as well, the alert ends with the engine's change, not before."""
+    await raised_by_the_trigger(database, store)
+    raised, over = story((CRITICAL, "critical_range"), (NORMAL, "recovered"))
+    await store.write(Batch(GROUP, readings=readings(("a", 90.0, 0)), events=events(raised)))
+    await store.write(Batch(GROUP, readings=readings(("a", 20.0, 500))))
+    assert [row[:2] for row in alerts(database)] == [("critical", "active")]
+    await store.write(batch(raised))
+    await store.write(batch(over))
+    assert [row[:2] for row in alerts(database)] == [("critical", "resolved")]
+
+
+@pytest.mark.parametrize(
+    ("value", "ms", "warning_high", "status"),
+    [
+        (20.0, 0, None, "resolved"),
+        (35.0, 0, None, "active"),
+        (35.0, 0, 50.0, "resolved"),
+        (20.0, -LONG_MS, None, "active"),
+    ],
+)
+async def test_a_reading_of_the_stream_ends_the_triggers_alert(
+    database: SqlServer, store: SqlServerStore, value: float, ms: int, warning_high: float | None, status: str
+) -> None:
+    """A later one that breaks no limit, though it changes no severity: of a sensor that moved to the stream it stood on."""
+    await raised_by_the_trigger(database, store)
+    if warning_high is not None:
+        database.execute(f"UPDATE dbo.sensors SET warning_high = {warning_high}")  # noqa: S608  # a number
+    await store.write(Batch(GROUP, readings=readings(("a", value, ms))))
+    assert [row[:2] for row in alerts(database)] == [("critical", status)]
 
 
 async def test_an_alert_is_over_once_its_change_is_withdrawn(

@@ -12,7 +12,7 @@ from streamproc.errors import ExplainError, StoreError
 from streamproc.kafka.reading import bounds, partitions, records
 from streamproc.records import SeverityEvent
 from streamproc.settings import Settings
-from streamproc.store import connect
+from streamproc.store import connect, must_exist
 
 #: A broker that restarts is back within a minute.
 _SILENCE_S = 60.0
@@ -44,10 +44,9 @@ async def find(settings: Settings, consumer: AIOKafkaConsumer, event_id: str) ->
 
 async def _stored(settings: Settings, event_id: str) -> tuple[SeverityEvent | None, str]:
     """The database's event, or why there is none; a database that is away need not be asked."""
-    if settings.store == "sqlite" and not settings.database_path.exists():
-        return None, f"there is no database at {settings.database_path}"
     store = connect(settings, process="explain", migrates=False)  # who only looks changes nothing
     try:
+        must_exist(settings)
         await store.open()
         return await store.event(event_id), "the database does not have it"
     except StoreError as error:

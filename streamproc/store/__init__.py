@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamproc.errors import StoreError
+from streamproc.errors import StoreError, why
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings
@@ -16,10 +16,15 @@ __all__ = ["connect", "connect_jobs", "must_exist"]
 
 def must_exist(settings: Settings) -> None:
     """Raise StoreError where the SQLite file is not there: an empty one would say that all is well, or take an edit alone."""
-    if settings.store == "sqlite" and not settings.database_path.exists():
+    path = settings.database_path
+    try:
+        is_there = settings.store != "sqlite" or path.exists()
+    except OSError as error:  # in a folder that one may not look into, say
+        raise StoreError(f"{path}: {why(error)}") from error
+    if not is_there:
         raise StoreError(
-            f"there is no database at {settings.database_path}: STREAMPROC_DATA_DIR or STREAMPROC_DATABASE says where it is; "
-            "the sink makes it, and so does `registry import`"
+            f"there is no database at {path}: STREAMPROC_DATA_DIR or STREAMPROC_DATABASE says where it is; "
+            "the sink makes it, and so do `db migrate` and `registry import`"
         )
 
 

@@ -128,6 +128,14 @@ def test_where_there_is_no_database_nothing_is_told_of_sensors(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_database_that_cannot_be_looked_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where its folder is another user's, for which there is no test as root: by the system's words, with no traceback."""
+    monkeypatch.setenv("STREAMPROC_DATABASE", f"/{'long' * 100}/s.db")
+    result = CliRunner().invoke(alarm_commands.commands, ["list"])
+    assert isinstance(result.exception, StoreError)
+    assert str(result.exception).endswith("s.db: File name too long")
+
+
 def test_a_narrow_terminal_cuts_nothing_off() -> None:
     """What is too long goes on in the next line; where there is no terminal, each row is a line."""
     made = tables.of("sensor", "event")

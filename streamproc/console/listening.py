@@ -28,7 +28,7 @@ def bound(settings: Settings) -> int:
 
 
 class Listening(web.BaseSite):
-    """aiohttp's site within a bound: beyond it a connection is answered 503 before its request is read, and ended."""
+    """aiohttp's site within a bound: one that waits for a request makes room; where none does, who comes is answered 503."""
 
     __slots__ = ("_address", "_most")
 
@@ -47,32 +47,51 @@ class Listening(web.BaseSite):
     async def start(self) -> None:
         """Listen; raises SettingsError where that cannot be."""
         await super().start()
+        server = self._runner.server
+        assert server is not None
         host, port = self._address
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._protocol, host, port)
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Entrance(server, self._most), host, port
+            )
         except OSError as error:
             raise SettingsError(unheard("CONSOLE_PORT", host, port, error)) from error
 
-    def _protocol(self) -> asyncio.BaseProtocol:
-        """What answers the connection that is being opened."""
-        server = self._runner.server
-        assert server is not None
-        return server() if len(server.connections) < self._most else _Refusal()
 
+class _Entrance(asyncio.Protocol):
+    """Hands a new connection on to aiohttp, or says that there are too many; those accepted together come one by one."""
 
-class _Refusal(asyncio.Protocol):
-    """Says that there are too many connections, and closes."""
+    def __init__(self, server: web.Server, most: int) -> None:
+        self._server, self._most = server, most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer, whatever is to be asked."""
+        """Find it a place; else answer, whatever is to be asked."""
         assert isinstance(transport, asyncio.Transport)
-        metrics.CONNECTIONS_REFUSED.inc()
-        answer = unavailable("busy", "the console has as many connections as it may").response()
-        assert isinstance(answer.body, bytes)
-        head = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
-        lines = [
-            f"HTTP/1.1 {answer.status} {answer.reason}",
-            *(f"{name}: {value}" for name, value in head.items()),
-        ]
-        transport.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
-        transport.close()
+        if len(self._server.connections) < self._most or self._make_room():
+            handler = self._server()
+            transport.set_protocol(handler)
+            handler.connection_made(transport)
+        else:
+            _refuse(transport)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that waits for a request; aiohttp itself leaves them an hour, or for ever."""
+        for handler in self._server.connections:
+            waiter = handler._waiter  # noqa: SLF001  # nothing else tells that no request is under way
+            if waiter is not None and not waiter.done():
+                handler.force_close()
+                return True
+        return False
+
+
+def _refuse(transport: asyncio.Transport) -> None:
+    metrics.CONNECTIONS_REFUSED.inc()
+    answer = unavailable("busy", "the console has as many connections as it may").response()
+    assert isinstance(answer.body, bytes)
+    head = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+    lines = [
+        f"HTTP/1.1 {answer.status} {answer.reason}",
+        *(f"{name}: {value}" for name, value in head.items()),
+    ]
+    transport.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
+    transport.close()

@@ -216,6 +216,7 @@ class Site:
             "GATEWAY_HOST": HOST,
             "GATEWAY_PORT": str(self.gateway_port),
             "STREAMPROC_TOPIC_PREFIX": self.prefix,
+            "STREAMPROC_STORE": "sqlite",
             "STREAMPROC_DATABASE": str(self.database),
             "STREAMPROC_AUTO_REGISTER": "true",
             # The entries are on the topic alone: no sink is to take the database's rows for edits of them.

@@ -26,6 +26,7 @@ def test_without_a_server_it_says_which_settings_are_missing() -> None:
     rest = {
         name: value for name, value in os.environ.items() if name not in known and not name.startswith(PREFIX)
     }
+    rest["IOT_ENV_FILE"] = os.devnull
     command = [sys.executable, "-m", "streamproc", "bench", "sink", "--store", "sqlserver", "--rows", "10"]
     for given, missing in (({}, ("HOST", "USER", "PASSWORD")), ({"DB_HOST": "there"}, ("USER", "PASSWORD"))):
         made = subprocess.run(

@@ -33,7 +33,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     }
     return subprocess.run(
         [sys.executable, "-m", "streamproc", *arguments],
-        env=rest | variables,
+        env=rest | {"IOT_ENV_FILE": os.devnull} | variables,
         capture_output=True,
         text=True,
         timeout=120,

@@ -20,7 +20,7 @@ MARK = "<!-- settings -->"
 
 def _streamproc(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a clean environment with these variables."""
-    return _streamproc_in(Path(), *arguments, **variables)
+    return _streamproc_in(Path(), *arguments, **{"IOT_ENV_FILE": os.devnull} | variables)
 
 
 def _streamproc_in(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -162,6 +162,18 @@ def test_the_backends_file_counts_where_none_is_named(tmp_path: Path) -> None:
     backend.write_text("STREAMPROC_LOGLEVEL=info\n")
     misspelt = _streamproc_in(tmp_path, "settings").stderr
     assert "STREAMPROC_LOGLEVEL: no such setting (in iot_monitor_backend/.env)" in misspelt
+
+
+def test_the_backends_file_leads_no_test_to_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests' sinks would write there, where they run beside it."""
+    (tmp_path / "iot_monitor_backend").mkdir()
+    (tmp_path / "iot_monitor_backend" / ".env").write_text(
+        "DB_HOST=db.example\nDB_USER=app\nDB_PASSWORD=hush\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load().store == "sqlite"
 
 
 @pytest.mark.live

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import structlog
 
 from streamproc.engine.app import Engine
+from streamproc.errors import SettingsError
+from streamproc.process import refused
 from streamproc.settings import load
 
 if not structlog.is_configured():
@@ -19,6 +23,9 @@ if not structlog.is_configured():
         cache_logger_on_first_use=True,
     )
 
-engine = Engine(load())
+try:
+    engine = Engine(load())
+except SettingsError as error:
+    sys.exit(refused(str(error)))  # Faust's own command would tell where it was raised, and code 1
 app = engine.app
 run = app.serve

@@ -205,6 +205,21 @@ def test_a_stage_whose_port_is_taken_ends(tmp_path: Path, command: tuple[str, ..
     assert "Traceback" not in result.stderr
 
 
+def test_under_fausts_command_a_wrong_setting_is_told_as_by_streamproc() -> None:
+    """In a line and with code 2: Faust itself told where it was raised, and ended with 1."""
+    result = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "streamproc.worker", "worker"],
+        env=os.environ | {"STREAMPROC_WORKER_PORT": "ninety"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert line.startswith("streamproc: STREAMPROC_WORKER_PORT: ")
+
+
 def test_logs_are_json_where_no_terminal_reads_them() -> None:
     """Records of structlog and of the standard library are one JSON object a line, from the level set on."""
     code = (

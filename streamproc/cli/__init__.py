@@ -168,8 +168,10 @@ def dev(
 
     from streamproc.cli.logs import configure
     from streamproc.dev import Options, log_file, run
-    from streamproc.settings import load
+    from streamproc.settings import FILE, load
 
+    # The backend's file, which counts where none is named, leads to its database: no place for made readings.
+    os.environ[FILE] = os.environ.get(FILE) or os.devnull
     settings = load(data_dir=data_dir, auto_register=True)
     configure(settings.log_level, log_file(settings))
 

@@ -176,6 +176,17 @@ def test_the_backends_file_leads_no_test_to_its_database(
     assert load().store == "sqlite"
 
 
+def test_the_backends_file_is_not_for_dev(tmp_path: Path) -> None:
+    """Its simulator's readings would go into the backend's database."""
+    (tmp_path / "iot_monitor_backend").mkdir()
+    (tmp_path / "iot_monitor_backend" / ".env").write_text("GATEWAY_PORT=none\n")
+    assert "GATEWAY_PORT" in _streamproc_in(tmp_path, "sink").stderr
+    (tmp_path / "data").touch()
+    told = _streamproc_in(tmp_path, "dev").stderr
+    assert "GATEWAY_PORT" not in told
+    assert "data" in told
+
+
 @pytest.mark.live
 def test_a_files_faults_are_told_with_the_others(tmp_path: Path) -> None:
     """A file that is not there, one that is no text, and a misspelt setting in one."""

@@ -7,7 +7,6 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import uuid4
 
 import structlog
@@ -18,8 +17,6 @@ from streamproc.monitor.standing import Standing
 from streamproc.notify import metrics
 from streamproc.notify.channels import Accepted, Answer, Channel, Later, Refused
 from streamproc.store.deliveries import OVERTAKEN, Attempt, Claim, Deliveries, Message, Policy, Waiting
-
-T = TypeVar("T")
 
 #: The time between two looks at the database: people do not see the difference, and a look takes a millisecond.
 LOOK_S = 1.0

@@ -193,11 +193,8 @@ class SeverityBank:
             self._mirror(state)
             return None
         scores = {"anomaly": anomaly, "surprise": surprise, "expected": expected, "deviation": deviation}
-        cause, value, rule = (
-            _window_cause(state, before),
-            window.mean,
-            f"calm for {counted(calm_windows, 'window')}",
-        )
+        cause, value = _window_cause(state, before), window.mean
+        rule = f"calm for {counted(calm_windows, 'window')}"
         if breached and state.range_level == state.level > before:
             bounds = self.bounds[slot].tolist()
             value, scores = worst_of(state.range_level, bounds, window.min, window.max), {}

@@ -29,6 +29,7 @@ from tests.live.pipeline import offsets, select
 from tests.live.processes import Site, Stage, eventually
 from tests.live.tampering import DIFFERENCES, content, copied_reading, run, tamper, unnumbered
 from tests.live.test_sink import ALL_PARTITIONS, TOPICS, ends
+from tests.live.worked import until_checkpointed
 from tests.store.databases import Database
 
 #: Each starts several replays, a second each, and waits for windows to close; others' work can make that minutes.
@@ -65,10 +66,11 @@ async def until_written(
     """Wait until the sink has written all that is on its topics, and the worker, if it runs, has nothing more to say.
 
     It has more before the longest window of each sensor's last reading is closed: ticks may be long in coming. Sensors of
-    which all was `rejected` have no windows.
+    which all was `rejected` have no windows. A replay compares what the worker has committed, which comes after what it says.
     """
     if working:
         await eventually(lambda: _closed(reader, rejected))
+        await until_checkpointed(site)
     last: list[dict[tuple[str, int], int]] = [{}]
 
     async def caught_up() -> bool:

@@ -149,10 +149,11 @@ class Stage:
         """Wait until the last line of this event is like that; fails at once where the stage has ended."""
 
         async def line() -> dict[str, Any] | None:
+            runs = await self._runs()  # asked first: its last line may be what is waited for
             lines = self.told(event)
             if lines and like(lines[-1]):
                 return lines[-1]
-            assert await self._runs(), "\n".join(tail(self.log, lines=30))
+            assert runs, "\n".join(tail(self.log, lines=30))
             return None
 
         found = await eventually(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
@@ -345,4 +346,5 @@ async def test_partitions_that_are_not_taken_over_end_the_worker(site: Site) -> 
         await admin.close()
     worker = await site.start("worker", STREAMPROC_WATCHDOG_SECONDS="1")
     assert await worker.ended() == 1
-    assert "is assigned, but was not taken over for 1 s" in worker.log.read_text()
+    # It looks once a second: beside others' work, the look that finds it late may be late itself.
+    assert re.search(r"is assigned, but was not taken over for [1-9]\d* s", worker.log.read_text())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from aiokafka import AIOKafkaConsumer
 
 from streamproc.errors import StreamprocError
 from streamproc.kafka import clients
+from streamproc.kafka.broker import free_port
 from streamproc.settings import Settings, load
 from streamproc.settings.connection import Connection
 
@@ -111,8 +111,9 @@ async def run(seconds: float, rate: int) -> None:
         settings = load(
             data_dir=Path(directory),
             database=Path(directory, "streamproc.db"),
-            gateway_port=_free_port(),
-            kafka_port=_free_port(),
+            gateway_port=free_port(),
+            console_port=free_port(),
+            kafka_port=free_port(),
             kafka_bootstrap="",
         )
         async with _stored(settings) as chosen, _dev(chosen):
@@ -170,6 +171,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"} | {
         "DB_NAME": settings.db_name,
         "GATEWAY_PORT": str(settings.gateway_port),
+        "CONSOLE_PORT": str(settings.console_port),
         "KAFKA_PORT": str(settings.kafka_port),
         "STREAMPROC_DATA_DIR": str(settings.data_dir),
         "STREAMPROC_DATABASE": str(settings.database_path),
@@ -180,11 +182,6 @@ async def _drain(stream: asyncio.StreamReader) -> None:
     """Read what nobody needs, so that its writer is not held up."""
     while await stream.read(65_536):
         pass
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def _register(settings: Settings, names: list[str]) -> None:

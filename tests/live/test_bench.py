@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,12 +64,19 @@ async def measuring(directory: Path, **more: str) -> AsyncIterator[asyncio.subpr
 
 
 async def test_asked_to_end_it_leaves_nothing(tmp_path: Path) -> None:
-    """Neither a process nor a file; the exit code is that of SIGTERM."""
-    async with measuring(tmp_path, STREAMPROC_STORE="sqlite") as process:
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 128 + signal.SIGTERM
-        assert running(tmp_path) == {}
+    """Neither a process nor a file; the exit code is that of SIGTERM. Ports that others have are none of its."""
+    with socket.create_server(("127.0.0.1", 0)) as others:
+        port = str(others.getsockname()[1])
+        async with measuring(tmp_path, STREAMPROC_STORE="sqlite", CONSOLE_PORT=port) as process:
+            await ends_at_once(process, tmp_path)
     assert files(tmp_path) == set()
+
+
+async def ends_at_once(process: asyncio.subprocess.Process, directory: Path) -> None:
+    """Ask it to end: nothing runs any more as soon as it has."""
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 128 + signal.SIGTERM
+    assert running(directory) == {}
 
 
 @on_a_server
@@ -77,9 +85,7 @@ async def test_asked_to_end_it_drops_its_database(tmp_path: Path) -> None:
     async with measuring(tmp_path, **variables("unused")) as process:
         (name,) = {database(number) for number, told in running(tmp_path).items() if "gateway" in told}
         assert name in databases()
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 128 + signal.SIGTERM
-        assert running(tmp_path) == {}
+        await ends_at_once(process, tmp_path)
     assert name not in databases()
 
 

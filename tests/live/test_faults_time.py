@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from streamproc.settings.connection import Connection
 from tests.live.oracle import found
-from tests.live.pipeline import Pipeline, device_in, hour_ago, running_pipeline
+from tests.live.pipeline import Pipeline, Sent, device_in, hour_ago, running_pipeline
 from tests.live.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -91,10 +91,14 @@ async def test_a_device_that_uploads_yesterday(line: Pipeline) -> None:
     """Its windows of yesterday are whole, and so are those of today of another sensor on it, amid the upload."""
     today = hour_ago()
     yesterday = today - 86_400
+    # One batch: were there ten seconds between two of them, silence would close what they are to be counted in.
+    mixed: list[Sent] = []
     for second in range(12):
-        await line.send("uploads", ("live", float(second), today + second + 0.5))
-        await line.send("uploads", ("old", float(-second), yesterday + second + 0.5))
-    await line.send("uploads", ("live", 0.0, today + 20.0), ("old", 0.0, yesterday + 20.0))
+        mixed += [
+            ("live", float(second), today + second + 0.5),
+            ("old", float(-second), yesterday + second + 0.5),
+        ]
+    await line.send("uploads", *mixed, ("live", 0.0, today + 20.0), ("old", 0.0, yesterday + 20.0))
     for sensor, begin, sign, numbers in (
         ("live", today, 1, (10, 4.5, 0.0, 9.0)),
         ("old", yesterday, -1, (10, -4.5, -9.0, 0.0)),

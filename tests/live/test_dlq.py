@@ -215,6 +215,7 @@ async def test_an_unknown_sensor_is_registered_and_its_readings_sent_again(
     assert "no letter waits" in await dlq(site, "redrive", letter["id"], "--yes")
     assert (await listed(site, "--topic", "readings"))["redriven"] == 1
     assert "no new letter has come of it" in await dlq(site, "show", letter["id"])
+    await until_closed(reader, producer, site.prefix)  # the worker has taken in by then what was sent again
     assert await counts(reader, "s") == 2
     assert await reader.values("late") == []
 

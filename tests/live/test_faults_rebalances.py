@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from streamproc.settings.connection import Connection
 from tests.live.feed import send, signal
 from tests.live.oracle import PARTITIONS
 from tests.live.pipeline import Pipeline, running_pipeline
-from tests.live.processes import Stage
+from tests.live.processes import Stage, eventually
 
 #: Device 0 of the made signal goes beyond it now and then.
 LIMIT = SensorEntry("sensor-0", critical=Range(high=60.0))
@@ -29,14 +28,15 @@ async def feed(line: Pipeline, made: Iterator[list[tuple[str, bytes]]], seconds:
 
 
 async def until_shared(*workers: Stage) -> None:
-    """Wait until these workers have the partitions among them, each its share."""
+    """Wait until these workers have the partitions among them, each its share, by the newest word of each."""
     fewest, most = PARTITIONS // len(workers), -(-PARTITIONS // len(workers))
 
-    def is_fair(told: dict[str, Any]) -> bool:
-        return fewest <= len(told["assigned"]) <= most
+    async def is_shared() -> bool:
+        told = [(await worker.until_told("partitions"))["assigned"] for worker in workers]
+        is_fair = all(fewest <= len(assigned) <= most for assigned in told)
+        return is_fair and sorted(chain(*told)) == list(range(PARTITIONS))
 
-    for worker in workers:
-        await worker.until_told("partitions", is_fair)
+    await eventually(is_shared)
 
 
 @pytest.mark.timeout(400)

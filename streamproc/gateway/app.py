@@ -16,8 +16,6 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from streamproc.errors import SettingsError
-from streamproc.gateway.access import Open
-from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
 from streamproc.gateway.access.metrics import Counts
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from streamproc.gateway.access import Access
+    from streamproc.gateway.access.callers import Callers
     from streamproc.gateway.publisher import Publisher
     from streamproc.gateway.siblings import Member, Standing
     from streamproc.settings import Settings
@@ -77,7 +76,7 @@ _HEADS_AND_BODIES = {
 def build(
     settings: Settings,
     publisher: Publisher,
-    access: Access | None = None,
+    access: Access,
     following: Following | None = None,
     counts: Counts | None = None,
     member: Member | None = None,
@@ -86,9 +85,8 @@ def build(
 
     `member`: it is one of several processes.
     """
-    writers = access or Open(settings.ingest_api_key)
-    callers = access.callers if isinstance(access, Gate) else Callers(settings, Counts())
-    ingest = Ingest(settings, publisher, writers, callers.name)
+    callers = access.callers
+    ingest = Ingest(settings, publisher, access, callers.name)
     for collector in (*(counts.collectors() if counts else ()), *filter(None, [following])):
         ingest.metrics.registry.register(collector)
     app = web.Application(middlewares=[guard(ingest.metrics)], handler_args=_HEADS_AND_BODIES)
@@ -110,7 +108,7 @@ def build(
         services = LazyServices(settings, database)
         door = Doorkeeper(key.get_secret_value(), callers)
         Admin(door, services, settings.body_timeout_seconds).add_to(app)
-    app.router.add_get("/sensors/{id}/status", Sensors(writers, database.opened).status)
+    app.router.add_get("/sensors/{id}/status", Sensors(access, database.opened).status)
     app.on_cleanup.append(database.close)
     Pages(lambda: document(TITLE, described(settings), TOLD)).add_to(app)
     return app

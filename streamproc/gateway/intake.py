@@ -34,8 +34,8 @@ _BOM = b"\xef\xbb\xbf"
 def packets(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
     """Understand the body as one packet, an array of packets, or (where `lines`) one packet a line.
 
-    >>> from streamproc.gateway.access import ANYONE
-    >>> packets(b'{"device_uuid": "D", "readings": []}', Terms(Limits(10, 0), 0, ANYONE)).results[0].rejected[0].field
+    >>> from streamproc.gateway.access import Writer
+    >>> packets(b'{"device_uuid": "D", "readings": []}', Terms(Limits(10, 0), 0, Writer())).results[0].rejected[0].field
     'readings'
     """
     body = body.removeprefix(_BOM)

@@ -15,7 +15,11 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from streamproc.errors import KafkaUnavailable
-from streamproc.gateway.access import Access
+from streamproc.gateway.access import Access, Writer
+from streamproc.gateway.access.callers import Callers
+from streamproc.gateway.access.following import Known
+from streamproc.gateway.access.gate import Gate
+from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.app import INGEST, build
 from streamproc.gateway.guard import take_short_way
 from streamproc.gateway.intake import Message
@@ -29,10 +33,22 @@ Client = TestClient[web.Request, web.Application]
 DEVICE = "00000000-0000-0000-0000-00000000000A"
 PACKETS, READINGS, BULK = "/ingest/packets", "/ingest/readings", "/ingest/readings/bulk"
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+#: Who sends what is taken whatever it is.
+ANYONE = Writer()
+#: Those who call, for an Access of a test's own: without limits.
+CALLERS = Callers(Settings.model_validate({}), Counts())
+
+
+def application(
+    settings: Settings, publisher: MemoryPublisher, access: Access | None = None
+) -> web.Application:
+    """Build the gateway; where `access` is not given, its gate is open to sensors that nobody has registered."""
+    unregistered = settings.model_copy(update={"auto_register": True})
+    return build(settings, publisher, access or Gate(unregistered, Known(), Counts()))
 
 
 class Served(TestServer):
-    """An application of `gateway.app.build` for a `TestClient`; without settings, on any free port."""
+    """A gateway's application for a `TestClient`; without settings, on any free port."""
 
     def __init__(self, app: web.Application, settings: Settings | None = None) -> None:
         super().__init__(app)
@@ -133,7 +149,7 @@ async def serving(
         "in_flight_limit_bytes": 1_048_576,
     }
     made = Settings.model_validate({**small, **settings})
-    async with TestClient(Served(build(made, publisher, access))) as client:
+    async with TestClient(Served(application(made, publisher, access))) as client:
         yield client
 
 

@@ -23,7 +23,6 @@ from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.metrics import Counts
 from streamproc.gateway.admin import Admin
 from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.app import build
 from streamproc.gateway.guard import guard
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics
@@ -36,7 +35,7 @@ from streamproc.store.edits import PutSensor
 from streamproc.store.protocol import Store
 from streamproc.store.sqlite.store import SqliteStore
 from streamproc.store.thresholds import Threshold
-from tests.shell.served import MemoryPublisher
+from tests.shell.served import MemoryPublisher, application
 from tests.shell.test_mending import Limited
 
 Client = TestClient[web.Request, web.Application]
@@ -360,7 +359,7 @@ async def test_what_an_address_may_ask_is_bounded() -> None:
 async def test_there_is_no_admin_api_without_its_key(tmp_path: Path) -> None:
     """Nor with one that can be guessed."""
     async with (
-        TestClient(TestServer(build(Settings(), MemoryPublisher()))) as client,
+        TestClient(TestServer(application(Settings(), MemoryPublisher()))) as client,
         client.get("/admin/sensors", headers=HEADERS) as answer,
     ):
         assert answer.status == 404
@@ -376,7 +375,7 @@ async def test_a_database_that_is_away_is_a_503_and_the_ingest_goes_on(tmp_path:
         {"admin_api_key": KEY, "database": tmp_path / "s.db", "kafka_bootstrap": "127.0.0.1:1"}
     )
     packet = {"device_uuid": "d", "readings": [{"sensor_uuid": "s", "value": 1}], "ts": 1_700_000_000}
-    async with TestClient(TestServer(build(settings, MemoryPublisher()))) as client:
+    async with TestClient(TestServer(application(settings, MemoryPublisher()))) as client:
         status, (kind, detail) = await ask(client, "GET", "/admin/sensors")
         assert (status, kind) == (503, "admin-unavailable")
         assert "db migrate" in detail or "unable to open" in detail

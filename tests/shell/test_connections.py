@@ -16,11 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from streamproc.errors import GatewayError
 from streamproc.gateway import connections, load
-from streamproc.gateway.app import build
 from streamproc.gateway.listener import _file_limit
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
-from tests.shell.served import MemoryPublisher, Pair, Served, connected
+from tests.shell.served import MemoryPublisher, Pair, Served, application, connected
 from tests.shell.test_access import packet
 
 #: They start programs, or wait: seconds in all.
@@ -38,7 +37,7 @@ async def listening(
 ) -> AsyncIterator[tuple[str, CollectorRegistry]]:
     """Serve a gateway with these settings on any free port; give its URL and what its connections count."""
     settings = Settings.model_validate({"gateway_port": 0, **given})
-    async with Served(build(settings, publisher or MemoryPublisher()), settings) as served:
+    async with Served(application(settings, publisher or MemoryPublisher()), settings) as served:
         yield served.url, served.counted
 
 

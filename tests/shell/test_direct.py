@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from streamproc.gateway.app import INGEST, build
+from streamproc.gateway.app import INGEST
 from streamproc.gateway.direct import Direct, _Run
 from streamproc.settings import Settings
-from tests.shell.served import PACKETS, MemoryPublisher, Served, packet
+from tests.shell.served import PACKETS, MemoryPublisher, Served, application, packet
 
 SOON_S = 60
 BODY = packet(1)
@@ -37,7 +37,7 @@ class Gateway(Served):
 
     def __init__(self, publisher: MemoryPublisher, **given: Any) -> None:
         settings = Settings.model_validate({"gateway_port": 0, **given})
-        super().__init__(build(settings, publisher), settings)
+        super().__init__(application(settings, publisher), settings)
         self.publisher = publisher
 
     @asynccontextmanager

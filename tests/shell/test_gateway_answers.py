@@ -13,12 +13,14 @@ from multidict import CIMultiDict
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
-from streamproc.gateway.access import ANYONE, Refuses, RefusesDevice, Writer
+from streamproc.gateway.access import Refuses, RefusesDevice, Writer
 from streamproc.gateway.answers import Fault, ProblemDetails, Taken
 from streamproc.gateway.batch import FAULTS_TOLD
 from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets
 from tests.shell.served import (
+    ANYONE,
     BULK,
+    CALLERS,
     PACKETS,
     READINGS,
     Client,
@@ -140,6 +142,8 @@ async def test_nothing_taken_is_a_problem_with_the_results(
 
 class Refusing:
     """Lets everybody in, and refuses as it is told."""
+
+    callers = CALLERS
 
     def __init__(self, refuses: Refuses | None = None, refuses_device: RefusesDevice | None = None) -> None:
         self.writer = Writer(refuses, refuses_device)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamproc.gateway.access import ANYONE, Writer
+from streamproc.gateway.access import Writer
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.batch import FAULTS_TOLD
 from streamproc.gateway.intake import Batch, Limits, Terms, bulk, packets
-from tests.shell.served import BULK, PACKETS, MemoryPublisher, metrics, problem, serving
+from tests.shell.served import ANYONE, BULK, PACKETS, MemoryPublisher, metrics, problem, serving
 
 NOW_MS = 1_700_000_000_000
 BAD, GOOD = b'{"sensor_uuid":"a","value":NaN}', b'{"sensor_uuid":"a","value":1}'

@@ -18,14 +18,12 @@ from hypothesis import strategies as st
 
 from streamproc.core.chunk import Chunk
 from streamproc.core.codec import decode
-from streamproc.gateway.access import ANYONE
 from streamproc.gateway.answers import Fault
-from streamproc.gateway.app import build
 from streamproc.gateway.ingest import Read
 from streamproc.gateway.intake import Batch, Limits, Message, Terms, bulk, packets, reading
 from streamproc.gateway.problems import KINDS
 from streamproc.settings import Settings
-from tests.shell.served import MemoryPublisher, Served
+from tests.shell.served import ANYONE, MemoryPublisher, Served, application
 
 PATHS = ("/ingest/packets", "/ingest/readings", "/ingest/readings/bulk")
 SKEW_MS = 60_000
@@ -189,5 +187,5 @@ async def send_all(requests: list[tuple[str, bytes, str]]) -> None:
 @asynccontextmanager
 async def client_of(publisher: MemoryPublisher) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """Serve a gateway over the publisher."""
-    async with TestClient(Served(build(Settings(), publisher))) as client:
+    async with TestClient(Served(application(Settings(), publisher))) as client:
         yield client

@@ -14,13 +14,12 @@ import schemathesis
 from aiohttp import hdrs
 
 from streamproc.core.codec import Packet, Single
-from streamproc.gateway.app import build
 from streamproc.gateway.operations import TITLE, described
 from streamproc.gateway.problems import KINDS, TOLD
 from streamproc.openapi import Operation, document
 from streamproc.openapi.pages import page
 from streamproc.settings import Settings
-from tests.shell.served import Client, MemoryPublisher
+from tests.shell.served import Client, MemoryPublisher, application
 
 #: Answered before there is a route: of no operation's own, or told of all in the document's description.
 _OF_NO_ROUTE = {"not-found"}
@@ -38,7 +37,7 @@ def told() -> dict[str, Any]:
 
 def test_every_route_is_described_and_no_other(told: dict[str, Any]) -> None:
     """Methods and paths of the application are those of the document."""
-    app = build(ALL_KEYS, MemoryPublisher())
+    app = application(ALL_KEYS, MemoryPublisher())
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()

@@ -13,17 +13,16 @@ from aiohttp.test_utils import TestClient
 
 from streamproc.gateway.access import Writer
 from streamproc.gateway.answers import Fault, ProblemDetails
-from streamproc.gateway.app import build
 from streamproc.gateway.problems import Problem
 from streamproc.gateway.protocol import Answering
 from streamproc.settings import Settings
-from tests.shell.served import PACKETS, MemoryPublisher, Served, problem
+from tests.shell.served import CALLERS, PACKETS, MemoryPublisher, Served, application, problem
 
 
 @asynccontextmanager
 async def answering() -> AsyncIterator[int]:
     """Serve a gateway over connections of ours; gives the port."""
-    runner = web.AppRunner(build(Settings.model_validate({}), MemoryPublisher()), access_log=None)
+    runner = web.AppRunner(application(Settings.model_validate({}), MemoryPublisher()), access_log=None)
     await runner.setup()
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None
@@ -87,6 +86,8 @@ async def refused(sent: bytes) -> tuple[int, str]:
 class Chosen:
     """Lets in only device `d` with sensor `a`, and nobody without a name."""
 
+    callers = CALLERS
+
     def admit(self, request: web.Request) -> Writer:
         """Give what refuses other devices and sensors."""
         if "X-Name" not in request.headers:
@@ -105,7 +106,7 @@ class Chosen:
 
 async def test_access_is_asked_of_head_device_and_sensor(publisher: MemoryPublisher) -> None:
     """Who may write is asked of the head, of each packet's device, and of each reading's sensor."""
-    app = build(Settings.model_validate({}), publisher, Chosen())
+    app = application(Settings.model_validate({}), publisher, Chosen())
     one = '{"device_uuid": "%s", "readings": [{"sensor_uuid": "%s", "value": 1}]}'
     async with TestClient(Served(app)) as client:
         await problem(await client.post(PACKETS, data=one % ("d", "a")), 401, "key-missing")

@@ -15,9 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from msgspec.structs import replace
 
 from streamproc.gateway import status as module
-from streamproc.gateway.access import ANYONE, Writer
+from streamproc.gateway.access import Writer
 from streamproc.gateway.answers import Fault
-from streamproc.gateway.app import build
 from streamproc.gateway.problems import Problem
 from streamproc.gateway.status import Sensors
 from streamproc.records import DEVICE_SILENT, FLAPPING, Range, SensorEntry, Severity
@@ -28,7 +27,7 @@ from streamproc.store.edits import Author
 from streamproc.store.protocol import Batch, Store
 from streamproc.store.sqlite.connection import connection
 from streamproc.store.sqlite.store import SqliteStore
-from tests.shell.served import Client, MemoryPublisher, problem
+from tests.shell.served import ANYONE, CALLERS, Client, MemoryPublisher, application, problem
 from tests.store.builders import GROUP, event, events, readings, save_entries, windows
 
 SENSOR = "ab%2F"
@@ -38,7 +37,7 @@ ALARM = event("ab/", Severity.CRITICAL, Severity.NORMAL)
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncIterator[Client]:
     """Serve a gateway."""
-    app = build(Settings.model_validate(settings), MemoryPublisher())
+    app = application(Settings.model_validate(settings), MemoryPublisher())
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -203,6 +202,8 @@ async def test_the_database_away_and_back(database: Path) -> None:
 class Device:
     """Admits a device that has one sensor."""
 
+    callers = CALLERS
+
     def admit(self, _request: web.Request) -> Writer:
         """Let it in, as itself."""
         return Writer(lambda _, name: None if name in {"quiet", "1"} else Fault("key-wrong", "not yours"))
@@ -210,7 +211,7 @@ class Device:
 
 async def test_a_device_sees_its_own_sensors(database: Path) -> None:
     """What a writer may not write, it may not see, by its number neither."""
-    app = build(Settings.model_validate({"database": database}), MemoryPublisher(), Device())
+    app = application(Settings.model_validate({"database": database}), MemoryPublisher(), Device())
     async with TestClient(TestServer(app)) as client:
         assert (await client.get("/sensors/quiet/status")).status == 200
         await problem(await client.get(f"/sensors/{SENSOR}/status"), 403, "key-wrong")
@@ -219,6 +220,8 @@ async def test_a_device_sees_its_own_sensors(database: Path) -> None:
 
 class Anyone:
     """Admits all."""
+
+    callers = CALLERS
 
     def admit(self, _request: web.Request) -> Writer:
         """Let it in."""

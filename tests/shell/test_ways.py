@@ -10,11 +10,10 @@ from contextlib import suppress
 import pytest
 
 from streamproc.gateway import connections
-from streamproc.gateway.app import build
 from streamproc.settings import Settings
 from streamproc.settings.access import Window
 from tests.fuzz.wire import request
-from tests.shell.served import MemoryPublisher, Served
+from tests.shell.served import MemoryPublisher, Served, application
 
 #: Some of its requests end too soon on purpose, and wait for the end of their time.
 pytestmark = pytest.mark.live
@@ -35,7 +34,7 @@ class Way:
     def __init__(self, *, short: bool) -> None:
         settings = Settings.model_validate({"gateway_port": 0, "body_timeout_seconds": 3})
         self.publisher = MemoryPublisher()
-        self.served = Served(build(settings, self.publisher), settings)
+        self.served = Served(application(settings, self.publisher), settings)
         self.served.short_way = short
 
     async def answers(self, raw: bytes) -> list[bytes]:

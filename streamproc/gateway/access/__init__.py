@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
-from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
-from multidict import istr
 
 from streamproc.gateway.answers import Fault
-from streamproc.gateway.problems import Problem, only
 
-API_KEY = istr("X-API-Key")
+if TYPE_CHECKING:
+    from streamproc.gateway.access.callers import Callers
 
 #: Says of a device (its name as it was sent, None where a reading names none) why nothing of it is taken.
 RefusesDevice = Callable[[str | None], Fault | None]
@@ -45,29 +42,10 @@ class Writer:
 
 
 class Access(Protocol):
-    """Decides who may write."""
+    """Decides who may write (`gate.Gate`)."""
+
+    #: Those who call, writers or not, by their addresses.
+    callers: Callers
 
     def admit(self, request: web.Request) -> Writer:
         """Say who sends the request, asked once of each; raises the Problem of one who may not write at all."""
-
-
-ANYONE = Writer()
-
-
-class Open:
-    """Lets everybody write everything who has the one key, where one is set."""
-
-    def __init__(self, api_key: str | None) -> None:
-        self._hash = sha256(api_key.encode()).digest() if api_key else None
-
-    def admit(self, request: web.Request) -> Writer:
-        """Compare hashes: neither the time taken nor a log line tells anything of the key."""
-        if self._hash is None:
-            return ANYONE
-        given = only(request.headers, API_KEY)
-        if given is None:
-            headers = {"WWW-Authenticate": 'ApiKey header="X-API-Key"'}
-            raise Problem("key-missing", "send the key in the header X-API-Key", headers=headers)
-        if not hmac.compare_digest(sha256(given.encode("utf-8", "surrogateescape")).digest(), self._hash):
-            raise Problem("key-wrong", "the key in X-API-Key is not the one that is set")
-        return ANYONE

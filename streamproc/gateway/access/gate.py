@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 from multidict import istr
 
-from streamproc.gateway.access import API_KEY, Writer
+from streamproc.gateway.access import Writer
 from streamproc.gateway.access.callers import Callers, make_limit
 from streamproc.gateway.access.certificates import names
 from streamproc.gateway.access.keys import Holder, digest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streamproc.gateway.access.metrics import Counts
     from streamproc.settings import Settings
 
-DEVICE_KEY = istr("X-Device-Key")
+API_KEY, DEVICE_KEY = istr("X-API-Key"), istr("X-Device-Key")
 #: The one endpoint that is not of the legacy kind: what is sent there names its device.
 PACKETS = "/ingest/packets"
 _MISSING = {

@@ -1,4 +1,4 @@
-"""What every process of streamproc has alike: its exit codes, why it cannot listen, how often it looks for garbage."""
+"""What all processes share: exit codes, what is told of the address they listen on, and the garbage collector's pace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import gc
 import os
 import sys
+from contextlib import suppress
+from ipaddress import ip_address
 
 #: Exit codes beside 0: the process failed, was refused what it is to do (starting it again would not help), or was asked to
 #: end and could not do so tidily in time.
@@ -33,6 +35,17 @@ def unheard(setting: str, host: str, port: int, error: OSError) -> str:
     return (
         f"{place}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error}"
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def collect_seldom() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hmac
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs
 from yarl import URL
 
 from streamproc.console.problems import Problem
+from streamproc.process import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -56,17 +56,6 @@ class Readers:
         # Bytes that are no UTF-8 come as surrogates.
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), token):
             raise Problem("token-wrong", "this is not the console's token", headers=_CHALLENGE)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _is_local(authority: str) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from streamproc.console import health, metrics
-from streamproc.console.access import Readers, is_loopback
+from streamproc.console.access import Readers
 from streamproc.console.api import Api
 from streamproc.console.following import Following
 from streamproc.console.listening import Listening, bound
@@ -25,6 +25,7 @@ from streamproc.errors import SettingsError
 from streamproc.monitor import Told, collected, routes
 from streamproc.openapi import document
 from streamproc.openapi.pages import Pages
+from streamproc.process import is_loopback
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:

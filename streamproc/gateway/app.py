@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import asynccontextmanager, suppress
-from ipaddress import ip_address
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +34,7 @@ from streamproc.gateway.tls import Certificates, certificates
 from streamproc.monitor import Check, report
 from streamproc.openapi import document
 from streamproc.openapi.pages import Pages
+from streamproc.process import is_loopback
 from streamproc.store.opening import Database
 
 if TYPE_CHECKING:
@@ -214,15 +214,9 @@ def _warn_if_open(settings: Settings) -> None:
     """Say so where other machines may write without a key: it is seldom meant."""
     if settings.device_keys == "required" or settings.ingest_api_key or settings.tls_client_ca:
         return
-    if not _is_loopback(settings.gateway_host):
+    if not is_loopback(settings.gateway_host):
         advice = "set STREAMPROC_DEVICE_KEYS=required, or INGEST_API_KEY"
         log.warning("gateway_open_to_all", host=settings.gateway_host, advice=advice)
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _expect(ingest: Ingest) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:

@@ -1,4 +1,4 @@
-"""What all processes share: exit codes, what is told of the address they listen on, and the garbage collector's pace."""
+"""What all processes share: exit codes, the time, the address they listen on, and the garbage collector's pace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import sys
+import time
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -14,6 +15,11 @@ from ipaddress import ip_address
 FAILED, REFUSED, CUT_SHORT = 1, 2, 3
 #: The collector's thresholds: what a chunk, a request or an import makes dies by reference count, and a look finds nothing.
 _COLLECTOR = (50_000, 20, 100)
+
+
+def epoch_ms() -> int:
+    """The time now, in ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def refused(why: str) -> int:

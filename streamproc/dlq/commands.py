@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from time import time_ns
 from typing import Annotated, Literal
 
 import typer
@@ -22,6 +21,7 @@ from streamproc.dlq.reasons import CODES
 from streamproc.dlq.redrive import Result, Source, letter_at
 from streamproc.dlq.resend import Resend
 from streamproc.errors import DeadLetterError
+from streamproc.process import epoch_ms
 from streamproc.registry.spans import moment_or_ago
 from streamproc.settings import Settings
 
@@ -228,7 +228,7 @@ async def _source(chosen: Settings) -> AsyncIterator[Source]:
 
 def _moment(text: str | None) -> int | None:
     """Milliseconds of a time that somebody has typed; raises RegistryError."""
-    return None if text is None else moment_or_ago(text, time_ns() // 1_000_000)
+    return None if text is None else moment_or_ago(text, epoch_ms())
 
 
 def _places(texts: list[str]) -> frozenset[Place]:

@@ -5,8 +5,6 @@ Policies, silences and trials are in `admin_documents`, alarms in `admin_alarms`
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from aiohttp import web
 
@@ -29,6 +27,7 @@ from streamproc.gateway.admin_desk import Desk, converted
 from streamproc.gateway.admin_documents import Documents
 from streamproc.gateway.admin_service import Services
 from streamproc.gateway.problems import Problem
+from streamproc.process import epoch_ms
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.registry import checks
 from streamproc.registry.keys import new_key
@@ -137,7 +136,7 @@ class Admin:
         expires_at = body.pop("expires_at", None)
         if body or not (expires_at is None or type(expires_at) is int):
             raise Problem("entry-invalid", 'the body is empty, or {"expires_at": milliseconds since 1970}')
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = epoch_ms()
         if expires_at is not None and expires_at <= now_ms:
             raise Problem("entry-invalid", "expires_at is in the past", field="expires_at")
         text, key = new_key(now_ms, expires_at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -18,6 +17,7 @@ from streamproc.gateway.admin_answers import (
 )
 from streamproc.gateway.admin_desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
+from streamproc.process import epoch_ms
 from streamproc.registry.alarms import alarms
 from streamproc.registry.document_checks import document_faults
 from streamproc.registry.handling import handled, sensor_named
@@ -65,7 +65,7 @@ class Alarms:
         fields = {field: request.query[field] for field in FILTERS if field in request.query}
         limit = number_of(request, "limit", LONGEST_PAGE, LONGEST_PAGE)
         async with self._desk.services.store() as store:
-            found = await alarms(store, _now(), of_all_that_has(**fields))
+            found = await alarms(store, epoch_ms(), of_all_that_has(**fields))
         return json_answer({"alarms": found[:limit], "count": len(found)})
 
     async def acknowledge(self, request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ class Alarms:
     async def snooze(self, request: web.Request) -> web.Response:
         """POST /admin/alarms/{sensor or event}/snooze: nothing is told for a while."""
         said: Snooze = converted(await self._desk.read(request), Snooze)
-        now = _now()
+        now = epoch_ms()
         if (said.seconds is None) == (said.until is None):
             raise Problem("entry-invalid", "give either seconds or until, in ms since 1970")
         until = said.until if said.until is not None else now + (said.seconds or 0) * 1_000
@@ -89,7 +89,7 @@ class Alarms:
     ) -> web.Response:
         async with self._desk.services.store() as store:
             edit = await handled(
-                store, name_of(request), by or self._desk.actor(request), _now(), note=note, until=until
+                store, name_of(request), by or self._desk.actor(request), epoch_ms(), note=note, until=until
             )
         check(list(document_faults(edit.entry)))
         made = (await self._desk.edit(request, edit))[-1].entry
@@ -102,7 +102,3 @@ class Alarms:
             sensor = await sensor_named(store, name_of(request))
         await self._desk.edit(request, RemoveDocument("handling", sensor))
         return web.Response(status=204)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

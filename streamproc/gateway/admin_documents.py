@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -20,6 +19,7 @@ from streamproc.gateway.admin_answers import (
 )
 from streamproc.gateway.admin_desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
+from streamproc.process import epoch_ms
 from streamproc.records.alerting import SilenceEntry
 from streamproc.registry.document_checks import document_faults, normal
 from streamproc.registry.silences import ID_BYTES, State, state
@@ -64,7 +64,7 @@ class Documents:
         async with self._desk.services.store() as store:
             found = [entry for entry in documents(await store.documents()) if _is(entry, kind)]
         like, wanted = by_fields(request, fields), _states(request) if kind == "silence" else None
-        now = time.time_ns() // 1_000_000
+        now = epoch_ms()
         return page(
             request,
             several,
@@ -90,7 +90,7 @@ class Documents:
         if "silence" in body:
             raise Problem("entry-invalid", "its id is made for it: PUT one that has an id", field="silence")
         body |= {"silence": secrets.token_hex(ID_BYTES)}
-        body.setdefault("begin", time.time_ns() // 1_000_000)
+        body.setdefault("begin", epoch_ms())
         edit = self._edit(request, "silence", body, fresh=True)
         answer = made_answer(await self._desk.edit(request, edit))
         answer.headers["Location"] = f"/admin/silences/{body['silence']}"

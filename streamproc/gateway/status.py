@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from aiohttp import web
 from streamproc.core.attention.silences import Silences
 from streamproc.errors import StoreError
 from streamproc.gateway.problems import Problem, of_fault, unavailable
+from streamproc.process import epoch_ms
 from streamproc.registry.attended import Attended, attended
 from streamproc.registry.silences import silences
 from streamproc.store.sensor_status import ToldStatus
@@ -86,7 +86,7 @@ class Sensors:
                     return None
                 if found.entry.sensor != name:
                     _check_owner(writer, found.entry.sensor)
-                now = time.time_ns() // 1_000_000
+                now = epoch_ms()
                 attention = await attended(store, found, await self._in_force(store), now)
                 return Status.of(found, attention=attention)
         except TimeoutError:

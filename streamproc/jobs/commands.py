@@ -15,9 +15,9 @@ from streamproc.jobs.app import run_once, seen_now
 from streamproc.jobs.catalogue import Job, find, jobs
 from streamproc.jobs.desk import Seen
 from streamproc.jobs.health import stamp
-from streamproc.jobs.runner import wall_clock
 from streamproc.jobs.schedule import Schedule
 from streamproc.jobs.work import Stopped
+from streamproc.process import epoch_ms
 from streamproc.settings import Settings
 from streamproc.store.job_runs import Ended, Run
 
@@ -102,7 +102,7 @@ def _row(job: Job, seen: Seen) -> dict[str, Any]:
 
 def _run(run: Run) -> dict[str, Any]:
     return {
-        "outcome": run.as_of(wall_clock()),
+        "outcome": run.as_of(epoch_ms()),
         "started_by": run.started_by,
         "began_at": stamp(run.began_at),
         "ended_at": stamp(run.ended_at) or None,
@@ -114,7 +114,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 def _next(schedule: Schedule) -> str:
     """When it comes next, as its zone has it."""
-    return schedule.local(schedule.next(wall_clock())).isoformat(timespec="minutes")
+    return schedule.local(schedule.next(epoch_ms())).isoformat(timespec="minutes")
 
 
 def _last(run: dict[str, Any] | None) -> str:

@@ -17,6 +17,7 @@ from streamproc.jobs.catalogue import Job
 from streamproc.jobs.schedule import Due
 from streamproc.jobs.work import Asking, Progress, Stopped
 from streamproc.monitor.standing import Standing
+from streamproc.process import epoch_ms
 from streamproc.store.job_runs import Ended, Ending, JobStore, RunClaim, StartedBy
 
 #: So long after the death of its process a job is taken over: longer than the clocks of machines differ, and than a database
@@ -26,11 +27,6 @@ LEASE_S = 60.0
 RENEW_S = 15.0
 
 _log = structlog.get_logger(__name__)
-
-
-def wall_clock() -> int:
-    """The time now, in ms."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Runner:
         store: JobStore,
         stop: asyncio.Event,
         times: Times | None = None,
-        clock: Callable[[], int] = wall_clock,
+        clock: Callable[[], int] = epoch_ms,
     ) -> None:
         self.store, self.clock = store, clock
         self.standing = Standing(metrics.RETRIES)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from streamproc.process import epoch_ms
 from streamproc.registry.spans import moment_or_ago
 from streamproc.settings import Settings
 from streamproc.store import connect, must_exist
@@ -14,14 +14,14 @@ from streamproc.store.deliveries import Deliveries, Undelivered
 
 async def undelivered(settings: Settings, since: str) -> list[Undelivered]:
     """What was given up of changes from a time on, or as long ago; raises RegistryError where that is none, StoreError."""
-    begin = moment_or_ago(since, _now())
+    begin = moment_or_ago(since, epoch_ms())
     async with _opened(settings) as store:
         return await store.undelivered(begin)
 
 
 async def send_again(settings: Settings, channel: str | None, since: str) -> dict[str, int]:
     """Have that sent again, on one channel or all; how many changes of each, where there were any."""
-    now = _now()
+    now = epoch_ms()
     begin = moment_or_ago(since, now)
     async with _opened(settings) as store:
         names = sorted({one.channel for one in await store.undelivered(begin)})
@@ -38,7 +38,3 @@ async def _opened(settings: Settings) -> AsyncIterator[Deliveries]:
         yield store
     finally:
         await store.close()
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

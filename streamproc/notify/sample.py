@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from uuid import uuid4
 
 from streamproc.notify.app import channels
 from streamproc.notify.channels import Accepted, Answer, Channel, Later
+from streamproc.process import epoch_ms
 from streamproc.records import Language
 from streamproc.settings import Settings
 from streamproc.store.deliveries import Change, Message
@@ -42,7 +42,7 @@ async def _sent(channel: Channel, settings: Settings) -> Answer:
 def sample_message(channel: str, language: Language) -> Message:
     """A message of no change at all, another each time."""
     name = uuid4().hex
-    now = time.time_ns() // 1_000_000
+    now = epoch_ms()
     change = Change(
         name, None, None, None, None, None, None, "NORMAL", now, _TITLE[language], _TEXT[language]
     )

@@ -16,6 +16,7 @@ from streamproc.monitor import Check
 from streamproc.monitor.standing import Standing
 from streamproc.notify import metrics
 from streamproc.notify.channels import Accepted, Answer, Channel, Later, Refused
+from streamproc.process import epoch_ms
 from streamproc.store.deliveries import OVERTAKEN, Attempt, Claim, Deliveries, Message, Policy, Waiting
 
 #: The time between two looks at the database: people do not see the difference, and a look takes a millisecond.
@@ -91,7 +92,7 @@ class Sender:
 
     async def _planned(self) -> bool:
         """Whether something was found, so that there may be more."""
-        plan = await self.standing.patiently(lambda: self._store.plan_deliveries(self.policy, _now()))
+        plan = await self.standing.patiently(lambda: self._store.plan_deliveries(self.policy, epoch_ms()))
         for status, count in Counter(row.status for row in plan.enroll).items():
             metrics.ENROLLED.labels(channel=self.channel.name, status=status).inc(count)
         late = [row.notification_id for row in plan.enroll if row.reason and row.reason.startswith("too old")]
@@ -102,7 +103,7 @@ class Sender:
         return bool(plan.enroll or plan.groups)
 
     def _claim(self) -> Claim:
-        now = _now()
+        now = epoch_ms()
         held_ms = round((self._times.timeout_s + self._times.margin_s) * 1000)
         return Claim(self._by, now, now + held_ms, self._aside)
 
@@ -118,13 +119,13 @@ class Sender:
             _log.warning("message is held by another process by now", **self._named(message))
 
     def _passed_over(self, message: Message) -> Attempt:
-        now = _now()
+        now = epoch_ms()
         self._tell("skipped", message)
         return Attempt("skipped", now, now, OVERTAKEN)
 
     async def _attempted(self, message: Message) -> Attempt:
         answer: Answer
-        if message.age(_now(), self.policy.age_ms) > self.policy.age_ms:
+        if message.age(epoch_ms(), self.policy.age_ms) > self.policy.age_ms:
             answer = Refused("too old when it could be sent")
         else:
             began = time.monotonic()
@@ -144,7 +145,7 @@ class Sender:
 
     def _judged(self, message: Message, answer: Answer) -> Attempt:
         """What is written down of an attempt; counts and logs it."""
-        now = _now()
+        now = epoch_ms()
         if isinstance(answer, Accepted):
             self._failures, self._failing_since = 0, None
             metrics.DELAY.labels(channel=self.channel.name).observe((now - message.newest) / 1000)
@@ -214,7 +215,3 @@ def pause(failures: int) -> float:
     """Seconds to wait after so many failures in a row: doubled up to the longest, less up to a quarter by chance."""
     longest = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LAST_PAUSE_S)
     return longest * random.uniform(0.75, 1)  # noqa: S311  # keeps several from coming at once
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

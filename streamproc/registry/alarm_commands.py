@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated
 
 import msgspec
@@ -11,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.records.alerting import HandlingEntry
 from streamproc.registry import alarms, tables
 from streamproc.registry.alarms import Alarm
@@ -45,7 +45,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
 ) -> None:
     """Show the sensors that are not NORMAL, the gravest first: since when, who looks after them, what silences them."""
-    now, of = _now(), of_all_that_has(device=device, kind=kind, site=site, tenant=tenant)
+    now, of = epoch_ms(), of_all_that_has(device=device, kind=kind, site=site, tenant=tenant)
 
     async def run() -> list[Alarm]:
         async with looking() as store:
@@ -101,7 +101,7 @@ def snooze(
 
     streamproc alarm snooze boiler-3-pressure 2h --note "valve is on order"
     """
-    until = _now() + length_ms(length)
+    until = epoch_ms() + length_ms(length)
     (outcome,) = asyncio.run(_handle([name], note, until))
     typer.echo(f"alarm of {outcome.name} is snoozed until {moment_text(until)}")
 
@@ -115,7 +115,7 @@ def unack(names: Names) -> None:
 
 async def _handle(names: list[str], note: str | None, until: int | None) -> list[Outcome]:
     async with looking() as store:
-        found = [await handled(store, name, actor(), _now(), note=note, until=until) for name in names]
+        found = [await handled(store, name, actor(), epoch_ms(), note=note, until=until) for name in names]
     edits = list({each.entry.key: each for each in found}.values())  # a sensor may have been named twice
     if faults := [fault for each in edits for fault in document_faults(each.entry)]:
         raise RegistryError("\n".join(faults))
@@ -129,7 +129,3 @@ async def _unhandle(names: list[str]) -> list[Outcome]:
         return await edit([RemoveDocument("handling", sensor) for sensor in dict.fromkeys(found)])
     except UnknownEntry as error:
         raise UnknownEntry(f"{error}: nobody has acknowledged or snoozed it") from None
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

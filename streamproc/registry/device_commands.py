@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from rich.markup import escape
 
 from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, StaleEntry, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.records import DeviceEntry
 from streamproc.registry import checks, tables
 from streamproc.registry.keys import new_key
@@ -156,7 +156,7 @@ def new(
 
     streamproc device key new 00000000-0000-0000-0000-000000000001 > key.txt
     """
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     text, key = new_key(now_ms, None if days is None else now_ms + round(days * _DAY_MS))
     asyncio.run(edit([AddKey(device.lower(), key)]))
     typer.echo(text)

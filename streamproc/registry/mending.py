@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -10,6 +9,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from streamproc.errors import StaleEntry, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
 from streamproc.records.alerting import Document
 from streamproc.registry import checks
@@ -114,7 +114,7 @@ class Mender:
         mended: list[Outcome] = []
         left = iter(edits)
         while part := list(islice(left, PART)):
-            by = Author(DATABASE, time.time_ns() // 1_000_000)
+            by = Author(DATABASE, epoch_ms())
             outcomes = await self._store.edit_registry(part, by)
             await self._send(values({outcome.key: outcome.entry for outcome in outcomes}))
             mended += outcomes

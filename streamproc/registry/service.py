@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -11,6 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streamproc.errors import EntryNotSent, RegistryError, RowsRefused, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.store.edits import Author, Edit, Entry, Outcome, Registered
 from streamproc.store.protocol import Store
 
@@ -39,7 +39,7 @@ class Service:
         What is unchanged is sent, too: an edit that did not reach the topic is mended by doing it again. Raises RegistryError
         with all faults where nothing was changed, EntryNotSent where the database has it and the topic has not.
         """
-        author = Author(actor, time.time_ns() // 1_000_000)
+        author = Author(actor, epoch_ms())
         async with self._turn:
             try:
                 outcomes = await self.store.edit_registry(edits, author)

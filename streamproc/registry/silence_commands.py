@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from typing import Annotated, Literal
 
 import typer
@@ -14,6 +13,7 @@ from rich.markup import escape
 from streamproc.core.attention.silences import covers
 from streamproc.core.counted import counted
 from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.records import Severity
 from streamproc.records.alerting import SILENCE_PREFIX, SilenceEntry
 from streamproc.registry import tables
@@ -149,7 +149,7 @@ def _check_whom(given: list[str], *, every: bool) -> None:
 
 def _span(begin: str | None, end: str | None, length: str | None, zone: str) -> tuple[int, int | None]:
     """From when to when, in ms."""
-    now = time.time_ns() // 1_000_000
+    now = epoch_ms()
     since = now if begin is None else moment_ms(begin, zone)
     until = None if end is None else moment_ms(end, zone)
     if length is not None:
@@ -191,7 +191,7 @@ def list_(
         async with looking() as store:
             return silences(await store.documents())
 
-    now = time.time_ns() // 1_000_000
+    now = epoch_ms()
     table = tables.of("id", "state", "of", "when", "up to", "reason", "by")
     for entry in asyncio.run(run()):
         told = state(entry, now)
@@ -209,7 +209,7 @@ def list_(
 @commands.command()
 def end(name: Annotated[str, typer.Argument(metavar="ID", help="As `silence list` shows it.")]) -> None:
     """End a silence now; one that has not begun is removed."""
-    now = time.time_ns() // 1_000_000
+    now = epoch_ms()
 
     async def run() -> None:
         entry = await known(SILENCE_PREFIX + name.lower())

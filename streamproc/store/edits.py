@@ -6,7 +6,6 @@ same transaction.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
@@ -14,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, get_args
 import msgspec
 from msgspec.structs import replace
 
+from streamproc.process import epoch_ms
 from streamproc.records import (
     ACTION_PREFIX,
     DEVICE_PREFIX,
@@ -396,4 +396,4 @@ def documents(found: Registered) -> list[DocumentEntry]:
 
 def by_streamproc() -> Author:
     """Streamproc's own programs, now."""
-    return Author("streamproc", time.time_ns() // 1_000_000)
+    return Author("streamproc", epoch_ms())

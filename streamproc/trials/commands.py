@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from streamproc.core.counted import counted
 from streamproc.core.numbers import TUNABLE
 from streamproc.core.trial import applies
 from streamproc.errors import RegistryError, UnknownEntry
+from streamproc.process import epoch_ms
 from streamproc.records import ANY_KIND, Range, Rule
 from streamproc.records.alerting import TRIAL_PREFIX, LearnersEntry, PolicyEntry, TrialEntry
 from streamproc.registry import tables
@@ -125,7 +125,7 @@ def add(  # noqa: PLR0913  # each is an option of the command
             up_windows=up_windows,
             down_windows=down_windows,
             flapping=flapping,
-            begun_at=time.time_ns() // 1_000_000,
+            begun_at=epoch_ms(),
             reason=reason,
         )
     )
@@ -200,7 +200,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="As JSON, with all sensors.")] = False,
 ) -> None:
     """Compare what a trial would have told with what was told, sensor by sensor and in all."""
-    now = time.time_ns() // 1_000_000
+    now = epoch_ms()
     history, told, span = asyncio.run(
         _recorded(
             name.lower(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import monotonic, time_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
@@ -16,6 +16,7 @@ from streamproc.gateway.access.keys import Holder, digest
 from streamproc.gateway.access.sensors import UNKNOWN
 from streamproc.gateway.answers import Fault
 from streamproc.gateway.problems import Problem, only, unavailable
+from streamproc.process import epoch_ms
 
 if TYPE_CHECKING:
     from streamproc.gateway.access.following import Known
@@ -110,7 +111,7 @@ class Gate:
     def _check_live(self, holder: Holder) -> None:
         """Refuse a right key whose time is over, in words: its holder knows it, and needs to know why."""
         ends = holder.key.expires_at
-        if ends is not None and ends <= time_ns() // 1_000_000:
+        if ends is not None and ends <= epoch_ms():
             self._counts.failures.labels("expired").inc()
             raise Problem("key-expired", f"the key {holder.key.key_id} of this device has expired")
         self._check_enabled(holder.device)

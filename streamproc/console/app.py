@@ -76,7 +76,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     runner = web.AppRunner(
         build(settings, live, reading, told), access_log=None, shutdown_timeout=_SHUTDOWN_S
     )
-    tasks = [_started(following.run(), "following"), _started(reading.probe(), "probing")]
+    tasks = [
+        asyncio.create_task(following.run(), name="following"),
+        asyncio.create_task(reading.probe(), name="probing"),
+    ]
     with collected(told):
         try:
             await runner.setup()
@@ -88,10 +91,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
             await database.close()
             _log.info("console stopped")
     return heard
-
-
-def _started(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    return asyncio.create_task(work, name=name)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:

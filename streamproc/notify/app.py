@@ -107,17 +107,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     return left_s is not None and closed
 
 
-async def _set(stop: asyncio.Event) -> bool:
-    return await stop.wait()
-
-
 async def _work(senders: Sequence[Sender], stop: asyncio.Event) -> float | None:
     """Have all senders work; the first error of one ends them all.
 
     Gives the seconds of STOP_S that were left when all had come to their end, None where one had not.
     """
     tasks = [asyncio.create_task(sender.run(stop), name=sender.channel.name) for sender in senders]
-    stopped: asyncio.Task[bool] = asyncio.create_task(_set(stop))
+    stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         stop.set()

@@ -23,7 +23,7 @@ from streamproc.registry.document_checks import normal, trial_faults
 from streamproc.registry.session import edit, looking
 from streamproc.registry.spans import length_ms, moment_or_ago, moment_text
 from streamproc.store.documents import PutDocument, RemoveDocument
-from streamproc.store.edits import Entry, Outcome, PutSensor, documents, sensors
+from streamproc.store.edits import Entry, PutSensor, documents, sensors
 from streamproc.store.trial_history import SeverityChange, TrialHistory
 from streamproc.trials.comparing import Span, compared
 from streamproc.trials.promotion import edits_of
@@ -250,7 +250,7 @@ def promote(
     edits = edits_of(trial, found)
     changed = [one.entry.sensor for one in edits if isinstance(one, PutSensor)]
     if not dry_run:
-        asyncio.run(_edit(edits))
+        asyncio.run(edit(edits))
     would = "would be" if dry_run else "are"
     if trial.rules or trial.warning or trial.critical:
         typer.echo(
@@ -268,10 +268,6 @@ def promote(
         typer.echo(f"the policy of kind {kind} {'would have' if dry_run else 'has'} {_policy(trial)}")
     if not dry_run:
         typer.echo(f"trial {trial.trial} has ended")
-
-
-async def _edit(edits: Sequence[Any]) -> list[Outcome]:
-    return await edit(edits)
 
 
 async def _standing(name: str) -> tuple[TrialEntry, dict[str, Entry | None]]:

@@ -100,7 +100,7 @@ class SqliteStore:
 
     async def reached(self, group: str) -> dict[Place, Reached]:
         """The same, each with the registry's position that was written with it."""
-        return await self._run(lambda: rows.reached(self._connected(), group))
+        return await self.look(lambda opened: rows.reached(opened, group))
 
     async def write(self, batch: Batch) -> Written:
         """Write the rows that are new and move the offsets on, or raise RowsRefused or StaleOwner."""
@@ -112,13 +112,13 @@ class SqliteStore:
 
     async def compare(self, batch: Batch) -> dict[str, Compared]:
         """How the batch's rows stand in the database, by table; nothing is written."""
-        return await self._run(lambda: compare.compare(self._connected(), batch, self._sensors, self._models))
+        return await self.look(lambda opened: compare.compare(opened, batch, self._sensors, self._models))
 
     async def extras(
         self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
     ) -> Extras:
         """Rows of a table that belong to the scopes but were not given: how many, and at most `limit` of them."""
-        return await self._run(lambda: compare.extras(self._connected(), table, scopes, only, given, limit))
+        return await self.look(lambda opened: compare.extras(opened, table, scopes, only, given, limit))
 
     async def overwrite(self, batch: Batch) -> None:
         """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
@@ -136,17 +136,17 @@ class SqliteStore:
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
         """All entries by their key on the topic, or those of these keys; None: removed."""
-        return await self._run(lambda: entries.entries(self._connected(), only))
+        return await self.look(lambda opened: entries.entries(opened, only))
 
     async def documents(self) -> Registered:
         """All policies, silences, handling and trials by their key."""
-        return await self._run(lambda: documents.registered_documents(self._connected()))
+        return await self.look(documents.registered_documents)
 
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
     ) -> list[Audited]:
         """Who has changed what, newest first."""
-        return await self._run(lambda: entries.audit(self._connected(), of, before, limit))
+        return await self.look(lambda opened: entries.audit(opened, of, before, limit))
 
     async def entries(self) -> list[SensorEntry]:
         """All sensors of the registry, by name."""
@@ -162,35 +162,35 @@ class SqliteStore:
 
     async def alarms(self) -> list[StandingAlarm]:
         """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
-        return await self._run(lambda: status.alarms(self._connected()))
+        return await self.look(status.alarms)
 
     async def event(self, event_id: str) -> SeverityEvent | None:
         """The change of severity of this id, also one that was withdrawn; None where there is none."""
-        return await self._run(lambda: status.stored(self._connected(), event_id))
+        return await self.look(lambda opened: status.stored(opened, event_id))
 
     async def told_over(self, event_id: str) -> bool:
         """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
-        return await self._run(lambda: status.told_over(self._connected(), event_id))
+        return await self.look(lambda opened: status.told_over(opened, event_id))
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
         """What the newest version of a trial has recorded; None where nothing was."""
-        return await self._run(lambda: trials.recorded(self._connected(), trial))
+        return await self.look(lambda opened: trials.recorded(opened, trial))
 
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
         """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
-        return await self._run(lambda: trials.told(self._connected(), trial, since, until))
+        return await self.look(lambda opened: trials.told(opened, trial, since, until))
 
     async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
         """Sensors by their key, `limit` at most."""
-        return await self._run(lambda: views.sensors_page(self._connected(), asked))
+        return await self.look(lambda opened: views.sensors_page(opened, asked))
 
     async def events_page(self, asked: EventsAsked) -> EventPage:
         """What was told, without what was withdrawn; none of a sensor that is not known."""
-        return await self._run(lambda: views.events_page(self._connected(), asked))
+        return await self.look(lambda opened: views.events_page(opened, asked))
 
     async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
         """Closed windows, the newest first; none of an unknown sensor."""
-        return await self._run(lambda: views.windows_page(self._connected(), asked))
+        return await self.look(lambda opened: views.windows_page(opened, asked))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
         """Enroll what is new and put together what goes out at once; gives what was written."""
@@ -206,7 +206,7 @@ class SqliteStore:
 
     async def waiting(self, channel: str) -> Waiting:
         """What is to be sent and is not yet."""
-        return await self._run(lambda: deliveries.waiting(self._connected(), channel))
+        return await self.look(lambda opened: deliveries.waiting(opened, channel))
 
     async def look(self, call: Callable[[sqlite3.Connection], T]) -> T:
         """What a call finds that changes nothing."""

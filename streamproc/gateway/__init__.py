@@ -1,20 +1,22 @@
-"""The write side's door: devices post packets over HTTP, and get 202 once Kafka has them.
+"""The gateway: devices post packets over HTTP, and get 202 once Kafka has them.
 
-app         the routes, and the process around them
-listener    the address: connections within bounds (connections), over TLS where there is a certificate (tls)
-protocol    aiohttp's connection, which answers what is no HTTP, too
-direct      and readings that came whole by itself, without a task for each
-ingest      one request: who sends it, body, readings, Kafka, answer
+app         the routes, and the process around them (workers: several on one port; siblings: they report as one)
+listener    the address: bounded connections (connections), with TLS where there is a certificate (tls)
+protocol    aiohttp's connection, made to answer broken HTTP with a problem
+guard       every request is answered and counted; readings take the short way to direct
+direct      readings that arrived whole, answered without an aiohttp task
+ingest      one request: sender, body, readings, Kafka, answer
 access      who may write
-load        how much may be in flight, and the bounded reading of a body
-bodies      pure: types and encodings of bodies, and inflating within bounds
+load        how much may be in flight, and reading a body within that bound
+bodies      pure: types and encodings of bodies, inflated within bounds (inflation: in a thread, where that takes long)
 intake      pure: a body to its batch
-triage      pure: a body that has faults, item by item: what is right is taken
+triage      pure: a body with faults, item by item: what is right in it is taken
 batch       pure: records for the topic, and a result for each item
-publisher   records to Kafka, with an acknowledgement for each
-answers     what is answered, as types
+publisher   records to Kafka, each with its acknowledgement (rounds: those of many requests in one batch)
+answers     the answers, as types
 status      how a sensor stands, from the database
-operations  what each route says of itself; those of the admin API in admin_operations
+admin       the admin API of the registry
+operations  what each route says of itself in the OpenAPI document
 problems    refusals as problem details (RFC 9457)
-metrics     what is counted; for each packet by tallies
+metrics     the counters; tallies counts each packet
 """

@@ -1,4 +1,4 @@
-"""What the gateway answers, as types: the documents that clients read, and how they come of a batch."""
+"""The gateway's answers, as types: the documents that clients read, and how a batch becomes one."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from streamproc.errors import SettingsError
 from streamproc.gateway.access.following import Following
 from streamproc.gateway.access.gate import Gate
 from streamproc.gateway.access.metrics import Counts
-from streamproc.gateway.admin import Admin
-from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.admin_service import LazyServices
+from streamproc.gateway.admin.access import Doorkeeper
+from streamproc.gateway.admin.routes import Admin
+from streamproc.gateway.admin.service import LazyServices
 from streamproc.gateway.guard import guard, take_short_way
 from streamproc.gateway.ingest import READS, Ingest
 from streamproc.gateway.listener import Listener

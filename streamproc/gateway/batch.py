@@ -1,8 +1,8 @@
-"""What a body comes to: records for the topic, and for each of its items what became of it. Pure.
+"""What a body amounts to: records for the topic, and a result for each of its items. Pure.
 
-What is published is encoded anew from what was understood, never passed through: a body's repeated names,
-escapes and white space end here, so what the engine decodes is what was checked. It costs 0.1 µs a reading.
-Names keep their case, as the codec lowers it; only the key is lower case, as it decides the partition.
+Records are encoded anew from what was decoded, never passed through: repeated names, escapes and white space of a body end
+here, so the engine decodes exactly what was checked. It costs 0.1 µs a reading. Names keep their case, since the codec
+lowers it; only the key is lower case, because it decides the partition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A body as it comes over HTTP: which types and encodings are taken, and inflating within bounds. Pure."""
+"""Bodies as HTTP delivers them: which types and encodings are taken, and inflating within bounds. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The gateway's connections: how many there may be, and what aiohttp leaves unbounded of one.
+"""The gateway's connections: how many there may be, and the bounds that aiohttp does not set on each.
 
-aiohttp bounds a head's lines, but not the time in which it comes, nor its size in all (a megabyte); it waits for ever for
-a client that does not read its answer; it takes any number of connections. A client that sends requests and then half-closes
-its side (`nc -N`) gets its answers here.
+aiohttp bounds the lines of a head, but not the time it takes to arrive, nor its total size (a megabyte); it waits for ever
+for a client that does not read its answer; it accepts any number of connections. A client that sends its requests and then
+closes its sending side (`nc -N`) still gets its answers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Readings that are answered from the connection's callbacks, without the tasks that aiohttp makes for a request.
+"""Answers readings from the connection's callbacks, without the tasks that aiohttp makes for a request.
 
-aiohttp wakes the connection's task for each request; that one starts another for the handler, waits for its end, and goes on
-to wait for the next request: four turns of the event loop, where something happens in two: the body comes, and Kafka has it.
-So the handler of readings that came whole is carried on from these two, while aiohttp's task rests as if nothing had come.
-All else wakes it: other requests, bodies of which more is to come, and what was sent before the last request was answered.
+For each request aiohttp wakes the connection's task, which starts another one for the handler, waits for it, and then waits
+for the next request: four turns of the event loop, though only two things happen, the body arrives and Kafka acknowledges.
+So the handler of readings that arrived whole runs from these two callbacks, and aiohttp's task sleeps on. Everything else
+wakes it: other requests, bodies that are not complete, and requests sent before the last one was answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Every request gets an answer that is counted, whatever becomes of it; readings get theirs by a short way.
+"""Answers and counts every request, whatever becomes of it; readings take a short way.
 
-aiohttp's router, middlewares and responses cost a packet as much time as its readings do, and do nothing for it: three paths,
-no cookies, nothing compressed. So a POST of readings goes straight to `ingest`; what is refused of it, and all other
-requests, go the long way.
+aiohttp's router, middlewares and responses cost as much time as a packet's readings do, and three paths without cookies need
+none of it. So a POST of readings goes straight to `ingest`; all other requests, and refusals, go through aiohttp.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inflating beside the event loop, where it takes long."""
+"""Inflates large bodies in a thread, so that the event loop goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request: who sends it, its body, its readings, Kafka, the answer."""
+"""One request: its sender, its body, its readings, Kafka, the answer."""
 
 from __future__ import annotations
 

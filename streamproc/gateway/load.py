@@ -1,4 +1,4 @@
-"""How much the gateway holds at once, and the reading of a body within that."""
+"""Bounds how much the gateway holds at once, and reads bodies within that bound."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from streamproc.core.codec import Packet, Single
 from streamproc.gateway.access.gate import PACKETS
-from streamproc.gateway.admin_document_operations import DOCUMENTS
-from streamproc.gateway.admin_operations import ADMIN
+from streamproc.gateway.admin.document_operations import DOCUMENTS
+from streamproc.gateway.admin.operations import ADMIN
 from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
 from streamproc.gateway.problems import ANY

@@ -1,4 +1,4 @@
-"""aiohttp's connection, which answers what is no HTTP as a problem, too."""
+"""aiohttp's connection, made to answer broken HTTP with a problem as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records to Kafka, each with its acknowledgement."""
+"""Sends records to Kafka; each gets its acknowledgement."""
 
 from __future__ import annotations
 

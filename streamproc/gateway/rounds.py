@@ -1,8 +1,8 @@
-"""Records of many requests that leave together: one batch for each partition, to each broker a round at a time.
+"""Sends the records of many requests together: one batch for each partition, one request to each broker at a time.
 
-aiokafka's own `send` makes a future and a dozen calls of each record; here a record is a place in a list, and what is
-acknowledged is the batch. A round takes all that has gathered while the broker's one before was under way: aiokafka has one
-request to a broker under way, so that a batch that is made meanwhile would not leave sooner, only with less.
+aiokafka's own `send` makes a future and a dozen calls for each record. Here a record is a place in a list, and the batch is
+what Kafka acknowledges. A round takes all records that gathered while the broker's last one was under way: aiokafka allows
+one request to a broker at a time, so a batch made earlier would leave no sooner, only with fewer records.
 """
 
 from __future__ import annotations

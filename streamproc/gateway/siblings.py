@@ -1,7 +1,7 @@
-"""What several gateway processes on one port tell together: whoever is asked asks the others, each over a socket file.
+"""Several gateway processes on one port report as one: whichever is asked asks the others, each over a Unix socket.
 
-So neither a scrape nor a health check sees one process by chance. Each process's samples carry its number in the label
-`worker`, and are not summed: a process that was started again begins at 0, which only its own series may show.
+Otherwise a scrape or a health check would see one of them by chance. Each process's samples carry its number in the label
+`worker` and are not summed: a process that was restarted begins at 0 again, and only its own series may show that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`GET /sensors/{id}/status`: how a sensor stands, from the database. Off the hot path: few at once, each within a bound."""
+"""`GET /sensors/{id}/status`: how a sensor stands, from the database. Few requests at once, each within a time bound."""
 
 from __future__ import annotations
 

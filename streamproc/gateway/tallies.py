@@ -1,6 +1,6 @@
-"""What is counted for each packet, at the cost of an addition: the gateway's event loop counts, and reads it, alone.
+"""Counters for each packet that cost one addition: only the gateway's event loop writes and reads them.
 
-prometheus_client's own take a lock and check what they are given: for the three a packet counts in 1.6 us, in place of 0.6.
+prometheus_client's own take a lock and check their arguments: 1.6 µs for the three that a packet needs, instead of 0.6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A body that has faults, item by item and reading by reading: what is right is taken, of the rest is told why not. Pure.
+"""A body with faults, item by item and reading by reading: what is right is taken, the rest is refused with reasons. Pure.
 
-The work is bounded: each byte is decoded a few times at most, and after `FAULTS_TOLD` faults none is explained, only counted.
+The work is bounded: each byte is decoded a few times at most, and after `FAULTS_TOLD` faults the rest are only counted.
 """
 
 from __future__ import annotations

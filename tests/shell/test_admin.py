@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from streamproc.errors import KafkaUnavailable
 from streamproc.gateway.access.callers import Callers
 from streamproc.gateway.access.metrics import Counts
-from streamproc.gateway.admin import Admin
-from streamproc.gateway.admin_access import Doorkeeper
+from streamproc.gateway.admin.access import Doorkeeper
+from streamproc.gateway.admin.routes import Admin
 from streamproc.gateway.guard import guard
 from streamproc.gateway.load import Load
 from streamproc.gateway.metrics import Metrics

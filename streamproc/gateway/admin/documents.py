@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from aiohttp import web
 
-from streamproc.gateway.admin_answers import (
+from streamproc.gateway.admin.answers import (
     by_fields,
     check,
     entry_answer,
@@ -17,7 +17,7 @@ from streamproc.gateway.admin_answers import (
     name_of,
     page,
 )
-from streamproc.gateway.admin_desk import Answer, Desk, converted
+from streamproc.gateway.admin.desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
 from streamproc.process import epoch_ms
 from streamproc.records.alerting import SilenceEntry

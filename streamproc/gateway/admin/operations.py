@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamproc.gateway.admin_alarms import FILTERS
+from streamproc.gateway.admin.alarms import FILTERS
 from streamproc.gateway.problems import ANY
 from streamproc.openapi import Answer, Content, Operation, Parameter
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from streamproc.gateway.admin_alarms import FILTERS, Acknowledgement, Snooze
-from streamproc.gateway.admin_documents import ROUTES
-from streamproc.gateway.admin_operations import AFTER, ETAG, LIMIT, VERSION, operation, put_form
+from streamproc.gateway.admin.alarms import FILTERS, Acknowledgement, Snooze
+from streamproc.gateway.admin.documents import ROUTES
+from streamproc.gateway.admin.operations import AFTER, ETAG, LIMIT, VERSION, operation, put_form
 from streamproc.openapi import Answer, Content, Operation, Parameter
 from streamproc.records.alerting import HandlingEntry, PolicyEntry, SilenceEntry, TrialEntry
 from streamproc.registry.alarms import Alarm

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from aiohttp import web
 
-from streamproc.gateway.admin_answers import (
+from streamproc.gateway.admin.answers import (
     LONGEST_PAGE,
     check,
     entry_answer,
@@ -15,7 +15,7 @@ from streamproc.gateway.admin_answers import (
     name_of,
     number_of,
 )
-from streamproc.gateway.admin_desk import Answer, Desk, converted
+from streamproc.gateway.admin.desk import Answer, Desk, converted
 from streamproc.gateway.problems import Problem
 from streamproc.process import epoch_ms
 from streamproc.registry.alarms import alarms

@@ -10,9 +10,9 @@ import msgspec
 from aiohttp import hdrs, web
 
 from streamproc.errors import StreamprocError, UnknownEntry
-from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.admin_answers import RETRY_SECONDS, name_of, problem_of
-from streamproc.gateway.admin_service import Services
+from streamproc.gateway.admin.access import Doorkeeper
+from streamproc.gateway.admin.answers import RETRY_SECONDS, name_of, problem_of
+from streamproc.gateway.admin.service import Services
 from streamproc.gateway.bodies import check_encoding
 from streamproc.gateway.load import Load, Share, read_body
 from streamproc.gateway.problems import Problem, unavailable

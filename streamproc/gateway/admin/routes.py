@@ -1,16 +1,13 @@
-"""The admin API of the registry: sensors, devices, their keys, recommended actions, and who has changed what.
-
-Policies, silences and trials are in `admin_documents`, alarms in `admin_alarms`.
-"""
+"""Sensors, devices and their keys, recommended actions, and the audit; the other routes are added here as well."""
 
 from __future__ import annotations
 
 import msgspec
 from aiohttp import web
 
-from streamproc.gateway.admin_access import Doorkeeper
-from streamproc.gateway.admin_alarms import FILTERS, Alarms
-from streamproc.gateway.admin_answers import (
+from streamproc.gateway.admin.access import Doorkeeper
+from streamproc.gateway.admin.alarms import FILTERS, Alarms
+from streamproc.gateway.admin.answers import (
     LONGEST_PAGE,
     by_fields,
     check,
@@ -23,9 +20,9 @@ from streamproc.gateway.admin_answers import (
     page,
     part_of,
 )
-from streamproc.gateway.admin_desk import Desk, converted
-from streamproc.gateway.admin_documents import Documents
-from streamproc.gateway.admin_service import Services
+from streamproc.gateway.admin.desk import Desk, converted
+from streamproc.gateway.admin.documents import Documents
+from streamproc.gateway.admin.service import Services
 from streamproc.gateway.problems import Problem
 from streamproc.process import epoch_ms
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry

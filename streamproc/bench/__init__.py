@@ -1,1 +1,1 @@
-"""Measurements: what the README states, measured again on this machine."""
+"""Measures on this machine what the README states."""

@@ -1,4 +1,4 @@
-"""The aiohttp handler that only reads the body, beside which `streamproc bench gateway` puts the gateway."""
+"""A bare aiohttp handler that only reads the body: what `streamproc bench gateway` compares the gateway with."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The most of a fault that any detector finds soon: one that knows the clean series' distribution, the fault and its size.
+"""An upper bound for fault detection: the best that a detector could do that knows the clean distribution and the fault.
 
-A detector of one false alarm in so many windows raises one within some windows of a clean series with the chance of their
-part of them. The most powerful test of that chance is Neyman's and Pearson's, of the likelihood ratio of just those windows,
-from the fault's first to the last that counts as soon. It even knows when the fault begins, so nothing finds more. Noise is
-Gaussian, of deviation 1, and the season is known.
+A detector with one false alarm in N windows raises one within k windows of a clean series with a probability of k/N. At that
+probability the most powerful test is that of Neyman and Pearson, on the likelihood ratio of just those windows, from the
+fault's first to the last that counts as soon. It even knows when the fault begins, so no detector finds more. Noise is
+Gaussian with deviation 1, and the season is known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Made series for the fault catalogue: clean ones of several kinds, and faults of three sizes to put into them.
+"""Synthetic series for the fault catalogue: clean ones of several kinds, and faults of three sizes to put into them.
 
-Values are in units of the usual deviation of a series from what is usual for it: that is 1, about LEVEL. Whatever is drawn
-comes from numpy's seeded generators, row by row, so that the values are the same however many are asked for at once.
+Values are in units of a series' usual deviation, which is 1, about LEVEL. Random numbers come from numpy's seeded
+generators, row by row, so the values do not depend on how many are asked for at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One partition's engine as a worker runs it, for made series: packets stamped as by a broker, and what is told of them."""
+"""One partition's engine as a worker runs it, fed with synthetic series: packets with broker timestamps in, events out."""
 
 from __future__ import annotations
 

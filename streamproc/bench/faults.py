@@ -1,8 +1,8 @@
-"""`streamproc bench faults`: which faults of a catalogue the engine finds, how soon, and what it tells of clean series.
+"""`streamproc bench faults`: which faults of a catalogue the engine finds, how soon, and its false alarms on clean series.
 
-Made readings go through the engine's core as a worker runs it: records of a partition in chunks, windows, learners, rules and
-severity. Each series is sent twice, by a sensor that the registry does not know, so that learners alone judge it, and by one
-with ranges and rules as docs/severity.md has them.
+Synthetic readings go through the engine's core as a worker runs it: records of a partition in chunks, windows, learners,
+rules and severity. Each series is sent twice: by a sensor that the registry does not know, so that only learners judge it,
+and by one with the ranges and rules of docs/severity.md.
 """
 
 from __future__ import annotations

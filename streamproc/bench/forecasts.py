@@ -1,4 +1,4 @@
-"""How often what came in labelled series was within a forecast's interval, by how many steps ahead it was made."""
+"""How often the values of labelled series fell within a forecast's interval, by how many steps ahead it was made."""
 
 from __future__ import annotations
 

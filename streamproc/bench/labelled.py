@@ -1,8 +1,8 @@
-"""Labelled series, and what the scores of a detector are worth on them.
+"""Labelled series, and the score of a detector on them.
 
-The layout and the rule are those of the Numenta Anomaly Benchmark: `windows.json` names for each `data/GROUP/NAME.csv` the
-time windows of its anomalies. The first alarm inside a window is worth the more the earlier it is, a window without one
-costs, and each alarm outside costs the more the further behind a window it is. One threshold holds for all series together.
+Layout and scoring are those of the Numenta Anomaly Benchmark: `windows.json` gives for each `data/GROUP/NAME.csv` the time
+windows of its anomalies. The first alarm inside a window is worth more the earlier it comes, a window without an alarm
+costs, and an alarm outside costs more the further it is behind a window. All series share one threshold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a reading takes from POST to its severity event on the topic, and to its rows in the database.
 
-`streamproc dev --no-simulate` runs as it does for anybody, in a directory of its own. Beside a steady load,
-probe sensors breach a critical range, each one once. All times are by this process's own clock. The database is the one that
-the settings name: a file in that directory, or one that is made on the SQL Server of DB_HOST, and dropped.
+`streamproc dev --no-simulate` runs as it does for any user, in a directory of its own. Beside a steady load, probe sensors
+breach a critical range, once each. All times are by this process's clock. The database is the one that the settings name: a
+file in that directory, or a database created on the SQL Server of DB_HOST and dropped afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`make bench-peers`: the same windows in what a user would pick instead, over the same records, one peer after another.
+"""`make bench-peers`: the same windows computed by other stream processors from the same records, one peer after another.
 
-The peers are small programs outside the project, in a directory that is given; nothing else needs it. Each prints its own
-figures, of its own process, as `name: N readings, R/s wall, R per CPU-second`.
+The peers are small programs outside the project, in a directory that the command is given. Each prints the figures of its
+own process, as `name: N readings, R/s wall, R per CPU-second`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Posts packets to one address and tells what came of it: the load of `streamproc bench gateway`, a process of its own.
+"""Posts packets to one address and reports the answers: the load of `streamproc bench gateway`, in a process of its own.
 
-Plain sockets and requests made beforehand, so that it costs a fraction of any server. One request at a time on each
-connection: each as soon as the one before is answered, or (at a rate) when it is due, its time then counted from there.
+It uses plain sockets and requests made beforehand, so it costs a fraction of any server. Each connection has one request at
+a time: the next is sent as soon as the last is answered or, at a given rate, when it is due, and is then timed from there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The peers of `make bench-peers` as programs: what each needs, how that is made ready, and how a program is run.
+"""The peers of `make bench-peers` as programs: what each needs, how it is built, and how it is run.
 
-What is made is kept in the cache and made again when its lock or a source is another: for the peers in Python one virtual
-environment from `peers.lock`, for each in Java a copy that Maven builds, as the peers' own directory may be read-only.
+Builds are kept in the cache and made again when a lock file or a source has changed: one virtual environment from
+`peers.lock` for the Python peers, and for each Java peer a copy built by Maven, since the peers' directory may be read-only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`streamproc doctor`: whether this machine has what streamproc needs, and what to do about what it has not."""
+"""`streamproc doctor`: checks that this machine has what streamproc needs, and says what to do where it has not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a stage that runs on this machine how it is: the health check of a container, which needs no curl."""
+"""Asks a stage on this machine for its health: the health check of containers, which then need no curl."""
 
 from __future__ import annotations
 

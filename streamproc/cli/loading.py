@@ -1,4 +1,4 @@
-"""The settings for a command, and logs as they say."""
+"""Loads the settings for a command, and sets up logging as they say."""
 
 # ruff: noqa: PLC0415  # as the commands do: `--help` is quick
 

@@ -1,4 +1,4 @@
-"""The settings as people read them."""
+"""The settings as text: the README's table, and the values in force."""
 
 from __future__ import annotations
 

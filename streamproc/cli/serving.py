@@ -1,4 +1,4 @@
-"""Runs what goes on until the process is asked to end: a service, or a measurement."""
+"""Runs a service or a measurement until the process is asked to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may read: who has the token or, without one, whoever reaches the address; a page of another site never does."""
+"""Who may read: whoever has the token or, where none is set, whoever reaches the address. Another site's page never may."""
 
 from __future__ import annotations
 

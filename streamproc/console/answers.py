@@ -1,4 +1,4 @@
-"""What the API answers, as types; times in UTC, `next` leads to the page behind, and is null at the end."""
+"""The API's answers, as types. Times are in UTC; `next` leads to the next page and is null on the last one."""
 
 from __future__ import annotations
 

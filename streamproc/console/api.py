@@ -1,4 +1,4 @@
-"""`/api/`: sensors, their windows, what was told of them; a page at a time, from the database."""
+"""`/api/`: sensors, their windows and events, a page at a time, from the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the topics `windows` and `events` from now on, in no group, and hands on what comes."""
+"""Reads the topics `windows` and `events` from now on, in no group, and passes the records on."""
 
 from __future__ import annotations
 

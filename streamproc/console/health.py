@@ -1,4 +1,4 @@
-"""Who follows the console at this moment, and how many connections and requests there are."""
+"""Gauges of the console: live clients, connections, and requests that wait for the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console's address: it has so many connections, and one more is told to come back."""
+"""The console's address: a bounded number of connections; one more is answered 503."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What comes on the topics, for each client that follows it: bounded, and resumable where it broke off.
+"""Passes on what comes on the topics to each client that follows: bounded, and resumable after a break.
 
-Each client gets every change of severity, in its order, and of the sensors that it follows the newest window. What has been
-told lately is kept, so that who was away for a moment misses nothing; who was away for longer is told to read all anew.
+Each client gets every change of severity, in order, and the newest window of the sensors that it follows. The latest changes
+are kept, so a client that was away for a moment misses nothing; one that was away for longer is told to read everything anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the console's routes say of themselves, for the OpenAPI document and the page made of it."""
+"""What the console's routes say of themselves, for the OpenAPI document and its page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a URL asks for; a parameter that there is not, or that is wrong, is a Problem that names it. Pure."""
+"""The parameters of a URL; an unknown or wrong one raises a Problem that names it. Pure."""
 
 from __future__ import annotations
 

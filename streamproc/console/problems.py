@@ -1,4 +1,4 @@
-"""Refusals as problem details (RFC 9457), each kind with its status and title."""
+"""Refusals as problem details (RFC 9457): each kind with its status and title."""
 
 from __future__ import annotations
 

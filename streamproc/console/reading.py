@@ -1,4 +1,4 @@
-"""The database as the console asks it: few calls at once, each within a bound, and whoever cannot be served is told so."""
+"""The console's way to the database: few calls at once, each with a time limit; who cannot be served is told so."""
 
 from __future__ import annotations
 

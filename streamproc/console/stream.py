@@ -1,4 +1,4 @@
-"""`/api/live`: what happens, as server-sent events; a client that reads too slowly is cut off."""
+"""`/api/live`: server-sent events; a client that reads too slowly is cut off."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The pure core: no I/O, clock, log or chance. Same records in the same order, same results."""
+"""The pure core: no I/O, clock, log or randomness. The same records in the same order give the same results."""

@@ -1,4 +1,4 @@
-"""From which surprise on learners raise a severity, and below which a window counts as calm: for each sensor, if need be."""
+"""From which surprise on learners raise a severity, and below which a window counts as calm; a sensor may have its own."""
 
 from __future__ import annotations
 

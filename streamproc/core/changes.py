@@ -1,4 +1,4 @@
-"""Changes of severity, and the windows that they come from: what the engine tells of."""
+"""Changes of severity, and the windows that they come from."""
 
 from __future__ import annotations
 

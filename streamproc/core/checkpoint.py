@@ -1,11 +1,12 @@
 """A partition's state as bytes and back, in blocks of sensors, so that only what has changed is written.
 
-The state of a partition is a head and one block for each BLOCK slots. A block is what its sensors were at its `next_offset`;
-blocks that have not changed since are not written again, and the head says which version of each it counts on.
+The state of a partition is a head and one block for each BLOCK slots. A block is the state of its sensors at its
+`next_offset`; unchanged blocks are not written again, and the head says which version of each it counts on.
 
-A worker that was paused and thrown out may write an old block over its successor's. So several versions of a block may be
-found: the highest `next_offset` counts. If a block is older than the head counts on, the partition is read again from where
-that block was, and the other blocks skip what they have seen. Nothing here can run code: the bytes are numbers and names.
+A worker that was paused and thrown out of the group may write an old block over its successor's, so several versions of a
+block may be found: the highest `next_offset` counts. If a block is older than the head expects, the partition is read again
+from that block's offset, and the other blocks skip what they have seen. Nothing here can run code: the bytes are numbers and
+names.
 """
 
 from __future__ import annotations

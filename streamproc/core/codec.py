@@ -1,7 +1,7 @@
 """Bytes to readings and back: the one place that knows what a packet looks like.
 
-Gateway, engine and sink decode with it, so they agree on what is accepted, when it was, and which reading it
-is. A record that is wrong costs only itself.
+Gateway, engine and sink decode with it, so they agree on what is accepted, its time, and its identity. A wrong record costs
+only itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The formulas of `season`, `drift` and `creep` for one sensor's hour or spell, in plain floats: a tenth of the time.
 
-It gives the same bits; tests hold the two together, hours of every kind. An hour may be a single window, as in a file with
-a row an hour: comparisons stand there in place of `min` and `max`, which cost several times as much.
+The results are the same to the bit; tests compare the two, for hours of every kind. An hour may be a single window, as in a
+file with a row an hour. Comparisons replace `min` and `max`, which cost several times as much.
 """
 
 from __future__ import annotations

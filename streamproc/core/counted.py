@@ -1,4 +1,4 @@
-"""So many of something, as people read it."""
+"""A count with its noun, in the singular or plural."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How the season moves within an hour, so that levels go along with it.
+"""How the season moves within an hour, so that the levels can follow it.
 
-A level of the last few windows lags behind a season, the further the more seldom a sensor speaks: at a window each five
-minutes by half an hour of it. What it lags by would be part of what is usual, and would hide what is not. So levels go
-along, from window to window by what the season moves, as the hours before and after tell; where hours leap, as at a
-machine that starts at eight, they do not tell when within the hour that is, and nothing goes along.
+A level of the last few windows lags behind a season, and lags further the more seldom a sensor speaks: with a window every
+five minutes, by half an hour. That lag would become part of what is usual, and hide what is not. So the levels move from
+window to window as the season does, judged by the hours before and after. Where hours leap, as with a machine that starts at
+eight, those hours do not tell when within the hour the leap comes, and the levels stay.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A drift of minutes to hours at sensors that speak often: the level of the last spells of five minutes, and a slower one.
+"""A drift over minutes to hours at sensors that speak often: the level of the last five-minute spells against a slower one.
 
-At a window a second the levels of `trend` part by what moves within half a minute, in which a leak is nothing. The means of
-spells are as exact as hundreds of windows make them, so the same comparison shows there what creeps. It is told once a
-whole day is known: before that a morning is no different from a leak. Sensors of few windows a spell have `trend`.
+With a window a second, the levels of `trend` part by what moves within half a minute, in which a leak is nothing. The mean of
+a spell is as exact as hundreds of windows make it, so the same comparison shows slow drifts there. It is used once a whole
+day is known: before that, a morning looks like a leak. Sensors with few windows a spell have `trend`.
 """
 
 from __future__ import annotations

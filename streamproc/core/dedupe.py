@@ -1,8 +1,8 @@
-"""What was taken in lately, so that a retry counts once.
+"""Remembers what was taken in lately, so that a retry counts once.
 
-A reading whose window has closed changes nothing any more, so its identity need be kept only until then; and no longer than
-twice its horizon, as a device whose clock stands still keeps its window open for ever. What has no `ts` gets another time
-when it is sent again: it is another reading, but where a `packet_id` tells it, for `HORIZON_MS`.
+A reading whose window has closed changes nothing any more, so its identity is kept only until then; and for no longer than
+twice its horizon, because a device whose clock stands still keeps its window open for ever. A reading without `ts` gets
+another time when it is sent again, so it is another reading, unless a `packet_id` identifies it, for `HORIZON_MS`.
 """
 
 from __future__ import annotations

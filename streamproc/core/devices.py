@@ -1,4 +1,4 @@
-"""Which device each sensor is a part of, and when devices were heard: when any of their sensors was."""
+"""Which device each sensor belongs to, and when each device was last heard: when any of its sensors was."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""A slow drift: hours that are all off to one side, each of them by too little to be told.
+"""A slow drift: hours that are all off to one side, each by too little to be an alarm.
 
-The guides of a season follow a leak or a small step some days behind, so the hours stray from what is usual there, by little,
-but all to one side. The mean of what they stray by, over about a day, is compared with how far that mean usually is from
-zero: for hours that have nothing to do with one another that is little, for a signal that wanders for days much. What is
-usual is learnt over three weeks, so that a leak of some days does not pass for usual. All of it once an hour: a window
-costs nothing.
+A season's guides follow a leak or a small step some days late, so the hours stray from what is usual by little, but all to
+one side. The mean of these differences over about a day is compared with its usual distance from zero: small where hours are
+independent, large for a signal that wanders for days. What is usual is learnt over three weeks, so that a leak of some days
+does not become usual. All of this runs once an hour; a window costs nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One step of the engine: a chunk of records into windows, predictions, severity changes and what could not be used.
+"""One step of the engine: a chunk of records into windows, predictions, changes of severity and rejected readings.
 
-`step` takes a partition's state and a chunk and gives the outputs; the state moves on in place, since copying a
-hundred thousand sensors for each chunk would cost more than the work. Nothing else is read or written: the same
-state and records give the same outputs, and so they do however the records are cut into chunks. `run` does the same, and
-has each record judged by the registry as of the position that the records before it name.
+`step` takes a partition's state and a chunk and gives the outputs; the state is changed in place, since copying a hundred
+thousand sensors for each chunk would cost more than the work. Nothing else is read or written: the same state and records
+give the same outputs, however the records are cut into chunks. `run` does the same, and judges each record by the registry as
+of the position that the records before it name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Means that fade, and how much of one deviation they learn; each learner is made of these."""
+"""Fading means, which bound how much they learn from one deviation; the learners are made of them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Flapping as Nagios tells it: how much a sensor's last 21 states change, newer changes weighing more.
+"""Flapping by Nagios' rule: how much a sensor's last 21 states change, newer changes weighing more.
 
-A state is what one base window says by itself, before it is asked how long that lasts. Of the 20 possible changes the oldest
-weighs 0.8, the newest 1.2, those between lie on a line; their sum over 20 is the share of change. A sensor flaps from a share
-of 0.5 on, until it is below 0.25. Weights are counted in 95ths, in which all of them are whole: nothing is rounded.
+A state is what one base window says by itself, before hysteresis. Of the 20 possible changes the oldest weighs 0.8, the
+newest 1.2, and those between lie on a line; their sum divided by 20 is the share of change. A sensor flaps from a share of
+0.5 on, until it is below 0.25. Weights are counted in 95ths, in which all of them are whole numbers: nothing is rounded.
 """
 
 from __future__ import annotations

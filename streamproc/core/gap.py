@@ -1,8 +1,8 @@
-"""The end of a silence in a season: levels go on from where the season has gone meanwhile.
+"""The end of a silence in a season: the levels jump to where the season has moved meanwhile.
 
-Between two windows that follow on, levels go along with the season by a window (`core/course.py`). Where nothing came for
-hours, they would be what was usual then, and what comes would be a surprise at each end of a long silence. So the levels
-move by how much the season differs between both times, as the hours of other days have it.
+Between two consecutive windows the levels follow the season by a window (`core/course.py`). After hours without data they
+would still stand where the season was then, and the end of each long silence would be a surprise. So the levels move by how
+much the season differs between the two times, judged by the hours of other days.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a closed window moves what each kind of evidence holds up: up after so many in a row, down after so many calm ones."""
+"""How a closed window moves each kind of evidence: up after so many windows in a row, down after so many calm ones."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Identities derived from content: what is sent, read or made again gets the same one, and counts once.
+"""Identities derived from content: what is sent, read or computed again gets the same one, and counts once.
 
 A reading is the same as another when both have the same sensor and
-- the same `packet_id` of the same device (of the same sensor, where a reading names no device) and the same place in that
-  packet (and the same `ts`, where given),
+- the same `packet_id` of the same device (of the same sensor, where a reading names no device), the same place in that
+  packet, and the same `ts` where given;
 - or no `packet_id`, and the same explicit `ts` and value.
 A reading with neither is itself alone: its identity is its record's place on the topic.
 """

@@ -1,13 +1,12 @@
-"""Inhibition: where nothing comes of a whole device, that is told in place of the silence of each of its sensors.
+"""Inhibition: when a whole device falls silent, people are told that, and not of each sensor's silence.
 
-A sensor's silence is hidden by its device where nothing has been heard of any of the device's sensors for the shortest time
-of their rules `no_data`, or for half of the time of the sensor's own rule: one that is silent while the others speak is told
-at once. The first silence that is hidden tells of the device. The first reading of any sensor of the device tells that it is
-back (`silent_devices` has when that must last first), and sensors of which nothing has come for their rule's time since then
-are told by themselves.
+A sensor's silence is hidden by its device's if none of the device's sensors has been heard for the shortest time of their
+`no_data` rules, or for half of the time of the sensor's own rule; a sensor that is silent while the others speak is told at
+once. The first hidden silence tells of the device. The first reading of any of its sensors tells that it is back
+(`silent_devices` says when that must last first); sensors that then stay silent for their rule's time are told separately.
 
-Times are the partition's clock, and what is decided for a time goes by what was heard before it. So it is the same however
-the records are cut into chunks.
+Times are the partition's clock, and a decision for a time depends only on what was heard before it. So the result is the same
+however the records are cut into chunks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A run of one sensor's windows, judged by the formulas of `judgement`.
+"""Judges a run of one sensor's windows, by the formulas of `judgement`.
 
-What hangs on the window before is learnt one by one, in plain floats; all else is judged in columns. It gives the same bits
-as window by window: tests hold the two together. What cannot change an outcome is not computed: a square is cut at 400 times
-its variance, which is no less than its known part, so most are seen to be no candidates by that alone.
+What depends on the window before is learnt one by one, in plain floats; everything else is judged in columns. The results are
+the same to the bit as window by window: tests compare the two. What cannot change an outcome is not computed: a square is cut
+at 400 times its variance, which is no less than its known part, and by that alone most windows are no candidates.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a sensor's past windows say of the next: the formulas, for many sensors at once or for one.
+"""The learners' formulas: what a sensor's past windows say about the next one, for many sensors at once or for one.
 
-A window is compared with three things: the level of the last few windows (`level`, or `difference` where it
-is a sudden jump), a slower level (`trend`: the two levels part where values creep away), and the usual
-deviation inside a window (`spread`). A value that does not move for longer than it ever did is `stuck`. What the last
-hour said of the `season` (`core/season.py`), or of a slow `drift` (`core/drift.py`), holds until the next is over.
-Squares have a floor that grows with the value, so constant, tiny and huge signals divide by no zero.
+A window is compared with three things: the level of the last few windows (`level`, or `difference` for a sudden jump), a
+slower level (`trend`: the two levels part where values creep away), and the usual deviation inside a window (`spread`). A
+value that stays the same for longer than ever before is `stuck`. What the last hour said about the `season`
+(`core/season.py`) or a slow `drift` (`core/drift.py`) holds until the next hour is over.
+Squares have a floor that grows with the value, so that constant, tiny and huge signals do not divide by zero.
 
 The numbers were chosen on labelled series of the Numenta Anomaly Benchmark, one setting for all; the score is
 flat around each of them (`docs/severity.md`).

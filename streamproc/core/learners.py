@@ -1,12 +1,11 @@
 """Learners: what is usual for each sensor, learnt online, and how far from it each closed window is.
 
-A sensor's level and its squared error are River's `EWMean`, one object each; what else is remembered stands
-in a row of numbers beside them, and its season in another. The formulas are in `judgement` and `season`. Windows of
-many sensors are judged as columns, those of few sensor by sensor (`one_sensor`), with the same bits for result: how calls
-batch the windows never matters.
+A sensor's level and its squared error are River's `EWMean`, one object each; the rest of its state is a row of numbers, and
+its season another one. The formulas are in `judgement` and `season`. Windows of many sensors are judged as columns, those of
+few sensor by sensor (`one_sensor`), with the same results to the bit: how calls batch the windows never matters.
 
-Of River's `EWMean` its core is held, the object in Rust that does the work: the Python around it only calls that, and takes
-half of the time and of the memory.
+Of River's `EWMean` only the Rust object inside is held: the Python class around it just calls that, and takes half of the
+time and of the memory.
 """
 
 from __future__ import annotations

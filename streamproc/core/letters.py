@@ -1,4 +1,4 @@
-"""What could not be understood or stored, as it goes to the topic `dead-letter`."""
+"""Dead letters: what could not be understood or stored, as it goes to the topic `dead-letter`."""
 
 from __future__ import annotations
 

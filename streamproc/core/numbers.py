@@ -1,4 +1,4 @@
-"""The learners' numbers that users can give other values, by name: what each is, and what it may be."""
+"""The learners' numbers that users can change, by name: the meaning and the bounds of each."""
 
 from __future__ import annotations
 

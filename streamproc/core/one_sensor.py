@@ -1,4 +1,4 @@
-"""One sensor at hand, where there are too few for columns of sensors: its windows one by one, or a run of them at once."""
+"""Judges one sensor at a time, where there are too few for columns: its windows one by one, or a run of them at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Readings of sensors that belong to another device than the one that sends them.
+"""Finds readings of sensors that belong to another device than the one that sends them.
 
-The engine asks sensor by sensor, as it looks them up (`core.sensors`), the sink and a replay for all readings of a part
-(`foreign`); what makes one foreign is said here alone.
+The engine asks sensor by sensor, as it looks them up (`core.sensors`); the sink and a replay ask for all readings of a part
+(`foreign`). The rule itself is only here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Two windows in a row that are far out: what they say together.
+"""The joint evidence of two consecutive windows that are both far out.
 
-A burst of noise or a swing has windows that are each just below an alarm, and the first of them raises what is usual for the
-next. By chance two such windows are rarer than one that is further out, so the product of their deviations counts for more
-than a square. Where deviations come in clusters they are not: neither where tails are heavy, nor where windows hang together.
+In a burst of noise or a swing, each window may be just below an alarm, and the first raises what is usual for the next. By
+chance two such windows are rarer than one that is further out, so the product of their deviations counts for more than a
+square. That does not hold where deviations come in clusters: with heavy tails, or where windows depend on each other.
 """
 
 from __future__ import annotations

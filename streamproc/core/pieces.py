@@ -1,7 +1,7 @@
-"""A sealed block that is too large for one record, in pieces of a size that every record may have.
+"""Splits a sealed block that is too large for one record into pieces, and joins them.
 
-A piece says which version of its block it is of, and where it stands in it. What is not whole is no version: a worker was
-killed amid writing it, or a stale owner has written over some of it.
+A piece names the version of its block and its place in it. An incomplete block is no version: a worker was killed while it
+wrote it, or a stale owner has written over part of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The policies of a place in the stream, and which of them a sensor goes by: its kind's, or else that of all kinds."""
+"""The policies at a place in the stream; a sensor follows its kind's policy, or else the one for all kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to expect of each sensor's next windows: made once for each closed window of the largest size."""
+"""Predictions of each sensor's next windows, made for each closed window of the largest size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's ranges as numbers: what is out of them, and from where on values are calm again."""
+"""A user's ranges as numbers: which values are outside, and from where on values are calm again."""
 
 from __future__ import annotations
 

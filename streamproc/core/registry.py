@@ -1,6 +1,6 @@
-"""The registry's edits in their order, so that every record can be judged by the registry as its place in the stream says.
+"""The registry's edits in order, so that every record is judged by the registry as of its place in the stream.
 
-A position is an offset on the topic `registry`: the registry as of a position is made of all edits before it.
+A position is an offset on the topic `registry`: the registry as of a position consists of all edits before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The three pipelines of one partition: alerts and warnings by reading, predictions by closed window; changes come out."""
+"""The three pipelines of one partition: alerts and warnings by reading, predictions by closed window; gives the changes."""
 
 from __future__ import annotations
 

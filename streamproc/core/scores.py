@@ -1,4 +1,4 @@
-"""What learners say of windows."""
+"""The learners' verdict on windows."""
 
 from __future__ import annotations
 

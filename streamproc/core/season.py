@@ -1,8 +1,8 @@
-"""What is usual at this hour: of the day, and of the week.
+"""What is usual at this hour of the day and of the week.
 
-When an hour is over, the mean of its windows is compared with the same hour of the days before, and with that and
-the same two hours of the weeks before; the one that has been the better guide is believed. Hours are of event time in
-UTC. The comparison costs once an hour; a window costs a sum.
+When an hour is over, the mean of its windows is compared with the same hour of the days before, and with that hour corrected
+by the same two-hour stretch of the weeks before; whichever has been the better guide is believed. Hours are of event time in
+UTC. The comparison costs time once an hour; a window costs a sum.
 """
 
 from __future__ import annotations

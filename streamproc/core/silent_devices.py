@@ -1,8 +1,8 @@
-"""What is told of devices that are silent as a whole, and when each is told to be back.
+"""What people are told of devices that are silent as a whole, and when each counts as back.
 
-That it is back is told with the first reading of any of its sensors. But a device that falls silent again soon after it came
-back relapses, as a sensor does: each time it must be heard for twice as long without a silence before that is told, and it
-counts as silent until then. So one that comes and goes every few minutes is told of a few times, and not each time.
+The first reading of any of its sensors tells that a device is back. But a device that falls silent again soon afterwards
+relapses, as a sensor does: each time it must be heard for twice as long without a silence before it counts as back. So people
+are told a few times of a device that comes and goes every few minutes, not each time.
 """
 
 from __future__ import annotations

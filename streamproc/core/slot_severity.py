@@ -1,4 +1,4 @@
-"""What is remembered of one sensor's severity."""
+"""The state that one sensor's severity depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chunk's readings by sensor, and what tells each from every other."""
+"""A chunk's readings sorted by sensor, and the identity of each."""
 
 from __future__ import annotations
 

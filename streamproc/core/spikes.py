@@ -1,4 +1,4 @@
-"""Delta spikes: a reading that differs from its sensor's one before by more than the user's rules allow."""
+"""Delta spikes: readings that differ from the sensor's previous one by more than the user's rules allow."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How far what comes is from what was expected so many windows before: learnt for each sensor and each distance.
+"""How far values are from what was predicted some windows before: learnt for each sensor and each distance.
 
-A forecast's margin is never derived from that of a shorter one: how errors grow with the distance depends on the signal (not
-at all where it is noise about a level, with the root where it walks). So the errors at each distance are measured by
-themselves, in the windows that predictions are of. A margin widens with each miss and narrows with each hit, so that in the
-long run one in ten is outside, however heavy the tails are.
+A forecast's margin is never derived from that of a shorter one, because how errors grow with distance depends on the signal
+(not at all for noise about a level, with the square root for a random walk). So the errors at each distance are measured, in
+the windows that predictions are made for. A margin widens with each miss and narrows with each hit, so that in the long run
+one in ten is outside, however heavy the tails are.
 """
 
 from __future__ import annotations

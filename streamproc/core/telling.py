@@ -1,4 +1,4 @@
-"""What is told of a change of severity, to programs and to people, and where it comes from."""
+"""Events and notifications of a change of severity, with their lineage."""
 
 from __future__ import annotations
 

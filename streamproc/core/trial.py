@@ -1,8 +1,8 @@
-"""One trial in one partition: other rules, ranges or numbers, judged on what the live judgement of its sensors gets.
+"""One trial in one partition: other rules, ranges or numbers, judged on the same windows and readings as the live ones.
 
-A sensor begins its trial where the live judgement stands: with what is learnt, what is held up and what is counted. So one
-that changes nothing tells the same as the live one, and each difference is the trial's. Sensors outside of it cost nothing:
-a trial has places of its own, one for each of its sensors.
+A sensor's trial begins with the live judgement's state: what was learnt, what is held, what is counted. So a trial that
+changes nothing gives the same results, and every difference is due to the trial. Sensors outside of it cost nothing: a trial
+has slots of its own, one for each of its sensors.
 """
 
 from __future__ import annotations

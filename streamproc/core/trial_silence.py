@@ -1,4 +1,4 @@
-"""The silences that a trial's own rules `no_data` find: a silent device stands for its sensors, as it does live."""
+"""Silences by a trial's own rules `no_data`; a silent device stands for its sensors, as it does live."""
 
 from __future__ import annotations
 

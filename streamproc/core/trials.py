@@ -1,7 +1,7 @@
-"""The trials of one partition, and the numbers that its live learners go by: both follow the registry's documents.
+"""The trials of one partition, and the numbers of its live learners: both follow the registry's documents.
 
-A trial's changes are never events nor notifications: they go to a topic of their own. Without trials and numbers nothing
-of this costs anything.
+A trial's changes are never events or notifications: they go to a topic of their own. Without trials and promoted numbers
+this costs nothing.
 """
 
 from __future__ import annotations

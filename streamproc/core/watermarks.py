@@ -1,10 +1,10 @@
 """Event time: how far each sensor has come, and up to where its windows are closed.
 
-A sensor's watermark is its greatest `ts` less the allowed lateness. While it is silent its time goes on at the pace of
-its partition's clock (the greatest record timestamp so far) from its last reading, a retry included, but only as far as
-the end of its newest window: silence closes windows that hold something and makes nothing late that came in none. That
-is its newest base window at first. After a silence of the largest window and the lateness it is its newest one of each
-size: a sensor that is gone leaves none open, and one that sends in batches, or stumbles, loses no more than it must.
+A sensor's watermark is its greatest `ts` less the allowed lateness. While a sensor is silent, its time goes on at the pace of
+its partition's clock (the greatest record timestamp so far) from its last reading, a retry included, but only to the end of
+its newest window: silence closes windows that hold something, and makes nothing late that came in none. At first that is its
+newest base window; after a silence of the largest window and the lateness, its newest window of each size. So a sensor that
+is gone leaves no window open, and one that sends in batches or stumbles loses no more than it must.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a sensor's learners weighed of one window: each kind of evidence by itself, not only the one that won.
+"""Everything that a sensor's learners weighed for one window: each kind of evidence, not only the strongest.
 
-A bank keeps only the strongest, since nobody else asks for the others. Whoever explains an event has the state before it, and
-weighs its window once more.
+A bank keeps only the strongest, since nobody else needs the others. To explain an event, the state before it is taken and
+its window weighed once more.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Tumbling event-time windows of many sensors at once, as columns.
 
 A window is half-open, `[k * size, (k + 1) * size)`. Readings fall into base windows of 1 s; windows of 5 and 10 s are
-made of base windows that have closed, so a reading counts in all sizes or, if it is late, in none.
+merged from closed base windows, so a reading counts in all sizes or, if it is late, in none.
 
-Sums are taken one by one in record order, never pairwise, and minima by comparison: a window's numbers depend on the
-order of its records alone, not on how these were cut into chunks. That is what makes a replay come out bit for bit.
+Sums are taken one by one in record order, never pairwise, and minima by comparison: a window's numbers depend only on the
+order of its records, not on how these were cut into chunks. So a replay gives the same bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lines that come over a pipe: which are there, and which would have to be waited for."""
+"""Lines from a pipe: those that have arrived, without waiting for more."""
 
 from __future__ import annotations
 

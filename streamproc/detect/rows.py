@@ -1,4 +1,4 @@
-"""The rows that `detect` gives."""
+"""The rows of `detect`'s output."""
 
 from __future__ import annotations
 

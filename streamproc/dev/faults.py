@@ -1,4 +1,4 @@
-"""Made signals and the faults that can be put on them: pure functions of time and chance.
+"""Synthetic signals and the faults that can be put on them: pure functions of time and randomness.
 
 A signal gives the value that a sensor reads `t` seconds after the start, or None where it reads nothing.
 """

@@ -1,4 +1,4 @@
-"""A child process: in a session of its own, bound to its parent's life, its output in a file."""
+"""A child process: in a session of its own, killed when its parent ends, its output in a file."""
 
 from __future__ import annotations
 

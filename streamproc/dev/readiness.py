@@ -1,4 +1,4 @@
-"""Whether the stages really do their work: asked of them, or of Kafka, not guessed from their logs."""
+"""Whether the stages really work: asked of them or of Kafka, not guessed from their logs."""
 
 from __future__ import annotations
 

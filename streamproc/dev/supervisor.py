@@ -1,4 +1,4 @@
-"""Keeps children running: one that ends is started again after a pause that grows, and the reason is told."""
+"""Keeps children running: one that ends is restarted after a growing pause, and the reason is shown."""
 
 from __future__ import annotations
 

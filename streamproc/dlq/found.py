@@ -1,4 +1,4 @@
-"""Records of the topic `dead-letter` as letters and marks, and which of them somebody asks for. Pure."""
+"""Records of the topic `dead-letter` as letters and marks, and the selection of those that are asked for. Pure."""
 
 from __future__ import annotations
 

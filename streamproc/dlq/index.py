@@ -1,7 +1,7 @@
-"""What is told of all letters, in a temporary SQLite file: a topic may hold more of them than fit into memory.
+"""All letters in a temporary SQLite file, since a topic may hold more of them than fit into memory.
 
-The same letter may stand on the topic several times, since a stage that is killed sends again what it had sent; it counts
-once. It is known by its stage, its topic, the place where its record first arrived, and how often that was sent again.
+A letter may be on the topic several times, because a stage that is killed sends it again; it counts once. It is identified
+by its stage, its topic, the place where its record first arrived, and how often that record was sent again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The way to Kafka: all records of `dead-letter`, some of its letters again, and single records of other topics."""
+"""Reads from Kafka: all records of `dead-letter`, single letters again, and single records of other topics."""
 
 from __future__ import annotations
 

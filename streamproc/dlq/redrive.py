@@ -1,9 +1,9 @@
-"""Letters sent again, each with a mark on `dead-letter` that leaves it out the next time.
+"""Sends letters again, and marks each on `dead-letter` so that the next redrive leaves it out.
 
-First a batch of records is sent and acknowledged, then its marks are. Killed in between, the next redrive sends those
-records again: they have the identity of their first arrival, so they make no second row, window count or event.
-Kafka's transactions would not do it better: readers that wait for their ends (`read_committed`) would stand still for as
-long as a killed redrive's transaction is open, a minute, and others would see its records all the same.
+First a batch of records is sent and acknowledged, then its marks are. If the redrive is killed in between, the next one sends
+those records again: they keep the identity of their first arrival, so they make no second row, window count or event.
+A Kafka transaction would be no better: `read_committed` readers would wait until a killed redrive's transaction times out
+(a minute), and other readers would see its records anyway.
 """
 
 from __future__ import annotations

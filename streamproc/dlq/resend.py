@@ -1,4 +1,4 @@
-"""A letter into the record that is sent again. Pure."""
+"""Makes the record to send again from a letter. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The engine: the Faust agent that takes in readings, and what surrounds the pure core with Kafka."""
+"""The engine: the Faust agent that takes readings in, and the connection of the pure core with Kafka."""

@@ -1,7 +1,7 @@
 """Checkpoints on their compacted topic: written block by block, read back when a partition is taken over.
 
-Partition p of the topic `checkpoints` belongs to partition p of `readings`. Keys are `head` and the number of a block; one
-that is too large for a record is in several, `number/place`.
+Partition p of the topic `checkpoints` belongs to partition p of `readings`. Keys are `head` and the block's number; a block
+that is too large for one record is split, with keys `number/place`.
 """
 
 from __future__ import annotations

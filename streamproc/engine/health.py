@@ -1,4 +1,4 @@
-"""Whether a worker is able to work, and how its partitions stand at this moment."""
+"""Whether a worker can work, and the present state of its partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker tells of itself, for Prometheus."""
+"""The worker's metrics, for Prometheus."""
 
 from __future__ import annotations
 

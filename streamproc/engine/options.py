@@ -1,4 +1,4 @@
-"""What a partition's engine goes by: one place, since a replay must go by the same as a worker."""
+"""The options of a partition's engine, in one place because a replay must use the same ones as a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partition's messages on their way to Kafka: in order, and without the engine waiting for the producer's batches."""
+"""A partition's messages on their way to Kafka: in order, and without the engine waiting for the producer."""
 
 from __future__ import annotations
 

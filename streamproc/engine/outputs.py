@@ -1,4 +1,4 @@
-"""What a step gives, as messages on topics."""
+"""The outputs of a step as messages on topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One partition in a worker: chunks through the core, outputs out, and a checkpoint now and then."""
+"""One partition in a worker: takes chunks through the core, sends the outputs, and takes checkpoints."""
 
 from __future__ import annotations
 

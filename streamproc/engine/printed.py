@@ -1,4 +1,4 @@
-"""Columns as JSON, each made once: what closes together has the same numbers many times over."""
+"""Columns as JSON, equal columns encoded once: windows that close together have many numbers in common."""
 
 from __future__ import annotations
 

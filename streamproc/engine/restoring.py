@@ -1,7 +1,7 @@
-"""How the state of a partition is found again: its checkpoint, else its newest snapshot, else its records from the beginning.
+"""Finds a partition's state: its checkpoint, else its newest snapshot, else its records from the beginning.
 
-What cannot be made good is said, never passed over: records that Kafka has deleted before they were taken in, a state made
-without records that it was made of before, and a checkpoint of another topic than the one that is there.
+What cannot be made good is reported, never passed over: records that Kafka deleted before they were taken in, a state rebuilt
+without some of the records that it was made of, and a checkpoint that belongs to another topic than the present one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Snapshots on their topic: a partition's whole state now and then, for whoever has to start from some offset exactly.
+"""Snapshots on their topic: a partition's whole state from time to time, so that work can start exactly at its offset.
 
 Partition p of the topic `snapshots` belongs to partition p of `readings`. All records of a snapshot have its `next_offset` as
-their key, and a header with their place in it: the blocks by number, in several records each where one cannot hold it, then
-the head, sent once Kafka has all of them.
-The state is a function of the records before `next_offset`, so any whole snapshot is right, whoever wrote it and when.
+their key, and a header with their place in it: first the blocks by number, each in several records where one cannot hold it,
+then the head, which is sent once Kafka has all of them.
+The state is a function of the records before `next_offset`, so any complete snapshot is right, whoever wrote it and when.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tells a worker that is stuck from one that has nothing to do, or had nothing while the broker was away."""
+"""Tells a stuck worker from one that has nothing to do, or had nothing while the broker was away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event by its id: in the database, or else on the topic `events`."""
+"""Finds an event by its id: in the database, or else on the topic `events`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an event came out the same, and if not, where it differs and why it can."""
+"""Whether an event came out the same and, if not, where it differs and what may be the cause."""
 
 from __future__ import annotations
 

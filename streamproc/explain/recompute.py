@@ -1,4 +1,4 @@
-"""An event once more, of the records that it came from. Pure: whoever calls it reads the records."""
+"""Recomputes an event from the records that it came from. Pure: the caller reads the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an event's records are read from: the nearest snapshot of the state before them, or the topic's beginning."""
+"""Where an event's records are read from: the nearest snapshot before them, or the topic's beginning."""
 
 from __future__ import annotations
 

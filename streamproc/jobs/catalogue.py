@@ -1,4 +1,4 @@
-"""The jobs that there are, by the settings."""
+"""The jobs, as the settings configure them."""
 
 from __future__ import annotations
 

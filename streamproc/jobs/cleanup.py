@@ -1,4 +1,4 @@
-"""The job `cleanup`: rows that are older than they are to be kept go, a few at a time, beside a sink that writes."""
+"""The job `cleanup`: deletes rows past their retention, a few at a time, while a sink goes on writing."""
 
 from __future__ import annotations
 

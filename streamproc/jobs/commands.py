@@ -1,4 +1,4 @@
-"""`streamproc jobs list|run`; without a command it is the process that runs them by their schedules."""
+"""`streamproc jobs list|run`; without a command, the process that runs jobs by their schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks again and again what is due, and has it run."""
+"""Looks regularly for jobs that are due, and runs them."""
 
 from __future__ import annotations
 

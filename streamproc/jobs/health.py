@@ -1,4 +1,4 @@
-"""Whether `streamproc jobs` is able to work, and how its jobs stand at this moment."""
+"""Whether `streamproc jobs` can work, and the present state of its jobs."""
 
 from __future__ import annotations
 

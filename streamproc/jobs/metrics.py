@@ -1,4 +1,4 @@
-"""What `streamproc jobs` counts."""
+"""The metrics of `streamproc jobs`."""
 
 from __future__ import annotations
 

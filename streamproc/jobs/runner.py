@@ -1,4 +1,4 @@
-"""One run of a job: claimed, held while it works, and how it ended written down."""
+"""One run of a job: claims it, holds it while it works, and writes down how it ended."""
 
 from __future__ import annotations
 

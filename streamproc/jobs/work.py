@@ -1,4 +1,4 @@
-"""What a run's work is given: the database, what it counts, and word that it is to end."""
+"""What a job's code is given: the database, counters, and word when it must end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partition's records from one offset to another as chunks, without joining anybody's group."""
+"""Reads a partition from one offset to another as chunks, without joining a consumer group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only place where clients of Kafka are made: each of them connects as the settings say, none can forget to."""
+"""The only place that makes Kafka clients, so that each connects as the settings say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Why there is no connection with Kafka. aiokafka tells that there is none; the cause it only logs.
+"""Finds out why there is no connection with Kafka: aiokafka only logs the cause.
 
-So each broker named is asked once more, alone, and what it does is put into words that name the setting to look at.
+So each configured broker is asked once more, alone, and the result is put into words that name the setting to look at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What aiokafka has fetched, taken from it as chunks; nothing of its own parts is public."""
+"""Takes what aiokafka has fetched as chunks; it reaches into aiokafka's private parts, since nothing public does this."""
 
 from __future__ import annotations
 

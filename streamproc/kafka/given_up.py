@@ -1,6 +1,6 @@
-"""Starts of clients that are given up: by a time limit, or because the process is to end.
+"""Closes the connections of client starts that are given up: by a time limit, or because the process ends.
 
-aiokafka 0.14 then leaves the connection open by which it has asked for the brokers, until the collector comes by.
+aiokafka 0.14 leaves the connection that asked for the brokers open until the garbage collector finds it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a consumer group has committed, asked from outside of it."""
+"""The committed offsets of a consumer group, asked from outside the group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a stage on the chunked transport stands with Kafka: checks for `/ready`, and gauges."""
+"""A stage's connection with Kafka: checks for `/ready`, and gauges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a partition can be read on."""
+"""Checks that a partition can be read from an offset."""
 
 from __future__ import annotations
 

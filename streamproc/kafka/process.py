@@ -1,7 +1,7 @@
-"""A Faust app as a process: its end takes a bounded time, whatever Kafka does.
+"""A Faust app as a process that ends within a bounded time, whatever Kafka does.
 
-Faust and aiokafka wait for a broker that is away for as long as it is: for the group's coordinator, to leave the group
-by; for the producer's last messages. Whoever asked the process to end would kill it meanwhile.
+Faust and aiokafka wait as long as a broker is away: for the coordinator, to leave the group, and for the producer's last
+messages. Whoever asked the process to end would kill it meanwhile.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Reading topics beside the stream: what lies where, and what lies between two places, without joining anybody's group.
+"""Reads topics beside the stream: their offsets, and the records between two places, without joining a consumer group.
 
-Who reads so is told its partitions and commits nothing, so it disturbs nobody. Some offsets are handed to nobody: what was
-deleted or compacted away, markers of transactions, and what was aborted in one. So reading ends where the *position* has come
-to an end, not with a record.
+Such a reader is assigned its partitions and commits nothing, so it disturbs nobody. No record comes for some offsets: those
+that were deleted or compacted away, transaction markers, and aborted records. So reading ends when the *position* reaches
+the end, not with a certain record.
 """
 
 from __future__ import annotations

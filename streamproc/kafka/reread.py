@@ -1,7 +1,7 @@
-"""Batches that aiokafka refuses whole for the name of one header, read once more and taken as they are.
+"""Reads batches once more that aiokafka refuses because of one header's name.
 
-Kafka stores headers' names as bytes, and only says that they are UTF-8; a producer in C can send any. Java's client
-replaces what is none, aiokafka 0.14 raises in the midst of the batch. The engine asks for none of those names.
+Kafka stores header names as bytes, and only declares that they are UTF-8; a producer in C can send any bytes. Java's client
+replaces invalid ones; aiokafka 0.14 raises in the middle of the batch. The engine looks for none of those names.
 """
 
 from __future__ import annotations

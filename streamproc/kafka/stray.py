@@ -1,8 +1,7 @@
 """Cancellations that nobody asked for.
 
-aiokafka ends requests that wait for an answer by cancelling them when their connection is closed, and stops a consumer with
-the cancellation of a fetch of its own. To whoever awaits it that looks as if his own task was to end: he does, without a
-word, and what he was doing is never done.
+When a connection closes, aiokafka cancels the requests that wait for an answer on it, and it stops a consumer by cancelling a
+fetch. To the task that awaits them this looks like its own cancellation: it would end silently, with its work undone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Faust's manager of tables, of which no stage has any: nothing is read before it has started.
+"""A stand-in for Faust's table manager, as no stage has tables; nothing is read before it has started.
 
-Faust 0.15.3 sleeps for a second in it, so that agents and tables can be declared meanwhile. That second is in every start of
-a stage, and in how long a partition waits for a new owner.
+Faust 0.15.3 sleeps for a second in it, so that agents and tables can be declared meanwhile. That second would be part of
+every start of a stage, and of how long a partition waits for a new owner.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a process tells of itself over HTTP: `/metrics` for Prometheus, `/health` (alive) and `/ready` (able to work).
+"""What a process reports over HTTP: `/metrics` for Prometheus, `/health` (alive) and `/ready` (able to work).
 
-checks    what `/ready` is made of, and its answer
-server    the endpoint of the stages that have no HTTP of their own, and what every stage's metrics hold
+checks    what `/ready` consists of, and its answer
+server    the HTTP endpoint of stages without one of their own, and the metrics common to all stages
+standing  whether the database answers, and waiting for it
 """
 
 from streamproc.monitor.checks import Check, report

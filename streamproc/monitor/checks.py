@@ -1,4 +1,4 @@
-"""Whether a process is able to work, as several checks, each with its reason."""
+"""Whether a process can work, as several checks, each with its detail."""
 
 from __future__ import annotations
 

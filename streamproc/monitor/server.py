@@ -1,4 +1,4 @@
-"""The HTTP endpoint of a stage that has no other."""
+"""The HTTP endpoint of stages that have no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the database stands: whether it answered when it was last asked, since when it has not, and patience with it."""
+"""The state of the database: whether its last call succeeded, since when it has failed, and retries until it is back."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
 """`streamproc notify`: tells people of changes of severity, by webhook, e-mail and log.
 
-channels   what a channel is: it takes a message, and says how that went
-console    a line of the log for each change
+channels   the interface of a channel: it takes a message, and says how that went
+console    writes a log line for each change
 webhook    JSON by POST, signed
 mail       e-mail by SMTP
 wording    a message in words
-sender     one channel's work: plan, claim, send, write down; again and again
-health     how the channels stand, for `/ready` and `/metrics`
+sender     the loop of one channel: plan, claim, send, write down
+health     the state of the channels, for `/ready` and `/metrics`
 app        the process
-sample     `--test`: a message that says that nothing has happened
+sample     `--test`: a message which says that nothing has happened
+again      `failed` and `resend`: messages that could not be delivered in time
 
-The work is what the sink has written to `alert_notifications`, not the topic `notifications`. Whether something was told must
-outlive every process and be known to all of them: that is a row in the database, where the notification is as well, so that
-one transaction sees both. A consumer group would keep a second position that can say otherwise, would hold up a partition
-while one receiver is away, and cannot tell what was sent on which channel. It costs a look a second.
+It works from the rows that the sink writes to `alert_notifications`, not from the topic `notifications`. Whether something
+was told must outlive every process and be known to all of them, so it is a row in the database beside the notification, and
+one transaction sees both. A consumer group would be a second position that may disagree, would hold up a partition while one
+receiver is away, and cannot record what was sent on which channel. The price is one query a second.
 """

@@ -1,4 +1,4 @@
-"""What could not be delivered in time, and to have it sent again: whoever sends finds it in the database."""
+"""Messages that could not be delivered in time: lists them, and has them sent again by whoever runs `notify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a channel is: it takes a message, and says how that went."""
+"""The interface of a channel: it takes a message, and says how that went."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channel that everyone has: a line of the log for each change."""
+"""The channel that everyone has: a log line for each change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether `streamproc notify` is able to work, and how its channels stand at this moment."""
+"""Whether `streamproc notify` can work, and the present state of its channels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Messages as e-mails, by the standard library's SMTP client in a thread.
 
-It knows the faults of servers. What it lacks is an end: each of its waits is bounded, but not their sum, and nobody can stop
-it. So a call that is given up has its socket shut down under it: nothing goes out after that.
+It copes with faulty servers, but it cannot be stopped: each of its waits is bounded, their sum is not. So when a call is
+given up, its socket is shut down, and nothing goes out after that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `streamproc notify` counts."""
+"""The metrics of `streamproc notify`."""
 
 from __future__ import annotations
 

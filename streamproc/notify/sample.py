@@ -1,4 +1,4 @@
-"""A message that says that nothing has happened, by which who sets up a channel sees that it works. It needs no database."""
+"""A message which says that nothing has happened, to try a channel with. It needs no database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One channel's work: see what is new, claim what is due, hand it over, and write down how that went."""
+"""The loop of one channel: see what is new, claim what is due, deliver it, and write down how that went."""
 
 from __future__ import annotations
 

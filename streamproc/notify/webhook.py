@@ -1,4 +1,4 @@
-"""Messages by POST as JSON, signed, with an identity by which a receiver knows a repeat."""
+"""Messages by POST as JSON, signed, with an identity that tells a receiver of repeats."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, made of the types that are decoded and encoded, and of what each route says of itself. Pure.
+"""Builds the OpenAPI 3.1 document from the types that are decoded and encoded, and from what each route says of itself. Pure.
 
-A route is described by an `Operation` beside the others of its part; a stage hands over the list of its own, and the problems
-that it refuses with. What is described and what is served are compared by a test. `pages` serves the document.
+A route is described by an `Operation`; a stage hands over its list of them, and the problems that it refuses with. A test
+compares what is described with what is served. `pages` serves the document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`: the same document as one page of HTML that needs no script and nothing from elsewhere."""
+"""`/openapi.json`, and `/docs`: the same document as one HTML page, without scripts or anything from elsewhere."""
 
 from __future__ import annotations
 

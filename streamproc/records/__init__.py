@@ -1,4 +1,4 @@
-"""What crosses between stages: the values of the topics, as frozen types.
+"""The values that cross between stages, as frozen types.
 
 All times are integer milliseconds since the epoch, UTC. Sensors are named by their key: the lower-case
 `sensor_uuid`, or the `sensor_id` as a string where a producer knows no uuid.

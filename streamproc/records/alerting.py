@@ -1,7 +1,7 @@
-"""What users say of how they are told: policies, silences, how an alarm is handled, and what is on trial.
+"""What users decide about alerting: policies, silences, the handling of alarms, and trials.
 
-They are entries of the topic `registry` as sensors are, each keyed by its prefix and its name, and count from their place in
-the stream on. All times are integer milliseconds since the epoch, UTC.
+They are entries of the topic `registry`, as sensors are, each keyed by its prefix and name, and take effect from their place
+in the stream on. All times are integer milliseconds since the epoch, UTC.
 """
 
 from __future__ import annotations

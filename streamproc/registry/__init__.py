@@ -1,7 +1,7 @@
-"""Devices, sensors and their ranges: the database is their home, the topic `registry` brings them to all.
+"""Devices, sensors and their ranges: kept in the database, distributed to all processes by the topic `registry`.
 
-`service` edits both, for `commands`, `device_commands` and the gateway's admin API; `view` follows the topic; `files` and
-`checks` read what people write; `mending` has the topic follow a database that others edit.
+`service` edits both, for the commands and the gateway's admin API; `view` follows the topic; `files` and `checks` read what
+people write; `mending` brings the topic up to a database that others have edited.
 """
 
 from __future__ import annotations

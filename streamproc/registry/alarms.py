@@ -1,4 +1,4 @@
-"""Alarms: sensors that are not NORMAL, who looks after each, and what keeps people from being told."""
+"""Alarms: sensors that are not NORMAL, who handles each, and what keeps people from being told."""
 
 from __future__ import annotations
 

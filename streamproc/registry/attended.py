@@ -1,4 +1,4 @@
-"""Who looks after one sensor, and what keeps people from being told of it: for who asks how it stands."""
+"""Who handles one sensor's alarm, and what keeps people from being told of it, for its status."""
 
 from __future__ import annotations
 

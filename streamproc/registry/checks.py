@@ -1,4 +1,4 @@
-"""What an entry must be to go into the registry, wherever it comes from: each fault in a sentence."""
+"""Checks entries before they go into the registry, wherever they come from; each fault is a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a document of the registry must be, wherever it comes from: each fault in a sentence that says what to do."""
+"""Checks documents before they go into the registry; each fault is a sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a stage waits for the registry, so that records are judged by all that they name of it."""
+"""How a stage waits until it has read the registry as far as a chunk of records needs it."""
 
 from __future__ import annotations
 

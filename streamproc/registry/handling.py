@@ -1,4 +1,4 @@
-"""Who looks after an alarm: acknowledged or snoozed, by the sensor or by the event that people have heard of."""
+"""The handling of an alarm: acknowledged or snoozed, named by its sensor or by one of its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of the audit for people."""
+"""Lines of the audit, for people."""
 
 from __future__ import annotations
 

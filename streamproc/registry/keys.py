@@ -1,4 +1,4 @@
-"""Keys of devices: 256 random bits as text, of which only the SHA-256 is kept."""
+"""Device keys: 256 random bits as text; only their SHA-256 is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Has the topic follow the database: whoever edits the registry by SQL, or could not reach Kafka, is seen within a while."""
+"""Brings the topic up to the database after edits by SQL, or edits that could not reach Kafka."""
 
 from __future__ import annotations
 

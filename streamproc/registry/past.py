@@ -1,6 +1,6 @@
-"""What of the registry is long over: silences that have ended, and the handling of alarms that are past.
+"""Finds what can be removed from the registry: ended silences, and the handling of alarms that are over.
 
-They would otherwise stay for ever, on the topic and in each worker's memory. What was there, the audit keeps.
+They would otherwise stay for ever, on the topic and in each worker's memory. The audit keeps what they were.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""YAML as people mean it: a name is what is written, and nothing that is written is lost.
+"""Reads YAML as people mean it: names are what is written, and nothing is lost without a word.
 
-YAML 1.1 reads 10:22:33:44:55:01 as 8068409701, 007 as 7, 1_000 as 1000 and 22:00 as 1320; and of two lists of the same name
-it takes the second, without a word.
+YAML 1.1 reads 10:22:33:44:55:01 as 8068409701, 007 as 7, 1_000 as 1000 and 22:00 as 1320; and of two lists with the same name
+it silently takes the second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of the registry to Kafka."""
+"""Sends entries of the registry to Kafka."""
 
 from __future__ import annotations
 

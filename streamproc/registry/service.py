@@ -1,4 +1,4 @@
-"""Edits of the registry: first the database, then the topic; for the commands and the admin API alike."""
+"""Edits the registry: first the database, then the topic; for the commands and the admin API alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command of the registry opens, and in whose name it edits."""
+"""What the registry's commands open, and in whose name they edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silences as people ask about them: of which sensors each is, and whether it is in force now."""
+"""Silences, for people who ask: which sensors each covers, and whether it is in force now."""
 
 from __future__ import annotations
 

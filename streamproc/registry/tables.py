@@ -1,4 +1,4 @@
-"""Tables of commands: nothing of a name or an id is cut off, since people and programs copy it."""
+"""Tables that commands print: names and ids are never cut off, since people and programs copy them."""
 
 from __future__ import annotations
 

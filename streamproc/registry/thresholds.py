@@ -1,4 +1,4 @@
-"""Limits in `alert_thresholds` as the registry's ranges: what programs of the reference system set, the engine judges by."""
+"""Limits in `alert_thresholds` as the registry's ranges, so that the engine judges by what other programs set there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry as a process sees it: the topic `registry`, followed from its first record on."""
+"""The registry in a process: the topic `registry`, followed from its first record on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that a replay gives beside the database's: found, told, and written over where that is asked for."""
+"""Compares a replay's rows with the database's, reports differences, and writes over them where asked to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one row in the database differs from what the replay gives, and where it comes from."""
+"""How one row in the database differs from the replay's, with its lineage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One partition's engine in a replay, and the rows that the sink would make of what it gives."""
+"""One partition's engine in a replay, and the rows that the sink would make of its outputs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A replay's progress in a file: what was done, counted and found so far, all as of one moment.
+"""A replay's progress in a file: what is done, counted and found, all as of one moment.
 
-It is SQLite's, so that a kill leaves the last save whole: state, counters, differences and what was seen belong together.
+The file is SQLite's, so that a kill leaves the last save whole: state, counters, differences and seen rows belong together.
 """
 
 from __future__ import annotations

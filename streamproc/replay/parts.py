@@ -1,4 +1,4 @@
-"""Rows that a replay writes, in parts that a transaction can hold. Pure."""
+"""Cuts a replay's rows into parts that a transaction can hold. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry's edits with other ranges in the place of some sensors' own, to see what these would have told."""
+"""The registry's edits with other ranges for some sensors, to see what these would have told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that the database has refused: the sink's letters on `dead-letter`, by what they say is not stored."""
+"""Rows that the database has refused, known from the sink's letters on `dead-letter`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay is asked for."""
+"""What a replay is asked to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of a replay: read, step, compare, write where asked to, and save what was done."""
+"""The loop of a replay: read, step, compare, write where asked to, and save the progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a replay shows that it goes on: a bar on a terminal, a line now and then elsewhere. On standard error, both."""
+"""A replay's progress on standard error: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows of a table a replay has given, by their numbers: one bit a row, in pages, of which few are in memory."""
+"""Which rows of a table a replay has produced, by row number: one bit a row, in pages, few of them in memory."""
 
 from __future__ import annotations
 

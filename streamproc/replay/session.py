@@ -1,4 +1,4 @@
-"""A replay from the command to its report: prepared or gone on with, told, and asked for."""
+"""A replay from command to report: prepared or resumed, run, reported, and confirmed before it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From times to offsets: what of each partition is replayed, from where, and how much of it can be compared by now."""
+"""From times to offsets: which records of each partition are replayed, from where, and how many can be compared yet."""
 
 from __future__ import annotations
 

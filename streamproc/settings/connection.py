@@ -1,4 +1,4 @@
-"""How Kafka is reached: the brokers, and what they ask of clients. Values alone; `kafka.clients` makes clients of them."""
+"""How Kafka is reached: the brokers and their security. Only values; `kafka.clients` makes clients of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scheduled jobs: when they run, and for how long what is stored is kept."""
+"""Scheduled jobs: when they run, and how long stored data is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka: the brokers, how they are spoken to, and what topics and groups are called there."""
+"""Kafka: the brokers, security, and the names of topics and groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications: who is told, by what, and how much at once."""
+"""Notifications: who is told, by which channels, and how changes are grouped."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The topics of readings and of what the engine makes of them into the database, each record exactly once."""
+"""The sink: writes readings and the engine's outputs from their topics into the database, each record exactly once."""

@@ -1,4 +1,4 @@
-"""The sink process: a Faust agent that hands chunks to the writer. It reads on where the database says."""
+"""The sink process: a Faust agent that hands chunks to the writer. It reads on from the database's offsets."""
 
 from __future__ import annotations
 

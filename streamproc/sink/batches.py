@@ -1,4 +1,4 @@
-"""Pieces into batches that a transaction can hold."""
+"""Collects pieces into batches that a transaction can hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose each sensor is at each record of `readings`: the sink follows the registry as the engine does, and judges alike."""
+"""Decides, at each record of `readings`, which device each sensor belongs to: by the registry, exactly as the engine does."""
 
 from __future__ import annotations
 

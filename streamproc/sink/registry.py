@@ -1,4 +1,4 @@
-"""Each sink follows the topic `registry`; the one that has the first partition of `readings` has it follow the database."""
+"""Each sink follows the topic `registry`; the one with the first partition of `readings` also keeps it up to the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks of records into columns of rows. Pure but for what it remembers of names."""
+"""Turns chunks of records into columns of rows. Pure, except for a memory of names."""
 
 from __future__ import annotations
 

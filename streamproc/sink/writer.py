@@ -1,4 +1,4 @@
-"""Chunks into the database: each row once, each record's offset with its rows, whatever fails in between."""
+"""Writes chunks into the database: each row once, each record's offset with its rows, whatever fails in between."""
 
 from __future__ import annotations
 

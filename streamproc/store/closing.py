@@ -1,4 +1,4 @@
-"""The end of a store, in a process that has little time for it."""
+"""Closes a store within a short time, for processes that are about to end."""
 
 from __future__ import annotations
 

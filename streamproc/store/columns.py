@@ -1,4 +1,4 @@
-"""The rows of each table as a database takes them: columns or tuples of plain values, times as the database has them."""
+"""The rows of each table as columns or tuples of plain values, with times as the database has them."""
 
 from __future__ import annotations
 

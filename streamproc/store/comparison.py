@@ -1,4 +1,4 @@
-"""What a replay asks of a database: how rows that it made again stand there, and which others are in their place."""
+"""What a replay asks of a database: how recomputed rows compare with it, and which other rows are in their place."""
 
 from __future__ import annotations
 

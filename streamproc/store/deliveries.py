@@ -1,8 +1,8 @@
-"""Which notifications are to be told to people, and which of them together: pure, for every kind of database.
+"""Which notifications go to people, and which of them together. Pure, for every kind of database.
 
 A notification is *enrolled* on a channel once, as a row of `notification_deliveries`: to be sent, or skipped with a reason.
-Rows of one scope (a device, a site or a sensor) that come soon after one another become one *message*, whose identity is that
-of its rows. A message is *claimed* by who sends it, and *settled* as sent, failed or to be tried again.
+Rows of one scope (a device, a site or a sensor) that come close together become one *message*, whose identity is made of
+theirs. The process that sends a message first *claims* it, and then *settles* it as sent, failed or to be tried again.
 """
 
 from __future__ import annotations

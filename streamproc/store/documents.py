@@ -1,7 +1,7 @@
-"""Documents of the registry: what it has beside sensors, devices and recommended actions, all kept and edited in one way.
+"""Documents of the registry: all entries other than sensors, devices and recommended actions, kept and edited in one way.
 
-Each is a struct of `records.alerting`, whose first field is its name. Whoever adds a kind adds it there and here, and what is
-wrong with one in `registry.document_checks`.
+Each is a struct of `records.alerting` whose first field is its name. To add a kind, add it there and here, and its checks in
+`registry.document_checks`.
 """
 
 from __future__ import annotations

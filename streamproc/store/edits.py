@@ -1,4 +1,4 @@
-"""Edits of the registry: what they ask for, the rows that they concern, and what is to be written for them.
+"""Edits of the registry: what they ask for, the rows that they concern, and what must be written for them.
 
 A store reads those rows (`wanted`) into a `Standing`, has `planner.planned` make a `Plan` of them, and writes that in the
 same transaction.

@@ -1,4 +1,4 @@
-"""Entries of the registry as rows, with the columns named here; times are the database's own."""
+"""Entries of the registry as rows, with the columns named here; times are in the database's own form."""
 
 from __future__ import annotations
 

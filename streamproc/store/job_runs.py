@@ -1,4 +1,4 @@
-"""What the stage `jobs` asks of a database: the runs of scheduled jobs, and old rows taken out of its tables bit by bit."""
+"""What `jobs` asks of a database: the runs of scheduled jobs, and the deletion of old rows bit by bit."""
 
 from __future__ import annotations
 

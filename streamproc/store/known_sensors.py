@@ -1,4 +1,4 @@
-"""What a store remembers of sensors, and which of a batch's it has to ask its database for. Pure: no SQL."""
+"""The sensors that a store remembers, and those of a batch that it must ask its database for. Pure: no SQL."""
 
 from __future__ import annotations
 

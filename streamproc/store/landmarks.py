@@ -1,4 +1,4 @@
-"""Where the rows of a range of records begin among the readings, as every 64th record's row tells. Pure: no SQL."""
+"""Where the rows of a range of records begin among the readings, by the rows of every 64th record. Pure: no SQL."""
 
 from __future__ import annotations
 

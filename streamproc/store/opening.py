@@ -1,4 +1,4 @@
-"""The database of a stage that asks it now and then: opened once, when it is first asked for, its schema left as it is."""
+"""The database for a stage that asks it now and then: opened when first needed, never migrated."""
 
 from __future__ import annotations
 

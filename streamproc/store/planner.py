@@ -1,4 +1,4 @@
-"""What a database has to write for edits of the registry. Pure: each store reads before, and writes afterwards."""
+"""Plans what a database must write for edits of the registry. Pure: the store reads before, and writes afterwards."""
 
 from __future__ import annotations
 

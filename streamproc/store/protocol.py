@@ -1,4 +1,4 @@
-"""What the sink and the registry ask of a database, and the batches that they hand it."""
+"""The interface of a database for the sink and the registry, and the batches that it is given."""
 
 from __future__ import annotations
 

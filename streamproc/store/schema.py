@@ -1,4 +1,4 @@
-"""The schema of the database that the settings name, whichever kind it is: how it stands, and brought up to date."""
+"""The schema of the database that the settings name, of either kind: its status, and migration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replay's scopes as the rows that a query joins, and what it finds there that the replay has not given. Pure: no SQL."""
+"""A replay's scopes as rows for a query to join, and the rows it finds that the replay has not produced. Pure: no SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a sensor stands, as the database has it: what a store's `status` gives."""
+"""The status of a sensor in the database: what a store's `status` gives."""
 
 from __future__ import annotations
 

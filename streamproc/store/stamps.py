@@ -1,4 +1,4 @@
-"""Milliseconds as text, a column at a time, and back."""
+"""Converts milliseconds to text, a column at a time, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event as the database has it, made whole again."""
+"""Rebuilds an event from its row in the database."""
 
 from __future__ import annotations
 

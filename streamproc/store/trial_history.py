@@ -1,4 +1,4 @@
-"""What a trial would have told, and what was told meanwhile, as a database has them: what a report compares."""
+"""A trial's changes and the live ones of the same time, as a report compares them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What people look at: sensors by how they stand, what was told of them, their windows; a page at a time.
+"""The console's pages: sensors by severity, events, and windows.
 
-Each page is one short query by an index, of at most so many rows as are asked for; where it ends, the next begins.
+Each page is one short query by an index, with as many rows as asked for at most; the next page begins where it ends.
 """
 
 from __future__ import annotations

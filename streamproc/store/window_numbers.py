@@ -1,4 +1,4 @@
-"""Windows have no number of their own in a database: one is made of what tells them apart."""
+"""Row numbers for windows, which have none in a database: made of the sensor, size and start."""
 
 from __future__ import annotations
 

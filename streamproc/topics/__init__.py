@@ -1,4 +1,4 @@
-"""topics.yaml, and what of it the broker does not have yet.
+"""topics.yaml: the declared topics, compared with the broker's and applied.
 
 `load` reads the file; `plan` compares it with the broker; `apply` does what a plan says and nothing else.
 """

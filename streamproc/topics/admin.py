@@ -1,4 +1,4 @@
-"""The declared topics against a broker: plan, apply, check."""
+"""Compares the declared topics with a broker: plan, apply, check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to change on the broker so that it has the declared topics, as a plan. Pure."""
+"""Plans what must change on the broker so that it has the declared topics. Pure."""
 
 from __future__ import annotations
 

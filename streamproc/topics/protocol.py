@@ -1,6 +1,6 @@
-"""IncrementalAlterConfigs (KIP-339), which aiokafka does not have.
+"""IncrementalAlterConfigs (KIP-339), which aiokafka lacks.
 
-Its `alter_configs` sends the older AlterConfigs, which resets every config that the request does not name,
+aiokafka's `alter_configs` sends the older AlterConfigs, which resets every config that the request does not name,
 and so undoes what others have set. Schemas: https://kafka.apache.org/protocol#The_Messages_IncrementalAlterConfigs
 """
 

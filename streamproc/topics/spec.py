@@ -1,4 +1,4 @@
-"""topics.yaml as frozen values. Every fault of the file is told at once."""
+"""topics.yaml as frozen values. All faults of the file are reported at once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Trials of rules and learners' numbers: putting them on, comparing them with what was told, and making them live."""
+"""Trials of rules and learners' numbers: adding them, comparing them with the live ones, and promoting them."""

@@ -1,4 +1,4 @@
-"""What a trial would have told beside what was told: alarms of both, of one alone, how long each severity lasted. Pure."""
+"""Compares a trial's alarms with the live ones: common, missing and additional alarms, and time by severity. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a trial live: edits of the registry, all or none. Pure."""
+"""Makes a trial live: edits of the registry, all or none. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial's comparison as people read it, and as programs do."""
+"""A trial's comparison, for people and for programs."""
 
 from __future__ import annotations
 

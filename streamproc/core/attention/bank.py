@@ -1,4 +1,4 @@
-"""What people are told of a partition's sensors; only those that are not NORMAL, or of which something is kept back, cost."""
+"""What people are told of a partition's sensors; only sensors that are not NORMAL, or have something held back, cost time."""
 
 from __future__ import annotations
 

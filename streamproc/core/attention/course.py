@@ -1,8 +1,8 @@
-"""What people are told of one sensor at one moment, and when to look again. Pure but for the state that moves on.
+"""What people are told of one sensor at one moment, and when to look again. Pure, except for the state that it moves on.
 
-One rule: whenever people know another state than the sensor's, and nothing keeps it back, they are told. What is kept back is
-so told later, once, and as it is then; a state that they know again by then is not told at all. What they know and lasts they
-are reminded of, and others hear of it where nobody looks after it.
+One rule: whenever people know another state than the sensor's, and nothing holds it back, they are told. So what is held back
+is told later, once, as it is then; if by then the state is the one that people know, nothing is told. They are reminded of
+what they know and what lasts, and others are told of it where nobody handles it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """When a change is noticed: the partition's clock at the record that shows it, however the records are cut.
 
-A reading shows what it changes itself. A window is closed by a later reading of its sensor, or by the clock while the
-sensor is silent: then the first record shows it whose clock is far enough, whichever sensor it is of. So is a silence.
+A reading shows at once what it changes. A window is closed by a later reading of its sensor or, while the sensor is silent,
+by the clock: then the first record whose clock is far enough shows it, whichever sensor it is from. The same holds for the
+beginning of a silence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What users say of how they are told, as of one position of the registry."""
+"""What users have set about alerting, as of one position of the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The silences there are, found by what a sensor has: a site may have thousands, and few are for one sensor."""
+"""The silences, found by a sensor's fields: a site may have thousands, of which few concern one sensor."""
 
 from __future__ import annotations
 

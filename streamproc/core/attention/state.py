@@ -1,4 +1,4 @@
-"""What is remembered of a sensor that is not NORMAL, or of which people do not know how it is."""
+"""What is remembered of a sensor that is not NORMAL, or whose present state people do not know."""
 
 from __future__ import annotations
 

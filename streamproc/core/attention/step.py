@@ -1,4 +1,4 @@
-"""The events of a step's changes, and what people are told."""
+"""The events of a step's changes, and the notifications that come of them."""
 
 from __future__ import annotations
 

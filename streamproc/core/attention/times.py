@@ -1,4 +1,4 @@
-"""When a silence is in force: from its begin to its end, and in these only in its weekly times where it has such."""
+"""When a silence is in force: from its begin to its end and, if it is weekly, only in its weekly times."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Expressions over windows: read once, then evaluated on columns for all sensors whose expressions differ by numbers alone.
+"""Expressions over windows: parsed once, then evaluated on columns for all sensors whose expressions differ only by numbers.
 
 The language is a part of Python's: numbers, names of a window's numbers, `+ - * /`, comparisons, `and or not`, parentheses
-and `abs min max`. Python's parser reads it, and everything else is refused; nothing of it is ever run as Python.
+and `abs min max`. Python's parser reads it, and everything else is refused; nothing is ever run as Python.
 
-A comparison is true, false or unknown: unknown where a window is missing, or a number is none after a division by zero.
-`and`, `or` and `not` go by Kleene's logic, and what is unknown in the end does not hold.
+A comparison is true, false or unknown: unknown where a window is missing, or a division by zero left no number. `and`, `or`
+and `not` follow Kleene's logic, and a result that is unknown does not hold.
 """
 
 from __future__ import annotations

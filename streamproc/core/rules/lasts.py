@@ -1,4 +1,4 @@
-"""The numbers of sensors' last closed windows of the larger sizes, for expressions that name several sizes."""
+"""The last closed windows of the larger sizes for each sensor, for expressions that name several sizes."""
 
 from __future__ import annotations
 

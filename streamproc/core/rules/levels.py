@@ -1,4 +1,4 @@
-"""What is remembered of a sensor's rules while they say something: how often in a row, and what they hold up."""
+"""The state of a sensor's active rules: how many windows in a row, and the level that each holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long sensors have stayed at one value: what the rules `stuck_value` go by."""
+"""How long each sensor has stayed at one value, for the rules `stuck_value`."""
 
 from __future__ import annotations
 

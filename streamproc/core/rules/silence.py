@@ -1,8 +1,8 @@
-"""Silence: sensors of which nothing has come for as long as the user's rules `no_data` allow, by their partition's clock.
+"""Silence: sensors that have sent nothing for as long as their rules `no_data` allow, by the partition's clock.
 
-What counts as heard is every reading that the partition got of the sensor, late ones and retries included. A silence begins
-when the clock has gone on by so much since the last one; it is found when a record says that it has: a reading, or a tick
-where nothing else comes. So it is the same whoever looks, and whenever.
+Every reading that the partition got from the sensor counts as heard, late ones and retries included. A silence begins when
+the clock has moved that far since the last one; it is found by the first record that shows this: a reading, or a tick where
+nothing else comes. So the result is the same whoever looks, and whenever.
 """
 
 from __future__ import annotations

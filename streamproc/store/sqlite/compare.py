@@ -1,4 +1,4 @@
-"""Rows made again beside those in SQLite. Nothing is written but temporary tables."""
+"""Compares recomputed rows with those in SQLite. Writes nothing but temporary tables."""
 
 from __future__ import annotations
 

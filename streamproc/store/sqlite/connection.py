@@ -1,4 +1,4 @@
-"""A connection to a SQLite file as all of the store's are."""
+"""Opens a connection to a SQLite file, with the settings that all of the store's share."""
 
 from __future__ import annotations
 

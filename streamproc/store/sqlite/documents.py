@@ -1,4 +1,4 @@
-"""Documents of the registry in SQLite, inside a transaction that the caller begins and ends."""
+"""Documents of the registry in SQLite, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

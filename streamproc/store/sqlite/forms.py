@@ -1,4 +1,4 @@
-"""How each table's rows are told from one another, compared and written over in SQLite."""
+"""How each table's rows are identified, compared and overwritten in SQLite."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Old rows out of a SQLite file, a bounded number at a time: looked for first, for who deletes keeps the sink waiting.
+"""Deletes old rows from a SQLite file, a bounded number at a time: found first, since deleting makes the sink wait.
 
-What stays however old is as on SQL Server (docs/sqlserver-schema.md). Most tables are walked through by id, from the oldest:
-an index on the times of readings and predictions would cost the sink more than this saves. The walk ends at the first stretch
-of rows none of which is old; rows that were added late wait until those around them are old, too.
+What stays however old it is, is the same as on SQL Server (docs/sqlserver-schema.md). Most tables are walked by id, from the
+oldest: an index on the times of readings and predictions would cost the sink more than this saves. The walk ends at the first
+stretch without an old row; rows that were added late wait until those around them are old, too.
 """
 
 from __future__ import annotations

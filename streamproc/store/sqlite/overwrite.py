@@ -1,4 +1,4 @@
-"""What a replay gives, written over what SQLite holds; inside a transaction that the caller begins and ends."""
+"""Writes a replay's rows over those in SQLite, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

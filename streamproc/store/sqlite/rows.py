@@ -1,7 +1,7 @@
-"""The rows of a batch into SQLite, inside a transaction that the caller begins and ends.
+"""Writes a batch's rows to SQLite, inside a transaction of the caller's.
 
 Only a conflict of identity is passed over, never another fault: hence ON CONFLICT (…), not INSERT OR
-IGNORE, which would drop a row that breaks any rule without a word.
+IGNORE, which would silently drop a row that breaks any rule.
 """
 
 from __future__ import annotations

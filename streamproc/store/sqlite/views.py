@@ -1,4 +1,4 @@
-"""What people look at, from SQLite, inside a transaction that the caller begins and ends."""
+"""The console's queries in SQLite, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

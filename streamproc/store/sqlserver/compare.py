@@ -1,7 +1,7 @@
-"""Rows made again beside those in SQL Server. Nothing is written.
+"""Compares recomputed rows with those in SQL Server. Writes nothing.
 
-The rows that are there are fetched by their identities, and compared here: floats come back bit for bit, and what a column
-of another type cannot hold is no difference.
+The rows are fetched by their identities and compared here: floats come back bit for bit, and what a column of another type
+cannot hold is no difference.
 """
 
 from __future__ import annotations

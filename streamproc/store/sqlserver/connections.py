@@ -1,9 +1,9 @@
 """A few connections that stay open: a login costs half a second, a batch a few hundredths of one.
 
-Each connection has a thread of its own, in which all its calls run, one after the other. So a connection whose task was
-cancelled is closed after the call that is still under way, and not beside it. aioodbc's own pool cannot do that: its
-connections share threads; it hands out what the server has closed meanwhile, and connections in the midst of a transaction;
-and it holds its lock while it logs in, so that who gives a connection back waits for another's login.
+Each connection has a thread of its own, in which all its calls run one after another. So if a task is cancelled, its
+connection is closed after the call under way, not during it. aioodbc's own pool cannot do that: its connections share
+threads; it hands out connections that the server has closed, or that are in the middle of a transaction; and it holds its
+lock during a login, so that whoever returns a connection waits for another's login.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was told to people, in SQL Server, inside a transaction that the caller begins and ends."""
+"""Deliveries of notifications in SQL Server, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ODBC driver is used, and how it is told where the database is."""
+"""Finds the ODBC driver, and tells it where the database is."""
 
 from __future__ import annotations
 

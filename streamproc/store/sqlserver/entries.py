@@ -1,4 +1,4 @@
-"""The registry in SQL Server, inside a transaction that the caller begins and ends."""
+"""The registry in SQL Server, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an error of the database means: which may pass, which tell of a row, and which end a connection.
+"""Classes the database's errors: which may pass, which concern a row, and which end a connection.
 
 Pure: errors come in as pyodbc's arguments. The numbers are SQL Server's own, as sys.messages and Microsoft's pages "Database
-Engine events and errors" and "Troubleshoot transient connection errors" tell them; a few are the operating system's.
+Engine events and errors" and "Troubleshoot transient connection errors" list them; a few are the operating system's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How each table's rows go to SQL Server: their columns and types, what tells them from one another, and the statements."""
+"""How each table's rows go to SQL Server: columns and types, identities, and statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of jobs, and old rows away, on SQL Server."""
+"""The runs of jobs, and the deletion of old rows, on SQL Server."""
 
 from __future__ import annotations
 

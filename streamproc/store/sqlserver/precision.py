@@ -1,6 +1,6 @@
-"""What a column can hold of a value: where a new database has FLOAT and DATETIME2(6), one of the reference system has less.
+"""What a column can hold of a value: a new database has FLOAT and DATETIME2(6), the reference system's has less.
 
-Pure: columns come as a cursor describes those of its result, so that what a database's people widen later is known at once.
+Pure: columns come as a cursor describes those of its result, so that columns widened later are known at once.
 """
 
 from __future__ import annotations

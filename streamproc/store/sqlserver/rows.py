@@ -1,8 +1,8 @@
-"""The rows of a batch into SQL Server, inside a transaction that the caller begins and ends.
+"""Writes a batch's rows to SQL Server, inside a transaction of the caller's.
 
-Each table's rows are one statement, which passes over those that are there. Arrays of parameters (fast_executemany) are
-no quicker, and no one statement: after a fault in their midst, where XACT_ABORT has ended the transaction, what follows is
-outside of it.
+Each table's rows are one statement, which passes over those that are already there. Arrays of parameters (fast_executemany)
+are no quicker, and are many statements: after a fault in their midst XACT_ABORT has ended the transaction, and what follows
+is outside of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sensors' keys to their ids in SQL Server, remembered, and registered where they are new."""
+"""Maps sensors' keys to their ids in SQL Server: remembered, and registered where they are new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a sensor stands in SQL Server, inside a transaction that the caller begins and ends."""
+"""The status of a sensor in SQL Server, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

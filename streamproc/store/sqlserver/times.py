@@ -1,4 +1,4 @@
-"""Times as SQL Server has them here: in UTC, without a zone."""
+"""Times in SQL Server's form: in UTC, without a zone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trials would have told and what was told, in SQL Server, inside a transaction that the caller begins and ends."""
+"""A trial's changes and the live ones beside them, in SQL Server, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One at a time: what two transactions read and write is not locked row by row, so the second waits for the first to end."""
+"""Lets transactions take turns where no row lock would separate them: the second waits until the first has ended."""
 
 from __future__ import annotations
 

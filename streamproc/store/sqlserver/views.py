@@ -1,4 +1,4 @@
-"""What people look at, from SQL Server, inside a transaction that the caller begins and ends."""
+"""The console's queries in SQL Server, inside a transaction of the caller's."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def packets(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
     try:
         parsed = _packet_lines(body) if lines else _packets.decode(body)
     except FAULTS as error:
-        if not lines and triage.is_lines(body, error):
+        if not lines and triage.is_lines(body):
             return packets(body, terms, lines=True)
         return triage.packets(body, terms, None if lines else triage.explained(error, body, _packets.decode))
     if isinstance(parsed, Packet):
@@ -77,7 +77,7 @@ def bulk(body: bytes, terms: Terms, *, lines: bool = False) -> Batch | Fault:
     try:
         parsed = _single_lines(body) if lines else _bulk.decode(body)
     except FAULTS as error:
-        if not lines and triage.is_lines(body, error):
+        if not lines and triage.is_lines(body):
             return bulk(body, terms, lines=True)
         return triage.bulk(body, terms, None if lines else triage.explained(error, body, _bulk.decode))
     rows = parsed.readings if isinstance(parsed, Bulk) else parsed

@@ -232,6 +232,43 @@ async def test_lines_of_readings(client: Client, publisher: MemoryPublisher) -> 
     assert [message.key for message, _ in publisher.sent] == ["1", "3"]
 
 
+@pytest.mark.parametrize(
+    ("path", "first", "field"),
+    [
+        (
+            PACKETS,
+            b'{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": true}]}',
+            "readings[0].value",
+        ),
+        (
+            PACKETS,
+            b'{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": NaN}]}',
+            "readings[0].value",
+        ),
+        (PACKETS, b'{"device_uuid": "d", "readings": [{"sensor_uuid": "a", "value": 1}], "x": 1}', "x"),
+        (BULK, b'{"sensor_id": 1, "value": "1"}', "value"),
+        (BULK, b'{"sensor_id": 1, "value": 1, "x": 1}', "x"),
+    ],
+)
+async def test_a_first_line_with_a_fault_costs_itself(
+    client: Client, publisher: MemoryPublisher, path: str, first: bytes, field: str
+) -> None:
+    """What says that it is JSON is known to be lines by its form, whatever is wrong with the first of them."""
+    second = ONE if path == PACKETS else b'{"sensor_id": 2, "value": 2}'
+    response = await client.post(path, data=first + b"\n" + second)
+    assert response.status == 207
+    wrong, right = (await response.json())["results"]
+    assert [fault["field"] for fault in wrong["rejected"]] == [field]
+    assert (right["index"], right["status"], len(publisher.sent)) == (1, "accepted", 1)
+
+
+async def test_lines_of_readings_that_do_not_say_so(client: Client, publisher: MemoryPublisher) -> None:
+    """A bulk of lines is known by its form, as packets are."""
+    response = await client.post(BULK, data=b'{"sensor_id": 1, "value": 1}\n{"sensor_id": 2, "value": 2}')
+    assert response.status == 202
+    assert [message.key for message, _ in publisher.sent] == ["1", "2"]
+
+
 @pytest.mark.parametrize("content_type", ["application/x-ndjson", "application/json"])
 @pytest.mark.parametrize("body", [b"", b"\n\n", b"  "])
 @pytest.mark.parametrize("path", [PACKETS, READINGS, BULK])

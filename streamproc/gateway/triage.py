@@ -71,7 +71,8 @@ _any = msgspec.json.Decoder(Raw).decode
 _token = re.compile(
     rb'((?:[^"ni]++|"(?:[^"\\]++|\\.)*+"?)*+)((?:nan|inf(?:inity)?)\b|[ni]|\Z)', re.IGNORECASE | re.DOTALL
 )
-_mark = re.compile(rb'\["([+-]?(?:nan|inf(?:inity)?))"\]', re.IGNORECASE)
+#: Such a word where a field's value stands, or a body: as it was sent, or in its mark.
+_word = rb'\s*(?:\[")?([+-]?(?:nan|inf(?:inity)?))\b'
 #: Such words outside strings, and others (`null`, say) that are passed over: ten for each reading of a packet. A text with
 #: more is left as it is.
 _WORDS = 100_000
@@ -93,9 +94,19 @@ def explained(error: Exception, text: bytes | Raw, decode: Callable[[bytes], Any
             f"{fault.reason}; several packets go into an array, or one on each line (curl: --data-binary)"
         )
         return Fault("malformed", reason)
-    if "got `array`" in fault.reason and (mark := _mark.search(body)):
-        return Fault(fault.kind, f"{mark.group(1).decode()} is not a number", fault.field)
+    if "got `array`" in fault.reason and (word := _word_at(body, fault.field)):
+        return Fault(fault.kind, f"{word} is not a number", fault.field)
     return fault
+
+
+def _word_at(body: bytes, field: str | None) -> str | None:
+    """The word that stands in a field, or is the body, where a number would."""
+    if field is None:
+        found = re.match(_word, body, re.IGNORECASE)
+    else:
+        name = re.escape(field.rpartition(".")[2].encode())
+        found = re.search(rb'"%s"\s*:%s' % (name, _word), body, re.IGNORECASE)
+    return found and found.group(1).decode()
 
 
 def count_fault(count: int, limits: Limits) -> Fault | None:

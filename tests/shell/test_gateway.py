@@ -173,6 +173,24 @@ async def test_invalid_readings_name_their_field(
     assert not publisher.sent
 
 
+@pytest.mark.parametrize("name", ["ts", "device_uuid", "packet_id"])
+@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+async def test_no_number_in_a_packets_own_field(client: Client, name: str, word: str) -> None:
+    """What is no JSON but often sent is told as it was sent, in a packet's fields as in its readings'."""
+    body = b'{"device_uuid": "d", "%s": %s, "readings": [{"sensor_uuid": "a", "value": 1}]}'
+    answer = await problem(
+        await client.post(PACKETS, data=body % (name.encode(), word.encode())), 422, "invalid"
+    )
+    assert answer["detail"] == f"{name}: {word} is not a number"
+
+
+async def test_an_array_in_a_field_is_no_word_of_another(client: Client) -> None:
+    """A list where a name is wanted is told as that, whatever is no number elsewhere in the reading."""
+    body = ITEM % '"sensor_uuid": ["a"], "value": NaN'
+    answer = await problem(await client.post(PACKETS, data=body), 422, "invalid")
+    assert "got `array`" in answer["detail"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -87,9 +87,14 @@ class Batch(msgspec.Struct):
         if fault := self._fault_of(packet, count):
             self.refuse(fault, count + len(faults or ()))
             return
+        placed = packet.packet_id is not None or self.terms.key is not None
+        if readings is None and placed and any(item.index is not None for item in packet.readings):
+            readings = dict(enumerate(packet.readings))
         faults = self._faults_in(
             enumerate(packet.readings) if readings is None else readings.items(), packet, faults or {}
         )
+        if placed and readings is not None:
+            self._find_repeated(packet, readings, faults)
         if faults:
             rows = dict(enumerate(packet.readings)) if readings is None else readings
             self._add_part(packet, rows, faults)
@@ -176,6 +181,21 @@ class Batch(msgspec.Struct):
                 continue
             faults[place] = of_reading(fault, place, name) if self.tells(len(faults)) else None
         return faults
+
+    def _find_repeated(self, packet: Packet, readings: Places, faults: Faults) -> None:
+        """Add to `faults` the readings that would be dropped later as an earlier one of their packet, sent again."""
+        seen: set[object] = set()
+        for place, item in readings.items():
+            if place in faults:
+                continue
+            index = place if item.index is None else item.index
+            known = item.sensor_uuid.lower(), index, packet.ts if item.ts is None else item.ts
+            if known in seen:
+                fault = Fault(
+                    "invalid", f"another reading of this sensor has the place {index} in the packet"
+                )
+                faults[place] = of_reading(fault, place, "index") if self.tells(len(faults)) else None
+            seen.add(known)
 
     def tells(self, more: int) -> bool:
         """Whether yet another fault is told, where so many more have been found in this item."""

@@ -261,6 +261,34 @@ def test_a_packet_s_own_id_goes_first() -> None:
 
 
 @pytest.mark.parametrize("key", [None, "key"])
+@pytest.mark.parametrize(
+    ("second", "wrong"),
+    [
+        ('"s", "value": 2, "index": 3', True),
+        ('"S", "value": 1, "index": 3', True),
+        ('"s", "value": 2, "index": 4', False),
+        ('"s", "value": 2, "index": 3, "ts": 1600000000', False),
+        ('"t", "value": 2, "index": 3', False),
+    ],
+)
+def test_a_place_that_is_taken_is_told(key: str | None, second: str, wrong: bool) -> None:
+    """What the engine would drop as sent again, though it never was before, is refused; all else has its own identity."""
+    body = '{"device_uuid": "d", %s"readings": [{"sensor_uuid": "s", "value": 1, "index": 3}, {"sensor_uuid": %s}]}'
+    batch = taken((body % ("" if key else '"packet_id": "p", ', second)).encode(), key)
+    [result] = batch.results
+    fields = [(fault.kind, fault.field, fault.index) for fault in result.rejected]
+    assert fields == ([("invalid", "readings[1].index", 1)] if wrong else [])
+    assert len(set(identities(batch, 1_700_000_000_000))) == batch.accepted == (1 if wrong else 2)
+
+
+def test_a_place_given_and_one_by_order_may_be_the_same() -> None:
+    """A reading that names no place has that in the order: who mixes both can name one that is taken."""
+    rows = b'{"sensor_uuid": "s", "value": 1, "index": 1}, {"sensor_uuid": "s", "value": 2}'
+    body = b'{"device_uuid": "d", "packet_id": "p", "readings": [%s]}'
+    assert [fault.field for fault in taken(body % rows).results[0].rejected] == ["readings[1].index"]
+
+
+@pytest.mark.parametrize("key", [None, "key"])
 def test_readings_keep_their_places(key: str | None) -> None:
     """What is left out shifts nothing: the mended packet's readings are the same as those taken before."""
     more = {} if key else {"packet_id": "p"}

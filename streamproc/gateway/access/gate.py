@@ -149,9 +149,7 @@ class Gate:
                 return _LOCKED if owner in sensors.locked else None
             return _FOREIGN_SENSOR
 
-        # Where sensors register themselves, a number that is nobody's name yet is a new sensor's.
-        numbered = None if auto_register else sensors.numbered
-        return Writer(refuses, lambda named: self._refuses_device(device, named), numbered)
+        return Writer(refuses, lambda named: self._refuses_device(device, named), sensors.numbered)
 
     def _refuses_device(self, device: str | None, named: str | None) -> Fault | None:
         """Why nothing of a packet is taken: it is another device's than the key's, of one locked out, or one too many."""

@@ -27,7 +27,7 @@ from streamproc.kafka.broker import Broker, Installation
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
 from tests.live.oracle import PARTITIONS
-from tests.live.processes import SOON_S, hang, until_ready
+from tests.live.processes import SOON_S, eventually, hang, until_ready
 from tests.slowness import in_time
 
 
@@ -181,9 +181,13 @@ async def test_missing_topic(bootstrap: Connection, topic_prefix: str) -> None:
     async with gateway(bootstrap, topic_prefix, ready=False, ack_timeout_seconds=2) as client:
         async with client.post("/ingest/packets", data=packet("d", 1)) as response:
             assert response.status == 503
-        async with client.get("/ready") as response:
-            assert response.status == 503
-            assert topic_prefix in (await response.json(content_type=None))["detail"]
+
+        async def told() -> bool:
+            async with client.get("/ready") as response:
+                assert response.status == 503
+                return topic_prefix in (await response.json(content_type=None))["detail"]
+
+        await eventually(told)  # before it has found Kafka, it tells that
         await create(bootstrap, topic_prefix + "readings")
         await post_until_accepted(client, packet("d", 1))
         async with asyncio.timeout(SOON_S):

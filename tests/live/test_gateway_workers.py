@@ -48,8 +48,8 @@ class Gateway:
         """Whether /ready says yes."""
         return (await self.get("/ready"))[0] == 200
 
-    async def post(self, value: float) -> int:
-        """Send a packet as a device does, again until it is answered; gives the last status."""
+    async def post(self, value: float) -> None:
+        """Send a packet as a device does, again until it is taken: a worker that has just started may have no Kafka yet."""
         body = msgspec.json.encode(
             {"device_uuid": "d", "packet_id": str(value), "readings": [{"sensor_uuid": "s", "value": value}]}
         )
@@ -59,7 +59,9 @@ class Gateway:
                     client() as session,
                     session.post(f"http://127.0.0.1:{self.port}/ingest/packets", data=body) as answer,
                 ):
-                    return answer.status
+                    if answer.status == 202:
+                        return
+                    assert answer.status == 503, await answer.text()
             except ClientError:
                 continue
 
@@ -91,12 +93,14 @@ async def test_all_workers_serve_and_are_told_of(gateway: Gateway) -> None:
     accepted = "streamproc_gateway_readings_accepted_total"
     sent = 0
     while not (told := await gateway.samples(accepted)).get("1") or not told.get("2"):
-        assert await gateway.post(sent) == 202
+        await gateway.post(sent)
         sent += 1
     agreed = 0
-    while agreed < 10:  # in a row, and whoever answers; what a worker tells may be 50 ms old
-        agreed = agreed + 1 if sum((await gateway.samples(accepted)).values()) == sent else 0
-        assert await gateway.samples("streamproc_gateway_worker_up") == {"1": 1.0, "2": 1.0}
+    # In a row, and whoever answers; what a worker tells may be 50 ms old, and one that is slow counts as away.
+    while agreed < 10:
+        up = await gateway.samples("streamproc_gateway_worker_up")
+        told = await gateway.samples(accepted)
+        agreed = agreed + 1 if (up, sum(told.values())) == ({"1": 1.0, "2": 1.0}, sent) else 0
     pids = family(stage.pid)
     assert len(pids) == 1 + WORKERS
     code, took_s = await stage.terminate()
@@ -112,7 +116,7 @@ async def test_a_dead_worker_is_started_again(gateway: Gateway) -> None:
     _, *workers = family(stage.pid)
     os.kill(workers[0], signal.SIGKILL)
     for value in range(20):
-        assert await gateway.post(value) == 202
+        await gateway.post(value)
     told = await stage.until_told("gateway_worker_ended")
     assert told["code"] == -signal.SIGKILL
 
@@ -154,5 +158,5 @@ def exists(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123
             return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may end between the opening and the reading
         return False

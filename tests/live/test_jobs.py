@@ -51,11 +51,17 @@ async def place(tmp_path: Path) -> AsyncIterator[Site]:
         for statement in SLOW:
             site.held.execute(statement)
         missed = f"{datetime.now(UTC) - timedelta(days=30):%Y-%m-%dT%H:%M:%S.000Z}"
+        site.variables["STREAMPROC_CLEANUP_SCHEDULE"] = schedule = days_away()
         site.held.execute(
             "INSERT INTO job_runs (name, started_by, schedule, due_at, attempt, outcome, began_at)"  # noqa: S608  # as above
-            f" VALUES ('cleanup', 'schedule', '0 4 * * 0 UTC', '{missed}', 0, 'enrolled', '{missed}')"
+            f" VALUES ('cleanup', 'schedule', '{schedule} UTC', '{missed}', 0, 'enrolled', '{missed}')"
         )
         yield site
+
+
+def days_away() -> str:
+    """A weekly schedule whose times are days away: none comes amid a test."""
+    return f"0 4 * * {(datetime.now(UTC) + timedelta(days=3)).isoweekday() % 7}"
 
 
 async def started(site: Site, **variables: str) -> Stage:

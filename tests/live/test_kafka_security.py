@@ -229,14 +229,18 @@ async def test_a_gateway_that_is_not_let_in_says_so_and_tries_on(kafka: Secured,
     async with running(wrong, "", tmp_path) as site:
         gateway = await site.start("gateway", GATEWAY_PORT=str(port))
         assert await post(f"http://127.0.0.1:{port}") == 503
-        line = await gateway.until_told("kafka_unreachable")
+        await gateway.until_told(
+            "kafka_unreachable",
+            lambda line: (
+                "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in line["reason"]
+            ),
+        )
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{port}/ready") as answer,
         ):
             ready = await answer.text()
             assert answer.status == 503
-        assert "refuses the login: look at KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD" in line["reason"]
         assert "no connection to Kafka: it refuses the gateway, as its log says" in ready
         assert wrong.bootstrap not in ready
         assert "wrong-hush" not in gateway.log.read_text() + ready

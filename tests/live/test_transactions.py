@@ -38,7 +38,7 @@ async def test_transactions(bootstrap: Connection, tmp_path: Path) -> None:
     """Rows and windows are of the committed readings, and the windows close: a marker is no record that waits."""
     begin = hour_ago()
     async with (
-        running_pipeline(bootstrap, tmp_path, STREAMPROC_WATCHDOG_SECONDS="5") as line,
+        running_pipeline(bootstrap, tmp_path) as line,
         transacting(line, "a") as first,
         transacting(line, "b") as second,
     ):

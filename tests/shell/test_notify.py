@@ -162,7 +162,7 @@ async def test_a_slow_receiver_does_not_keep_others_waiting(database: Sqlite) ->
             second.policy = Policy("webhook-2", group_ms=0)
             async with running(first, second):
                 await tell(store, "a")
-                await until(lambda: len(quick.requests) == 1)
+                await until(lambda: len(quick.requests) >= 1)
                 await until(lambda: len(slow.requests) >= 2)
                 slow.open.set()
                 await until(lambda: sorted(database.rows(STATUS)) == [("sent",), ("sent",)])

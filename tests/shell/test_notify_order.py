@@ -27,7 +27,7 @@ async def test_what_is_tried_again_goes_before_what_came_later(database: Sqlite)
         hook.answers = [web.Response(status=503), web.Response(status=503)]
         async with running(one):
             await tell(store, "alarm")
-            await until(lambda: len(hook.requests) == 1)
+            await until(lambda: len(hook.requests) >= 1)
             await tell(store, "end")
             await until(lambda: database.rows(STATUS) == [("sent",), ("sent",)])
     told = [json.loads(body)["changes"][0]["sensor"] for _, body in hook.requests]
@@ -51,7 +51,7 @@ async def test_a_receiver_that_was_away_is_reminded_once(database: Sqlite) -> No
         hook.answers = [web.Response(status=503) for _ in range(1_000)]
         async with running(one):
             await tell(store, "lasts", "over")
-            await until(lambda: len(hook.requests) == 1)
+            await until(lambda: len(hook.requests) >= 1)
             for number in range(1, 3):
                 await remind(store, "lasts", "reminder", Severity.CRITICAL)
                 await remind(store, "over", "reminder", Severity.CRITICAL)

@@ -27,6 +27,8 @@ from tests.live.processes import eventually, until_ready
 
 DEVICES = [device_in(partition) for partition in range(PARTITIONS)]
 SECONDS = 10
+#: However slowly what a test sends comes, none of it is late, and no tick closes a window.
+PATIENT = {"STREAMPROC_ALLOWED_LATENESS_MS": "300000"}
 #: So long after the first, a reading closes all windows before: beyond the lateness and the longest window.
 CLOSING = 400
 
@@ -102,12 +104,8 @@ async def test_poison_costs_nothing_but_itself(bootstrap: Connection, tmp_path: 
     """Good readings amid all kinds of bad records: their rows and windows are all there, and each bad one is told once."""
     begin = hour_ago()
     letters: dict[tuple[int, int], str] = {}
-    # What is sent on to its own partition comes there after later readings: it must not be late for that. Nor must the
-    # windows of ten seconds be closed by ticks, however long it takes to send all that.
-    lateness_s = 300
-    async with running_pipeline(
-        bootstrap, tmp_path, STREAMPROC_ALLOWED_LATENESS_MS=str(lateness_s * 1000)
-    ) as line:
+    # What is sent on to its own partition comes there after later readings, and must not be late for that.
+    async with running_pipeline(bootstrap, tmp_path, **PATIENT) as line:
         poison = list(broken(begin).items())
         for second in range(SECONDS):
             await put_good(line, begin, second)
@@ -199,6 +197,7 @@ async def test_a_record_beyond_the_limit(bootstrap: Connection, tmp_path: Path) 
         assert await posted(small) == 202
         await line.send("d", ("small", 2.0, begin + 1.0))
         assert await line.rows() == [("small", 1.0, begin * 1000), ("small", 2.0, begin * 1000 + 1000)]
+        await line.until_settled()
         assert await line.letters() == {}
 
 
@@ -263,26 +262,28 @@ async def test_header_names_that_are_no_text(bootstrap: Connection, tmp_path: Pa
     """
     begin, device = hour_ago(), DEVICES[0]
     wrong: list[set[int]] = [{0, 4}, set(), {2}, {4}, {0, 1, 2, 3, 4}]
-    async with running_pipeline(bootstrap, tmp_path) as line:
+    async with running_pipeline(bootstrap, tmp_path, **PATIENT) as line:
         await line.send(device, ("named", 0.0, begin - 1.0))
         for number, which in enumerate(wrong):
             values = [body(device, "named", 1.0, begin + number + place / 5) for place in range(5)]
             await put_batch(line, home(device, PARTITIONS), misnamed(values, which))
-        partition, last = await put(line, home(device, PARTITIONS), body(device, "named", 2.0, begin + 60.0))
-        # The last reading's own window is closed by ticks, some time later.
-        first_two = "SELECT count FROM sensor_windows WHERE size_ms = 10000 ORDER BY window_start LIMIT 2"
+        partition, last = await put(
+            line, home(device, PARTITIONS), body(device, "named", 2.0, begin + CLOSING)
+        )
+        windows = "SELECT count FROM sensor_windows WHERE size_ms = 10000"
 
         async def stored() -> bool:
             done = await committed(line.site.bootstrap, f"{line.site.prefix}streamproc-worker", line.topic)
             if done.get(partition, (0, ""))[0] <= last:  # a replay compares what is committed
                 return False
-            return len(rows(line.site)) == 27 and len(select(line.site, first_two)) == 2
+            return len(rows(line.site)) == 27 and len(select(line.site, windows)) == 2
 
         await eventually(stored)  # the test's own reader would end, like any of aiokafka's
         assert [ts for _, _, ts in rows(line.site)] == sorted(
-            [begin * 1000 - 1000, begin * 1000 + 60_000] + [begin * 1000 + place * 200 for place in range(25)]
+            [begin * 1000 - 1000, (begin + CLOSING) * 1000]
+            + [begin * 1000 + place * 200 for place in range(25)]
         )
-        assert select(line.site, first_two) == [(1,), (25,)]
+        assert select(line.site, windows) == [(1,), (25,)]
         replay = await line.site.start("replay", "-m", "streamproc", "replay", "--from", str(begin))
         assert await replay.ended() == 0, replay.log.read_text()
         assert "27 readings" in replay.log.read_text()

@@ -220,5 +220,6 @@ async def test_a_request_sent_again_under_its_key(bootstrap: Connection, tmp_pat
         await post(session, f"http://127.0.0.1:{port}", "one", ("packets", packet.replace("NaN", "7"), 202))
         found = sorted(row[:2] for row in await line.rows())
         assert found == [("a", 1.0), ("a", 7.0), *[("by-id", 99.0)] * 3, *[("legacy", 2.0)] * 3]
+        assert len((await line.until_settled()).events) == 1
         await eventually(partial(_has_events, line, 1))
         assert events(line) == [("by-id",)]

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from threading import Event, Lock, Thread
 
+from streamproc.kafka.broker import free_port
 from tests.store.tsql import address, dsn
 
 #: Whoever accepts looks so often whether it is to end: closing a socket does not wake all systems' threads.
@@ -60,14 +61,14 @@ class Wire:
         self._fault: Fault | None = None
         #: Set when the fault that was asked for has happened.
         self.failed = Event()
-        self.port = 0
+        #: None of those that outgoing connections get: it is listened on again after a cut.
+        self.port = free_port()
         self.logins = 0
 
     def mend(self) -> None:
-        """Listen; the second time, on the same port."""
+        """Listen."""
         listener = socket.create_server(("127.0.0.1", self.port))
         listener.settimeout(_LOOK_S)
-        self.port = listener.getsockname()[1]
         self._passes.set()
         self._listens.set()
         self._start(self._accept, listener)

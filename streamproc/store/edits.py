@@ -33,6 +33,8 @@ E = TypeVar("E", SensorEntry, DeviceEntry, ActionEntry, DocumentEntry)
 KEYS = 2
 #: Who changes what streamproc has not changed: programs and people with SQL.
 DATABASE = "database"
+#: In place of the version that an edit expects: whichever there is.
+SOME = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Author:
 class PutSensor:
     """Have the registry hold this entry; a `device` or `sensor_id` of None leaves what is there, and so does its version.
 
-    `expected` is the version that is to be changed, 0: there is to be none yet.
+    `expected` is the version that is to be changed, 0: there is to be none yet, SOME: there is to be one.
     """
 
     entry: SensorEntry
@@ -256,10 +258,7 @@ class Plan:
                 return replace(entry, sensor_id=given[entry.sensor])
             return entry
 
-        self.outcomes = [
-            Outcome(outcome.kind, outcome.name, numbered(outcome.entry), outcome.changed)
-            for outcome in self.outcomes
-        ]
+        self.outcomes = [Outcome(o.kind, o.name, numbered(o.entry), o.changed) for o in self.outcomes]
         self.changes = [
             Change(c.action, c.kind, c.name, c.version, c.before, numbered(c.after)) for c in self.changes
         ]

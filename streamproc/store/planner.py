@@ -13,6 +13,7 @@ from streamproc.records import DeviceEntry, DeviceKey, SensorEntry
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import (
     KEYS,
+    SOME,
     AddKey,
     Author,
     Change,
@@ -348,9 +349,10 @@ def _there(kind: Kind, rows: dict[str, Row[E]], name: str, expected: int | None 
 
 def _expect(kind: Kind, name: str, row: Row[Any] | None, expected: int | None) -> None:
     """Raise StaleEntry where the entry is not of the version that is to be changed."""
-    if expected is None:
-        return
     has = row.entry.version if row is not None and row.registered else 0
-    if has != expected:
-        what = f"has version {has}" if has else "is not registered"
-        raise StaleEntry(f"{kind} {name} {what} by now, not {expected}: read it again, then change it")
+    if expected is None or has == expected or (has and expected == SOME):
+        return
+    if expected == SOME:
+        raise StaleEntry(f"{kind} {name} is not registered, so there is nothing to change")
+    what = f"has version {has}" if has else "is not registered"
+    raise StaleEntry(f"{kind} {name} {what} by now, not {expected}: read it again, then change it")

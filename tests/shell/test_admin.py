@@ -184,6 +184,28 @@ async def test_an_update_is_not_lost(client: Client) -> None:
             assert (status, kind) == (412, "entry-changed")
     assert (await ask(client, "GET", "/admin/sensors/s"))[1]["unit"] == "V"
     assert (await ask(client, "DELETE", "/admin/sensors/s", If_Match='"2"'))[0] == 204
+    status, (kind, _) = await ask(client, "PUT", "/admin/sensors/s", {}, If_Match="*")
+    assert (status, kind) == (412, "entry-changed")
+    assert (await ask(client, "PUT", "/admin/sensors/s", {}))[0] == 200
+    assert (await ask(client, "PUT", "/admin/sensors/s", {"unit": "V"}, If_Match="*"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["sensors/s", "devices/s", "actions/pump/stuck", "policies/pump", "silences/s"]
+)
+async def test_an_entry_is_not_emptied_by_no_body(client: Client, path: str) -> None:
+    """An entry is put whole: who sends no body at all has forgotten it."""
+    status, (kind, _) = await ask(client, "PUT", f"/admin/{path}")
+    assert (status, kind) == (400, "malformed")
+
+
+async def test_head_stands_for_get(client: Client) -> None:
+    """With the key, as on the gateway's other paths."""
+    assert (await ask(client, "PUT", "/admin/sensors/s", {"unit": "V"}))[0] == 201
+    async with client.head("/admin/sensors/s", headers=HEADERS) as answer:
+        assert (answer.status, answer.headers["ETag"], await answer.read()) == (200, '"1"', b"")
+    async with client.head("/admin/sensors/s") as answer:
+        assert answer.status == 401
 
 
 async def test_ranges_that_will_not_last_are_told(tmp_path: Path) -> None:

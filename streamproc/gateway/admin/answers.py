@@ -17,7 +17,7 @@ from streamproc.errors import (
     UnknownEntry,
 )
 from streamproc.gateway.problems import Problem, only, unavailable
-from streamproc.store.edits import Entry, Outcome, kind_of
+from streamproc.store.edits import SOME, Entry, Outcome, kind_of
 
 #: Entries in an answer, unless another number is asked for, and at most.
 _PAGE, LONGEST_PAGE = 1_000, 10_000
@@ -60,12 +60,14 @@ def part_of(request: web.Request, name: str) -> str:
 
 
 def expected(request: web.Request) -> int | None:
-    """The version that an edit is for: If-Match names it, If-None-Match: * wants that there is none."""
+    """The version that an edit is for: If-Match names it, or with * any; If-None-Match: * wants that there is none."""
     if request.headers.get("If-None-Match") == "*":
         return 0
     tag = only(request.headers, "If-Match")
-    if tag is None or tag.strip() == "*":
+    if tag is None:
         return None
+    if tag.strip() == "*":
+        return SOME
     number = tag.strip().removeprefix("W/").strip('"')
     if not number.isdecimal() or len(number) > _DIGITS:
         raise StaleEntry(f"If-Match is {tag[:64]}, no ETag that was given out here")

@@ -98,11 +98,13 @@ class Desk:
         return {**body, field: name}
 
     async def read(self, request: web.Request) -> dict[str, Any]:
-        """The body, a JSON object; none is an empty one."""
+        """The body, a JSON object; none is an empty one, but where it is an entry: that would lose all that it has."""
         if check_encoding(request.headers.getall(hdrs.CONTENT_ENCODING, ())):
             raise Problem("encoding", "send an entry as it is, not compressed", headers=_AS_IT_IS)
         with Share(self._load) as share:
             text = await read_body(request, share, BODY_BYTES, self._body_seconds)
+        if not text and request.method == hdrs.METH_PUT:
+            raise Problem("malformed", "the body is empty")
         try:
             body = _decode(text or b"{}")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

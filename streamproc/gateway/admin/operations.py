@@ -92,7 +92,12 @@ def _default(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
 
 
 VERSION = (
-    Parameter("If-Match", "header", "The ETag of the version that the change is for.", example='"3"'),
+    Parameter(
+        "If-Match",
+        "header",
+        "The ETag of the version that the change is for; `*`: only if there is one.",
+        example='"3"',
+    ),
     Parameter("If-None-Match", "header", "`*`: only if there is none yet."),
 )
 LIMIT = Parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 10_000})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from streamproc.gateway.admin.access import Doorkeeper
 from streamproc.gateway.admin.alarms import FILTERS, Alarms
@@ -76,7 +76,11 @@ class Admin:
             *Documents(self._desk).routes(),
             *Alarms(self._desk).routes(),
         ):
-            app.router.add_route(method, path, self._desk.guarded(answer))
+            guarded = self._desk.guarded(answer)
+            if method == hdrs.METH_GET:
+                app.router.add_get(path, guarded)  # and HEAD
+            else:
+                app.router.add_route(method, path, guarded)
         app.on_cleanup.append(self._close)
 
     async def _close(self, _app: web.Application) -> None:

@@ -57,6 +57,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+#: What `pages.unless_known` answers, besides.
+UNCHANGED = {304: Answer("It is as it was: `If-None-Match` has its `ETag`.")}
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A route as people are told of it.

@@ -30,7 +30,10 @@ async def test_every_route_is_described_and_no_other(told: dict[str, Any]) -> No
         routes = [route for route in client.app.router.routes() if route.method != "HEAD"]
         found = {(route.method.lower(), route.resource.canonical) for route in routes if route.resource}
         assert (await (await client.get("/openapi.json")).json())["paths"].keys() == told["paths"].keys()
-        assert (await client.get("/docs")).status == 200
+        for path in ("/", "/openapi.json", "/docs"):
+            tag = (await client.get(path)).headers["ETag"]
+            again = await client.get(path, headers={"If-None-Match": tag})
+            assert str(again.status) in told["paths"][path]["get"]["responses"].keys() - {"200"}
     assert found == {(method, path) for path, methods in told["paths"].items() for method in methods}
 
 

@@ -110,7 +110,7 @@ def test_devices_keys_are_told() -> None:
         assert both["paths"][path][method]["security"] == [{"deviceKey": []}, {"apiKey": []}]
 
 
-async def test_openapi_and_docs_are_served(client: Client) -> None:
+async def test_openapi_and_docs_are_served(client: Client, told: dict[str, Any]) -> None:
     """Both say what they are, and who has them already gets them no second time."""
     for path, kind in (("/openapi.json", "application/json"), ("/docs", "text/html")):
         response = await client.get(path)
@@ -119,6 +119,7 @@ async def test_openapi_and_docs_are_served(client: Client) -> None:
         again = await client.get(path, headers={"If-None-Match": response.headers["ETag"]})
         assert (again.status, await again.read()) == (304, b"")
         assert (await client.head(path)).status == 200
+        assert "304" in told["paths"][path]["get"]["responses"]
     assert (await (await client.get("/openapi.json")).json())["openapi"] == "3.1.0"
     policy = (await client.get("/docs")).headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

@@ -20,6 +20,7 @@ from streamproc.dev.screen import Screen
 from streamproc.dev.simulator import gateway_url
 from streamproc.dev.stack import Stack, console_url
 from streamproc.dev.supervisor import Supervisor
+from streamproc.errors import SettingsError
 from streamproc.settings import Settings
 from streamproc.settings.connection import Connection
 from streamproc.store import connect
@@ -84,11 +85,20 @@ async def _try_database(settings: Settings) -> None:
 
 
 def _claim_ports(settings: Settings) -> Settings:
-    gateway = claim_port(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT")
-    console = claim_port(settings.console_host, settings.console_port, "CONSOLE_PORT")
+    wanted = {
+        "GATEWAY_PORT": (settings.gateway_host, settings.gateway_port),
+        "CONSOLE_PORT": (settings.console_host, settings.console_port),
+    }
     if settings.kafka_bootstrap is None:
-        claim_port("127.0.0.1", settings.kafka_port, "KAFKA_PORT")
-    return settings.model_copy(update={"gateway_port": gateway, "console_port": console})
+        wanted["KAFKA_PORT"] = ("127.0.0.1", settings.kafka_port)
+    claimed: dict[str, tuple[str, int]] = {}
+    for setting, (host, port) in wanted.items():
+        place = host, claim_port(host, port, setting)
+        if other := next((each for each in claimed if claimed[each] == place), None):
+            raise SettingsError(f"{setting}: {place[1]} is that of {other}; set {setting} to another")
+        claimed[setting] = place
+    ports = {name.lower(): claimed[name][1] for name in ("GATEWAY_PORT", "CONSOLE_PORT")}
+    return settings.model_copy(update=ports)
 
 
 @contextmanager

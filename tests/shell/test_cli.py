@@ -181,6 +181,19 @@ def test_a_taken_port_is_refused(tmp_path: Path, setting: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [("GATEWAY_PORT", "CONSOLE_PORT"), ("GATEWAY_PORT", "KAFKA_PORT"), ("CONSOLE_PORT", "KAFKA_PORT")],
+)
+def test_a_port_for_two_is_refused(tmp_path: Path, one: str, other: str) -> None:
+    """Before anything is started: one of the two would be found ready where the other listens."""
+    ports = {"GATEWAY_PORT": "0", "CONSOLE_PORT": "0"}
+    port = str(claim_port("127.0.0.1", 0, one))
+    result = run("dev", "--data-dir", str(tmp_path), **ports | {one: port, other: port})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"streamproc: {other}: {port} is that of {one}; set {other} to another\n"
+
+
+@pytest.mark.parametrize(
     ("command", "setting"),
     [
         (("gateway",), "GATEWAY_PORT"),

@@ -27,8 +27,8 @@ from streamproc.errors import StreamprocError
 from streamproc.kafka.broker import free_port
 from streamproc.settings.connection import Connection
 
-#: How long a server may take to listen, on a machine with others' work.
-READY_S = 60.0
+#: How long a server may take to listen: 40 s where a dozen processes work on two cores.
+READY_S = 120.0
 #: Between two looks at whether it does.
 LOOK_S = 0.05
 #: Latencies are those at this part of the load that it can take: at its full load they tell the connections' number alone.

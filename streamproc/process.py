@@ -23,13 +23,13 @@ def epoch_ms() -> int:
 
 
 def refused(why: str) -> int:
-    """Say in a line why nothing is done; gives the exit code."""
+    """Print in a line why the process refuses to work; returns the exit code."""
     sys.stderr.write(f"streamproc: {why}".replace("\n", "\n  ") + "\n")
     return REFUSED
 
 
 def unheard(setting: str, host: str, port: int, error: OSError) -> str:
-    """Why a process cannot listen, by the `setting` that names the port.
+    """Why a process cannot listen; `setting` is the variable that sets the port.
 
     >>> unheard("GATEWAY_PORT", "127.0.0.1", 8001, OSError(errno.EADDRINUSE, "while attempting to bind"))
     'GATEWAY_PORT: cannot listen on 127.0.0.1:8001: the port is taken; set GATEWAY_PORT to another'
@@ -55,12 +55,12 @@ def is_loopback(host: str) -> bool:
 
 
 def collect_seldom() -> None:
-    """Have the garbage collector look less often than CPython does by itself."""
+    """Run the garbage collector less often than CPython does by default."""
     gc.set_threshold(*_COLLECTOR)
 
 
 def tune_collector() -> None:
-    """Look for cycles less often, and never in what there is now: what a chunk or a request makes dies by reference count.
+    """Collect garbage less often, and never look at present objects: those of chunks and requests die by reference count.
 
     With CPython's own thresholds a quarter of the worker's time goes into collections that find nothing (measured:
     218,000 readings per CPU-second, 284,000 without a collector), and a fifth of a request's.

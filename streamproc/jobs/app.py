@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
-    """Run what is due until `stop` is set; whether a run that was under way then has come to its end."""
+    """Run what is due until `stop` is set; returns whether a run under way at that moment has ended."""
     store = connect_jobs(settings)
     desk = Desk(jobs(settings), Runner(store, stop))
     address = Address(settings.jobs_host, settings.jobs_port, "STREAMPROC_JOBS_PORT")
@@ -43,7 +43,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
 
 
 async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended | None:
-    """Run a job now; None where another process is at it. Raises StoreError, or work.Stopped before it began."""
+    """Run a job now; None if another process runs it. Raises StoreError, or work.Stopped before it begins."""
     must_exist(settings)
     store = connect_jobs(settings)
     runner = Runner(store, stop, Times(patience_s=PATIENCE_S))
@@ -54,7 +54,7 @@ async def run_once(settings: Settings, job: Job, stop: asyncio.Event) -> Ended |
 
 
 async def seen_now(settings: Settings) -> list[tuple[Job, Seen]]:
-    """All jobs, with what the database has of them; raises StoreError."""
+    """All jobs, with their runs in the database; raises StoreError."""
     must_exist(settings)
     store = connect_jobs(settings)
     try:

@@ -13,7 +13,7 @@ from streamproc.settings.jobs import OFF
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: its name, what it does in a line, when (None: when it is told to), and its work.
+    """A job: its name, a line of description, its schedule (None: only by command), and its work.
 
     `called` is what users of the systems before call it.
     """
@@ -26,7 +26,7 @@ class Job:
 
 
 def jobs(settings: Settings) -> list[Job]:
-    """All jobs, in the order that they run in where several are due."""
+    """All jobs, in the order in which they run if several are due."""
     return [
         Job(
             "cleanup",
@@ -39,7 +39,7 @@ def jobs(settings: Settings) -> list[Job]:
 
 
 def find(name: str, among: list[Job]) -> Job | None:
-    """The job of this name, or the one that users of the systems before call so."""
+    """The job with this name, or with this name in the systems that streamproc replaces."""
     return next((job for job in among if name in (job.name, job.called)), None)
 
 

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Cleanup:
-    """Its work: of each table what is older than `kept_ms` says (None: nothing) is deleted."""
+    """The job's work: deletes from each table the rows older than its `kept_ms` (None: no rows)."""
 
     def __init__(self, kept_ms: Mapping[str, int | None]) -> None:
         self._kept_ms = {**kept_ms, "job_runs": RUNS_KEPT_MS}

@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 
 async def seen(store: JobStore, job: Job) -> Seen:
-    """What the database has of a job."""
+    """A job's runs in the database."""
     return Seen(
         await store.runs(job.name, "schedule", RUNS_LOOKED_AT),
         await store.runs(job.name, "command", RUNS_LOOKED_AT),

@@ -14,13 +14,13 @@ from streamproc.store.job_runs import LOST
 
 
 def checks(desk: Desk) -> list[Check]:
-    """What `/ready` is made of: the database, and each job."""
+    """The checks of `/ready`: the database, and each job."""
     now = desk.runner.clock()
     return [desk.runner.standing.check(), *(_check(job, desk, now) for job in desk.jobs)]
 
 
 def gauges(desk: Desk) -> Iterable[Metric]:
-    """What runs now, what was done last and when what comes next."""
+    """What runs now, what was done last, and what comes next and when."""
     running = GaugeMetricFamily("streamproc_jobs_running", "Whether a process is at the job.", labels=["job"])
     done = GaugeMetricFamily(
         "streamproc_jobs_done_timestamp", "When the job was last done (epoch seconds).", labels=["job"]

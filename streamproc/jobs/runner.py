@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """For how long a job is held, how often that is renewed, and how long a database is waited for that is away."""
+    """How long a claim lasts, how often it is renewed, and how long to wait for a database that is away."""
 
     lease_s: float = LEASE_S
     renew_s: float = RENEW_S
@@ -57,7 +57,7 @@ class Runner:
         self._by = uuid4().hex
 
     async def run(self, job: Job, started_by: StartedBy, due: Due) -> Ended | None:
-        """Run a job to its end; None where it is not ours: another is at it, or has taken it over. Raises Stopped before."""
+        """Run a job to its end; None if another process has it or takes it over. Raises Stopped before it begins."""
         now = self.clock()
         schedule = str(job.schedule) if started_by == "schedule" else ""
         claim = RunClaim(job.name, started_by, schedule, due.at, due.attempt, self._by, now, self._until(now))

@@ -21,7 +21,7 @@ RUNS_LOOKED_AT = 20
 
 
 class Due(NamedTuple):
-    """A time that a job is to be run for, and the how manieth try of it this is."""
+    """A scheduled time that a job must run for, and the number of the try."""
 
     at: int
     attempt: int
@@ -66,7 +66,7 @@ class Schedule:
 
 
 def of_schedule(schedule: Schedule, newest_first: Sequence[Run]) -> list[Run]:
-    """The runs and enrolments by this schedule, since it was the job's; none where another one has come since."""
+    """The job's runs and enrolments since this schedule came into use; none if another schedule has replaced it."""
     found = []
     for run in newest_first:
         if run.started_by == "schedule":
@@ -77,7 +77,7 @@ def of_schedule(schedule: Schedule, newest_first: Sequence[Run]) -> list[Run]:
 
 
 def due(schedule: Schedule, newest_first: Sequence[Run], now: int) -> Due | None:
-    """What a job is to be run for now; a job without a run or enrolment by this schedule is to be enrolled first.
+    """What a job must run for now, if anything; a job without a run or enrolment by this schedule must be enrolled first.
 
     Of the times that were missed only the newest is made up. What failed is tried again after a pause, MOST_TRIES times in
     all; what was stopped, or lost with its process, at once.
@@ -99,7 +99,7 @@ def due(schedule: Schedule, newest_first: Sequence[Run], now: int) -> Due | None
 
 
 def pause_ms(failures: int) -> int:
-    """How long after so many failures of one time the next try comes."""
+    """The wait before the next try, after this many failures for one scheduled time."""
     return FIRST_PAUSE_MS << (failures - 1)
 
 

@@ -18,11 +18,11 @@ PATIENCE_S = 1_800.0
 
 
 class Stopped(Exception):  # noqa: N818  # no error: the run is asked to end
-    """The run is to end here: the process is, or the job is somebody else's by now."""
+    """The run must end here: its process ends, or another process has taken over."""
 
 
 class Asking:
-    """Calls of the database, tried again while it is away, until `stop` is set."""
+    """Calls the database, again and again while it is away, until `stop` is set."""
 
     def __init__(
         self, store: JobStore, standing: Standing, stop: asyncio.Event, patience_s: float = inf
@@ -30,7 +30,7 @@ class Asking:
         self.store, self._standing, self._stop, self._patience_s = store, standing, stop, patience_s
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The call's result; raises Stopped, or StoreUnavailable once patience is at its end."""
+        """The call's result; raises Stopped, or StoreUnavailable when it has waited too long."""
         return await self._standing.patiently(call, pause=self.rest, patience_s=self._patience_s)
 
     async def rest(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class Asking:
 
 
 class Progress(Asking):
-    """A run that is under way, as its work sees it. `counts` is told at the end, and `faults`: parts that failed."""
+    """A run under way, as its work sees it. `counts`, and `faults` (parts that failed), are recorded at the end."""
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ logger.server.level=info
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What a broker has beside its plain listener: for tests of how clients come to a guarded one."""
+    """A broker's listeners besides its plain one, for tests of clients that need TLS or a login."""
 
     #: The port of each further listener, by its protocol: SSL, SASL_PLAINTEXT or SASL_SSL.
     ports: Mapping[str, int]
@@ -129,7 +129,7 @@ class Guard:
 
 
 class Broker:
-    """A running broker, made by `start`. It is bound to no event loop: one may start, another stop it."""
+    """A running broker, made by `start`. It is bound to no event loop: one loop may start it, another stop it."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], watcher: subprocess.Popen[bytes], home: _Home

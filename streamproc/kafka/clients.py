@@ -28,7 +28,7 @@ def producer(kafka: Connection, **options: Any) -> AIOKafkaProducer:
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's, which stops whatever its fetches are at."""
+    """aiokafka's consumer, which can be stopped whatever its fetches are doing."""
 
     async def stop(self) -> None:
         """Leave the group and disconnect.
@@ -59,12 +59,12 @@ def admin(kafka: Connection, **options: Any) -> AIOKafkaAdminClient:
 
 
 def arguments(kafka: Connection) -> dict[str, Any]:
-    """What aiokafka's clients are given to connect; raises SettingsError where a certificate cannot be used."""
+    """The arguments with which aiokafka's clients connect; raises SettingsError if a certificate cannot be used."""
     return {"bootstrap_servers": kafka.bootstrap, **security(kafka)}
 
 
 def security(kafka: Connection) -> dict[str, Any]:
-    """The part of `arguments` that says how, and not where."""
+    """The part of `arguments` that concerns security, not the address."""
     its = kafka.security
     given: dict[str, Any] = {"security_protocol": its.protocol}
     if its.encrypted:

@@ -18,13 +18,13 @@ CHUNK_RECORDS = 32_768
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """In place of Columns: aiokafka cannot parse the batch of the record at `offset` (see `streamproc.kafka.reread`)."""
+    """Stands in for Columns: aiokafka cannot parse the batch of the record at `offset` (see `streamproc.kafka.reread`)."""
 
     offset: int
 
 
 class Columns:
-    """The records of one partition as they are parsed, without an object or a call for each of them.
+    """The parsed records of one partition, without an object or a call for each.
 
     `fill` stands in for aiokafka's `PartitionRecords._unpack_records`, whose ConsumerRecords cost more than decoding the
     readings in them, and ten thousand of which at a time cost as much again in garbage collections.
@@ -115,7 +115,7 @@ def _is_void(fetched: Any, batch: Any) -> bool:
 
 
 def gather(tp: TP, drained: list[Any]) -> Chunk:
-    """One chunk of what aiokafka handed over for a partition: its own records, or the Columns in their place."""
+    """One chunk of what aiokafka gave for a partition: its own records, or Columns."""
     if isinstance(drained[0], Columns):
         return drained[0].take(tp)
     columns = Columns()

@@ -65,7 +65,7 @@ class _Refusal(Exception):  # noqa: N818  # a finding
 
 
 async def failure(kafka: Connection, error: Exception) -> KafkaUnavailable:
-    """What to raise for a client's error, with its cause; KafkaRefused where trying again cannot help."""
+    """The exception to raise for a client's error, with its cause; KafkaRefused if trying again cannot help."""
     if isinstance(error, FORBIDDEN):
         return KafkaRefused(f"Kafka at {kafka}: {forbidden(kafka, error)}")
     if not isinstance(error, KafkaConnectionError):
@@ -74,7 +74,7 @@ async def failure(kafka: Connection, error: Exception) -> KafkaUnavailable:
 
 
 async def cause(kafka: Connection) -> KafkaUnavailable | None:
-    """Why no broker that is named lets this client in; None where one of them does."""
+    """Why none of the configured brokers lets this client in; None if one of them does."""
     told: dict[str, list[str]] = {}
     refused = False
     for host, port, _ in collect_hosts(kafka.bootstrap, randomize=False)[:LOOKS]:
@@ -92,7 +92,7 @@ async def cause(kafka: Connection) -> KafkaUnavailable | None:
 
 
 def look(kafka: Connection) -> None:
-    """Raise KafkaRefused where no broker lets this client in; who is away may still come. For those without an event loop."""
+    """Raise KafkaRefused if no broker lets this client in; a broker that is away may still come. Needs no event loop."""
     loop = (
         asyncio.new_event_loop()
     )  # asyncio.run would leave the thread without the one that others make later
@@ -107,7 +107,7 @@ def look(kafka: Connection) -> None:
 
 
 def forbidden(kafka: Connection, error: Exception) -> str:
-    """What the broker's rules do not allow this client to do."""
+    """What the broker does not authorize this client to do."""
     user = f"the user of {USERNAME}" if kafka.security.logs_in else "this client"
     return f"{user} may not do this ({error}): give it the rights that docs/kafka-security.md lists"
 

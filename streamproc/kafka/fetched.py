@@ -39,7 +39,7 @@ async def gathered(
 
 
 def let_go(fetcher: Any, tp: TopicPartition) -> None:
-    """Have a partition fetched again at once if nothing is left of it; aiokafka would see it a call later."""
+    """Let a partition be fetched again as soon as it is drained; aiokafka would notice a call later."""
     fetched = getattr(fetcher._records.get(tp), "_partition_records", None)
     if fetched is not None and not fetched._records.has_next():
         fetched._records_iterator = None  # it refers back: its megabytes would wait for the garbage collector
@@ -48,7 +48,7 @@ def let_go(fetcher: Any, tp: TopicPartition) -> None:
 
 
 async def wait_for_more(fetcher: Any, timeout: float) -> None:  # noqa: ASYNC109  # one wait, not a scope
-    """Wait until something more was fetched, but not for long: the flow may be stopped meanwhile."""
+    """Wait until more has been fetched, but not for long: the flow may be stopped meanwhile."""
     waiter = fetcher._create_fetch_waiter()
     done, _ = await asyncio.wait([waiter], timeout=timeout)
     if done:

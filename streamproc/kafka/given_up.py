@@ -18,13 +18,13 @@ _connected: dict[asyncio.Task[Any] | None, list[AIOKafkaConnection]] = {}
 
 
 def close_connections() -> None:
-    """Have aiokafka's clients close them where their start is given up, all of this process."""
+    """Make all aiokafka clients of this process close their connections when their start is given up."""
     aiokafka.client.create_conn = _noted
     AIOKafkaClient.bootstrap = bootstrap
 
 
 async def bootstrap(client: AIOKafkaClient) -> None:
-    """As aiokafka's own; where it is cancelled no connection stays."""
+    """As aiokafka's own, but a cancellation leaves no connection open."""
     task = asyncio.current_task()
     connected = _connected[task] = []
     try:

@@ -24,7 +24,7 @@ _PAUSE_S = 0.1
 
 
 async def committed(kafka: Connection, group: str, places: Iterable[TopicPartition]) -> Committed:
-    """What the group has committed of these partitions; waits for a coordinator that has just started, raises KafkaError.
+    """The group's committed offsets of these partitions; waits for a coordinator that is starting. Raises KafkaError.
 
     aiokafka's own request takes "still loading" and "not allowed" for a group that has committed nothing.
     """

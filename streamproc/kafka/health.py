@@ -23,7 +23,7 @@ def broker_check(app: ChunkedApp) -> Check:
 
 
 def lag_check(lags: Mapping[str, int | None], bound: int) -> Check:
-    """Whether no partition has more records waiting than the bound; None is a partition of which nothing was read yet."""
+    """Whether no partition has more records waiting than the bound; None is a partition that was not read yet."""
     unknown = sorted(name for name, lag in lags.items() if lag is None)
     if unknown:
         return Check("lag", False, f"nothing was read yet of partitions {', '.join(unknown)}")
@@ -34,7 +34,7 @@ def lag_check(lags: Mapping[str, int | None], bound: int) -> Check:
 
 
 def gauges(app: ChunkedApp) -> Iterable[Metric]:
-    """What concerns the connection with Kafka and what waits between it and the stage."""
+    """Gauges of the connection with Kafka, and of what waits between it and the stage."""
     silence = GaugeMetricFamily(
         "streamproc_kafka_silence_seconds", "Since a broker last answered the consumer.", labels=[]
     )

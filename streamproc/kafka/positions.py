@@ -11,7 +11,7 @@ _log = structlog.get_logger(__name__)
 
 
 def check_position(tp: TP, offset: int, begin: int, end: int) -> None:
-    """Tell where records between `offset` and the partition's beginning are gone; raises BrokerError beyond its end.
+    """Log an error if records from `offset` to the partition's beginning are gone; raises BrokerError beyond its end.
 
     Kafka itself would start at the beginning in both cases, without a word, and what is before `offset` would be skipped.
     """

@@ -23,7 +23,7 @@ VERSIONS: tuple[type[Struct], ...] = tuple(
 
 
 def encode_at_once() -> None:
-    """Have aiokafka's producers encode their requests so, all of this process."""
+    """Make all aiokafka producers of this process encode their requests this way."""
     for kind in VERSIONS:
         kind.encode = encode
 

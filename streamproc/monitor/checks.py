@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that a process needs in order to work; `detail` tells a person how it stands with it, well or not."""
+    """One thing that a process needs in order to work; `detail` describes its state for people, good or bad."""
 
     name: str
     ok: bool
@@ -17,7 +17,7 @@ class Check:
 
 
 def report(checks: Sequence[Check]) -> dict[str, Any]:
-    """The body of `/ready`; `detail` is there where something fails.
+    """The body of `/ready`; it has a `detail` if something fails.
 
     >>> report([Check("broker", False, "silent for 9 s"), Check("lag", True, "0 records")])["detail"]
     'broker: silent for 9 s'

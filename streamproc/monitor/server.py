@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a stage listens; port 0: nowhere. `setting` is the variable that names the port."""
+    """Where a stage listens; with port 0, nowhere. `setting` is the variable that sets the port."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a stage tells: its name, how it stands, and what its gauges are now. Called in the event loop, at each request."""
+    """What a stage reports: its name, its checks and its gauges. They are called in the event loop, at each request."""
 
     stage: str
     checks: Callable[[], Sequence[Check]]
@@ -72,7 +72,7 @@ def build_info(stage: str) -> Metric:
 
 @asynccontextmanager
 async def serving(address: Address, told: Told) -> AsyncIterator[None]:
-    """Answer `/metrics`, `/health` and `/ready` on this address; raises SettingsError where it cannot be listened on."""
+    """Answer `/metrics`, `/health` and `/ready` on this address; raises SettingsError if it cannot listen there."""
     if not address.port:
         yield
         return
@@ -90,7 +90,7 @@ async def serving(address: Address, told: Told) -> AsyncIterator[None]:
 
 @contextmanager
 def collected(told: Told) -> Iterator[None]:
-    """Have what is told be among the process's metrics until the block ends."""
+    """Include what is told in the process's metrics until the block ends."""
     live = _Live(told)
     REGISTRY.register(live)
     try:

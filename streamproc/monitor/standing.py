@@ -108,7 +108,7 @@ class Standing:
 
 
 def backoff() -> Iterator[float]:
-    """Seconds to wait after each failure in a row: doubled up to the longest, less up to half by chance."""
+    """Seconds to wait after each failure in a row: doubled up to the longest, less a random part of up to half."""
     longest = FIRST_PAUSE_S
     while True:
         yield longest * random.uniform(0.5, 1)  # noqa: S311  # keeps several processes from coming at once

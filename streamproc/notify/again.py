@@ -13,14 +13,14 @@ from streamproc.store.deliveries import Deliveries, Undelivered
 
 
 async def undelivered(settings: Settings, since: str) -> list[Undelivered]:
-    """What was given up of changes from a time on, or as long ago; raises RegistryError where that is none, StoreError."""
+    """Given-up messages with changes from a time on; raises RegistryError if `since` is not a time, or StoreError."""
     begin = moment_or_ago(since, epoch_ms())
     async with _opened(settings) as store:
         return await store.undelivered(begin)
 
 
 async def send_again(settings: Settings, channel: str | None, since: str) -> dict[str, int]:
-    """Have that sent again, on one channel or all; how many changes of each, where there were any."""
+    """Have them sent again, on one channel or all; returns the number of changes for each channel that had any."""
     now = epoch_ms()
     begin = moment_or_ago(since, now)
     async with _opened(settings) as store:

@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 def channels(settings: Settings) -> list[Channel]:
-    """The channels that the settings name; several webhooks are counted from the second on."""
+    """The channels that the settings name; of several webhooks, the second and later ones are numbered."""
     kinds, found = settings.notify_kinds, list[Channel]()
     if CONSOLE in kinds:
         found.append(ConsoleChannel())
@@ -59,7 +59,7 @@ def webhooks(settings: Settings, name: str, urls: Sequence[str]) -> list[Channel
 
 
 def email(settings: Settings, name: str = EMAIL) -> EmailChannel:
-    """The channel of this name for e-mails; the settings must have what it needs."""
+    """The e-mail channel with this name; the settings must have what it needs."""
     assert settings.smtp_host is not None
     assert settings.notify_email_from is not None
     server = Server(
@@ -76,7 +76,7 @@ def email(settings: Settings, name: str = EMAIL) -> EmailChannel:
 
 
 def policy(settings: Settings, channel: str) -> Policy:
-    """What a channel tells by these settings."""
+    """Which notifications a channel tells, by these settings."""
     return Policy(
         channel,
         Severity[settings.notify_min_severity],
@@ -88,7 +88,7 @@ def policy(settings: Settings, channel: str) -> Policy:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
-    """Tell people until `stop` is set; whether everything that was on its way then has come to its end."""
+    """Tell people until `stop` is set; returns whether everything under way at that moment has ended."""
     store = connect(settings, process="notify")
     times = Times(settings.notify_timeout_seconds)
     ways = channels(settings)

@@ -10,7 +10,7 @@ from streamproc.store.deliveries import Message
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The receiver has the message; `note` is what an operator should know of it none the less."""
+    """The receiver has the message; `note` is what an operator should know nevertheless."""
 
     note: str | None = None
 
@@ -24,7 +24,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The receiver may take it later, not before `after_s` seconds where it has said so."""
+    """The receiver may take it later; not before `after_s` seconds, if it said so."""
 
     reason: str
     after_s: float | None = None
@@ -34,17 +34,17 @@ Answer = Accepted | Refused | Later
 
 
 class Channel(Protocol):
-    """A way to people. What it says of failures holds no secret: it goes to the log and the database."""
+    """A way to reach people. Its failure reasons contain no secrets, because they go to the log and the database."""
 
     @property
     def name(self) -> str:
-        """What the channel is called in the database, the log and metrics: the same at each start."""
+        """The channel's name in the database, the log and metrics: the same at each start."""
         ...
 
     async def send(self, message: Message) -> Answer:
-        """Hand a message over. If it is cancelled, nothing is sent any more."""
+        """Deliver a message. After a cancellation nothing more is sent."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...

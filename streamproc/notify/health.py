@@ -12,7 +12,7 @@ from streamproc.notify.sender import Sender
 
 
 def checks(senders: Sequence[Sender]) -> list[Check]:
-    """What `/ready` is made of: the database, as the channel with most trouble sees it, and each channel."""
+    """The checks of `/ready`: the database, as the channel with most trouble sees it, and each channel."""
     standing = [sender.standing.check() for sender in senders]
     database = next((check for check in standing if not check.ok), standing[0])
     return [database, *(sender.check() for sender in senders)]

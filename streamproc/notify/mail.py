@@ -34,7 +34,7 @@ _REPLY_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where mail is handed over, and as whom (name, password), which is never shown."""
+    """The mail server and the login (name, password), which is never shown."""
 
     host: str
     port: int = 587
@@ -45,7 +45,7 @@ class Server:
 
 
 class EmailChannel:
-    """Sends one mail a message, to all addresses; a thread is what mail programs call one, by References."""
+    """Sends one mail for each message, to all addresses; threads use the header References."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class EmailChannel:
 
 
 def composed(message: Message, sender: str, receivers: tuple[str, ...], language: Language) -> EmailMessage:
-    """The mail: the same at each attempt but for its Date, under a Message-ID that is the message's identity."""
+    """The mail: the same at each attempt except for its Date; its Message-ID is the message's identity."""
     domain = sender.rpartition("@")[2]
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
@@ -158,7 +158,7 @@ class _Delivery:
 
 
 def failed(error: OSError, place: str, timeout_s: float) -> Answer:
-    """What an error of SMTP means for the mail; those about server or login are an operator's, and pass."""
+    """What an SMTP error means for the mail; errors of the server or login may pass, since an operator can fix them."""
     answer: Answer = Later(f"{place}: {getattr(error, 'strerror', None) or error}")
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         replies = list(error.recipients.values())

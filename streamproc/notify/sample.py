@@ -20,7 +20,7 @@ _TEXT = {
 
 
 async def tried(settings: Settings) -> dict[str, Answer]:
-    """What each channel says to a test message, by its name."""
+    """Send a test message on each channel; returns the answers by the channels' names."""
     ways = channels(settings)
     try:
         answers = await asyncio.gather(*[_sent(channel, settings) for channel in ways])
@@ -40,7 +40,7 @@ async def _sent(channel: Channel, settings: Settings) -> Answer:
 
 
 def sample_message(channel: str, language: Language) -> Message:
-    """A message of no change at all, another each time."""
+    """A message about no change at all, with a new identity each time."""
     name = uuid4().hex
     now = epoch_ms()
     change = Change(
@@ -50,7 +50,7 @@ def sample_message(channel: str, language: Language) -> Message:
 
 
 def told(answers: dict[str, Answer]) -> tuple[bool, list[str]]:
-    """Whether all have taken it, and a line for each channel."""
+    """Whether all channels have taken it, and a line for each."""
     lines = []
     for name, answer in answers.items():
         if isinstance(answer, Accepted):

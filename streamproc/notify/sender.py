@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a receiver may take, how often the database is looked at, and how long a message is held beyond the former."""
+    """How long a receiver may take, how often to query the database, and how much longer than the receiver a claim lasts."""
 
     timeout_s: float
     look_s: float = LOOK_S
@@ -49,7 +49,7 @@ class Times:
 
 
 class Sender:
-    """Tells one channel what the database has for it; several processes may do so for the same channel."""
+    """Sends one channel's messages from the database; several processes may do so for the same channel."""
 
     def __init__(self, channel: Channel, store: Deliveries, policy: Policy, times: Times) -> None:
         self.channel, self.policy = channel, policy
@@ -212,6 +212,6 @@ class Sender:
 
 
 def pause(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubled up to the longest, less up to a quarter by chance."""
+    """Seconds to wait after this many failures in a row: doubled up to the longest, less a random part of up to a quarter."""
     longest = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), LAST_PAUSE_S)
     return longest * random.uniform(0.75, 1)  # noqa: S311  # keeps several from coming at once

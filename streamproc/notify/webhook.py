@@ -26,7 +26,7 @@ _TIMES_OUT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_M
 
 
 class WebhookChannel:
-    """Posts to one URL. The URL itself is never told: it may be all that a stranger needs to post there, too."""
+    """Posts to one URL. The URL is never shown or logged: it may be all that a stranger needs to post there as well."""
 
     def __init__(
         self, name: str, url: str, secret: str | None, timeout_s: float, language: Language = "en"

@@ -58,7 +58,7 @@ def _named(change: Change, language: Language) -> str:
 
 
 def place(message: Message) -> str:
-    """What the changes have in common, by the name that people gave it."""
+    """What the changes have in common (device, site or sensor), by its name in the registry."""
     kind, _, name = message.scope.partition(":")
     first = message.changes[0]
     named = {"device": first.device_name, "sensor": first.name}.get(kind)

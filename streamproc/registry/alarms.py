@@ -47,7 +47,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 async def alarms(store: Store, now: int, of: SilenceEntry = ALL) -> list[Alarm]:
-    """The alarms of the sensors that a silence would be `of`, as the database has them, the gravest and oldest first."""
+    """The alarms in the database of the sensors that the silence `of` covers, the gravest and oldest first."""
     standing = await store.alarms()
     if not standing:
         return []

@@ -16,7 +16,7 @@ from streamproc.store.sensor_status import SensorStatus, SeverityName
 
 
 class InForce(msgspec.Struct, frozen=True):
-    """A silence or maintenance that the sensor is under, `until` when it is in force: null is until somebody ends it.
+    """A silence or maintenance that covers the sensor now, in force `until` then; null means until somebody ends it.
 
     What is graver than `up_to` is told all the same.
     """
@@ -30,7 +30,7 @@ class InForce(msgspec.Struct, frozen=True):
 
 
 class Attended(msgspec.Struct, frozen=True):
-    """Who looks after the sensor's present alarm, and what keeps people from being told of the sensor now.
+    """Who handles the sensor's present alarm, and what keeps people from being told of the sensor now.
 
     `acknowledged` holds until the alarm is over or gets graver; `by`, `note` and `at` are who has said so, or has snoozed it
     until `snoozed_until`, what else, and when. Of the `silences` in force the one that lasts longest comes first; one of them
@@ -47,7 +47,7 @@ class Attended(msgspec.Struct, frozen=True):
 
 
 async def attended(store: Store, status: SensorStatus, silences: Silences, now: int) -> Attended:
-    """How a sensor is attended to at a time in ms, under these silences."""
+    """The handling of a sensor's alarm at a time in ms, under these silences."""
     entry, alarm = status.entry, status.alarm
     handling = await _handling(store, status, now)
     severity = alarm.severity if alarm else Severity.NORMAL

@@ -48,7 +48,7 @@ _SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 
 def normal(entry: SensorEntry) -> SensorEntry:
-    """The entry as the topics and the database have it: names in lower case, and no range that binds nothing."""
+    """The entry as the topics and the database have it: names in lower case, and no empty ranges."""
     return replace(
         entry,
         sensor=entry.sensor.lower(),

@@ -21,7 +21,7 @@ class Followed(Protocol):
 
 
 class Whole:
-    """A registry that nothing comes to any more: all of it is in `log`."""
+    """A registry that is complete: all of it is in `log`, and nothing more comes."""
 
     def __init__(self, log: RegistryLog | None = None) -> None:
         self.log = log or RegistryLog()
@@ -35,7 +35,7 @@ class Whole:
 
 
 async def read_for(registry: Followed, chunk: Chunk, position: int, *, begins: bool) -> bool:
-    """Wait until the registry is read as far as a chunk needs it, whose partition has reached `position` (-1: none).
+    """Wait until the registry is read as far as a chunk needs it; its partition has reached `position` (-1: none).
 
     Where judging `begins` here, that is as far as the position, too, and without one, all that there is. False where the
     topic ends before the position: it was made anew.

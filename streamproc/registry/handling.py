@@ -13,7 +13,7 @@ from streamproc.store.sensor_status import SensorStatus, StandingAlarm, Standing
 
 
 async def sensor_named(store: Store, name: str) -> str:
-    """The sensor that has this uuid or number, or that the event of this id is of; the name itself where there is none."""
+    """The sensor with this uuid or number, or of the event with this id; the name itself if there is none."""
     name = name.strip().lower()
     status = await store.status(name)
     if status is not None:
@@ -25,7 +25,7 @@ async def sensor_named(store: Store, name: str) -> str:
 async def handled(
     store: Store, name: str, by: str, now: int, *, note: str | None = None, until: int | None = None
 ) -> PutDocument:
-    """The edit that acknowledges an alarm, or snoozes it `until` a time; what was said of it before stays.
+    """The edit that acknowledges an alarm, or snoozes it `until` a time; earlier handling of it stays.
 
     `name` is the sensor's uuid or number, or the id of an event of the alarm. Raises UnknownEntry where there is no such
     sensor or event, RegistryError where it has no alarm, or the event is of another one or less grave than it is by now.
@@ -47,7 +47,7 @@ async def handled(
 
 
 async def handling_of(store: Store, entry: Entry | None, alarm: StandingAlarm) -> HandlingEntry | None:
-    """What people have said of this alarm: of an event of it that was as grave as it is now."""
+    """The handling of this alarm, if it is for an event of it that was as grave as the alarm is now."""
     if not isinstance(entry, HandlingEntry) or entry.event_id == alarm.event.event_id:
         return entry if isinstance(entry, HandlingEntry) else None
     event = await store.event(entry.event_id)

@@ -16,7 +16,7 @@ _SECRET_BYTES = 32
 
 
 def new_key(now_ms: int, expires_at: int | None = None) -> tuple[str, DeviceKey]:
-    """A key as the device sends it, and what is kept of it.
+    """A new key: as the device sends it, and as it is stored.
 
     >>> text, key = new_key(1)
     >>> text.startswith(f"sp1_{key.key_id}_"), len(text), key.sha256 == hashed(text)

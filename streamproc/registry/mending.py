@@ -56,7 +56,7 @@ class View(Protocol):
 
 
 class Mended(NamedTuple):
-    """What a comparison has sent, how many rows are no entries, and what only the topic has."""
+    """The result of a comparison: entries sent and removed, rows that are no valid entries, and entries only on the topic."""
 
     sent: int
     removed: int

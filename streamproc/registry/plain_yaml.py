@@ -38,7 +38,7 @@ _Loader.add_implicit_resolver(
 
 
 def load(text: str, as_written: Collection[str]) -> Any:
-    """What the text says; what stands under the keys `as_written` is text, whatever it looks like.
+    """The parsed text; values under the keys `as_written` stay text, whatever they look like.
 
     Raises yaml.YAMLError, also where a key is there twice.
 

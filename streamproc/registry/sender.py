@@ -17,7 +17,7 @@ from streamproc.settings import Settings
 
 
 def sending(producer: AIOKafkaProducer, topic: str) -> Send:
-    """What puts records on the topic `registry`; the producer must have acks="all"."""
+    """A function that sends records to the topic `registry`; the producer must have acks="all"."""
 
     async def send(records: Mapping[str, bytes | None]) -> None:
         sent = [await producer.send(topic, key=key.encode(), value=value) for key, value in records.items()]
@@ -28,7 +28,7 @@ def sending(producer: AIOKafkaProducer, topic: str) -> Send:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Send]:
-    """What puts records on the topic, over a producer of its own; raises RegistryError without Kafka."""
+    """A function that sends records to the topic, with a producer of its own; raises RegistryError without Kafka."""
     producer = clients.producer(settings.kafka, acks="all")
     try:
         await producer.start()

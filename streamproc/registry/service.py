@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Service:
-    """The registry as its editors have it. `send` is used for one edit at a time."""
+    """Edits the registry. `send` is used for one edit at a time."""
 
     def __init__(self, store: Store, send: Send) -> None:
         self.store = store
@@ -34,10 +34,10 @@ class Service:
         self._turn = asyncio.Lock()
 
     async def edit(self, edits: Sequence[Edit], actor: str) -> list[Outcome]:
-        """Make edits, all or none, and have the topic tell them; returns what they have made.
+        """Make edits, all or none, and send them to the topic; returns the resulting entries.
 
-        What is unchanged is sent, too: an edit that did not reach the topic is mended by doing it again. Raises RegistryError
-        with all faults where nothing was changed, EntryNotSent where the database has it and the topic has not.
+        Unchanged entries are sent, too, so that an edit that did not reach the topic can be repeated. Raises RegistryError
+        with all faults if nothing was changed, EntryNotSent if the database has the edit and the topic has not.
         """
         author = Author(actor, epoch_ms())
         async with self._turn:
@@ -51,7 +51,7 @@ class Service:
         return outcomes
 
     async def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        """Send what was made, and once more what somebody else has made of it before it was sent."""
+        """Send the entries, and again those that somebody else has changed before they were sent."""
         due: Registered = {outcome.key: outcome.entry for outcome in outcomes}
         for _ in range(LOOKS):
             if not due:

@@ -44,7 +44,7 @@ async def _opened(chosen: settings.Settings) -> AsyncIterator[Store]:
 
 
 async def edit(edits: Sequence[Edit], *, makes: bool = False) -> list[Outcome]:
-    """Make edits in the name of who runs this, in a database that is there or that this `makes`.
+    """Make edits in the name of the user who runs this, in a database that exists or that this `makes`.
 
     Without Kafka nothing is changed. Raises RegistryError and StoreError.
     """
@@ -62,7 +62,7 @@ async def known(key: str) -> Entry | None:
 
 
 async def take_over() -> tuple[list[Outcome], list[str]]:
-    """Put the limits of `alert_thresholds` where the database or the topic has others; what was put, and what was not."""
+    """Take the limits of `alert_thresholds` over as ranges; returns what was changed, and notes on what could not be."""
     if settings.load().store != "sqlserver":
         raise RegistryError(
             "alert_thresholds is a table of SQL Server's databases, and this is SQLite: set DB_HOST"
@@ -76,7 +76,7 @@ async def take_over() -> tuple[list[Outcome], list[str]]:
 
 
 async def overruled_of(entries: Collection[SensorEntry]) -> dict[str, list[str]]:
-    """The ranges of these sensors, by name, that limits in `alert_thresholds` will soon have changed again."""
+    """The ranges of these sensors, by name, that limits in `alert_thresholds` will soon overwrite."""
     if settings.load().store != "sqlserver" or not entries:
         return {}
     async with looking() as store:
@@ -84,7 +84,7 @@ async def overruled_of(entries: Collection[SensorEntry]) -> dict[str, list[str]]
 
 
 async def on_topic_alone(keys: Collection[str]) -> set[str]:
-    """Those of these keys that the topic has and the database has not."""
+    """Those of these keys that the topic has but the database has not."""
     async with looking() as store:
         found = await store.registry(keys)
     return {key for key in (await _topic()).keys() & set(keys) if found.get(key) is None}
@@ -106,14 +106,14 @@ async def _topic() -> dict[str, Entry]:
 
 
 async def forget(keys: Collection[str]) -> None:
-    """Take entries off the topic that the database does not have."""
+    """Remove entries from the topic that the database does not have."""
     if keys:
         async with connected(settings.load()) as send:
             await send(dict.fromkeys(keys))
 
 
 def actor() -> str:
-    """The user whose process this is, by the system: an environment variable could say anything."""
+    """The user who runs this process, as the system knows them: an environment variable could say anything."""
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name

@@ -20,7 +20,7 @@ ID_BYTES = 4
 
 
 def silences(found: Registered) -> list[SilenceEntry]:
-    """The silences that are registered, by id; those that were written wrong by SQL are not in force, and left out."""
+    """The registered silences, by id, without invalid ones written by SQL, which are not in force."""
     mine = (entry for entry in found.values() if isinstance(entry, SilenceEntry))
     return sorted(
         (entry for entry in mine if not any(silence_faults(entry))), key=lambda entry: entry.silence
@@ -28,7 +28,7 @@ def silences(found: Registered) -> list[SilenceEntry]:
 
 
 def of_all_that_has(**fields: str | None) -> SilenceEntry:
-    """What covers the sensors that have all of these fields that are given; without any, all sensors.
+    """A silence that covers the sensors with all the given fields; without any, all sensors.
 
     >>> of_all_that_has(site=None).all_sensors, of_all_that_has(site="north").all_sensors
     (True, False)
@@ -37,7 +37,7 @@ def of_all_that_has(**fields: str | None) -> SilenceEntry:
 
 
 def left_out(silence: SilenceEntry, found: Registered) -> int:
-    """How many sensors it is not of, as they have no site or tenant of their own, though their devices have those.
+    """How many sensors it would also cover if a device's site and tenant counted for its sensors.
 
     >>> from streamproc.records import DeviceEntry, SensorEntry
     >>> found = {"device/d": DeviceEntry("d", site="north"), "a": SensorEntry("a", device="d")}
@@ -55,7 +55,7 @@ def left_out(silence: SilenceEntry, found: Registered) -> int:
 
 
 def state(silence: SilenceEntry, now: int) -> State:
-    """Whether it is in force at a time in ms, will be, or never will be again.
+    """Whether it is in force at a time in ms, will be later, or never again.
 
     >>> state(SilenceEntry("s", begin=5, end=7), 5), state(SilenceEntry("s", begin=5, end=7), 7)
     ('active', 'ended')
@@ -68,14 +68,14 @@ def state(silence: SilenceEntry, now: int) -> State:
 
 
 def whom(silence: SilenceEntry) -> str:
-    """Of which sensors it is, for people."""
+    """Which sensors it covers, for people."""
     if silence.all_sensors:
         return "all sensors"
     return ", ".join(f"{field} {name}" for field in FIELDS if (name := getattr(silence, field)) is not None)
 
 
 def when(silence: SilenceEntry) -> str:
-    """When it is, for people."""
+    """When it is in force, for people."""
     told = [weekly_text(silence.weekly)] if silence.weekly else []
     told += [f"from {moment_text(silence.begin)}"] if silence.begin is not None else []
     told += [f"until {moment_text(silence.end)}"] if silence.end is not None else []

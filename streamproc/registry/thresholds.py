@@ -24,7 +24,7 @@ _CONTRADICTION = "{}: its {} limits contradict each other ({} to {}), so its ran
 def taken_over(
     entries: Iterable[SensorEntry], thresholds: Iterable[Threshold]
 ) -> tuple[list[SensorEntry], list[str]]:
-    """The entries of the sensors that have limits, with those for ranges; and notes of what could not be taken over.
+    """The entries of the sensors that have limits, with these as ranges; and notes on what could not be taken over.
 
     Of several limits of one condition the first counts, as for those programs. One that was switched off takes its range
     away, unless that has been set otherwise since; what there is no limit of stays.
@@ -55,7 +55,7 @@ def taken_over(
 
 
 def overruled(entries: Iterable[SensorEntry], thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
-    """The ranges of these entries, by sensor, that limits will soon have changed again.
+    """The ranges of these entries, by sensor, that limits will soon overwrite.
 
     >>> limits = [Threshold("a", "greater_than", 90.0, None, "critical")]
     >>> overruled([SensorEntry("a", critical=Range(high=95.0)), SensorEntry("b")], limits)

@@ -266,7 +266,7 @@ def _put(
 
 
 def take_in(log: RegistryLog, records: Iterable[Any]) -> Devices:
-    """Add records of the topic, as aiokafka gives them, to a log; gives the devices that come, change or go with them.
+    """Add records of the topic, as aiokafka gives them, to a log; returns the devices that they add, change or remove.
 
     Of devices a log has the names alone: nothing else of them has a part in what is told. A record that is no entry changes
     nothing but the position.

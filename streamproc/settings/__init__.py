@@ -76,7 +76,7 @@ class Settings(
 
 
 def load(**overrides: object) -> Settings:
-    """Read the settings from the environment and its file; `overrides`, by field name, go before both.
+    """Read the settings from the environment and its file; `overrides`, by field name, take precedence over both.
 
     Raises SettingsError that names every wrong value, every one that is missing, and every unknown `STREAMPROC_*` variable.
     """

@@ -18,7 +18,7 @@ _LONGEST_SECONDS = 86_400
 
 
 class Window(NamedTuple):
-    """A token bucket: it holds so many tokens, and an empty one is full again after so many seconds."""
+    """A token bucket: how many tokens it holds, and after how many seconds an empty one is full again."""
 
     tokens: int
     seconds: float

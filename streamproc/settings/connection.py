@@ -26,7 +26,7 @@ OF_TLS = (CA_FILE, CERTIFICATE, KEY, KEY_PASSWORD)
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Whether what goes to and from Kafka is encrypted, whom is trusted, and as whom this process logs in."""
+    """Encryption, trusted authorities and login of the connection with Kafka."""
 
     protocol: Protocol = "PLAINTEXT"
     mechanism: Mechanism | None = None
@@ -55,7 +55,7 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where the brokers are, as `host:port,…`, and how they are spoken to; as text, only where."""
+    """The brokers, as `host:port,…`, and their security; as text, only the brokers."""
 
     bootstrap: str
     security: Security = Security()
@@ -81,7 +81,7 @@ class Connection:
 
 
 def faults(values: Mapping[str, object]) -> list[str]:
-    """What does not go together in these settings, by variable, a line each; that a single value is wrong is told elsewhere.
+    """Conflicts between these settings, by variable, a line each; single wrong values are found elsewhere.
 
     >>> faults({"KAFKA_BOOTSTRAP": "kafka:9093", "KAFKA_SASL_USERNAME": "worker"})
     ['KAFKA_SASL_USERNAME: counts only where KAFKA_SECURITY_PROTOCOL is SASL_SSL or SASL_PLAINTEXT']

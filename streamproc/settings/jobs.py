@@ -18,7 +18,7 @@ _FIELDS = 5
 
 
 class JobsSettings(BaseSettings):
-    """Scheduled jobs: when they run, and for how long what is stored is kept."""
+    """Scheduled jobs: when they run, and how long stored data is kept."""
 
     jobs_timezone: str = Field(
         "UTC",

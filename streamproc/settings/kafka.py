@@ -11,7 +11,7 @@ from streamproc.settings.connection import Connection, Mechanism, Protocol, Secu
 
 
 class KafkaSettings(BaseSettings):
-    """Kafka: the brokers, how they are spoken to, and what topics and groups are called there."""
+    """Kafka: the brokers, security, and the names of topics and groups."""
 
     kafka_bootstrap: str | None = Field(
         None,

@@ -16,7 +16,7 @@ _KINDS = (CONSOLE, WEBHOOK, EMAIL, ESCALATION + WEBHOOK, ESCALATION + EMAIL)
 
 
 class NotifySettings(BaseSettings):
-    """Notifications: who is told, by what, and how much at once."""
+    """Notifications: who is told, by which channels, and how changes are grouped."""
 
     notify_channels: str | None = Field(
         None,

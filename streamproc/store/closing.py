@@ -10,14 +10,14 @@ CLOSE_S = 0.5
 
 
 class Closable(Protocol):
-    """What is let go of by waiting for what is under way."""
+    """Something that can be closed, which waits for calls under way."""
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 async def closed_in_time(store: Closable, seconds: float = CLOSE_S) -> bool:
-    """Let go of the database; whether it has let go of us. Who closes a SQLite file last writes its log into it."""
+    """Close the database in time; returns whether it did. The last to close a SQLite file writes its log into it."""
     try:
         async with asyncio.timeout(seconds):
             await store.close()

@@ -225,13 +225,13 @@ class Deliveries(Protocol):
         """
 
     async def claim_message(self, channel: str, claim: Claim) -> Message | None:
-        """Hold the message that is due first, if there is one and nobody else holds it."""
+        """Claim the message that is due first, if there is one that nobody else holds."""
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
         """Write down how an attempt ended; False where somebody else holds the message by now, and nothing is written."""
 
     async def waiting(self, channel: str) -> Waiting:
-        """What is to be sent and is not yet."""
+        """What still waits to be sent."""
 
     async def undelivered(self, since: int) -> list[Undelivered]:
         """What was given up of changes from a time (ms) on, by channel, the newest reason first."""

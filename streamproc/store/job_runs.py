@@ -56,13 +56,13 @@ class Run:
         return self.outcome == "running" and (self.lease_until or 0) > now
 
     def as_of(self, now: int) -> Outcome:
-        """How it stands: who has not ended it while he held it has lost it, though nobody has written that down yet."""
+        """Its outcome at a time: a run whose lease expired before it ended is lost, even if nobody has recorded that yet."""
         return "lost" if self.outcome == "running" and not self.is_held(now) else self.outcome
 
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
-    """A wish to run a job: `by` whom, held from `now` until `until`, in ms."""
+    """A claim to run a job: `by` whom, held from `now` until `until`, in ms."""
 
     name: str
     started_by: StartedBy
@@ -80,7 +80,7 @@ class RunClaim:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run came to its end, and when (ms)."""
+    """How a run ended, and when (ms)."""
 
     outcome: Ending
     at: int
@@ -111,25 +111,25 @@ class JobStore(Protocol):
         """Connect."""
 
     async def close(self) -> None:
-        """Let go of the database; what is under way is finished first."""
+        """Close the database; calls under way are finished first."""
 
     async def runs(self, name: str, started_by: StartedBy, limit: int) -> list[Run]:
         """A job's runs that were started so, with its enrolments where by schedule, newest first."""
 
     async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
-        """Write down since when a schedule counts, unless it is the job's newest; what was due before is not made up."""
+        """Record since when a schedule counts, unless it is already the job's newest; earlier times are not made up."""
 
     async def claim_run(self, claim: RunClaim) -> int | None:
-        """Hold a job, as a run of this number; None where another holds it, or had this attempt.
+        """Claim a job; returns the run's number, or None if another process holds the job or has made this attempt.
 
         A run whose lease is over is lost, and holds nothing.
         """
 
     async def renew_run(self, number: int, by: str, until: int) -> bool:
-        """Go on holding it; False where it is somebody else's by now."""
+        """Extend the claim; False if another process has it by now."""
 
     async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
-        """Write down how it ended; False where it is somebody else's by now."""
+        """Record how it ended; False if another process has it by now."""
 
     async def delete_old(self, table: str, before: int, start: int) -> Deleted:
         """Delete what one of OLD_ROWS has from before a time, in ms, and no longer needs: a bounded number of rows.
@@ -152,7 +152,7 @@ T = TypeVar("T", bound=OpenedStore)
 
 
 class OverStore(Generic[T]):
-    """What asks a store of its own kind, which is opened and closed with it."""
+    """A view of a store, which is opened and closed with it."""
 
     def __init__(self, store: T) -> None:
         self._store = store
@@ -162,7 +162,7 @@ class OverStore(Generic[T]):
         await self._store.open()
 
     async def close(self) -> None:
-        """Let go of the database; what is under way is finished first."""
+        """Close the database; calls under way are finished first."""
         await self._store.close()
 
 

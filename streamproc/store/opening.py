@@ -34,7 +34,7 @@ class Database:
         yield await asyncio.shield(self._opening)
 
     def _settle(self, opening: asyncio.Task[Store]) -> None:
-        """Have another try made where this one has failed."""
+        """Forget a failed try, so that the next caller tries again."""
         if opening.cancelled() or opening.exception() is not None:
             self._opening = None
 
@@ -48,7 +48,7 @@ class Database:
         return store
 
     async def close(self, _app: object = None) -> None:
-        """Let go of it; what it does not let go of soon ends with the process."""
+        """Close it; what does not close soon ends with the process."""
         opening = self._opening
         if opening is None:
             return

@@ -249,7 +249,7 @@ class Store(Deliveries, Views, Protocol):
         """Connect, and bring the schema up to date."""
 
     async def close(self) -> None:
-        """Let go of the database; what is under way is finished first."""
+        """Close the database; calls under way are finished first."""
 
     async def offsets(self, group: str) -> dict[Place, int]:
         """The next offset of each partition that the group has written."""
@@ -264,7 +264,7 @@ class Store(Deliveries, Views, Protocol):
         """Raise RowsRefused where `write` would; nothing is written, and offsets do not matter."""
 
     async def compare(self, batch: Batch) -> dict[str, Compared]:
-        """How the batch's rows stand in the database, by table; nothing is written, and offsets do not matter."""
+        """Compare the batch's rows with the database, by table; nothing is written, and offsets do not matter."""
 
     async def extras(
         self, table: str, scopes: Sequence[Scope], only: Sequence[str] | None, given: Given, limit: int
@@ -278,23 +278,23 @@ class Store(Deliveries, Views, Protocol):
         """Make the database hold these rows as they are given, or raise RowsRefused; offsets stay."""
 
     async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
-        """Take back rows that should not be there; how many of them it were.
+        """Withdraw rows that should not be there; returns how many there were.
 
         Windows go, and predictions that no event refers to; events are marked superseded; readings and notifications stay.
         """
 
     async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
-        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then.
+        """Carry out edits of the registry, all or none; returns what it then holds.
 
-        A change raises the version, and is a line of the audit. Raises RegistryError that names every fault, as UnknownEntry
-        or StaleEntry where all are such.
+        A change raises the entry's version and adds a line to the audit. Raises a RegistryError that names every fault; it is
+        an UnknownEntry or a StaleEntry if all faults are.
         """
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
-        """All entries by their key on the topic, or those of these keys; None: removed."""
+        """All entries by their key on the topic, or those with these keys; None for removed ones."""
 
     async def documents(self) -> Registered:
-        """All policies, silences, handling and trials by their key: a registry of many sensors need not be read for them."""
+        """All documents by their key, without reading the sensors, of which there may be many."""
 
     async def audit(
         self, of: tuple[Kind, str] | None = None, before: int | None = None, limit: int = 100
@@ -305,22 +305,22 @@ class Store(Deliveries, Views, Protocol):
         """All sensors of the registry, by name."""
 
     async def thresholds(self, sensor: str | None = None) -> list[Threshold]:
-        """The limits of sensors, or one, that other programs keep there, the oldest first; none where they have no table."""
+        """The limits of all sensors, or of one, that other programs keep there, oldest first; none without such a table."""
 
     async def status(self, sensor: str) -> SensorStatus | None:
-        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+        """The status of the sensor with this uuid (in lower case), or else with this number; None if there is none."""
 
     async def alarms(self) -> list[StandingAlarm]:
-        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+        """The registered sensors that are not NORMAL, the oldest alarm first."""
 
     async def event(self, event_id: str) -> SeverityEvent | None:
-        """The change of severity of this id, also one that was withdrawn; None where there is none."""
+        """The change of severity with this id, even if it was withdrawn; None if there is none."""
 
     async def told_over(self, event_id: str) -> bool:
-        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+        """Whether people were told, under this event's id, that its alarm is over (of a silent device: that it is back)."""
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
-        """What the newest version of a trial has recorded; None where nothing was."""
+        """What the newest version of a trial has recorded; None if nothing."""
 
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
-        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
+        """The live changes of severity of a trial's sensors from one time to another, both inclusive, in ms."""

@@ -22,7 +22,7 @@ _BEYOND = 10**18 - 1
 
 
 class SensorRow(msgspec.Struct, frozen=True):
-    """A registered sensor: how it stands since when and why, and its last reading; None where nothing was told or read."""
+    """A registered sensor: its severity, since when and why, and its last reading; None where there is none."""
 
     sensor: str
     sensor_id: int
@@ -107,16 +107,16 @@ class EventPage:
 
 
 class Views(Protocol):
-    """What a database is asked for people to look at; nothing is written. All raise StoreUnavailable or StoreError, too."""
+    """The console's queries; nothing is written. All raise StoreUnavailable or StoreError, too."""
 
     async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
         """Sensors by their key, `limit` at most."""
 
     async def events_page(self, asked: EventsAsked) -> EventPage:
-        """What was told, without what was withdrawn; none of a sensor that is not known."""
+        """Events, without withdrawn ones; none for an unknown sensor."""
 
     async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
-        """Closed windows, the newest first; none of an unknown sensor."""
+        """Closed windows, newest first; none for an unknown sensor."""
 
 
 #: How a database gives times, none for none.

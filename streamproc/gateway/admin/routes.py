@@ -192,7 +192,7 @@ class Admin:
         return json_answer({"audit": lines, "before": following})
 
     async def _overruled(self, entry: SensorEntry) -> list[str]:
-        """The ranges that limits of other programs will have changed again soon."""
+        """The ranges that other programs' limits will soon overwrite."""
         async with self._desk.services.store() as store:
             limits = await store.thresholds(entry.sensor)
         return overruled([entry], limits).get(entry.sensor, [])

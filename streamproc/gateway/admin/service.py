@@ -37,7 +37,7 @@ class Services(Protocol):
         """What edits, for one edit; raises StoreError, or KafkaUnavailable before anything is changed."""
 
     async def close(self) -> None:
-        """Let go of all."""
+        """Close everything."""
 
 
 class LazyServices:
@@ -81,7 +81,7 @@ class LazyServices:
             return self._producer
 
     async def close(self) -> None:
-        """Let go of Kafka; what it does not let go of soon ends with the process."""
+        """Disconnect from Kafka; what does not end soon ends with the process."""
         if self._producer is not None:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(_STOP_SECONDS):

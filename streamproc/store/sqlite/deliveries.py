@@ -197,7 +197,7 @@ def settle(connection: sqlite3.Connection, message: Message, by: str, attempt: A
 
 
 def waiting(connection: sqlite3.Connection, channel: str) -> Waiting:
-    """What is to be sent and is not yet."""
+    """What still waits to be sent."""
     return waiting_of(connection.execute(_WAITING, (channel,)).fetchone(), ms_of)
 
 

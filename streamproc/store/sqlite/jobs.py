@@ -54,21 +54,21 @@ class SqliteJobs(OverStore[SqliteStore]):
         return [run_of(row, ms_of) for row in rows]
 
     async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
-        """Write down since when a schedule counts, unless it is the job's newest."""
+        """Record since when a schedule counts, unless it is already the job's newest."""
         values = (name, schedule, stamp_of(due_at), stamp_of(now))
         await self._store.change(lambda opened: opened.execute(_ENROLL, values))
 
     async def claim_run(self, claim: RunClaim) -> int | None:
-        """Hold a job, as a run of this number; None where another holds it, or had this attempt."""
+        """Claim a job; returns the run's number, or None if another process holds the job or has made this attempt."""
         return await self._store.change(lambda opened: _claim(opened, claim))
 
     async def renew_run(self, number: int, by: str, until: int) -> bool:
-        """Go on holding it; False where it is somebody else's by now."""
+        """Extend the claim; False if another process has it by now."""
         values = (stamp_of(until), number, by)
         return bool(await self._store.change(lambda opened: opened.execute(_RENEW, values).rowcount))
 
     async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
-        """Write down how it ended; False where it is somebody else's by now."""
+        """Record how it ended; False if another process has it by now."""
         values = (*ended.values(stamp_of), number, by)
         return bool(await self._store.change(lambda opened: opened.execute(_SETTLE, values).rowcount))
 

@@ -47,7 +47,7 @@ def overwrite(connection: sqlite3.Connection, batch: Batch, sensors: Sensors, mo
 
 
 def withdraw(connection: sqlite3.Connection, name: str, numbers: Sequence[int]) -> int:
-    """Take back rows that should not be there; how many it were. Of readings and notifications none is."""
+    """Withdraw rows that should not be there; returns how many. Readings and notifications are never withdrawn."""
     if name == "windows":
         statement = "DELETE FROM sensor_windows WHERE sensor_id = ? AND size_ms = ? AND window_start = ?"
         return connection.executemany(statement, window_parameters(numbers)).rowcount

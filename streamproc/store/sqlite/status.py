@@ -64,7 +64,7 @@ _OVER = (
 
 
 def told_over(connection: sqlite3.Connection, event_id: str) -> bool:
-    """Whether people were told by this event's name that what it tells of is over."""
+    """Whether people were told, under this event's id, that its alarm is over."""
     return bool(connection.execute(_OVER, (event_id,)).fetchone()[0])
 
 
@@ -78,7 +78,7 @@ def stored(connection: sqlite3.Connection, event_id: str) -> SeverityEvent | Non
 
 
 def alarms(connection: sqlite3.Connection) -> list[StandingAlarm]:
-    """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+    """The registered sensors that are not NORMAL, the oldest alarm first."""
     found = connection.execute(_ALARMS).fetchall()
     return [
         StandingAlarm(

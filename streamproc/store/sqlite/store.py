@@ -111,7 +111,7 @@ class SqliteStore:
         await self._run(lambda: self._probe(batch))
 
     async def compare(self, batch: Batch) -> dict[str, Compared]:
-        """How the batch's rows stand in the database, by table; nothing is written."""
+        """Compare the batch's rows with the database, by table; nothing is written."""
         return await self.look(lambda opened: compare.compare(opened, batch, self._sensors, self._models))
 
     async def extras(
@@ -127,15 +127,15 @@ class SqliteStore:
         )
 
     async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
-        """Take back rows that should not be there; how many of them it were."""
+        """Withdraw rows that should not be there; returns how many there were."""
         return await self.change(lambda opened: overwrite.withdraw(opened, table, numbers), lasts=False)
 
     async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
-        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
+        """Carry out edits of the registry, all or none; returns what it then holds."""
         return await self.change(lambda opened: entries.edit(opened, edits, by))
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
-        """All entries by their key on the topic, or those of these keys; None: removed."""
+        """All entries by their key on the topic, or those with these keys; None for removed ones."""
         return await self.look(lambda opened: entries.entries(opened, only))
 
     async def documents(self) -> Registered:
@@ -157,27 +157,27 @@ class SqliteStore:
         return []
 
     async def status(self, sensor: str) -> SensorStatus | None:
-        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+        """The status of the sensor with this uuid (in lower case), or else with this number; None if there is none."""
         return await self._run(lambda: self._status(sensor))
 
     async def alarms(self) -> list[StandingAlarm]:
-        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+        """The registered sensors that are not NORMAL, the oldest alarm first."""
         return await self.look(status.alarms)
 
     async def event(self, event_id: str) -> SeverityEvent | None:
-        """The change of severity of this id, also one that was withdrawn; None where there is none."""
+        """The change of severity with this id, even if it was withdrawn; None if there is none."""
         return await self.look(lambda opened: status.stored(opened, event_id))
 
     async def told_over(self, event_id: str) -> bool:
-        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+        """Whether people were told, under this event's id, that its alarm is over (of a silent device: that it is back)."""
         return await self.look(lambda opened: status.told_over(opened, event_id))
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
-        """What the newest version of a trial has recorded; None where nothing was."""
+        """What the newest version of a trial has recorded; None if nothing."""
         return await self.look(lambda opened: trials.recorded(opened, trial))
 
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
-        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
+        """The live changes of severity of a trial's sensors from one time to another, both inclusive, in ms."""
         return await self.look(lambda opened: trials.told(opened, trial, since, until))
 
     async def sensors_page(self, asked: SensorsAsked) -> list[SensorRow]:
@@ -185,35 +185,35 @@ class SqliteStore:
         return await self.look(lambda opened: views.sensors_page(opened, asked))
 
     async def events_page(self, asked: EventsAsked) -> EventPage:
-        """What was told, without what was withdrawn; none of a sensor that is not known."""
+        """Events, without withdrawn ones; none for an unknown sensor."""
         return await self.look(lambda opened: views.events_page(opened, asked))
 
     async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
-        """Closed windows, the newest first; none of an unknown sensor."""
+        """Closed windows, newest first; none for an unknown sensor."""
         return await self.look(lambda opened: views.windows_page(opened, asked))
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
-        """Enroll what is new and put together what goes out at once; gives what was written."""
+        """Enroll new notifications and group those that go out together; returns what was written."""
         return await self._run(lambda: self._plan(policy, now))
 
     async def claim_message(self, channel: str, claim: Claim) -> Message | None:
-        """Hold the message that is due first, if there is one and nobody else holds it."""
+        """Claim the message that is due first, if there is one that nobody else holds."""
         return await self._run(lambda: self._claim(channel, claim))
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
-        """Write down how an attempt ended; False where somebody else holds the message by now."""
+        """Record how an attempt ended; False if another process holds the message by now."""
         return await self.change(lambda opened: deliveries.settle(opened, message, by, attempt))
 
     async def waiting(self, channel: str) -> Waiting:
-        """What is to be sent and is not yet."""
+        """What still waits to be sent."""
         return await self.look(lambda opened: deliveries.waiting(opened, channel))
 
     async def look(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        """What a call finds that changes nothing."""
+        """The result of a call that only reads."""
         return await self._run(lambda: call(self._connected()))
 
     async def change(self, call: Callable[[sqlite3.Connection], T], *, lasts: bool = True) -> T:
-        """What a call gives in a transaction of its own; what it changes outlives a power cut, where it `lasts`."""
+        """The result of a call in its own transaction; if it `lasts`, the changes survive a power cut."""
         return await self._run(lambda: self._change(call, lasts=lasts))
 
     async def undelivered(self, since: int) -> list[Undelivered]:
@@ -221,7 +221,7 @@ class SqliteStore:
         return await self.look(lambda opened: deliveries.undelivered(opened, since))
 
     async def send_again(self, channel: str, since: int, now: int) -> int:
-        """Have messages sent again that were given up and have a change from a time on; how many changes they have."""
+        """Have given-up messages sent again that hold a change from a time on; returns how many changes they hold."""
         return await self.change(lambda opened: deliveries.send_again(opened, channel, since, now))
 
     async def _run(self, call: Callable[[], T]) -> T:

@@ -26,7 +26,7 @@ _TOLD = (
 
 
 def recorded(connection: sqlite3.Connection, trial: str) -> TrialHistory | None:
-    """What the newest version of a trial has recorded; None where nothing was."""
+    """What the newest version of a trial has recorded; None if nothing."""
     newest = connection.execute(_NEWEST, (trial,)).fetchone()
     if newest is None:
         return None

@@ -86,7 +86,7 @@ def sensors_page(connection: sqlite3.Connection, asked: SensorsAsked) -> list[Se
 
 
 def events_page(connection: sqlite3.Connection, asked: EventsAsked) -> EventPage:
-    """What was told, without what was withdrawn; none of a sensor that is not known."""
+    """Events, without withdrawn ones; none for an unknown sensor."""
     values = _span(asked) | {"severity": asked.severity, "limit": asked.limit + 1}
     if asked.sensor is not None:
         values["sensor"] = _number(connection, asked.sensor)
@@ -115,7 +115,7 @@ def _number(connection: sqlite3.Connection, sensor: str) -> int | None:
 
 
 def windows_page(connection: sqlite3.Connection, asked: WindowsAsked) -> list[ClosedWindow]:
-    """Closed windows, the newest first; none of an unknown sensor."""
+    """Closed windows, newest first; none for an unknown sensor."""
     until = _text(asked.before) if asked.before else _LAST
     rows = connection.execute(_WINDOWS, (asked.sensor, asked.size_ms, until, asked.limit)).fetchall()
     return [window_of(row, datetime.fromisoformat(row[1])) for row in rows]

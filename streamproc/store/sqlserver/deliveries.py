@@ -204,7 +204,7 @@ async def settle(cursor: Any, message: Message, by: str, attempt: Attempt) -> bo
 
 
 async def waiting(cursor: Any, channel: str) -> Waiting:
-    """What is to be sent and is not yet."""
+    """What still waits to be sent."""
     return waiting_of(await _row(cursor, _WAITING, channel), ms_of)
 
 

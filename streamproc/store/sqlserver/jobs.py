@@ -74,7 +74,7 @@ class SqlServerJobs(OverStore[SqlServerStore]):
             return [run_of(row, ms_of) for row in await cursor.fetchall()]
 
     async def enroll_job(self, name: str, schedule: str, due_at: int, now: int) -> None:
-        """Write down since when a schedule counts, unless it is the job's newest."""
+        """Record since when a schedule counts, unless it is already the job's newest."""
         async with self._store.cursor() as cursor:
             await take_turn(cursor, *_TURN)
             newest = await _row(cursor, _NEWEST, name)
@@ -82,7 +82,7 @@ class SqlServerJobs(OverStore[SqlServerStore]):
                 await cursor.execute(_ENROLL, name, schedule, time_of(due_at), time_of(now))
 
     async def claim_run(self, claim: RunClaim) -> int | None:
-        """Hold a job, as a run of this number; None where another holds it, or had this attempt."""
+        """Claim a job; returns the run's number, or None if another process holds the job or has made this attempt."""
         now = time_of(claim.now)
         async with self._store.cursor() as cursor:
             await take_turn(cursor, *_TURN)
@@ -94,12 +94,12 @@ class SqlServerJobs(OverStore[SqlServerStore]):
             return number
 
     async def renew_run(self, number: int, by: str, until: int) -> bool:
-        """Go on holding it; False where it is somebody else's by now."""
+        """Extend the claim; False if another process has it by now."""
         async with self._store.cursor() as cursor:
             return bool((await _row(cursor, _RENEW, time_of(until), number, by))[0])
 
     async def settle_run(self, number: int, by: str, ended: Ended) -> bool:
-        """Write down how it ended; False where it is somebody else's by now."""
+        """Record how it ended; False if another process has it by now."""
         async with self._store.cursor() as cursor:
             return bool((await _row(cursor, _SETTLE, *ended.values(time_of), number, by))[0])
 

@@ -73,7 +73,7 @@ async def _overwrite(cursor: Any, form: Form, rows: Columns, known: tuple[Ids, I
 
 
 async def withdraw(cursor: Any, name: str, numbers: Sequence[int]) -> int:
-    """Take back rows that should not be there; how many it were. Of readings and notifications none is."""
+    """Withdraw rows that should not be there; returns how many. Readings and notifications are never withdrawn."""
     if name == "windows":
         return await _count(cursor, _WITHDRAW_WINDOWS, window_rows(numbers))
     if name not in _WITHDRAW:

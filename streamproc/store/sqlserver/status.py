@@ -65,7 +65,7 @@ _OVER = (
 
 
 async def told_over(cursor: Any, event_id: str) -> bool:
-    """Whether people were told by this event's name that what it tells of is over."""
+    """Whether people were told, under this event's id, that its alarm is over."""
     return await _row(cursor, _OVER, event_id) is not None
 
 
@@ -81,7 +81,7 @@ async def stored(cursor: Any, event_id: str) -> SeverityEvent | None:
 
 
 async def alarms(cursor: Any) -> list[StandingAlarm]:
-    """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+    """The registered sensors that are not NORMAL, the oldest alarm first."""
     await cursor.execute(_ALARMS)
     return [
         StandingAlarm(sensor, event_of(row, _utc(row[2])), normal_at and _utc(normal_at))

@@ -71,7 +71,7 @@ class SqlServerStore:
             pass
 
     async def close(self) -> None:
-        """Let go of the database; what is under way is finished first."""
+        """Close the database; calls under way are finished first."""
         await self._connections.close()
 
     async def offsets(self, group: str) -> dict[Place, int]:
@@ -106,7 +106,7 @@ class SqlServerStore:
             self._forget()  # ids given out in it are void
 
     async def compare(self, batch: Batch) -> dict[str, Compared]:
-        """How the batch's rows stand in the database, by table; nothing is written."""
+        """Compare the batch's rows with the database, by table; nothing is written."""
         async with self._cursor(commits=False) as cursor:
             return await compare.compare(cursor, batch, self._sensors, self._models)
 
@@ -123,17 +123,17 @@ class SqlServerStore:
             await overwrite.overwrite(cursor, batch, self._sensors, self._models)
 
     async def withdraw(self, table: str, numbers: Sequence[int]) -> int:
-        """Take back rows that should not be there; how many of them it were."""
+        """Withdraw rows that should not be there; returns how many there were."""
         async with self._cursor() as cursor:
             return await overwrite.withdraw(cursor, table, numbers)
 
     async def edit_registry(self, edits: Sequence[Edit], by: Author) -> list[Outcome]:
-        """Make the registry hold what the edits ask for, all or nothing, and tell what it holds then."""
+        """Carry out edits of the registry, all or none; returns what it then holds."""
         async with self._cursor() as cursor:
             return await entries.edit(cursor, edits, by)
 
     async def registry(self, only: Collection[str] | None = None) -> Registered:
-        """All entries by their key on the topic, or those of these keys; None: removed."""
+        """All entries by their key on the topic, or those with these keys; None for removed ones."""
         async with self._cursor(commits=False) as cursor:
             return await entries.entries(cursor, only)
 
@@ -159,32 +159,32 @@ class SqlServerStore:
             return await entries.thresholds(cursor, sensor)
 
     async def status(self, sensor: str) -> SensorStatus | None:
-        """How the sensor of this uuid (in lower case), or else of this number, stands; None where there is none."""
+        """The status of the sensor with this uuid (in lower case), or else with this number; None if there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.status(cursor, sensor)
 
     async def alarms(self) -> list[StandingAlarm]:
-        """The registered sensors that are not NORMAL, whose alarm is the oldest first."""
+        """The registered sensors that are not NORMAL, the oldest alarm first."""
         async with self._cursor(commits=False) as cursor:
             return await status.alarms(cursor)
 
     async def event(self, event_id: str) -> SeverityEvent | None:
-        """The change of severity of this id, also one that was withdrawn; None where there is none."""
+        """The change of severity with this id, even if it was withdrawn; None if there is none."""
         async with self._cursor(commits=False) as cursor:
             return await status.stored(cursor, event_id)
 
     async def told_over(self, event_id: str) -> bool:
-        """Whether people were told by this event's name that what it tells of is over: of a device, that it is back."""
+        """Whether people were told, under this event's id, that its alarm is over (of a silent device: that it is back)."""
         async with self._cursor(commits=False) as cursor:
             return await status.told_over(cursor, event_id)
 
     async def trial_recorded(self, trial: str) -> TrialHistory | None:
-        """What the newest version of a trial has recorded; None where nothing was."""
+        """What the newest version of a trial has recorded; None if nothing."""
         async with self._cursor(commits=False) as cursor:
             return await trials.recorded(cursor, trial)
 
     async def trial_told(self, trial: str, since: int, until: int) -> list[SeverityChange]:
-        """The changes of severity that were told of a trial's sensors from one time to another, both inclusive, in ms."""
+        """The live changes of severity of a trial's sensors from one time to another, both inclusive, in ms."""
         async with self._cursor(commits=False) as cursor:
             return await trials.told(cursor, trial, since, until)
 
@@ -194,17 +194,17 @@ class SqlServerStore:
             return await views.sensors_page(cursor, asked)
 
     async def events_page(self, asked: EventsAsked) -> EventPage:
-        """What was told, without what was withdrawn; none of a sensor that is not known."""
+        """Events, without withdrawn ones; none for an unknown sensor."""
         async with self._cursor(commits=False) as cursor:
             return await views.events_page(cursor, asked)
 
     async def windows_page(self, asked: WindowsAsked) -> list[ClosedWindow]:
-        """Closed windows, the newest first; none of an unknown sensor."""
+        """Closed windows, newest first; none for an unknown sensor."""
         async with self._cursor(commits=False) as cursor:
             return await views.windows_page(cursor, asked)
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
-        """Enroll what is new and put together what goes out at once; gives what was written."""
+        """Enroll new notifications and group those that go out together; returns what was written."""
         async with self._cursor(commits=False) as cursor:
             if not await deliveries.plan(cursor, policy, now):
                 return Plan()
@@ -215,17 +215,17 @@ class SqlServerStore:
             return made
 
     async def claim_message(self, channel: str, claim: Claim) -> Message | None:
-        """Hold the message that is due first, if there is one and nobody else holds it."""
+        """Claim the message that is due first, if there is one that nobody else holds."""
         async with self._cursor() as cursor:
             return await deliveries.claim(cursor, channel, claim)
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
-        """Write down how an attempt ended; False where somebody else holds the message by now."""
+        """Record how an attempt ended; False if another process holds the message by now."""
         async with self._cursor() as cursor:
             return await deliveries.settle(cursor, message, by, attempt)
 
     async def waiting(self, channel: str) -> Waiting:
-        """What is to be sent and is not yet."""
+        """What still waits to be sent."""
         async with self._cursor(commits=False) as cursor:
             return await deliveries.waiting(cursor, channel)
 
@@ -235,7 +235,7 @@ class SqlServerStore:
             return await deliveries.undelivered(cursor, since)
 
     async def send_again(self, channel: str, since: int, now: int) -> int:
-        """Have messages sent again that were given up and have a change from a time on; how many changes they have."""
+        """Have given-up messages sent again that hold a change from a time on; returns how many changes they hold."""
         async with self._cursor() as cursor:
             return await deliveries.send_again(cursor, channel, since, now)
 

@@ -27,7 +27,7 @@ _TOLD = (
 
 
 async def recorded(cursor: Any, trial: str) -> TrialHistory | None:
-    """What the newest version of a trial has recorded; None where nothing was."""
+    """What the newest version of a trial has recorded; None if nothing."""
     await cursor.execute(_NEWEST, trial)
     newest = await cursor.fetchone()
     if newest is None:

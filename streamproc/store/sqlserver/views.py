@@ -87,7 +87,7 @@ async def sensors_page(cursor: Any, asked: SensorsAsked) -> list[SensorRow]:
 
 
 async def events_page(cursor: Any, asked: EventsAsked) -> EventPage:
-    """What was told, without what was withdrawn; none of a sensor that is not known."""
+    """Events, without withdrawn ones; none for an unknown sensor."""
     (since, least), (at, number) = _span(asked)
     least_row: Any = None
     values: list[object] = [at, at, number]
@@ -122,7 +122,7 @@ def _span(asked: EventsAsked) -> tuple[tuple[datetime, int], tuple[datetime, int
 
 
 async def windows_page(cursor: Any, asked: WindowsAsked) -> list[ClosedWindow]:
-    """Closed windows, the newest first; none of an unknown sensor."""
+    """Closed windows, newest first; none for an unknown sensor."""
     number = await _number(cursor, asked.sensor)
     if number is None:
         return []

@@ -22,7 +22,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="streamproc console"'}
 
 
 class Readers:
-    """Admits who may read, by these settings."""
+    """Decides who may read, by these settings."""
 
     def __init__(self, settings: Settings) -> None:
         token = settings.console_token
@@ -33,11 +33,11 @@ class Readers:
 
     @property
     def needs_token(self) -> bool:
-        """Whether a token is asked for."""
+        """Whether a token is needed."""
         return self._token is not None
 
     def admit(self, request: web.Request) -> None:
-        """Raise the Problem of who may not read."""
+        """Raise a Problem for a request that may not read."""
         if self._token is not None:
             self._check(request.headers.get(hdrs.AUTHORIZATION), self._token)
         elif self._local_names_only and not _is_local(request.host):

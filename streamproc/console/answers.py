@@ -18,27 +18,27 @@ class Sensors(msgspec.Struct, frozen=True):
 
 
 class Events(msgspec.Struct, frozen=True):
-    """Changes of severity, newest first. A page may have fewer than it could while there is a next one."""
+    """Changes of severity, newest first. A page may be shorter than `limit` and still have a next one."""
 
     events: tuple[EventRow, ...]
     next: str | None
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """Closed windows of one sensor and size, newest first; `next` is the `before` of the page behind."""
+    """Closed windows of one sensor and size, newest first; `next` is the `before` of the next page."""
 
     windows: list[ClosedWindow]
     next: datetime | None
 
 
 class Sensor(ToldStatus, frozen=True, kw_only=True):
-    """How one sensor stands, and what it is judged by; `windows` has the newest closed one of each size."""
+    """The status of one sensor, and its ranges and rules; `windows` has the newest closed one of each size."""
 
     site: str | None
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A change of severity as it happens: what EventRow tells, and the value; of the sensor, only its key is known."""
+    """A change of severity as it happens: as EventRow, with the value, but without the sensor's name and device."""
 
     event_id: str
     sensor: str

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Api:
-    """Answers whom `readers` admits, from the database that `reading` gives."""
+    """Answers requests that `readers` admits, from the database that `reading` gives."""
 
     def __init__(self, readers: Readers, reading: Reading) -> None:
         self._readers, self._reading = readers, reading

@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.Application:
-    """Make the application over what comes live and the database, which its caller opens and closes."""
+    """Make the application over the live records and the database; its caller opens and closes both."""
     readers = Readers(settings)
     app = web.Application(middlewares=[_guarded])
     app.add_routes(routes(told))
@@ -59,7 +59,7 @@ def build(settings: Settings, live: Live, reading: Reading, told: Told) -> web.A
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> bool:
-    """Answer until `stop` is set, then end within 3 s; whether all has ended: what has not is left behind, with the process.
+    """Answer until `stop` is set, then end within 3 s; returns whether all has ended. What has not ends with the process.
 
     Kafka and the database may be away at the start, as at any time. Raises SettingsError where it cannot listen.
     """

@@ -52,7 +52,7 @@ _UNTOLD = (msgspec.MsgspecError, IndexError, OverflowError)
 
 
 class Following:
-    """Follows the topics that the settings name, and tells `live`."""
+    """Follows the topics that the settings name, and passes their records to `live`."""
 
     def __init__(self, settings: Settings, live: Live) -> None:
         self._kafka, self._live = settings.kafka, live
@@ -74,7 +74,7 @@ class Following:
             await asyncio.sleep(RETRY_S)
 
     def check(self) -> Check:
-        """Whether Kafka has answered lately, so that what is shown live is of now."""
+        """Whether Kafka has answered lately, so that the live view is up to date."""
         if self._heard_at is None:
             return Check("broker", False, self._reason)
         silence = monotonic() - self._heard_at

@@ -12,7 +12,7 @@ from streamproc.console.reading import WAITING, Reading
 
 
 def gauges(live: Live, reading: Reading, most: int) -> Iterable[Metric]:
-    """Clients and calls that wait, with their bounds."""
+    """Live clients and waiting requests, with their bounds."""
     yield GaugeMetricFamily("streamproc_console_clients", "Clients that follow live now.", len(live.clients))
     yield GaugeMetricFamily("streamproc_console_clients_bound", "Most that may.", most)
     yield GaugeMetricFamily(
@@ -24,7 +24,7 @@ def gauges(live: Live, reading: Reading, most: int) -> Iterable[Metric]:
 
 
 def connections(server: web.Server | None, most: int) -> Iterable[Metric]:
-    """Connections to it, with their bound; of a server that has not begun there are none."""
+    """The server's connections, with their bound; none before it has started."""
     count = 0 if server is None else len(server.connections)
     yield GaugeMetricFamily("streamproc_console_connections", "Connections there are.", count)
     yield GaugeMetricFamily("streamproc_console_connections_bound", "Most that there may be.", most)

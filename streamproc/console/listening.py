@@ -23,12 +23,12 @@ OTHERS = 100
 
 
 def bound(settings: Settings) -> int:
-    """The most connections that there may be."""
+    """The most connections that are allowed."""
     return settings.console_clients * OF_A_PAGE + OTHERS
 
 
 class Listening(web.BaseSite):
-    """aiohttp's site within a bound: one that waits for a request makes room; where none does, who comes is answered 503."""
+    """aiohttp's site with a bound on connections: an idle one makes room; if there is none, a new one is answered 503."""
 
     __slots__ = ("_address", "_most")
 
@@ -45,7 +45,7 @@ class Listening(web.BaseSite):
         return str(URL.build(scheme="http", host=host, port=port))
 
     async def start(self) -> None:
-        """Listen; raises SettingsError where that cannot be."""
+        """Listen; raises SettingsError if that is impossible."""
         await super().start()
         server = self._runner.server
         assert server is not None
@@ -65,7 +65,7 @@ class _Entrance(asyncio.Protocol):
         self._server, self._most = server, most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find it a place; else answer, whatever is to be asked."""
+        """Find a place for the connection; else answer 503, whatever it would ask."""
         assert isinstance(transport, asyncio.Transport)
         if len(self._server.connections) < self._most or self._make_room():
             handler = self._server()

@@ -45,7 +45,7 @@ class _Told(NamedTuple):
 
 
 def message(name: str, body: object, place: str | None = None) -> bytes:
-    """A server-sent event; `place` is what a client names to go on behind it.
+    """A server-sent event; with `place`, where a client can go on after it.
 
     >>> message("state", {"live": True}, "0:5").splitlines()
     [b'id: 0:5', b'event: state', b'data: {"live":true}', b'']
@@ -55,7 +55,7 @@ def message(name: str, body: object, place: str | None = None) -> bytes:
 
 
 class Client:
-    """One who follows: what waits for him, `most` changes. `sensors` are those whose windows of `size_ms` he follows."""
+    """A client that follows: up to `most` waiting changes, and the `sensors` whose windows of `size_ms` it follows."""
 
     def __init__(self, sensors: Collection[str], size_ms: int, most: int = WAITING) -> None:
         self.sensors, self.size_ms = frozenset(sensors), size_ms
@@ -67,7 +67,7 @@ class Client:
         self._there = asyncio.Event()
 
     def put(self, text: bytes) -> None:
-        """Have it wait; who has too much waiting is cut off, and told so."""
+        """Queue a message; a client with too many waiting is cut off, and told so."""
         if self.over:
             return
         if len(self._messages) >= self._room:
@@ -78,19 +78,19 @@ class Client:
         self._there.set()
 
     def catch_up(self, missed: Collection[bytes]) -> None:
-        """Have what he missed wait, all of it: cut off for that, he would only come back to as much."""
+        """Queue everything that the client missed, whatever the bound: if cut off, it would only come back for as much."""
         self._messages.extend(missed)
         self._room = self._most + len(self._messages)
         self._there.set()
 
     def show(self, window: LiveWindow) -> None:
-        """Have a window wait in place of an older one of its sensor."""
+        """Queue a window in place of an older one of its sensor."""
         if not self.over:
             self._windows[window.sensor] = window
             self._there.set()
 
     def end(self, reason: str) -> None:
-        """Tell why nothing more comes; what waited is dropped, for the next connection brings it."""
+        """Tell why nothing more comes, and drop what waits: the next connection brings it."""
         if not self.over:
             self.over = True
             self._messages.clear()
@@ -99,7 +99,7 @@ class Client:
             self._there.set()
 
     async def take(self, within_s: float) -> bytes:
-        """What waits, or the first of it, once there is something; nothing where nothing came in time."""
+        """What waits, or the first part of it, once there is something; nothing if nothing comes in time."""
         try:
             async with asyncio.timeout(within_s):
                 await self._there.wait()
@@ -115,7 +115,7 @@ class Client:
 
 
 class Live:
-    """Hands on what comes to those who follow, `most` of them; the last `kept` changes are kept for those who come back."""
+    """Passes what comes on to up to `most` clients; the last `kept` changes are kept for clients that come back."""
 
     def __init__(self, most: int, kept: int = KEPT) -> None:
         #: Who follows now.
@@ -132,7 +132,7 @@ class Live:
         self._closed = False
 
     def join(self, client: Client, places: Mapping[int, int] | None) -> bool:
-        """Have a client follow, from where he was or from now on; False where there are as many as may be."""
+        """Let a client follow, from where it was or from now on; False if there are too many already."""
         if self._closed or len(self.clients) >= self._most:
             metrics.REFUSED.inc()
             return False
@@ -148,11 +148,11 @@ class Live:
         return True
 
     def leave(self, client: Client) -> None:
-        """Hand nothing more to a client."""
+        """Pass nothing more on to a client."""
         self.clients.discard(client)
 
     def begin(self, places: Mapping[int, int]) -> None:
-        """Go on from these offsets of `events`; where they do not follow what was told, all are told to read anew."""
+        """Go on from these offsets of `events`; if they do not follow what was told, all clients must read anew."""
         if any(places.get(partition) != at for partition, at in self.reached.items()):
             self._lose(places)
             return
@@ -167,13 +167,13 @@ class Live:
         self._tell(message("reset", {"reason": "some changes could not be followed"}, self._place()))
 
     def stand(self, *, is_live: bool) -> None:
-        """Tell all whether Kafka answers, where that has changed."""
+        """Tell all clients whether Kafka answers, if that has changed."""
         if is_live != self.is_live:
             self.is_live = is_live
             self._tell(message("state", {"live": is_live}))
 
     def change(self, partition: int, offset: int, event: SeverityEvent | None) -> None:
-        """Hand on the next record of `events`; None: one that is told to nobody."""
+        """Pass on the next record of `events`; None: one that no client is told of."""
         told = None if event is None else _change(event)
         if offset != self.reached.get(partition, offset):
             self._lose({**self.reached, partition: offset})
@@ -191,7 +191,7 @@ class Live:
         self._tell(text)
 
     def windows(self, rows: WindowRows) -> None:
-        """Hand on the windows of those sensors that somebody follows; raises IndexError where columns differ in length."""
+        """Pass on the windows of followed sensors; raises IndexError if columns differ in length."""
         columns = (rows.start, rows.count, rows.mean, rows.min, rows.max, rows.last)
         if any(len(column) != len(rows.sensor) for column in columns):
             raise IndexError("columns of different lengths")
@@ -214,7 +214,7 @@ class Live:
         return any(client.sensors and client.size_ms == size_ms for client in self.clients)
 
     def close(self) -> None:
-        """Tell all that this is the end, and let nobody follow any more."""
+        """End all clients' streams, and let nobody follow any more."""
         self._closed = True
         for client in self.clients:
             client.end("the console stops")

@@ -210,6 +210,6 @@ TITLE = Title(
 
 
 def described(*, needs_token: bool) -> tuple[Operation, ...]:
-    """The console's routes, which want a token or not."""
+    """The console's routes, with or without a token."""
     operations = (*SENSORS, _LIVE, *OPERATION)
     return operations if needs_token else tuple(replace(each, security=()) for each in operations)

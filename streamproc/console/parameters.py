@@ -33,7 +33,7 @@ Query = Mapping[str, str]
 
 
 def only(query: Query, *names: str) -> None:
-    """Raise the Problem of a parameter that is none of these: one that is misspelt would count for nothing."""
+    """Raise a Problem for any parameter other than these: a misspelt one would have no effect."""
     for name, value in query.items():
         if name not in names:
             known = ", ".join(f"`{each}`" for each in names) or "none"
@@ -103,7 +103,7 @@ def text(query: Query, name: str) -> str | None:
 
 
 def sensors_cursor(query: Query) -> tuple[SeverityName, str] | None:
-    """Where a list of sensors goes on: after this one of those of this severity."""
+    """Where a list of sensors continues: severity and sensor."""
     given = query.get("cursor")
     if not given:
         return None
@@ -114,7 +114,7 @@ def sensors_cursor(query: Query) -> tuple[SeverityName, str] | None:
 
 
 def events_cursor(query: Query) -> EventPlace | None:
-    """Where a list of events goes on."""
+    """Where a list of events continues."""
     given = query.get("cursor")
     if not given:
         return None
@@ -141,7 +141,7 @@ def told(place: EventPlace | None) -> str | None:
 
 
 def places(header: str | None) -> dict[int, int] | None:
-    """Where a stream goes on, as `Last-Event-ID` says: the next offset of each partition; None where it says nothing of use.
+    """Where a stream continues, by `Last-Event-ID`: the next offset of each partition; None if it says nothing useful.
 
     >>> places("0:17,1:5"), places("x")
     ({0: 17, 1: 5}, None)

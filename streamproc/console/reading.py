@@ -39,7 +39,7 @@ class Reading:
 
     @asynccontextmanager
     async def store(self) -> AsyncIterator[Store]:
-        """The store, for a call or a few; raises the Problem of what stands against it."""
+        """The store, for a call or a few; raises the Problem if it cannot be used."""
         if self.waiting >= WAITING:
             raise unavailable("busy", f"{WAITING} requests are waiting for the database")
         self.waiting += 1
@@ -68,7 +68,7 @@ class Reading:
                 raise StoreUnavailable(str(error), "refused") from error
 
     async def probe(self) -> None:
-        """Ask now and then where nobody else does, until cancelled, so that `/ready` tells what is so now."""
+        """Ask the database now and then if nobody else does, until cancelled, so that `/ready` is up to date."""
         while True:
             if not self.standing.fresh():
                 try:

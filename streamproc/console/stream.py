@@ -31,7 +31,7 @@ _HEADERS = {
 
 
 class Streams:
-    """Has whom `readers` admits follow `live`."""
+    """Lets clients that `readers` admits follow `live`."""
 
     def __init__(self, readers: Readers, live: Live) -> None:
         self._readers, self._live = readers, live

@@ -24,7 +24,7 @@ _named = re.compile(r'"sensor(?:_uuid|_id)?"\s*:\s*(?:"([^"]*)"|(\d+))')
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a letter stands on `dead-letter`; written `partition:offset`, it is what people call it by."""
+    """The place of a letter on `dead-letter`; `partition:offset` is the id that people use."""
 
     partition: int
     offset: int
@@ -34,7 +34,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Place | None:
-        """The place that a text names, None where it names none.
+        """The place in a text, None if it is none.
 
         >>> Place.parse("0:17")
         Place(partition=0, offset=17)
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A letter, where it stands and since when (ms)."""
+    """A letter, its place and its time (ms)."""
 
     place: Place
     at: int
@@ -53,13 +53,13 @@ class Found:
 
     @property
     def first(self) -> str:
-        """Where the record first arrived; of a letter that does not tell, where it was when it was refused."""
+        """Where the record first arrived; if the letter does not say, where it was refused."""
         letter = self.letter
         return letter.first or f"{letter.partition}:{letter.offset}:?"
 
 
 def read(record: Any) -> Found | RedriveMark | None:
-    """What a record of `dead-letter` is (a consumer's record); None where it is neither."""
+    """The letter or mark in a consumer's record of `dead-letter`; None if it is neither."""
     decode = _mark if any(name == MARK for name, _ in record.headers) else _letter
     try:
         read = decode(record.value or b"")
@@ -70,7 +70,7 @@ def read(record: Any) -> Found | RedriveMark | None:
 
 
 def payload(letter: DeadLetter) -> bytes | None:
-    """The refused record's value where the letter repeats it."""
+    """The refused record's value, if the letter repeats it."""
     if letter.payload is None:
         return None
     if letter.encoding == "base64":
@@ -79,14 +79,14 @@ def payload(letter: DeadLetter) -> bytes | None:
 
 
 def is_left_out(letter: DeadLetter) -> bool:
-    """Whether the record has a value that was too large for the letter."""
+    """Whether the record's value was too large for the letter."""
     if letter.payload is not None:
         return False
     return letter.size is not None or "are too many to repeat here" in letter.reason
 
 
 def sensors(letter: DeadLetter) -> set[str]:
-    """The keys of the sensors that the letter names, as far as that can be told; also of what is no JSON."""
+    """The keys of the sensors that the letter names, as far as they can be found, even in invalid JSON."""
     text = letter.payload if letter.payload is not None and letter.encoding == "utf-8" else ""
     named = {(name or number).lower() for name, number in _named.findall(text)}
     try:
@@ -101,7 +101,7 @@ def sensors(letter: DeadLetter) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters are asked for: all that fit everything that is given. Times in ms of the letter, `until` exclusive.
+    """Selects letters that match everything that is given. Times in ms of the letter, `until` exclusive.
 
     `reason` is a class's code or any part of the reason's text; `topic` goes without the prefix or with it.
     """
@@ -116,7 +116,7 @@ class Filter:
     prefix: str = ""
 
     def takes(self, found: Found) -> bool:
-        """Whether the letter is one of those."""
+        """Whether the filter selects the letter."""
         letter = found.letter
         return (
             (self.stage is None or letter.stage == self.stage)
@@ -143,7 +143,7 @@ class Filter:
 
 
 def parse_places(texts: Iterable[str]) -> frozenset[Place]:
-    """The places that these texts name; raises ValueError with those that name none."""
+    """The places in these texts; raises ValueError with those that are none."""
     found = {text: Place.parse(text) for text in texts}
     wrong = [text for text, place in found.items() if place is None]
     if wrong:

@@ -76,7 +76,7 @@ class Line:
 
 
 class Index:
-    """All letters so far; `wanted` are those that the filter takes, and of them wait those not sent again yet."""
+    """All letters so far; `wanted` are those that the filter selects; those that were not sent again yet are waiting."""
 
     def __init__(self, wanted: Filter) -> None:
         self._wanted = wanted
@@ -90,11 +90,11 @@ class Index:
         self.unreadable = 0
 
     def close(self) -> None:
-        """Let go of the temporary file."""
+        """Close the temporary file."""
         self._rows.close()
 
     def add(self, read: Iterable[Found | RedriveMark | None], *, marks_only: bool = False) -> None:
-        """Take in what stands on the topic next. A mark comes after its letter; without one it is of a letter gone."""
+        """Take in the topic's next record. A mark comes after its letter; without one, the letter has expired."""
         letters, marks = [], []
         for one in read:
             if isinstance(one, Found):
@@ -140,7 +140,7 @@ class Index:
         return [_line(row) for row in self._rows.execute(query, (limit,))][::-1]
 
     def waiting(self, after: Place, limit: int) -> list[Place]:
-        """The next wanted letters behind a place that were not sent again yet, as they stand on the topic."""
+        """The next wanted letters after a place that were not sent again yet, in the topic's order."""
         query = (
             "SELECT at_partition, at_offset FROM letters WHERE wanted AND redriven_at IS NULL"
             " AND (at_partition, at_offset) > (?, ?) ORDER BY at_partition, at_offset LIMIT ?"

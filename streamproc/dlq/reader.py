@@ -31,7 +31,7 @@ class Reader:
         self._places: dict[str, list[TopicPartition]] = {}
 
     async def topics(self) -> set[str]:
-        """The topics that there were when this was first asked."""
+        """The topics that existed when this was first asked."""
         self._topics = self._topics or await self._consumer.topics()
         return self._topics
 
@@ -52,7 +52,7 @@ class Reader:
                 yield come[place]
 
     async def some(self, topic: str, places: Sequence[Place]) -> AsyncIterator[Any]:
-        """The records at these places, given in their order; what is gone by now is left out."""
+        """The records at these places, in their order, without those that are gone."""
         begin = 0
         for at in range(1, len(places) + 1):
             before = places[at - 1]
@@ -81,7 +81,7 @@ class Reader:
             yield some
 
     async def one(self, topic: str, partition: int, offset: int) -> Any | None:
-        """The record at a place, None where it is gone; raises DeadLetterError if there is no such topic."""
+        """The record at a place, None if it is gone; raises DeadLetterError if there is no such topic."""
         try:
             async for some in self._retained(topic, {partition: (offset, offset + 1)}):
                 for record in some:
@@ -93,6 +93,6 @@ class Reader:
 
 @asynccontextmanager
 async def reading(kafka: Connection) -> AsyncIterator[Reader]:
-    """A reader of the broker's topics; raises KafkaUnavailable where Kafka cannot be reached or fails."""
+    """A reader of the broker's topics; raises KafkaUnavailable if Kafka cannot be reached or fails."""
     async with consuming(kafka, FOR_PEOPLE) as consumer:
         yield Reader(consumer)

@@ -48,7 +48,7 @@ Marker = Callable[[Sequence[RedriveMark]], Awaitable[None]]
 
 @dataclass(slots=True)
 class Result:
-    """What a redrive did: records sent, letters that it had to leave, and the first of those with the reason."""
+    """The result of a redrive: records sent, letters left out, and the first of these with the reason."""
 
     sent: int = 0
     left: int = 0
@@ -63,7 +63,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where letters come from: the broker's name of `dead-letter`, and the prefix of all names.
+    """Where letters come from: the broker's name of `dead-letter`, and the prefix of all topics.
 
     `reader` reads letters, `originals` the refused records themselves meanwhile.
     """
@@ -81,7 +81,7 @@ class Source:
         return {number: end for number, (_, end) in bounds.items()}
 
     async def catch_up(self, index: Index, ends: dict[int, int]) -> None:
-        """Take in the marks of what somebody else has sent since; letters that came since are not asked for."""
+        """Take in the marks of what others have sent since; new letters are not wanted."""
         bounds = await self.reader.bounds(self.topic)
         since = {
             number: (max(begin, ends.get(number, begin)), end) for number, (begin, end) in bounds.items()
@@ -132,7 +132,7 @@ async def redrive(
     marker: Marker | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Result:
-    """Send the records of the wanted letters that wait, and mark them; raises KafkaUnavailable, then call it again.
+    """Send the records of the wanted letters that wait, and mark them. After KafkaUnavailable, call it again.
 
     `marker` returns once the marks are kept, by default on `dead-letter`; `progress` is told how many letters are done.
     """
@@ -190,7 +190,7 @@ async def _sent(producer: AIOKafkaProducer, one: Resend) -> asyncio.Future[Any] 
 
 
 def on_topic(producer: AIOKafkaProducer, topic: str) -> Marker:
-    """Puts marks on `dead-letter`, in the partitions of their letters: there they come behind them."""
+    """Writes marks to `dead-letter`, in the partitions of their letters, so that they come after them."""
 
     async def mark(marks: Sequence[RedriveMark]) -> None:
         sent = [
@@ -231,7 +231,7 @@ async def producing(kafka: Connection) -> AsyncIterator[AIOKafkaProducer]:
 
 
 async def rehearse(source: Source, index: Index, show: Callable[[Resend], None]) -> Result:
-    """What `redrive` would do as far as that can be told: `show` is given each record; nothing is sent."""
+    """What `redrive` would do, as far as is known; `show` is given each record, and nothing is sent."""
     result, after = Result(), Place(-1, -1)
     while places := index.waiting(after, BATCH):
         async for found in source.letters(places):
@@ -246,7 +246,7 @@ async def rehearse(source: Source, index: Index, show: Callable[[Resend], None])
 
 
 async def letter_at(source: Source, place: Place) -> Found:
-    """The letter at a place; raises DeadLetterError that tells what is there instead, or what the topic holds."""
+    """The letter at a place; raises DeadLetterError that says what is there instead, or what the topic holds."""
     record = None
     bounds = await source.reader.bounds(source.topic)
     if place.partition in bounds:

@@ -14,7 +14,7 @@ from streamproc.records import RedriveMark
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """A record to be sent: to its topic, the partition that it was refused in, with its own bytes."""
+    """A record to send: its topic, the partition that it was refused in, and its own bytes."""
 
     found: Found
     first: str
@@ -23,7 +23,7 @@ class Resend:
     headers: tuple[tuple[str, bytes], ...]
 
     def mark(self, sent: str, at_ms: int) -> RedriveMark:
-        """What says on `dead-letter` that the record was sent again, to `sent`, topic/partition/offset."""
+        """The mark on `dead-letter` that the record was sent again, to `sent`: topic/partition/offset."""
         letter = self.found.letter
         return RedriveMark(
             letter=str(self.found.place),
@@ -37,7 +37,7 @@ class Resend:
 
 
 def resend(found: Found, first: str, value: bytes | None = None, prefix: str = "") -> Resend | None:
-    """The record of a letter; None where there is no value to send.
+    """The record of a letter; None if there is no value to send.
 
     `first` is the place where the record first arrived, partition:offset:timestamp; `value` that of the record where the
     letter does not repeat it.
@@ -52,7 +52,7 @@ def resend(found: Found, first: str, value: bytes | None = None, prefix: str = "
 
 
 def key(topic: str, value: bytes) -> bytes | None:
-    """The key that such a record has on its topic, as far as its value tells.
+    """The key that such a record has on its topic, as far as its value says.
 
     >>> key("readings", b'{"device_uuid": "D", "readings": [{"sensor_uuid": "a", "value": 1}]}')
     b'd'

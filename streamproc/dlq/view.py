@@ -30,7 +30,7 @@ def moment(ms: int) -> str:
 
 
 def plain(text: str) -> str:
-    r"""The text with everything escaped that a terminal might take for a command; lines stay.
+    r"""The text with everything escaped that a terminal might take for a command, except line breaks.
 
     >>> plain("a\x1b[2Jb")
     'a\\x1b[2Jb'
@@ -95,7 +95,7 @@ def _letters(lines: Iterable[Line], prefix: str) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Rows in columns as wide as their widest; those named in `right` end at one place, the last is not filled up.
+    """Rows in columns as wide as their widest cell; those named in `right` are right-aligned, the last is not padded.
 
     >>> columns([("a", "1"), ("bc", "20")], right={1})
     ['a    1', 'bc  20']
@@ -131,7 +131,7 @@ def as_json(index: Index, limit: int) -> bytes:
 
 
 def whole(found: Found, chain: Sequence[Line], value: bytes | None, prefix: str) -> list[str]:
-    """All of one letter; `chain` are all letters of its record, `value` the record's where the letter has it not."""
+    """All of one letter; `chain` are all letters of its record, `value` the record's if the letter lacks it."""
     letter, reason = found.letter, reason_of(found.letter)
     mine = next(
         (line for line in chain if (line.attempt, line.stage) == (letter.attempt, letter.stage)), None

@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Engine:
-    """The partitions that this worker has, and how they are taken over and handed on."""
+    """The partitions of this worker, how they are taken over and given up."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.kafka = settings, settings.kafka
@@ -94,7 +94,7 @@ class Engine:
         app.on_before_shutdown.connect(self._on_shutdown, weak=False)
 
     async def process(self, chunk: Chunk) -> int:
-        """Take in a chunk if its partition is this worker's; gives the readings that count."""
+        """Take in a chunk if its partition is this worker's; returns the readings that count."""
         partition = self.partitions.get(chunk.partition)
         if partition is None:
             metrics.PASSED_OVER.labels(str(chunk.partition)).inc(len(chunk))
@@ -119,7 +119,7 @@ class Engine:
         }
 
     async def beat(self) -> None:
-        """Places for the registry's edits, ticks and checkpoints that are due."""
+        """Announce edits of the registry, write ticks, and take checkpoints, as they are due."""
         for partition in list(self.partitions.values()):
             await partition.announce()
         for number, partition in list(self.partitions.items()):
@@ -134,7 +134,7 @@ class Engine:
             self.app.mark(TP(self.readings, number), next_offset, str(low))
 
     async def watch(self) -> None:
-        """Leave with an error if a partition has a backlog and nothing of it is taken in, or is not taken over."""
+        """End with an error if a partition has a backlog and makes no progress, or is not taken over."""
         now, longest = monotonic(), self.settings.watchdog_seconds
         for number, lag in self.lags().items():
             partition = self.partitions.get(number)
@@ -163,7 +163,7 @@ class Engine:
         await self.app.guarded(self.take_over())
 
     async def take_over(self) -> None:
-        """Restore the partitions that are new here, and let go of those that are not ours any more."""
+        """Restore the partitions that are new here, and drop those that are no longer this worker's."""
         began = monotonic()
         producer = await self._started_producer()
         assigned = {tp.partition for tp in self.app.assigned(self.readings)}

@@ -45,7 +45,7 @@ class Checkpoints:
         self.bytes = 0
 
     def snapshot(self, state: PartitionState) -> Snapshot:
-        """What has changed since the last one; nothing may be awaited between this and the step before it."""
+        """What has changed since the last checkpoint; nothing may be awaited between the last step and this call."""
         oldest = dict[int, int]()
         for key, at in self._at.items():
             if (number := _number(key)) is not None:
@@ -55,7 +55,7 @@ class Checkpoints:
         return encode(state, self.written)
 
     async def write(self, snapshot: Snapshot) -> int:
-        """Write it; once Kafka has all of it, the lowest offset of the topic that a restart has to read from."""
+        """Write it; returns, once Kafka has all of it, the lowest offset of the topic that a restart has to read from."""
         parts = self._parts(snapshot) | {b"head": snapshot.head}
         sent = {
             key: await self.producer.send(self.topic, value, key, partition=self.partition)
@@ -82,7 +82,7 @@ class Checkpoints:
     def restore(
         self, options: Options, found: Mapping[bytes, list[tuple[int, bytes]]]
     ) -> PartitionState | None:
-        """The state that the records found by `read` hold, or None where there are none; raises CheckpointError."""
+        """The state in the records found by `read`, or None if there are none; raises CheckpointError."""
         if not found:
             return None
         if b"head" not in found:

@@ -26,7 +26,7 @@ STUCK_S = 10.0
 
 
 class Worker(Protocol):
-    """What is asked of a worker here."""
+    """What these checks ask of a worker."""
 
     app: ChunkedApp
     partitions: dict[int, Partition]
@@ -44,7 +44,7 @@ class Worker(Protocol):
 
 
 def checks(worker: Worker) -> list[Check]:
-    """What `/ready` is made of; a worker without partitions stands by, ready."""
+    """The checks of `/ready`; a worker without partitions stands by, ready."""
     if not worker.taken_over or worker.app.rebalancing:
         partitions = Check("partitions", False, "being assigned and restored")
     else:
@@ -73,7 +73,7 @@ def _progress(worker: Worker, lags: Mapping[int, int | None]) -> Check:
 
 
 def gauges(worker: Worker) -> Iterable[Metric]:
-    """How each partition stands that this worker has now, and its connection with Kafka."""
+    """The state of this worker's partitions, and its connection with Kafka."""
     yield from health.gauges(worker.app)
     families = {name: GaugeMetricFamily(name, told, labels=["partition"]) for name, told in _TOLD.items()}
     lags = worker.lags() if worker.taken_over else {}

@@ -111,7 +111,7 @@ RECORDS_LOST = Counter(
 
 
 def count(partition: str, out: Outputs) -> None:
-    """Count what came of a chunk."""
+    """Count the results of a chunk."""
     READINGS.labels(partition).inc(out.readings)
     for pipeline, number in out.routed.items():
         ROUTED.labels(partition, pipeline.name.lower()).inc(number)

@@ -7,7 +7,7 @@ from streamproc.settings import Settings
 
 
 def options(settings: Settings, partition: int, partitions: int) -> Options:
-    """What a worker with these settings has for a partition, one of so many."""
+    """The options of one of so many partitions in a worker with these settings."""
     return Options(
         topic=settings.topic("readings"),
         partition=partition,

@@ -23,7 +23,7 @@ Word = asyncio.Future[Any]
 
 
 class Outbox:
-    """Messages of one partition, oldest first, each until Kafka has it.
+    """Messages of one partition, oldest first, each kept until Kafka has it.
 
     The producer holds one batch for each of Kafka's partitions and lets nobody add to it while it is full and another is on
     its way. Waiting for that here, in a task of its own, lets the engine take in the next chunk meanwhile: by a third more
@@ -46,7 +46,7 @@ class Outbox:
         return len(self._unconfirmed), self._bytes
 
     def put(self, message: Message) -> Word:
-        """Add a message; gives Kafka's word on it, for which a checkpoint waits."""
+        """Add a message; returns a future of Kafka's confirmation, which a checkpoint waits for."""
         word: Word = asyncio.get_running_loop().create_future()
         size = len(message.value or b"")
         self._unconfirmed.append((word, size))
@@ -60,7 +60,7 @@ class Outbox:
         return word
 
     async def settle(self) -> None:
-        """Let go of what Kafka has, and wait while it lacks too much; raises what the producer raised on a message."""
+        """Drop confirmed messages, and wait while too many are unconfirmed; raises what the producer raised."""
         while self._unconfirmed:
             word, size = self._unconfirmed[0]
             if not word.done():
@@ -73,11 +73,11 @@ class Outbox:
             self._bytes -= size
 
     def waiting(self) -> list[Word]:
-        """Kafka's words on all that it may not have yet."""
+        """The futures of all messages that Kafka may not have yet."""
         return [word for word, _ in self._unconfirmed]
 
     def close(self) -> None:
-        """Send nothing more; what was not sent has no word."""
+        """Send nothing more; messages that were not sent stay unconfirmed."""
         if self._task is not None:
             self._task.cancel()
 

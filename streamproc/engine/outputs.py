@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to be sent; `topic` is the name in topics.yaml. Where `partition` is absent the key decides."""
+    """One message to be sent; `topic` is its name in topics.yaml. Without a `partition`, the key decides."""
 
     topic: str
     key: bytes | None
@@ -40,7 +40,7 @@ class Message:
 
 
 def messages(state: PartitionState, chunk: Chunk, out: Outputs) -> Iterator[Message]:
-    """All messages of a step, in the order that they are to be sent in."""
+    """All messages of a step, in the order in which they must be sent."""
     partition, printed = chunk.partition, Printed(state.sensors.names)
     for closed in out.windows:
         for value in window_values(state, closed, printed):
@@ -117,14 +117,14 @@ def prediction_values(predicted: Predicted, printed: Printed) -> Iterator[bytes]
 
 
 def moved(chunk: Chunk, record: int, home: int) -> Message:
-    """The record again, for the partition that is its own, marked with the place and time that it had."""
+    """The record for its own partition, marked with the place and time that it had."""
     place = f"{chunk.partition}:{chunk.offsets[record]}:{chunk.timestamps[record]}"
     headers = (*chunk.headers.get(record, ()), (MOVED, place.encode()))
     return Message("readings", None, chunk.values[record], home, headers)
 
 
 def dead_letters(chunk: Chunk, rejected: list[Rejected]) -> Iterator[Message]:
-    """One dead letter for each record of which anything was rejected."""
+    """One dead letter for each record with something rejected."""
     by_record: dict[int, list[Rejected]] = {}
     for fault in rejected:
         by_record.setdefault(fault.record, []).append(fault)

@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Partition:
-    """The engine of one partition; `topic` gives the broker's name for one in topics.yaml."""
+    """The engine of one partition; `topic` gives the broker's name for a topic of topics.yaml."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Partition:
         self._writing = asyncio.Lock()
 
     async def process(self, chunk: Chunk) -> int:
-        """Take in a chunk; what of it was taken in before is skipped. Gives the readings that count."""
+        """Take in a chunk, without what was taken in before; returns the readings that count."""
         fresh = chunk.since(self.state.next_offset)
         metrics.PASSED_OVER.labels(self.label).inc(len(chunk) - len(fresh))
         self.progressed = monotonic()
@@ -114,7 +114,7 @@ class Partition:
         return self.state.next_offset > self.marked and monotonic() - self.checkpointed >= pause
 
     async def checkpoint(self) -> tuple[int, int]:
-        """Write a checkpoint; the offset that it reaches, and where a restart reads the checkpoints' topic from."""
+        """Write a checkpoint; returns the offset that it reaches, and where a restart reads the checkpoints' topic from."""
         async with self._writing:
             snapshot = await self._frozen(self._checkpointed)
             low = await self.checkpoints.write(snapshot)
@@ -143,17 +143,16 @@ class Partition:
         return frozen
 
     async def snapshot(self) -> Snapshot | None:
-        """The whole state, for a start from just here; None while what was restored is not of one offset."""
+        """The whole state, for a start from just here; None while restored blocks are of different offsets."""
         if is_uneven(self.state):
             return None
         return await self._frozen(_timed_snapshot)
 
     async def tick(self, silence_s: float, end: int | None) -> None:
-        """Move the partition's clock where it is silent and a window is still open, or something is to be told by the clock.
+        """Write a tick if the partition is silent and a window is open, or something is due by the clock.
 
-        Nothing else would do it.
-
-        `end` is the offset at which the partition ends; before it, records wait that will move the clock themselves.
+        Nothing else would move the clock. `end` is the offset at which the partition ends; records that wait before it
+        will move the clock themselves.
         """
         silent = (
             end is not None and end <= self.state.next_offset and monotonic() - self.progressed >= silence_s
@@ -183,7 +182,7 @@ class Partition:
         ) >= min(due)
 
     async def announce(self) -> None:
-        """Give the registry's edits so far their place in the partition, if it has records and does not know of them."""
+        """Write a control record for new edits of the registry, if the partition has records and does not know them."""
         state, position = self.state, self.registry.log.position
         if state.entries is not None and position < state.registry_position:
             raise RegistryError(
@@ -253,5 +252,5 @@ def _timed(parts: Iterable[tuple[Chunk, Outputs]]) -> Iterator[tuple[Chunk, Outp
 
 
 def has_open_windows(state: PartitionState) -> bool:
-    """Whether any sensor's window waits to be closed."""
+    """Whether any sensor has an open window."""
     return any(bool((size.rows.start != NEVER).any()) for size in state.open)

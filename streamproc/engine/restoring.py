@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What Kafka has as done of a partition: the next offset, and from where on `checkpoints` is to be read."""
+    """Kafka's commit for a partition: the next offset, and from where on `checkpoints` must be read."""
 
     offset: int = 0
     low: int = 0
@@ -109,7 +109,7 @@ class Restoring:
 
 
 def place(state: PartitionState, limits: tuple[int, int], committed: Committed | None, *, anew: bool) -> None:
-    """Have the state go on at a record that there is, within `limits` (first, end), and say what it misses.
+    """Let the state go on at a record that exists, within `limits` (first, end), and report what it misses.
 
     `anew` tells that it was made without its checkpoint. Raises CheckpointError where it reaches beyond the end.
     """
@@ -155,7 +155,7 @@ def _other_topic(partition: int, reason: str) -> CheckpointError:
 
 
 def tell_lost(partition: int, begin: int, end: int) -> None:
-    """Say that Kafka has deleted the records from one offset to before another, and nobody has taken them in."""
+    """Report that Kafka has deleted the records from one offset to before another, and nobody has taken them in."""
     metrics.RECORDS_LOST.labels(str(partition)).inc(end - begin)
     _log.error(
         "records were deleted by Kafka before they were taken in: `readings` is retained for too short a time",

@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A record of the topic: which snapshot it is of, its place in it, and whether it is the head."""
+    """A record of the topic: its snapshot, its place in it, and whether it is the head."""
 
     next_offset: int
     place: int
@@ -55,12 +55,12 @@ class Part:
 
     @property
     def is_head(self) -> bool:
-        """Whether the snapshot ends with it."""
+        """Whether it is the snapshot's last record."""
         return self.kind == HEAD
 
     @classmethod
     def of(cls, record: Any) -> Part | None:
-        """What a record of Kafka's is; None if it is nothing that `Snapshots` has written."""
+        """The part in a record of Kafka's; None if `Snapshots` did not write it."""
         places = [(name, value) for name, value in record.headers if name in (BLOCK, MORE, HEAD)]
         try:
             ((name, place),) = places
@@ -85,7 +85,7 @@ class Snapshots:
         self._reached, self._due_at = 0, 0.0
 
     async def look_back(self, kafka: Connection, readings: str, interval_s: float) -> None:
-        """Find out when the last one was taken, by whichever owner.
+        """Find out when the last one was taken, by any owner.
 
         Without one, the time counts from the first record of the partition: replays of so little start there.
         Raises TopicsError where the topic is missing.
@@ -112,11 +112,11 @@ class Snapshots:
         return monotonic() >= self._due_at and next_offset > self._reached
 
     def put_off(self, seconds: float) -> None:
-        """Have the next one wait for so long."""
+        """Delay the next one by so long."""
         self._due_at = monotonic() + seconds
 
     async def write(self, snapshot: Snapshot) -> None:
-        """Write it; raises KafkaError if Kafka does not take it, and then what is there of it is passed over by `find`."""
+        """Write it; raises KafkaError if Kafka does not take it; `find` passes over an incomplete one."""
         key = str(snapshot.next_offset).encode()
         slices = [
             (MORE if more else BLOCK, value)
@@ -138,7 +138,7 @@ class Snapshots:
 
 
 class Timer:
-    """Takes the snapshots of a worker's partitions as they are due, one at a time; results do not depend on any."""
+    """Takes the snapshots of a worker's partitions as they are due, one at a time; results do not depend on them."""
 
     def __init__(self, settings: Settings) -> None:
         self._kafka, self._interval_s = settings.kafka, settings.snapshot_interval_seconds
@@ -146,11 +146,11 @@ class Timer:
         self._held: dict[int, Snapshots] = {}
 
     def held(self, partition: int) -> Snapshots | None:
-        """The snapshots of a partition that this worker has had for a moment."""
+        """The snapshots of a partition that this worker has."""
         return self._held.get(partition)
 
     async def beat(self, producer: AIOKafkaProducer | None, partitions: Mapping[int, Partition]) -> None:
-        """Take what is due of these partitions, by number."""
+        """Take the snapshots that are due, of these partitions by number."""
         if producer is None or not self._interval_s:
             return
         # Whoever had a partition meanwhile may have taken one.
@@ -187,7 +187,7 @@ class Timer:
 
 
 async def find(kafka: Connection, topic: str, offsets: Mapping[int, int]) -> dict[int, Snapshot]:
-    """By partition, the newest whole snapshot that reaches no further than this offset of `readings`, if there is one.
+    """By partition, the newest complete snapshot that reaches no further than this offset of `readings`, if any.
 
     `core.checkpoint.resume` makes a state of it. Raises CheckpointError if the topic cannot be read in time.
     """

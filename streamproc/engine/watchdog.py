@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Watchdog:
-    """For how long each partition has had a backlog of which nothing was taken in.
+    """How long each partition has had a backlog without progress.
 
     It counts from when the backlog was first seen: records that came with the broker's return waited for nobody before.
     """

@@ -22,14 +22,14 @@ _decode = msgspec.json.Decoder(SeverityEvent).decode
 
 
 class Found(NamedTuple):
-    """An event, and where it was."""
+    """An event, and where it was found."""
 
     event: SeverityEvent
     where: str
 
 
 async def find(settings: Settings, consumer: AIOKafkaConsumer, event_id: str) -> Found:
-    """The event of this id; raises ExplainError where nobody has it."""
+    """The event with this id; raises ExplainError if there is none."""
     event, missing = await _stored(settings, event_id)
     if event is not None:
         return Found(event, "the database")

@@ -18,7 +18,7 @@ _WORDS = {"explanation", "recommended_action"}
 
 
 class Verdict(IntEnum):
-    """What came of it; the number is the command's exit code (2 is an error's)."""
+    """The result of the comparison; the number is the command's exit code (2 is an error's)."""
 
     SAME = 0
     DIFFERENT = 1
@@ -26,7 +26,7 @@ class Verdict(IntEnum):
 
 
 class Part(NamedTuple):
-    """A part of the event that differs: as it was, and as it comes out."""
+    """A part of the event that differs: as it was, and as recomputed."""
 
     name: str
     was: Any
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The verdict, the parts that differ, and what can be the reason, the most likely first."""
+    """The verdict, the parts that differ, and possible causes, the most likely first."""
 
     verdict: Verdict
     parts: list[Part]
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 
 def judge(event: SeverityEvent, source: Source, told: Recomputed | None) -> Finding:
-    """Compare the event with what came out; `told` is None where its records are gone."""
+    """Compare the event with the recomputed one; `told` is None if its records are gone."""
     if told is None:
         return Finding(Verdict.GONE, [], [_gone(event, source)])
     if told.event is None:

@@ -43,7 +43,7 @@ class Read:
 
 @dataclass(slots=True)
 class Recomputed:
-    """What came out.
+    """The result of a recomputation.
 
     `event` is the one that was asked for, or the one in its place; None where there is none. `offset` is that of the record
     with which it came out, `before` and `after` are what each kind of evidence held around it, `entry` is what the sensor was
@@ -75,7 +75,7 @@ class _Place(NamedTuple):
 
 
 class Recomputation:
-    """A partition's engine until an event comes out; `state` is that before any record.
+    """A partition's engine, run until an event comes out; `state` is the one before any record.
 
     `warm` takes the records before the event's first one, `take` those from there on, until it says that it is done;
     `outcome` then tells what came out.
@@ -97,12 +97,12 @@ class Recomputation:
         _changes(self._state, chunk, self._registry, self._event.sensor)
 
     def take(self, chunk: Chunk) -> bool:
-        """Take in the next records; whether no more are needed."""
+        """Take in the next records; returns whether no more are needed."""
         steps = (chunk.cut(begin, min(begin + STEP, len(chunk))) for begin in range(0, len(chunk), STEP))
         return any(self._step(step) for step in steps)
 
     def outcome(self) -> Recomputed:
-        """What came out, looked at record by record; in the event's language where that alone differs."""
+        """The result, looked at record by record; in the event's language if only that differs."""
         place = self._found or self._instead
         if place is None:
             return self._told
@@ -248,5 +248,5 @@ def _severity(state: PartitionState, sensor: str) -> SlotSeverity | None:
 
 
 def fresh(options: Options, kept: Snapshot | None) -> PartitionState:
-    """The state of a snapshot, or one that knows nothing."""
+    """The state of a snapshot, or an empty one."""
     return PartitionState(options) if kept is None else resume(options, kept)

@@ -40,7 +40,7 @@ _DIGITS = 6
 
 
 class Told(NamedTuple):
-    """All that is known of an event; `made` is None where its records are gone."""
+    """Everything known about an event; `made` is None if its records are gone."""
 
     found: Found
     source: Source
@@ -49,7 +49,7 @@ class Told(NamedTuple):
 
 
 def as_json(told: Told) -> str:
-    """One object with all there is."""
+    """Everything as one object."""
     event, made, source = told.found.event, told.made, told.source
     answer: dict[str, Any] = {
         "event": event,
@@ -87,12 +87,12 @@ def as_json(told: Told) -> str:
 
 
 def as_text(told: Told) -> str:
-    """The same in lines."""
+    """The same as lines."""
     return "\n".join(_lines(told))
 
 
 def evidence(held: SlotSeverity | None) -> dict[str, str]:
-    """What each kind of evidence holds of a sensor, by its name; all NORMAL where it never changed."""
+    """What each kind of evidence holds for a sensor, by its name; all NORMAL if it never changed."""
     held = held or SlotSeverity(0)
     names = [name for name in held.__struct_fields__ if name.endswith(_LEVEL) or name in _EVIDENCE]
     told = {

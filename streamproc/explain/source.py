@@ -51,7 +51,7 @@ class Source:
 
 
 async def source_of(settings: Settings, consumer: AIOKafkaConsumer, event: SeverityEvent) -> Source:
-    """Where the records of an event are; raises ExplainError where Kafka has no such partition."""
+    """Where the records of an event are; raises ExplainError if Kafka has no such partition."""
     lineage = event.lineage
     places = await partitions(consumer, lineage.topic)
     place = TopicPartition(lineage.topic, lineage.partition)
@@ -74,7 +74,7 @@ async def source_of(settings: Settings, consumer: AIOKafkaConsumer, event: Sever
 
 
 async def registry_of(settings: Settings) -> RegistryLog:
-    """All edits of the registry that Kafka keeps; raises ExplainError where it cannot be read."""
+    """All edits of the registry that Kafka keeps; raises ExplainError if it cannot be read."""
     view = Registry(settings.kafka, settings.topic("registry"))
     try:
         async with asyncio.timeout(_REGISTRY_S):
@@ -91,7 +91,7 @@ async def registry_of(settings: Settings) -> RegistryLog:
 async def recompute(
     settings: Settings, consumer: AIOKafkaConsumer, source: Source, event: SeverityEvent
 ) -> Recomputed:
-    """Have the engine's core make the event once more; raises KafkaUnavailable."""
+    """Recompute the event with the engine's core; raises KafkaUnavailable."""
     wanted = options(settings, source.place.partition, source.partitions)
     work = Recomputation(fresh(wanted, source.snapshot), await registry_of(settings), event)
     async for chunk in _records(consumer, source):

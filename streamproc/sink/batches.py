@@ -32,7 +32,7 @@ _TOLD = 5
 
 
 class Bounds(NamedTuple):
-    """What a transaction holds at most: rows, and bytes of the records that they come from.
+    """What a transaction may hold at most: rows, and bytes of the records that they come from.
 
     Rows bound the work of a database, bytes what long texts take there, in statements and in memory.
     """
@@ -42,7 +42,7 @@ class Bounds(NamedTuple):
 
 
 def cut(chunk: Chunk, limit: int) -> Iterator[Chunk]:
-    """The chunk in parts of at most so many bytes; a record that has more by itself is a part alone."""
+    """The chunk in parts of at most so many bytes; a record that is larger is a part alone."""
     if chunk.size_bytes <= limit:
         yield chunk
         return
@@ -57,7 +57,7 @@ def cut(chunk: Chunk, limit: int) -> Iterator[Chunk]:
 
 
 def split(piece: Piece, limit: int) -> Iterator[Piece]:
-    """The piece in parts of at most so many rows; a record is never split, however many it has."""
+    """The piece in parts of at most so many rows; a record is never split, however many rows it has."""
     if len(piece.rows) <= limit:
         yield piece
         return
@@ -85,7 +85,7 @@ def _part(piece: Piece, begin: int, end: int) -> Piece:
 
 
 def group(pieces: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:
-    """Pieces in order, as many together as the bounds allow (one that is beyond them is alone)."""
+    """Pieces in order, as many together as the bounds allow (a piece beyond them alone)."""
     waiting: list[Piece] = []
     rows = held = 0
     for piece in pieces:
@@ -101,7 +101,7 @@ def group(pieces: Iterable[Piece], bounds: Bounds) -> Iterator[list[Piece]]:
 
 
 def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None]) -> Batch:
-    """The pieces' rows, and their partitions' offsets: from those standing in the database to the next."""
+    """The pieces' rows, and their partitions' offsets: from those in the database to the next ones."""
     offsets, registry = {}, {}
     for piece in pieces:
         place = (piece.chunk.topic, piece.chunk.partition)
@@ -124,7 +124,7 @@ def batch(name: str, pieces: Sequence[Piece], standing: dict[Place, int | None])
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Rows of a batch, by index, that the database does not take, and why."""
+    """Rows of a batch, by index, that the database refuses, and why."""
 
     rows: list[int]
     reasons: list[str]
@@ -141,7 +141,7 @@ def without(whole: Batch, refused: Refusals) -> Batch:
 
 
 def letters(pieces: Sequence[Piece], whole: Batch, refused: Refusals) -> list[DeadLetter]:
-    """One dead letter for each record with refused rows, which are all of a record of columns that it repeats.
+    """One dead letter for each record with refused rows; of a record of columns it repeats only those rows.
 
     The reason has their number and the first causes.
     """

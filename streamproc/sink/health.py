@@ -18,7 +18,7 @@ READY_LAG = 200_000
 
 
 class Sink(Protocol):
-    """What is asked of a sink here."""
+    """What these checks ask of a sink."""
 
     app: ChunkedApp
     writer: Writer
@@ -40,7 +40,7 @@ def lags(sink: Sink) -> dict[TP, int | None]:
 
 
 def checks(sink: Sink) -> list[Check]:
-    """What `/ready` is made of; a sink without partitions stands by, ready."""
+    """The checks of `/ready`; a sink without partitions stands by, ready."""
     by_name = {f"{tp.topic}/{tp.partition}": lag for tp, lag in lags(sink).items()}
     if not sink.assigned or sink.app.rebalancing:
         partitions = Check("partitions", False, "being assigned")
@@ -55,7 +55,7 @@ def checks(sink: Sink) -> list[Check]:
 
 
 def gauges(sink: Sink) -> Iterable[Metric]:
-    """How each partition stands that this sink has now, the database, and the connection with Kafka."""
+    """The state of this sink's partitions, of the database, and of the connection with Kafka."""
     yield from health.gauges(sink.app)
     behind = GaugeMetricFamily(
         "streamproc_sink_lag", "Records that are not in the database yet.", labels=["topic", "partition"]

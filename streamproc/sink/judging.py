@@ -23,14 +23,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Judged(NamedTuple):
-    """The registry's position that a chunk's records are judged by, and who owns what there."""
+    """The position of the registry that a chunk's records are judged by, and the owners as of that position."""
 
     position: int
     owners: Owners
 
 
 class Judge:
-    """Gives the records of `readings` the registry that they are judged by; waits for it at most `wait_s`."""
+    """Gives the records of `readings` the registry that they are judged by; waits for it for at most `wait_s`."""
 
     def __init__(self, registry: Followed, wait_s: float) -> None:
         self._registry, self._wait_s = registry, wait_s
@@ -69,11 +69,11 @@ class Judge:
             )
 
     def begin(self, chunk: Chunk, position: int) -> int:
-        """The position that the chunk's first record is judged by, unless that names another."""
+        """The position that the chunk's first record is judged by, unless that record names another."""
         return self._registry.log.begin(position, int(chunk.timestamps[0]))
 
     def parts(self, chunk: Chunk, position: int) -> Iterator[tuple[Chunk, Judged]]:
-        """The chunk cut where its records move the position on, each part with what it is judged by."""
+        """The chunk cut where its records move the position, each part with what it is judged by."""
         if self._owners.registry is not self._registry.log:  # read anew, after the broker was away
             self._owners = Owners(self._registry.log)
         for part, judged_by in parts(chunk, position, self._registry.log):

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Following:
-    """The one view of the topic that a sink has: for whose each sensor is, and for comparisons with the database."""
+    """The sink's one view of the topic: for the owners of sensors, and for comparisons with the database."""
 
     def __init__(self, settings: Settings) -> None:
         self.view = Registry(settings.kafka, settings.topic("registry"))
@@ -34,7 +34,7 @@ class Following:
         self._started = False
 
     async def started(self) -> Registry:
-        """The view, once all is read that is there; raises KafkaUnavailable where that takes too long."""
+        """The view, once everything is read that is there; raises KafkaUnavailable if that takes too long."""
         async with self._starting:
             if not self._started:
                 try:
@@ -49,7 +49,7 @@ class Following:
         return self.view
 
     async def stop(self) -> None:
-        """Follow the topic no more."""
+        """Stop following the topic."""
         await self.view.stop()
 
 
@@ -69,7 +69,7 @@ class RegistryKeeper:
         self._due_at: float | None = None
 
     async def look(self) -> None:
-        """Compare if it is time to. To be called again and again; what fails is told, and tried again in its time."""
+        """Compare if it is time to. Call it again and again; failures are logged, and retried when it is time again."""
         if not self._turn():
             self._due_at = None
             return

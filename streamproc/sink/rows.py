@@ -55,7 +55,7 @@ _tried = msgspec.json.Decoder(TrialEvent).decode
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows of one chunk, of one table, and what was wrong with others of its records; `skipped` were not wanted.
+    """The rows of one chunk for one table, and the faults of its other records; `skipped` records were not wanted.
 
     Of readings `foreign` are left out, by the registry as of the position `registry`.
     """
@@ -83,7 +83,7 @@ class _Names(dict[str, Any]):
 
 
 class Decoder:
-    """Makes rows of the records of the sink's topics.
+    """Makes rows from the records of the sink's topics.
 
     `allowed_skew_ms` is the engine's, so that both accept the same readings. Which of them are malformed,
     the engine tells; the sink leaves them out without a word. Of windows, those of the sizes `window_sizes_ms` are rows.
@@ -115,7 +115,7 @@ class Decoder:
         raise ValueError(f"topic {chunk.topic} is none of the sink's")
 
     def judged(self, chunk: Chunk, position: int, owners: Owners, readings: Readings | None = None) -> Piece:
-        """The rows of a chunk of `readings`, but for those that are foreign by the registry as of a position.
+        """The rows of a chunk of `readings`, without those that are foreign by the registry as of a position.
 
         `readings` are the chunk's, where the caller has decoded them `for_sink` already.
         """

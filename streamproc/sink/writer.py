@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Writer:
-    """Writes chunks of the sink's topics, in the name of the sink's consumer group.
+    """Writes chunks of the sink's topics, for the sink's consumer group.
 
     `dead_letters` must return once Kafka has what it was given; whose a sensor is, `registry` tells; `pause` waits so many
     seconds, between two tries.
@@ -60,11 +60,11 @@ class Writer:
         self.standing = Standing(metrics.RETRIES)
 
     def next_offset(self, place: Place) -> int:
-        """Up to where the partition is in the database, as far as is known; 0 where it is not."""
+        """How far the partition is in the database, as far as is known; 0 if it is not."""
         return self._known.get(place) or 0
 
     async def positions(self, partitions: Collection[Place]) -> dict[Place, int]:
-        """Where to read on, by the database; a partition that it does not know starts at its beginning.
+        """Where to read on, by the database; an unknown partition starts at its beginning.
 
         To be asked whenever partitions are assigned: what another sink wrote meanwhile is known afterwards.
         """
@@ -180,7 +180,7 @@ class Writer:
         return await self.standing.patiently(call, pause=self._pause)
 
     async def look(self) -> None:
-        """Ask the database for a transaction that writes nothing, where nothing else has asked it lately.
+        """Run a transaction that writes nothing, if nothing else has asked the database lately.
 
         So that an idle sink knows whether it could write. Raises what the database raises but StoreUnavailable.
         """

@@ -154,7 +154,7 @@ def model_row(model: str) -> tuple[str, str]:
 
 
 def model_metadata(model: str) -> str | None:
-    """What `ml_models` tells of a model besides its name and version, as JSON."""
+    """A model's metadata in `ml_models`, as JSON, without its name and version."""
     what = MODELS.get(model_row(model)[0])
     return (
         what and msgspec.json.encode({"description": what, "step_ms": HORIZON_MS, "interval": 0.9}).decode()

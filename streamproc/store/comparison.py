@@ -17,7 +17,7 @@ TABLES = ("readings", "predictions", "events", "notifications", "windows")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How the rows (n,) of one table stand in the database, in their order.
+    """How the rows (n,) of one table compare with the database, in their order.
 
     `number` is the row's own there, 0 where it is missing; `unknown` tells rows of sensors that are not registered.
     `differs` maps the index of each row that is there, but otherwise, to its columns: (the database's, ours).
@@ -43,7 +43,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What of a partition a replay has made again: records begin..end-1, and per sensor the times that closed with them.
+    """What a replay has recomputed of a partition: records begin..end-1, and for each sensor the times that closed with them.
 
     `closed` maps a sensor to (from, to, newest) in ms: what ends after `from` and not after `to` closed with these records;
     no reading has a later `ts` than `newest`. `sizes_ms` are those of the windows that are stored.
@@ -60,7 +60,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A row that the replayed records do not give: its number, its sensor's key, and its columns."""
+    """A row that the replayed records do not produce: its number, its sensor's key, and its columns."""
 
     number: int
     sensor: str

@@ -40,7 +40,7 @@ ERROR_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What one channel tells, and how it is put together; times in ms.
+    """What one channel tells, and how it groups changes; times in ms.
 
     One `for_escalations` tells of alarms that nobody has acknowledged, and from there on of all that becomes of them.
     """
@@ -54,7 +54,7 @@ class Policy:
 
 
 class Found(NamedTuple):
-    """A notification that is not enrolled yet, and the one of its sensor before it, with what became of that here."""
+    """A notification that is not enrolled yet, and its sensor's previous one, with what became of that on the channel."""
 
     notification_id: str
     severity: str
@@ -68,7 +68,7 @@ class Found(NamedTuple):
 
 
 class Enrolled(NamedTuple):
-    """What is to become of a notification; `follows` is the one that its sensor's present trouble was told by before."""
+    """What will become of a notification; `follows` is the one that told of its sensor's present alarm before."""
 
     notification_id: str
     scope: str
@@ -78,7 +78,7 @@ class Enrolled(NamedTuple):
 
 
 class Loose(NamedTuple):
-    """A row that belongs to no message yet; `thread` is that of the one that it follows, if that has one by now."""
+    """A row that belongs to no message yet; `thread` is that of the row it follows, if that has one."""
 
     number: int
     notification_id: str
@@ -91,14 +91,14 @@ class Loose(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that become one message, each with its thread, as (row's number, thread)."""
+    """Rows that become one message, each as (row's number, thread)."""
 
     message_id: str
     rows: list[tuple[int, str]]
 
 
 class Look(NamedTuple):
-    """Up to where a channel has looked: see `notification_channels`; the time in ms."""
+    """How far a channel has looked: see `notification_channels`; the time in ms."""
 
     after_id: int
     seen_id: int
@@ -107,7 +107,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be written: rows, messages, and up to where was looked (None: as it was)."""
+    """What must be written: rows, messages, and how far was looked (None: no further)."""
 
     enroll: list[Enrolled] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -141,7 +141,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes out at once: its changes in time's order, and the threads that they go on with.
+    """What is sent at once: its changes in time's order, and the threads that they continue.
 
     `thread_id` is `message_id` where the message begins a thread. `attempts` have been made before; `again`: one of them may
     have arrived, since nobody has said how it ended. `enrolled` is when it was to be sent first, or was asked for again (ms):
@@ -179,7 +179,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who sends, from when, and until when nobody else does; times in ms. It is not to be the message `besides`."""
+    """Who sends, from when, and until when nobody else does; times in ms. The message `besides` is left out."""
 
     by: str
     now: int
@@ -189,7 +189,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt ended, and when; `due_at` is when to try again where the status is `pending`. Times in ms."""
+    """How an attempt ended, and when; `due_at` is the next try if the status is `pending`. Times in ms."""
 
     status: Status
     at: int
@@ -198,7 +198,7 @@ class Attempt:
 
 
 class Waiting(NamedTuple):
-    """How many changes wait on a channel, and the time of the oldest of them in ms."""
+    """How many changes wait on a channel, and the time of the oldest in ms."""
 
     changes: int
     oldest: int | None
@@ -241,7 +241,7 @@ class Deliveries(Protocol):
 
 
 def kind_of(notification_id: str) -> NotificationKind:
-    """What made a notification, by its id: see `records.Notification`.
+    """The kind of a notification, by its id: see `records.Notification`.
 
     >>> kind_of("reminder-5f0c"), kind_of("5f0c")
     ('reminder', 'change')
@@ -251,7 +251,7 @@ def kind_of(notification_id: str) -> NotificationKind:
 
 
 def severity_of(name: str | None) -> Severity:
-    """A severity by the name that databases have for it; NORMAL where it has none that is known."""
+    """A severity by its name in databases; NORMAL if the name is unknown."""
     return Severity.__members__.get(name or "", Severity.NORMAL)
 
 

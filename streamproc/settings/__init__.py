@@ -50,16 +50,16 @@ class Settings(
     env_file: Path | None = Field(
         None,
         alias=FILE,
-        description="A `.env` file; its settings count where the environment has none. What else is in it is left alone. By"
-        " default `iot_monitor_backend/.env`, where the working directory has it; `/dev/null` is none.",
+        description="A `.env` file, for settings that the environment lacks; its other variables are ignored. By default"
+        " `iot_monitor_backend/.env`, if the working directory has it; `/dev/null` turns it off.",
     )
     cache_home: Path = Field(
         Path("~/.cache"),
         alias="XDG_CACHE_HOME",
-        description="Holds `streamproc/`, where the downloaded Kafka is kept for all projects.",
+        description="Holds `streamproc/`, where the downloaded Kafka is shared by all projects.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", alias="STREAMPROC_LOG_LEVEL", description="Least severe line that is logged."
+        "info", alias="STREAMPROC_LOG_LEVEL", description="Least severe level that is logged."
     )
 
     @classmethod

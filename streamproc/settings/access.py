@@ -30,8 +30,8 @@ class AccessSettings(BaseSettings):
     device_keys: Literal["off", "required"] = Field(
         "off",
         alias="STREAMPROC_DEVICE_KEYS",
-        description="`required`: who writes needs a key of the device in `X-Device-Key`"
-        " ([who may write](docs/gateway.md#who-may-write)); `INGEST_API_KEY` then counts for the legacy endpoints alone.",
+        description="`required`: writers must send a key of the device in `X-Device-Key`"
+        " ([who may write](docs/gateway.md#who-may-write)); `INGEST_API_KEY` then counts only for the legacy endpoints.",
     )
     rate_limit_ip: str | None = Field(
         None,
@@ -53,15 +53,15 @@ class AccessSettings(BaseSettings):
     trusted_proxies: str | None = Field(
         None,
         alias="STREAMPROC_TRUSTED_PROXIES",
-        description="Networks of the proxies before the gateway, such as `10.0.0.0/8,::1`: the client's address is then"
-        " what they say in `X-Forwarded-For`.",
+        description="Networks of the proxies in front of the gateway, such as `10.0.0.0/8,::1`: the client's address is"
+        " then the one in their `X-Forwarded-For`.",
     )
     connection_limit: int = Field(
         10_000,
         ge=1,
         le=1_000_000,
         alias="STREAMPROC_CONNECTION_LIMIT",
-        description="Connections to the gateway at once; beyond, one that has been idle for longest makes room.",
+        description="Connections to the gateway at once; beyond, the one that has been idle for longest is closed.",
     )
     connection_limit_ip: int = Field(
         2_500,
@@ -73,7 +73,7 @@ class AccessSettings(BaseSettings):
     tls_certificate: Path | None = Field(
         None,
         alias="GATEWAY_TLS_CERTIFICATE",
-        description="The gateway's certificate with its chain, as PEM; where set, it speaks TLS (1.2 or newer).",
+        description="The gateway's certificate with its chain, as PEM; if set, it speaks TLS (1.2 or newer).",
     )
     tls_key: Path | None = Field(
         None,
@@ -83,8 +83,8 @@ class AccessSettings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None,
         alias="GATEWAY_TLS_CLIENT_CA",
-        description="Authorities, as PEM: who writes then needs a certificate that one of them has signed. One that names"
-        " a device stands in for its key.",
+        description="Authorities, as PEM: writers then need a certificate that one of them has signed. One that names a"
+        " device replaces its key.",
     )
 
     @field_validator("rate_limit_ip", "rate_limit_device", "key_failure_limit")

@@ -20,7 +20,7 @@ class ConsoleSettings(BaseSettings):
         min_length=16,
         alias="STREAMPROC_CONSOLE_TOKEN",
         repr=False,
-        description="Where set, who reads needs it as `Authorization: Bearer …`; the page asks for it"
+        description="If set, readers must send it as `Authorization: Bearer …`; the page asks for it"
         " ([who may read](docs/console.md#who-may-read)).",
     )
     console_clients: int = Field(

@@ -27,10 +27,10 @@ class DatabaseSettings(BaseSettings):
     store: Literal["sqlite", "sqlserver"] = Field(
         "sqlite",
         alias=STORE,
-        description="`sqlite` or `sqlserver`; where `DB_HOST` is set, `sqlserver` is the default.",
+        description="`sqlite` or `sqlserver`; if `DB_HOST` is set, `sqlserver` is the default.",
     )
     db_host: str | None = Field(
-        None, alias="DB_HOST", description="Host of the SQL Server; where set, the database is there."
+        None, alias="DB_HOST", description="Host of the SQL Server; if set, the database is there."
     )
     db_port: int = Field(1433, ge=1, le=65535, alias="DB_PORT", description="Port of the SQL Server.")
     db_user: str | None = Field(
@@ -49,17 +49,17 @@ class DatabaseSettings(BaseSettings):
     db_encrypt: bool = Field(
         True,
         alias="DB_ENCRYPT",
-        description="Encrypt the connection to the SQL Server; `no` sends all as it is.",
+        description="Encrypt the connection to the SQL Server; `no` sends everything unencrypted.",
     )
     db_trust_server_certificate: bool = Field(
         False,
         alias="DB_TRUST_SERVER_CERTIFICATE",
-        description="Take the SQL Server's certificate unchecked, such as the one that it makes itself.",
+        description="Accept any certificate of the SQL Server unchecked, such as a self-signed one.",
     )
     odbc_driver: str | None = Field(
         None,
         alias="ODBC_DRIVER",
-        description="An installed ODBC driver by name, or a `.so` by path; by default Microsoft's 18 or 17, found by itself.",
+        description="Name of an installed ODBC driver, or path of a `.so`; by default Microsoft's 18 or 17 is found.",
     )
 
     @model_validator(mode="before")

@@ -40,7 +40,7 @@ class EngineSettings(BaseSettings):
         gt=0,
         le=60,
         alias="STREAMPROC_TICK_INTERVAL_SECONDS",
-        description="A partition that is silent for so long gets a tick record, which closes silent sensors' windows.",
+        description="A partition that is silent for this long gets a tick record, which closes silent sensors' windows.",
     )
     checkpoint_interval_seconds: float = Field(
         5.0,
@@ -60,8 +60,8 @@ class EngineSettings(BaseSettings):
         60.0,
         gt=0,
         alias="STREAMPROC_WATCHDOG_SECONDS",
-        description="A worker with a backlog that processes nothing for so long leaves with an error, and so does a sink that"
-        " waits for the topic `registry`.",
+        description="A worker with a backlog that processes nothing for this long ends with an error, and so does a sink that"
+        " waits this long for the topic `registry`.",
     )
     group_instance_id: str | None = Field(
         None,

@@ -18,13 +18,13 @@ class GatewaySettings(BaseSettings):
         ge=1,
         le=256,
         alias="STREAMPROC_GATEWAY_WORKERS",
-        description="Processes of the gateway, all on its port: one for each core that it may use.",
+        description="Processes of the gateway, all on its port: at most one for each core.",
     )
     ingest_api_key: str | None = Field(
         None,
         alias="INGEST_API_KEY",
         repr=False,
-        description="Where set, `/ingest/*` wants it in `X-API-Key`.",
+        description="If set, requests to `/ingest/*` must send it in `X-API-Key`.",
     )
     body_limit_bytes: int = Field(
         1_048_576,
@@ -71,7 +71,7 @@ class GatewaySettings(BaseSettings):
         ge=1_024,
         le=67_108_864,
         alias="STREAMPROC_INFLATED_LIMIT_BYTES",
-        description="Most bytes that a compressed body may come to.",
+        description="Largest size of a compressed body once it is inflated.",
     )
     packets_limit: int = Field(
         1_000,
@@ -85,5 +85,5 @@ class GatewaySettings(BaseSettings):
         min_length=16,
         alias="STREAMPROC_ADMIN_API_KEY",
         repr=False,
-        description="Where set, the gateway has the admin API of the registry, and wants this in `X-Admin-Key`.",
+        description="If set, the gateway serves the registry's admin API to requests with this key in `X-Admin-Key`.",
     )

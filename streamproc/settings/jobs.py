@@ -29,43 +29,43 @@ class JobsSettings(BaseSettings):
         "0 4 * * 0",
         alias="STREAMPROC_CLEANUP_SCHEDULE",
         description="When the job `cleanup` deletes old rows ([jobs](docs/jobs.md)), as in cron: minute, hour, day, month,"
-        " weekday; Sunday at 4. `off`: by `streamproc jobs run cleanup` alone.",
+        " weekday; Sunday at 4. `off`: only by `streamproc jobs run cleanup`.",
     )
     retention_readings: str = Field(
         FOREVER,
         alias="STREAMPROC_RETENTION_READINGS",
-        description="How long the job `cleanup` leaves readings: days such as `365d`, or `forever`.",
+        description="How long the job `cleanup` keeps readings: days such as `365d`, or `forever`.",
     )
     retention_windows: str = Field(
-        FOREVER, alias="STREAMPROC_RETENTION_WINDOWS", description="The same of windows."
+        FOREVER, alias="STREAMPROC_RETENTION_WINDOWS", description="The same for windows."
     )
     retention_predictions: str = Field(
-        "90d", alias="STREAMPROC_RETENTION_PREDICTIONS", description="The same of predictions."
+        "90d", alias="STREAMPROC_RETENTION_PREDICTIONS", description="The same for predictions."
     )
     retention_events: str = Field(
         "30d",
         alias="STREAMPROC_RETENTION_EVENTS",
-        description="The same of events; those that stand, and each sensor's last, stay.",
+        description="The same for events; active ones, and each sensor's last, stay.",
     )
     retention_notifications: str = Field(
         "30d",
         alias="STREAMPROC_RETENTION_NOTIFICATIONS",
-        description="The same of notifications; those of events that stand stay.",
+        description="The same for notifications; those of active events stay.",
     )
     retention_alerts: str = Field(
         FOREVER,
         alias="STREAMPROC_RETENTION_ALERTS",
-        description="The same of resolved alerts on SQL Server.",
+        description="The same for resolved alerts on SQL Server.",
     )
     retention_audit: str = Field(
         FOREVER,
         alias="STREAMPROC_RETENTION_AUDIT",
-        description="The same of who has changed what in the registry; each entry's last line stays.",
+        description="The same for the audit of the registry; each entry's last line stays.",
     )
     retention_trials: str = Field(
         FOREVER,
         alias="STREAMPROC_RETENTION_TRIALS",
-        description="The same of what trials have told, since a trial's last row.",
+        description="The same for the results of trials, counted from a trial's last row.",
     )
     jobs_host: str = Field(
         "127.0.0.1",

@@ -33,7 +33,7 @@ class KafkaSettings(BaseSettings):
         description="How the login is done: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.",
     )
     kafka_sasl_username: str | None = Field(
-        None, alias="KAFKA_SASL_USERNAME", description="Whom this process logs in to Kafka as."
+        None, alias="KAFKA_SASL_USERNAME", description="User name for the login to Kafka."
     )
     kafka_sasl_password: SecretStr | None = Field(
         None,
@@ -54,19 +54,19 @@ class KafkaSettings(BaseSettings):
     kafka_ssl_keyfile: Path | None = Field(
         None,
         alias="KAFKA_SSL_KEYFILE",
-        description="PEM file of that certificate's private key, where the certificate's file has it not.",
+        description="PEM file of that certificate's private key, if the certificate's file does not contain it.",
     )
     kafka_ssl_password: SecretStr | None = Field(
         None,
         alias="KAFKA_SSL_PASSWORD",
         repr=False,
-        description="Opens that private key, where it is encrypted; never shown or logged.",
+        description="Passphrase of that private key, if it is encrypted; never shown or logged.",
     )
     topic_prefix: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]{0,60}$",
         alias="STREAMPROC_TOPIC_PREFIX",
-        description="Put before every topic's and group's name, so that installations can share a broker.",
+        description="Prefix of all topic and group names, so that installations can share a broker.",
     )
 
     @field_validator("kafka_security_protocol", "kafka_sasl_mechanism", mode="before")

@@ -28,7 +28,7 @@ class NotifySettings(BaseSettings):
     notify_min_severity: Literal["NORMAL", "WARN", "CRITICAL"] = Field(
         "WARN",
         alias="STREAMPROC_NOTIFY_MIN_SEVERITY",
-        description="Least severity that people are told of; who heard of an alarm also hears of its end.",
+        description="Lowest severity that people are told of; whoever heard of an alarm also hears of its end.",
     )
     notify_group_by: Literal["device", "site", "sensor"] = Field(
         "device",
@@ -47,20 +47,20 @@ class NotifySettings(BaseSettings):
         ge=60,
         le=604_800,
         alias="STREAMPROC_NOTIFY_MAX_AGE_SECONDS",
-        description="A change that is older is not told any more; so long is tried what fails.",
+        description="Older changes are no longer told; messages that fail are tried for as long.",
     )
     notify_timeout_seconds: float = Field(
         10.0,
         gt=0,
         le=60,
         alias="STREAMPROC_NOTIFY_TIMEOUT_SECONDS",
-        description="How long a receiver may take to accept a message, from connecting on.",
+        description="How long a receiver may take to accept a message, connecting included.",
     )
     notify_webhook_url: SecretStr | None = Field(
         None,
         alias="STREAMPROC_NOTIFY_WEBHOOK_URL",
         repr=False,
-        description="Where messages are posted as JSON; several, separated by commas, each get all. Never shown or logged.",
+        description="Where messages are posted as JSON; several URLs (comma-separated) each get all. Never shown or logged.",
     )
     notify_webhook_secret: SecretStr | None = Field(
         None,
@@ -80,13 +80,13 @@ class NotifySettings(BaseSettings):
         None,
         alias="STREAMPROC_NOTIFY_ESCALATION_WEBHOOK_URL",
         repr=False,
-        description="Where what nobody has acknowledged in time is posted, and what becomes of it;"
-        " [when that is](docs/alerts.md#escalation). Never shown or logged.",
+        description="Where alarms that nobody has acknowledged in time are posted, and what follows"
+        " ([escalation](docs/alerts.md#escalation)). Never shown or logged.",
     )
     notify_escalation_email_to: str | None = Field(
         None,
         alias="STREAMPROC_NOTIFY_ESCALATION_EMAIL_TO",
-        description="Addresses that the same goes to, separated by commas.",
+        description="E-mail addresses for the same, separated by commas.",
     )
     smtp_host: str | None = Field(
         None, alias="STREAMPROC_SMTP_HOST", description="Mail server that takes the e-mails."
@@ -95,7 +95,7 @@ class NotifySettings(BaseSettings):
     smtp_tls: Literal["starttls", "tls", "off"] = Field(
         "starttls",
         alias="STREAMPROC_SMTP_TLS",
-        description="`starttls` (port 587), `tls` from the first byte on (465), or `off`: all is sent as it is.",
+        description="`starttls` (port 587), `tls` from the first byte on (465), or `off`: everything is sent unencrypted.",
     )
     smtp_ca_file: Path | None = Field(
         None,
@@ -103,7 +103,7 @@ class NotifySettings(BaseSettings):
         description="PEM file of the authorities that sign the mail server's certificate; by default the system's.",
     )
     smtp_username: str | None = Field(
-        None, alias="STREAMPROC_SMTP_USERNAME", description="Login at the mail server, where it asks for one."
+        None, alias="STREAMPROC_SMTP_USERNAME", description="Login at the mail server, if it needs one."
     )
     smtp_password: SecretStr | None = Field(
         None,

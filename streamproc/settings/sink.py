@@ -21,7 +21,7 @@ class SinkSettings(BaseSettings):
         ge=1,
         le=86_400,
         alias="SENSOR_MAP_TTL_SECONDS",
-        description="How often a sink compares the registry in the database with the topic: so soon an edit by SQL counts.",
+        description="How often a sink compares the registry in the database with the topic; edits by SQL take effect then.",
     )
     sink_batch_rows: int = Field(
         20_000,

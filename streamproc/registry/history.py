@@ -12,7 +12,12 @@ from streamproc.store.documents import FORMS, name_field
 from streamproc.store.edits import Audited
 
 #: Fields that the entry's name tells already.
-_NAMED = {"action": ("kind", "cause")} | {kind: (name_field(kind),) for kind in FORMS}
+_NAMED = {
+    "sensor": ("sensor",),
+    "device": ("device",),
+    "action": ("kind", "cause"),
+    **{kind: (name_field(kind),) for kind in FORMS},
+}
 
 
 def told(line: Audited) -> str:
@@ -22,7 +27,7 @@ def told(line: Audited) -> str:
     '1970-01-01T00:00:00.000Z  ann  change sensor s, version 2: unit none → "V"'
     """
     at = datetime.fromtimestamp(line.at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = {"version", *_NAMED.get(line.kind, ())}
+    told = {"version", *_NAMED[line.kind]}
     differing = "; ".join(_differences(line.before or {}, line.after or {}, told)) if line.after else ""
     said = f"{line.action} {line.kind} {line.name}, version {line.version}"
     return f"{at}  {line.actor}  {said}{': ' if differing else ''}{differing}"
@@ -31,9 +36,7 @@ def told(line: Audited) -> str:
 def _differences(before: dict[str, Any], after: dict[str, Any], told: set[str]) -> Iterator[str]:
     for name in [*after, *(name for name in before if name not in after)]:
         was, now = before.get(name), after.get(name)
-        if was != now and name not in {*told, "sensor", "device"} | (
-            {"device"} & after.keys() - before.keys()
-        ):
+        if was != now and name not in told:
             yield f"{name} {_text(was)} → {_text(now)}"
 
 

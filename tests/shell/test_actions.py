@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ from streamproc.registry.commands import commands
 from streamproc.registry.history import told
 from streamproc.registry.view import take_in
 from streamproc.replay.ranges import Overlaid
-from streamproc.store.edits import Audited, Author, PutAction
+from streamproc.store.edits import Audited, Author, Kind, PutAction
 from streamproc.store.sqlite.store import SqliteStore
 
 texts = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30)
@@ -168,3 +168,27 @@ def test_a_line_of_the_audit_says_what_changed() -> None:
     after = {"kind": "pump", "cause": "stuck", "en": "Look."}
     line = Audited(1, 0, "ann", "create", "action", "pump/stuck", 1, None, after)
     assert told(line).endswith('ann  create action pump/stuck, version 1: en none → "Look."')
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "before", "after", "differing"),
+    [
+        ("sensor", "s", {"device": "a"}, {"device": "b"}, 'device "a" → "b"'),
+        ("sensor", "s", None, {"sensor": "s", "device": "a"}, 'device none → "a"'),
+        (
+            "silence",
+            "n",
+            {"sensor": "s", "site": "x"},
+            {"device": "d"},
+            'device none → "d"; sensor "s" → none; site "x" → none',
+        ),
+        ("device", "d", None, {"device": "d", "enabled": False}, "enabled none → false"),
+        ("handling", "s", {"sensor": "s"}, {"sensor": "s", "by": "ann"}, 'by none → "ann"'),
+    ],
+)
+def test_the_history_leaves_out_the_entrys_own_name_alone(
+    kind: Kind, name: str, before: dict[str, Any] | None, after: dict[str, Any], differing: str
+) -> None:
+    """Whose a sensor is, and what a silence is of, is what differs; an entry's own name is said before."""
+    line = Audited(1, 0, "ann", "change", kind, name, 2, before, after)
+    assert told(line).endswith(f"ann  change {kind} {name}, version 2: {differing}")

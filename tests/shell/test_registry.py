@@ -310,6 +310,17 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         ("s.csv", "sensor,unit,unit\na,V,W\n", "columns that are there twice: unit"),
         ("s.yaml", "sensors: [{sensor: a}]\nsensors: [{sensor: b}]", "'sensors' is there twice"),
         ("s.yaml", "- {sensor: a, unit: V, unit: W}", "'unit' is there twice"),
+        (
+            "s.json",
+            '{"sensors": [{"sensor": "a"}], "sensors": [{"sensor": "b"}]}',
+            "'sensors' is there twice",
+        ),
+        ("s.json", '[{"sensor": "a", "critical": {"low": 1, "low": 2}}]', "'low' is there twice"),
+        (
+            "s.csv",
+            'sensor,rules\na,"[{""rule"":""no_data"",""seconds"":9,""seconds"":60}]"\n',
+            "'seconds' is there twice",
+        ),
         ("s.yaml", '- {sensor: a, name: "\\ud800"}', "entry 1: a: name has half a character"),
         ("s.yaml", "[" * 2_000, "recursion"),
         ("s.json", "[" * 2_000, "recursion"),

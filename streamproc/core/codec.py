@@ -178,8 +178,9 @@ def explain(error: Exception, body: bytes, decode: Callable[[bytes], Any]) -> Re
 
 
 def _invalid(text: str) -> Rejected:
-    match = _where.match(text)
-    reason, path = match.groups() if match else (text, None)
+    reason, path = match.groups() if (match := _where.match(text)) else (text, None)
+    if reason.endswith(f"<= {TS_LIMIT}"):
+        reason += ": seconds since 1970, not milliseconds"
     name = _unknown.search(reason)
     parts = [part for part in (path, name.group(1) if name else None) if part]
     return Rejected(reason, ".".join(parts) or None)

@@ -26,6 +26,7 @@ _LINES = frozenset(
         "application/x-ndjson",
         "application/ndjson",
         "application/jsonl",
+        "application/jsonlines",
         "application/x-jsonlines",
         "text/x-ndjson",
     )

@@ -45,6 +45,7 @@ def rows(message: Message) -> list[dict[str, Any]]:
     ("bad", "field", "kind", "reason"),
     [
         ('"value": "warm"', "value", "invalid", "Expected `float`, got `str`"),
+        ('"value": 1, "ts": 1700000000000', "ts", "invalid", "seconds since 1970, not milliseconds"),
         ('"value": NaN', "value", "invalid", "NaN is not a number"),
         ('"value": -Infinity', "value", "invalid", "-Infinity is not a number"),
         ('"value": 1, "ts": nan', "ts", "invalid", "nan is not a number"),

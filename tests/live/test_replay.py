@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streamproc.bench.engine import Load
+from streamproc.bench.engine import EPOCH_S, Load
 from streamproc.bench.engine import fill as produce
 from streamproc.core.routing import home
 from streamproc.core.windows import SIZES_MS
@@ -92,6 +92,11 @@ async def _closed(reader: Reader, rejected: frozenset[str]) -> bool:
             for item in told["readings"]:
                 ts = round(told["ts"] * 1000)
                 last[item["sensor_uuid"]] = max(ts, last.get(item["sensor_uuid"], ts))
+    return await _are_closed(reader, {sensor: ts for sensor, ts in last.items() if sensor not in rejected})
+
+
+async def _are_closed(reader: Reader, last: Mapping[str, int]) -> bool:
+    """Whether the longest window of each sensor's last reading, in ms, is closed."""
     longest = SIZES_MS[-1]
     closed = {
         (sensor, start)
@@ -99,9 +104,7 @@ async def _closed(reader: Reader, rejected: frozenset[str]) -> bool:
         if (rows := msgspec.json.decode(value, type=WindowRows)).size_ms == longest
         for sensor, start in zip(rows.sensor, rows.start, strict=True)
     }
-    return all(
-        (sensor, ts // longest * longest) in closed for sensor, ts in last.items() if sensor not in rejected
-    )
+    return all((sensor, ts // longest * longest) in closed for sensor, ts in last.items())
 
 
 async def _next_look() -> None:
@@ -146,7 +149,8 @@ async def limit(site: Site, sensor: str, high: float) -> None:
 
 async def fill(site: Site, readings: int) -> None:
     """Put readings of one sensor on the topic, and have worker and sink write what comes of them."""
-    await produce(site.bootstrap, f"{site.prefix}readings", PARTITIONS, Load(readings, 1, 100))
+    load = Load(readings, 1, 100)
+    await produce(site.bootstrap, f"{site.prefix}readings", PARTITIONS, load)
     await asyncio.gather(site.worker(), site.sink())
 
     async def worked() -> bool:
@@ -154,7 +158,9 @@ async def fill(site: Site, readings: int) -> None:
         return sum(offset for offset, _ in done.values()) >= readings
 
     await eventually(worked)
+    last = {"s0": round(1_000 * (EPOCH_S + (readings - 1) / load.rate))}
     async with reading(site.bootstrap, site.prefix, *TOPICS) as reader:
+        await eventually(lambda: _are_closed(reader, last))  # what closes later is written later
         await until_written(site, reader, working=False)
 
 

@@ -123,7 +123,7 @@ class Replay:
         ended = not self._site.stopped()
         if ended:
             self._journal.end(span.partition, engine.closed(), cold=span.cold)
-            self._journal.put(f"done {span.partition}", True)
+            self._journal.put(f"done {span.partition}", engine.state.watermarks.clock)
         await self._save(engine)
         return ended
 
@@ -161,7 +161,8 @@ class Replay:
     def _scope(self, span: Span) -> Scope:
         closed = self._journal.closed(span.partition)
         sizes_ms = self._site.settings.sink_window_sizes_ms
-        return Scope(self._topic, span.partition, span.begin, span.end, closed, MODEL, sizes_ms)
+        clock = int(self._journal.fact(f"done {span.partition}"))
+        return Scope(self._topic, span.partition, span.begin, span.end, closed, MODEL, sizes_ms, clock)
 
 
 async def _cut(chunks: AsyncIterator[Chunk], at: int) -> AsyncIterator[Chunk]:

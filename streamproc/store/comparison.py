@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamproc.store.protocol import Ints
+from streamproc.store.stamps import LAST_MS
 
 Bools = NDArray[np.bool_]
 #: The tables of a batch that are compared, in its order; what trials would have told comes after them, and is not.
@@ -46,7 +47,8 @@ class Scope:
     """What a replay has recomputed of a partition: records begin..end-1, and for each sensor the times that closed with them.
 
     `closed` maps a sensor to (from, to, newest) in ms: what ends after `from` and not after `to` closed with these records;
-    no reading has a later `ts` than `newest`. `sizes_ms` are those of the windows that are stored.
+    no reading has a later `ts` than `newest`. `sizes_ms` are those of the windows that are stored. `clock` is the partition's
+    at the end, in ms: a silence that comes later is not of these records, though its sensor's own clock may be ahead of it.
     """
 
     topic: str
@@ -56,6 +58,7 @@ class Scope:
     closed: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     model: str = ""
     sizes_ms: frozenset[int] = frozenset()
+    clock: int = LAST_MS
 
 
 @dataclass(frozen=True, slots=True)

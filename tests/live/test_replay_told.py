@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from streamproc.kafka import clients
+from streamproc.records import NoData, SensorEntry, Severity
 from streamproc.settings.connection import Connection
 from tests.live.feed import packet, send
 from tests.live.oracle import Reader, committed, reading
@@ -26,6 +27,8 @@ from tests.live.tampering import content, run
 from tests.live.terminal import on_terminal
 from tests.live.test_replay import LONG_AGO, feed, fill, kinds, limit, replay, until_written
 from tests.live.test_sink import TOPICS
+from tests.live.worked import limit as put
+from tests.live.worked import until_checkpointed
 
 #: As in test_replay.py.
 pytestmark = pytest.mark.timeout(600)
@@ -201,6 +204,25 @@ async def test_another_skew_shows_what_would_differ(
         if times == 1:
             changed = rows(site)
     assert rows(site) == changed
+
+
+async def test_a_silence_after_the_range_is_not_extra(site: Site, producer: AIOKafkaProducer) -> None:
+    """Though its sensor's clock is ahead, and readings of the range have later times: to take it back would end an alarm."""
+    await asyncio.gather(site.worker(), site.sink())
+    rule = NoData(3.0, severity=Severity.CRITICAL)
+    await put(site, producer, SensorEntry("tank", "d", rules=(rule,)))
+    value = packet("d", "tank", 20.0, time() + 50)
+    last = await (await send(producer, f"{site.prefix}readings", "d", value))
+    until = datetime.fromtimestamp((last.timestamp + 1) / 1000, UTC).isoformat()
+
+    async def told() -> bool:
+        return ("silence",) in select(site, "SELECT event_code FROM ml_events")
+
+    await eventually(told)
+    await until_checkpointed(site)
+    for arguments in (("--to", until), ()):
+        code, found, text = await replay(site, *arguments)
+        assert (code, found) == (0, []), text
 
 
 async def test_on_a_terminal_it_shows_a_bar_and_asks(site: Site) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -165,6 +167,23 @@ async def test_extra_rows_are_those_of_the_range_alone(database: Database, store
     assert (await store.extras("events", [elsewhere], None, nothing, 10)).count == 0
     limited = await store.extras("readings", scopes, None, nothing, 1)
     assert (limited.count, len(limited.rows)) == (2, 1)
+
+
+async def test_a_silence_belongs_to_when_it_was_told(store: Store) -> None:
+    """By the partition's clock: where a sensor's is ahead, its readings are of later times than the silence after them.
+
+    A live worker may tell it while a replay of the readings runs; to take it back would end an alarm that stands.
+    """
+    silence = replace(event("a", Severity.CRITICAL, Severity.NORMAL, 500), cause="silence")
+    silence = replace(silence, lineage=replace(silence.lineage, window={}))
+    await store.write(
+        Batch(GROUP, events=events(silence), notifications=notifications(notification("a", silence.event_id)))
+    )
+    ahead = scope(a=(-1, 400, 9_000))
+    for clock, count in ((499, 0), (500, 1)):
+        scopes = [dataclasses.replace(ahead, clock=START + clock)]
+        for table in ("events", "notifications"):
+            assert (await store.extras(table, scopes, None, nothing, 10)).count == count
 
 
 async def test_what_was_told_without_a_change_is_never_extra(store: Store) -> None:

@@ -15,18 +15,20 @@ from streamproc.store.protocol import Batch, Columns, take
 from streamproc.store.scopes import PAGE, Strange, sensor_rows, span_rows
 from streamproc.store.sqlite.forms import BY_NAME, Form, Ids, forms, window_parameters
 from streamproc.store.sqlite.sensors import PARAMETERS, Sensors
-from streamproc.store.stamps import iso
+from streamproc.store.stamps import iso, stamp_of
 
 #: Rows are looked up all over the file, and its pages need not be copied for that. The most that SQLite maps by default.
 _MAPPED_BYTES = 2_147_418_112
 
-# An event of a reading belongs to the reading's record; one of a window to when the window closed.
+# An event of a reading belongs to the reading's record; one of a window to when the window closed; a silence is told later
+# than the reading before it.
 _EVENT_IN_SCOPE = """(json_valid(e.payload) AND CASE
     WHEN json_extract(e.payload, '$.lineage.window.start') IS NOT NULL
     THEN e.created_at > s.low AND e.created_at <= s.high
     ELSE EXISTS (SELECT 1 FROM temp.scope_places p WHERE p.partition = json_extract(e.payload, '$.lineage.partition')
         AND json_extract(e.payload, '$.lineage.first_offset') >= p.first
-        AND json_extract(e.payload, '$.lineage.first_offset') < p.end)
+        AND json_extract(e.payload, '$.lineage.first_offset') < p.end
+        AND (e.event_code <> 'silence' OR e.created_at <= p.clock))
     END)"""
 
 # CROSS JOIN has SQLite take the tables in this order.
@@ -170,15 +172,15 @@ def _scope(connection: sqlite3.Connection, scopes: Sequence[Scope], only: Sequen
         "CREATE TABLE temp.scope_windows (sensor_id INTEGER, size_ms INTEGER, low TEXT, high TEXT)"
     )
     connection.execute(
-        "CREATE TABLE temp.scope_places (partition INTEGER PRIMARY KEY, first INTEGER, end INTEGER)"
+        "CREATE TABLE temp.scope_places (partition INTEGER PRIMARY KEY, first INTEGER, end INTEGER, clock TEXT)"
     )
     connection.execute("CREATE TABLE temp.scope_only (sensor_id INTEGER PRIMARY KEY)")
     connection.execute(
         "CREATE TABLE temp.scope_sensors (sensor_id INTEGER, low TEXT, high TEXT, newest TEXT, target_low TEXT,"
         " target_high TEXT, model_id INTEGER)"
     )
-    places = ((scope.partition, scope.begin, scope.end) for scope in scopes)
-    connection.executemany("INSERT INTO temp.scope_places VALUES (?, ?, ?)", places)
+    places = ((scope.partition, scope.begin, scope.end, stamp_of(scope.clock)) for scope in scopes)
+    connection.executemany("INSERT INTO temp.scope_places VALUES (?, ?, ?, ?)", places)
     ids = dict(connection.execute("SELECT uuid, id FROM sensors"))
     wanted = {ids[sensor] for sensor in only or () if sensor in ids}
     connection.executemany("INSERT INTO temp.scope_only VALUES (?)", ((number,) for number in wanted))

@@ -48,7 +48,7 @@ _INSIDE = "SELECT MIN(id) FROM dbo.sensor_readings WHERE kafka_partition = ? AND
 #: A column that is compared: its place, its name, and when values that are not equal are the same all the same.
 _Column = tuple[int, str, Alike | None]
 
-_PLACES = given({"place": INT, "first": BIGINT, "last": BIGINT})
+_PLACES = given({"place": INT, "first": BIGINT, "last": BIGINT, "clock": TIME})
 _ONLY = given({"sensor_id": BIGINT})
 _SENSORS = given(
     {
@@ -63,13 +63,15 @@ _SENSORS = given(
 )
 _SPANS = given({"sensor_id": BIGINT, "size_ms": INT, "low": TIME, "high": TIME})
 
-# An event of a reading belongs to the reading's record; one of a window to when the window closed.
+# An event of a reading belongs to the reading's record; one of a window to when the window closed; a silence is told later
+# than the reading before it.
 _EVENT_IN_SCOPE = f"""(ISJSON(e.payload) = 1 AND (
     (JSON_VALUE(e.payload, '$.lineage.window.start') IS NOT NULL AND e.created_at > s.low AND e.created_at <= s.high)
     OR (JSON_VALUE(e.payload, '$.lineage.window.start') IS NULL AND EXISTS (SELECT 1 FROM {_PLACES} p
         WHERE p.place = CAST(JSON_VALUE(e.payload, '$.lineage.partition') AS INT)
         AND CAST(JSON_VALUE(e.payload, '$.lineage.first_offset') AS BIGINT) >= p.first
-        AND CAST(JSON_VALUE(e.payload, '$.lineage.first_offset') AS BIGINT) < p.last))))"""
+        AND CAST(JSON_VALUE(e.payload, '$.lineage.first_offset') AS BIGINT) < p.last
+        AND (e.event_code <> N'silence' OR e.created_at <= p.clock)))))"""
 
 #: Each table's rows that belong to the scopes, and the parameters of the query by name.
 _CLAIMED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -217,9 +219,13 @@ async def _scope(cursor: Any, scopes: Sequence[Scope], only: Sequence[str] | Non
         sensors += sensor_rows(scope, ids, models[scope.model], naive)
         spans += span_rows(scope, ids, naive)
     wanted = sorted({ids[sensor] for sensor in only or () if sensor in ids})
+    clocks = naive(np.array([scope.clock for scope in scopes], dtype=np.int64))
+    places = [
+        (scope.partition, scope.begin, scope.end, clock) for scope, clock in zip(scopes, clocks, strict=True)
+    ]
     return {
         "first_row": await _first_row(cursor, scopes),
-        "places": text_of((scope.partition, scope.begin, scope.end) for scope in scopes),
+        "places": text_of(places),
         "all": int(only is None),
         "only": text_of([number] for number in wanted),
         "sensors": text_of(sensors),

@@ -316,12 +316,9 @@ def test_a_retry_after_a_stale_restore_is_counted_once() -> None:
     assert (told.readings, told.duplicates) == (1, 1)
 
 
-@pytest.mark.parametrize("head", range(3))
-@pytest.mark.parametrize("blocks", list(product(range(3), repeat=2)))
-def test_stale_parts_know_what_has_come_of_clocks_that_stand_still(
-    head: int, blocks: tuple[int, int]
-) -> None:
-    """Each block's readings are as old as they were, whichever generation the others are in."""
+@cache
+def clocks_that_stand_still() -> tuple[list[Record], list[Snapshot], Snapshot]:
+    """Records whose readings repeat under one time, three checkpoints on the way, and all of the state at their end."""
     names = HERE[: BLOCK + 1]
     records = [Record(NOW, tuple(Reading(name, 0.0, NOW) for name in names), HERE[-1])]
     for second in range(1, 2_000):
@@ -335,10 +332,20 @@ def test_stale_parts_know_what_has_come_of_clocks_that_stand_still(
     told = feed(state, records)
     assert told.duplicates
     assert told.readings
+    return records, snapshots, whole(dirtied(state))
+
+
+@pytest.mark.parametrize("head", range(3))
+@pytest.mark.parametrize("blocks", list(product(range(3), repeat=2)))
+def test_stale_parts_know_what_has_come_of_clocks_that_stand_still(
+    head: int, blocks: tuple[int, int]
+) -> None:
+    """Each block's readings are as old as they were, whichever generation the others are in."""
+    records, snapshots, last = clocks_that_stand_still()
     found = {number: snapshots[mark].blocks[number] for number, mark in enumerate(blocks)}
     other, _ = opened(snapshots[head].head, found)
     feed(other, records)
-    assert whole(dirtied(other)) == whole(dirtied(state))
+    assert whole(dirtied(other)) == last
 
 
 # Damage -------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import logging
+import re
 import ssl
 import struct
 from collections.abc import Callable, Iterator
@@ -201,15 +202,17 @@ def test_the_client_does_not_log_what_it_sends(monkeypatch: pytest.MonkeyPatch) 
     assert not library.isEnabledFor(logging.DEBUG)
 
 
-def calls() -> Iterator[tuple[str, str]]:
-    """Every call in the program and the tests: the file, and the last name of what is called."""
+def calls(names: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """The calls in the program and the tests of what is called so: the file, and the last name of what is called."""
     for file in (*PROGRAM.rglob("*.py"), *(PROGRAM.parent / "tests").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
+        text = file.read_text()
+        for node in ast.walk(ast.parse(text)) if names.search(text) else ():
             if isinstance(node, ast.Call):
                 name = (
                     node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 )
-                yield file.relative_to(PROGRAM.parent).as_posix(), name
+                if names.fullmatch(name):
+                    yield file.relative_to(PROGRAM.parent).as_posix(), name
 
 
 @pytest.mark.live
@@ -244,8 +247,7 @@ async def test_a_start_that_is_given_up_leaves_no_connection(made: Callable[[Con
 
 def test_clients_are_made_in_one_place() -> None:
     """One that is made elsewhere would connect without TLS or a login."""
-    makers = {"Consumer", "create_conn"}
-    made = {(file, name) for file, name in calls() if name.startswith("AIOKafka") or name in makers}
+    made = set(calls(re.compile(r"AIOKafka\w*|Consumer|create_conn")))
     assert {file for file, _ in made} == {"streamproc/kafka/clients.py", "streamproc/kafka/diagnosis.py"}
     assert {name for file, name in made if file.endswith("clients.py")} == {
         "AIOKafkaProducer",

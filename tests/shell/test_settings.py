@@ -176,6 +176,7 @@ def test_the_backends_file_leads_no_test_to_its_database(
     assert load().store == "sqlite"
 
 
+@pytest.mark.live
 def test_the_backends_file_is_not_for_dev(tmp_path: Path) -> None:
     """Its simulator's readings would go into the backend's database."""
     (tmp_path / "iot_monitor_backend").mkdir()

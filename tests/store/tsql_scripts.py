@@ -42,7 +42,7 @@ def _linter() -> Linter:
 
 @cache
 def parsed(text: str) -> tuple[BaseSegment | None, list[str]]:
-    """The tree of a text, and what the grammar finds no sense in."""
+    """The tree of a batch, and what the grammar finds no sense in."""
     result = _linter().parse_string(text)
     return result.tree, [str(violation) for violation in result.violations]
 
@@ -54,7 +54,7 @@ def _name(text: str) -> str:
 def tables(*, added: bool = True) -> dict[str, dict[str, str]]:
     """The columns of each table as it is created, and those `added` later, with the text of each definition."""
     found: dict[str, dict[str, str]] = {}
-    for statement in _crawl("create_table_statement"):
+    for statement in _crawl("CREATE TABLE"):
         table = _name(next(statement.recursive_crawl("table_reference")).raw)
         found[table] = dict(_columns(statement))
     for table, column, text in additions() if added else ():
@@ -65,7 +65,7 @@ def tables(*, added: bool = True) -> dict[str, dict[str, str]]:
 def additions() -> list[tuple[str, str, str]]:
     """Each column that is added to a table that may be there: table, column, definition."""
     found = []
-    for statement in _crawl("alter_table_statement"):
+    for statement in _crawl("ALTER TABLE"):
         table = _name(next(statement.recursive_crawl("table_reference")).raw)
         found += [(table, column, text) for column, text in _columns(statement)]
     return found
@@ -79,11 +79,14 @@ def _columns(statement: BaseSegment) -> Iterator[tuple[str, str]]:
         yield _name(name), definition
 
 
-def _crawl(kind: str) -> Iterator[BaseSegment]:
+def _crawl(words: str) -> Iterator[BaseSegment]:
+    """The statements that begin with these words; only batches that have them are parsed, which takes its time."""
     for script in SCRIPTS:
-        tree, _ = parsed(script.read_text("utf-8"))
-        assert tree is not None
-        yield from tree.recursive_crawl(kind)
+        for batch in batches(script.read_text("utf-8")):
+            if words in batch:
+                tree, _ = parsed(batch)
+                assert tree is not None
+                yield from tree.recursive_crawl(f"{words.lower().replace(' ', '_')}_statement")
 
 
 def programs() -> Iterator[tuple[str, str]]:

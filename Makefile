@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests fmt lock bench bench-anomalies bench-faults bench-peers clean
+.PHONY: help setup run test chaos fuzz check check-lint check-types check-tests check-examples fmt lock bench bench-anomalies bench-faults bench-peers clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do \
@@ -55,7 +55,7 @@ fuzz: $(SETUP) ## Send a real gateway nearly right requests from SEED for MINUTE
 
 # Side by side: the types take as long as the tests.
 check: $(SETUP) ## Lint, types, layers and the fast tests, in under a minute
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-tests check-types check-lint
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-tests check-types check-lint check-examples
 
 check-lint:
 	$(BIN)/ruff check
@@ -67,6 +67,8 @@ check-types:
 
 check-tests:
 	$(BIN)/python -m pytest -q -m "not live" -n 2 --dist loadfile --ignore=tests/live -p no:schemathesis --hypothesis-profile=quick
+
+check-examples:
 	$(BIN)/python -m pytest -q -p no:schemathesis --doctest-modules --ignore=streamproc/__main__.py --ignore=streamproc/worker.py streamproc
 
 fmt: $(SETUP) ## Format, and repair what can be repaired

@@ -216,10 +216,10 @@ class Undelivered(NamedTuple):
 
 
 class Deliveries(Protocol):
-    """What sends notifications asks of a database; each call is one transaction. All raise StoreUnavailable or StoreError."""
+    """What `notify` asks of a database; each call is one transaction. All raise StoreUnavailable or StoreError."""
 
     async def plan_deliveries(self, policy: Policy, now: int) -> Plan:
-        """Enroll what is new and put together what goes out at once; gives what was written, empty where nothing was.
+        """Enroll new notifications and group those that go out together; returns what was written, empty if nothing was.
 
         One process at a time does so.
         """
@@ -228,16 +228,16 @@ class Deliveries(Protocol):
         """Claim the message that is due first, if there is one that nobody else holds."""
 
     async def settle_message(self, message: Message, by: str, attempt: Attempt) -> bool:
-        """Write down how an attempt ended; False where somebody else holds the message by now, and nothing is written."""
+        """Record how an attempt ended; False, with nothing written, if another process holds the message by now."""
 
     async def waiting(self, channel: str) -> Waiting:
         """What still waits to be sent."""
 
     async def undelivered(self, since: int) -> list[Undelivered]:
-        """What was given up of changes from a time (ms) on, by channel, the newest reason first."""
+        """The messages that were given up with changes from a time (ms) on, by channel, the newest reason first."""
 
     async def send_again(self, channel: str, since: int, now: int) -> int:
-        """Have messages sent again that were given up and have a change from a time (ms) on; how many changes they have."""
+        """Have given-up messages sent again that hold a change from a time (ms) on; returns how many changes they hold."""
 
 
 def kind_of(notification_id: str) -> NotificationKind:

@@ -18,7 +18,7 @@ class GatewaySettings(BaseSettings):
         ge=1,
         le=256,
         alias="STREAMPROC_GATEWAY_WORKERS",
-        description="Processes of the gateway, all on its port: at most one for each core.",
+        description="Processes of the gateway, all on its port; more than there are cores bring nothing.",
     )
     ingest_api_key: str | None = Field(
         None,

@@ -94,7 +94,7 @@ class Index:
         self._rows.close()
 
     def add(self, read: Iterable[Found | RedriveMark | None], *, marks_only: bool = False) -> None:
-        """Take in the topic's next record. A mark comes after its letter; without one, the letter has expired."""
+        """Take in the topic's next record. A mark comes after its letter; the letter of any other mark has expired."""
         letters, marks = [], []
         for one in read:
             if isinstance(one, Found):

@@ -31,7 +31,10 @@ app.add_typer(notifying.commands, name="notify")
 app.add_typer(benches.commands, name="bench")
 
 Speed = Annotated[
-    float, typer.Option(min=60, max=36_000, help="How many times as fast the real, hourly series is played.")
+    float,
+    typer.Option(
+        min=60, max=36_000, help="How many times faster than real time the hourly series is played."
+    ),
 ]
 #: For commands that are defined elsewhere: all arguments, `--help` too, are theirs.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -91,7 +94,9 @@ def _pass_on(module: str, name: str, context: typer.Context) -> None:
 def gateway(
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Processes on the port. [STREAMPROC_GATEWAY_WORKERS, or 1]"),
+        typer.Option(
+            min=1, max=256, help="Number of processes on the port. [STREAMPROC_GATEWAY_WORKERS, or 1]"
+        ),
     ] = None,
     worker: Annotated[int | None, typer.Option(hidden=True, help="Be this one of several.")] = None,
     port: Annotated[int | None, typer.Option(hidden=True, help="The port that all of them share.")] = None,
@@ -121,7 +126,7 @@ def worker() -> None:
 
 @app.command()
 def sink() -> None:
-    """Write readings, predictions, events and notifications into the database."""
+    """Write readings, windows, predictions, events and notifications into the database."""
     loaded()
     from streamproc.sink.app import run
 
@@ -142,7 +147,7 @@ def jobs(context: typer.Context) -> None:
 
 @app.command()
 def console() -> None:
-    """Show sensors and what is told of them: a live page and an API, read only."""
+    """Show sensors and their changes of severity: a live page and an API, read only."""
     from streamproc.cli.serving import serve_to_the_end
     from streamproc.console.app import run
 
@@ -155,11 +160,11 @@ def dev(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where the database, Kafka's log and the logs are kept. [STREAMPROC_DATA_DIR, or data]"
+            help="Directory of the database, Kafka's log and the logs. [STREAMPROC_DATA_DIR, or data]"
         ),
     ] = None,
     simulate: Annotated[
-        bool, typer.Option(help="Have devices send readings: a real series, and made ones.")
+        bool, typer.Option(help="Simulate devices that send readings: a real series and synthetic ones.")
     ] = True,
     speed: Speed = 3_600,
 ) -> None:
@@ -182,7 +187,7 @@ def dev(
 def simulate(
     speed: Speed = 3_600,
 ) -> None:
-    """Register the simulator's sensors and play them against the gateway until stopped."""
+    """Register the simulator's sensors and send their readings to the gateway until stopped."""
     settings = loaded()
     from streamproc.cli.serving import until_signal
     from streamproc.dev.simulator import run
@@ -192,37 +197,37 @@ def simulate(
 
 @app.command(context_settings=PASS_ON)
 def topics(context: typer.Context) -> None:
-    """Compare topics.yaml with the broker (plan, apply, check)."""
+    """Compare topics.yaml with the topics on the broker, and change them (plan, apply, check)."""
     _pass_on("streamproc.topics.commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def registry(context: typer.Context) -> None:
-    """Devices, sensors, their ranges and rules, and what to do (import, export, show, remove, history, action)."""
+    """Devices, sensors, their ranges and rules, recommended actions (import, export, show, remove, history, action)."""
     _pass_on("streamproc.registry.commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def alarm(context: typer.Context) -> None:
-    """Sensors that are not NORMAL, and who looks after them (list, ack, snooze, unack)."""
+    """Sensors that are not NORMAL, and who handles them (list, ack, snooze, unack)."""
     _pass_on("streamproc.registry.alarm_commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def silence(context: typer.Context) -> None:
-    """Times in which people are not told: once or weekly, for maintenance or not (add, list, end)."""
+    """Times without notifications: once or weekly, for maintenance or not (add, list, end)."""
     _pass_on("streamproc.registry.silence_commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def policy(context: typer.Context) -> None:
-    """When and how often people are told, by kind of sensor (set, list, remove)."""
+    """When and how often people are notified, by kind of sensor (set, list, remove)."""
     _pass_on("streamproc.registry.policy_commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def trial(context: typer.Context) -> None:
-    """Rules and learners' numbers tried, telling nobody (add, list, report, promote, remove, numbers, reset)."""
+    """Try rules and learners' numbers without notifying anybody (add, list, report, promote, remove, numbers, reset)."""
     _pass_on("streamproc.trials.commands", "commands", context)
 
 
@@ -234,25 +239,25 @@ def device(context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def dlq(context: typer.Context) -> None:
-    """Dead letters: what was refused, why, and sent again after a fix (list, show, redrive)."""
+    """Dead letters: see what was refused and why, and send it again after a fix (list, show, redrive)."""
     _pass_on("streamproc.dlq.commands", "commands", context)
 
 
 @app.command(context_settings=PASS_ON)
 def detect(context: typer.Context) -> None:
-    """Find anomalies in a `timestamp,value` file with the same core."""
+    """Find anomalies in a `timestamp,value` file, with the same core as live."""
     _pass_on("streamproc.detect.commands", "detect", context)
 
 
 @app.command(context_settings=PASS_ON)
 def replay(context: typer.Context) -> None:
-    """Process a range of readings again, and compare it with the database or write it there."""
+    """Process a range of readings again, and compare the results with the database or write them there."""
     _pass_on("streamproc.replay.commands", "replay", context)
 
 
 @app.command(context_settings=PASS_ON)
 def explain(context: typer.Context) -> None:
-    """Why an event was told: its records, what each kind of evidence said, and whether it comes out the same again."""
+    """Explain an event: its records, what each kind of evidence said, and whether it comes out the same again."""
     _pass_on("streamproc.explain.commands", "explain", context)
 
 
@@ -264,7 +269,7 @@ def db(context: typer.Context) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check what streamproc needs here, and say what to do; exit code 1 if something is wrong."""
+    """Check that this machine has what streamproc needs, and say what to do; exit code 1 if something is wrong."""
     import logging
 
     settings = loaded()
@@ -286,10 +291,10 @@ def doctor() -> None:
 @app.command("settings")
 def showloaded(
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="The table of all settings for the README.")
+        bool, typer.Option("--markdown", help="Print the README's table of all settings.")
     ] = False,
 ) -> None:
-    """Show every setting and its value now; with --markdown, its default."""
+    """Show every setting with its current value; with --markdown, its default."""
     from streamproc.cli.reference import settings_now, settings_table
 
     print(settings_table() if markdown else settings_now(loaded()))
@@ -305,11 +310,11 @@ def version() -> None:
 def health(
     stage: Annotated[
         Literal["gateway", "worker", "sink", "notify", "console", "jobs"],
-        typer.Argument(help="Which to ask."),
+        typer.Argument(help="The stage to ask."),
     ],
-    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is able to work.")] = False,
+    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is ready to work.")] = False,
 ) -> None:
-    """Ask a stage on this machine whether it is alive; exit code 1 if not. Asks where the settings say that it listens."""
+    """Ask a stage on this machine whether it is alive; exit code 1 if not. Its address comes from the settings."""
     from streamproc.cli.health import ask
     from streamproc.settings import load
 

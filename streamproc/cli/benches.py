@@ -12,13 +12,13 @@ import typer
 
 from streamproc.cli.loading import loaded
 
-commands = typer.Typer(no_args_is_help=True, help="Measure again what the README says.")
+commands = typer.Typer(no_args_is_help=True, help="Measure the README's figures again.")
 
 
 @commands.command("engine")
 def engine(
-    readings: Annotated[int, typer.Option(min=1, help="Readings in all.")] = 4_000_000,
-    sensors: Annotated[int, typer.Option(min=1, help="Different sensors.")] = 1_000,
+    readings: Annotated[int, typer.Option(min=1, help="Total number of readings.")] = 4_000_000,
+    sensors: Annotated[int, typer.Option(min=1, help="Number of sensors.")] = 1_000,
     rate: Annotated[float, typer.Option(min=1, help="Readings in a second of event time.")] = 2_000,
     rules: Annotated[
         bool,
@@ -54,15 +54,15 @@ def gateway(
     ] = 3,
     connections: Annotated[
         list[int] | None,
-        typer.Option(min=1, max=20_000, help="How many at once; may be given again. [64, 1000]"),
+        typer.Option(min=1, max=20_000, help="Number of connections; may be repeated. [64, 1000]"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="The gateway's processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of gateway processes.")] = 1,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Only load the gateway for so long, and tell its memory over the time."),
+        typer.Option(min=0.1, help="Only load the gateway for so long, and show its memory over time."),
     ] = None,
 ) -> None:
-    """Packets per CPU-second that the gateway takes, beside an aiohttp handler that only reads them; latency, memory."""
+    """Packets per CPU-second that the gateway accepts, beside an aiohttp handler that only reads them; latency, memory."""
     loaded()
     from streamproc.bench.gateway import Plan, run, soak
 
@@ -81,7 +81,7 @@ def anomalies(
         ),
     ] = Path("../shared/anomalies"),
 ) -> None:
-    """Score of the learners on labelled series, what their forecasts cover, and their cost."""
+    """The learners' score on labelled series, how often their forecasts' ranges hold, and their cost."""
     from streamproc.bench.anomalies import run
 
     run(directory)
@@ -94,7 +94,7 @@ def faults(
     ] = 20,
     sampling: Annotated[
         Literal["1s", "10s", "1min", "5min"] | None,
-        typer.Option(help="How often sensors speak; all four in turn without it."),
+        typer.Option(help="Time between a sensor's readings; by default all four in turn."),
     ] = None,
     days: Annotated[
         int,
@@ -105,9 +105,9 @@ def faults(
     fault: Annotated[
         list[str] | None, typer.Option(help="Only this fault, by its name in the tables; may be repeated.")
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The tables of docs/faults.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/faults.md.")] = False,
 ) -> None:
-    """Which faults of a catalogue the engine finds, how soon, and what it tells of clean series."""
+    """Which faults of a catalogue the engine finds, how soon, and its alarms on clean series."""
     from streamproc.bench.fault_report import run
     from streamproc.bench.fault_series import FAULTS
 
@@ -121,13 +121,13 @@ def faults(
 
 @commands.command("sink")
 def sink(
-    rows: Annotated[int, typer.Option(min=1, help="Rows in all.")] = 1_000_000,
+    rows: Annotated[int, typer.Option(min=1, help="Total number of rows.")] = 1_000_000,
     store: Annotated[
         Literal["sqlite", "sqlserver"],
         typer.Option(help="sqlserver: in a database made for it on the server of DB_HOST."),
     ] = "sqlite",
 ) -> None:
-    """Rows of the sink against a bare driver's: per CPU-second with SQLite, per second with SQL Server."""
+    """Rows that the sink writes, against a bare driver: per CPU-second with SQLite, per second with SQL Server."""
     settings = loaded(store=store)
     from streamproc.cli.serving import measured
 

@@ -19,10 +19,10 @@ commands = typer.Typer()
 def serve(
     context: typer.Context,
     test: Annotated[
-        bool, typer.Option("--test", help="Send a test message on each channel, say how that went, and end.")
+        bool, typer.Option("--test", help="Send a test message on each channel, show the results, and end.")
     ] = False,
 ) -> None:
-    """Tell people of changes of severity, by webhook, e-mail and log (failed, resend: what could not be delivered)."""
+    """Notify people of changes of severity, by webhook, e-mail and log (failed, resend: what could not be delivered)."""
     if context.invoked_subcommand is not None:
         return
     from streamproc.cli.serving import serve_to_the_end
@@ -43,10 +43,11 @@ def serve(
 @commands.command()
 def failed(
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="Of changes from then on: 2026-11-22T14:00 (UTC), or 2d.")
+        str,
+        typer.Option(metavar="TIME", help="Only changes from this time on: 2026-11-22T14:00 (UTC), or 2d."),
     ] = "7d",
 ) -> None:
-    """Show which messages were given up, by channel and reason."""
+    """Show the messages that could not be delivered, by channel and reason."""
     from rich.markup import escape
 
     from streamproc.notify.again import undelivered
@@ -67,10 +68,11 @@ def failed(
 @commands.command()
 def resend(
     channel: Annotated[
-        str | None, typer.Option(help="On this channel alone, as `notify failed` names it.")
+        str | None, typer.Option(help="Only this channel, by its name in `notify failed`.")
     ] = None,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="Of changes from then on: 2026-11-22T14:00 (UTC), or 2d.")
+        str,
+        typer.Option(metavar="TIME", help="Only changes from this time on: 2026-11-22T14:00 (UTC), or 2d."),
     ] = "1d",
 ) -> None:
     """Have `streamproc notify` send again what it gave up, however old it is by now. What has been sent is not sent again.

@@ -22,12 +22,13 @@ from streamproc.records import Language, Range
 def detect(
     file: Annotated[Path, typer.Argument(help="A `timestamp,value` file; `-` reads standard input.")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", "--output", help="Where to write; else standard output.")
+        Path | None, typer.Option("-o", "--out", "--output", help="Output file; by default standard output.")
     ] = None,
     warning: Annotated[
-        str | None, typer.Option(help="Acceptable values, `LO:HI`; either may be left out.")
+        str | None,
+        typer.Option(help="Acceptable values, `LO:HI`, either may be left out; a row outside is WARN."),
     ] = None,
-    critical: Annotated[str | None, typer.Option(help="The same for CRITICAL.")] = None,
+    critical: Annotated[str | None, typer.Option(help="The same; a row outside is CRITICAL.")] = None,
     language: Annotated[Language, typer.Option(help="Language of the explanations.")] = "en",
 ) -> None:
     """Judge each row of a `timestamp,value` file by that row and those before it.

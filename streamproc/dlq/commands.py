@@ -27,7 +27,7 @@ from streamproc.settings import Settings
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="What could not be understood or stored, why, and sent again after a fix.",
+    help="Records that could not be read or stored: see why, and send them again after a fix.",
 )
 
 #: Records that `--dry-run` names.
@@ -41,13 +41,13 @@ Stage = Annotated[Literal["engine", "sink"] | None, typer.Option(help="Who refus
 Topic = Annotated[str | None, typer.Option(help="The topic that the record is on.")]
 Since = Annotated[
     str | None,
-    typer.Option(help="Letters written from then on: ISO 8601, epoch seconds, or 15m, 2h, 7d ago."),
+    typer.Option(help="Letters written from this time on: ISO 8601, epoch seconds, or 15m, 2h, 7d ago."),
 ]
-Until = Annotated[str | None, typer.Option(help="Letters written before then.")]
+Until = Annotated[str | None, typer.Option(help="Letters written before this time.")]
 Sensor = Annotated[
-    str | None, typer.Option(help="Letters whose record names this sensor, where that can be told.")
+    str | None, typer.Option(help="Letters whose record names this sensor, if it can be read that far.")
 ]
-Limit = Annotated[int, typer.Option(min=0, max=100_000, help="How many of the newest letters to name.")]
+Limit = Annotated[int, typer.Option(min=0, max=100_000, help="How many of the newest letters to list.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 
 
@@ -63,7 +63,7 @@ def list_(  # noqa: PLR0913  # a command's options are its arguments
     limit: Limit = 10,
     as_json: Json = False,
 ) -> None:
-    """Count the letters by stage, reason and topic, and name the newest."""
+    """Count the letters by stage, reason and topic, and list the newest."""
     chosen = settings.load()
     wanted = Filter(reason, stage, topic, _moment(since), _moment(until), sensor, prefix=chosen.topic_prefix)
     with closing(Index(wanted)) as index:
@@ -82,7 +82,7 @@ def show(
         typer.Option("--payload", help="Write the record's bytes, and nothing else, to standard output."),
     ] = False,
 ) -> None:
-    """Show one letter whole: what, why, where from, whether it was sent again, and what to do."""
+    """Show a whole letter: the record, the reason, where it came from, whether it was sent again, and what to do."""
     chosen = settings.load()
     asyncio.run(_show(chosen, letter, raw=raw))
 
@@ -97,11 +97,11 @@ def redrive(  # noqa: PLR0913  # a command's options are its arguments
     since: Since = None,
     until: Until = None,
     sensor: Sensor = None,
-    all_: Annotated[bool, typer.Option("--all", help="All letters that wait.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All letters that were not sent again yet.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be sent, and send nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Send the records of letters again, each once, to the topic and partition that they were refused in.
 

@@ -27,7 +27,7 @@ def explain(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """Tell why an event was told: its records, what each kind of evidence said, the rule, the versions.
+    """Explain an event: its records, what each kind of evidence said, the rule, the versions.
 
     It is made once more of its records on `readings`, by the engine's core.
     Exit code 0: it comes out the same, byte for byte. 1: it does not. 2: an error, such as an unknown event.

@@ -35,7 +35,7 @@ NOT_DONE, REFUSED = 1, 2
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False,
 ) -> None:
-    """Tell each job's schedule, when it comes next, and how its last run went."""
+    """Show each job's schedule, its next time, and how its last run went."""
     chosen = settings.load()
     rows = [_row(job, seen) for job, seen in _tried(seen_now(chosen))]
     if as_json:
@@ -50,7 +50,7 @@ def list_(
 
 
 @commands.command()
-def run(name: Annotated[str, typer.Argument(help="As `jobs list` names it.")]) -> None:
+def run(name: Annotated[str, typer.Argument(help="Its name, as `jobs list` shows it.")]) -> None:
     """Run a job once, now, in this process.
 
     Exit code 0: it did all its work. 1: it failed, was stopped, or another process is at it. 2: it cannot be run like this.

@@ -19,10 +19,10 @@ from streamproc.store.edits import Outcome, PutAction, RemoveAction, actions, to
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="What people are told to do, by kind of sensor and cause: yours before streamproc's own.",
+    help="Recommended actions, by kind of sensor and cause: yours replace streamproc's own.",
 )
 
-Kind = Annotated[str, typer.Argument(help="The sensors' kind, as in the registry; * for all.")]
+Kind = Annotated[str, typer.Argument(help="The kind of sensor, as in the registry; * for all kinds.")]
 CauseName = Annotated[str, typer.Argument(metavar="CAUSE", help=f"One of {', '.join(get_args(Cause))}.")]
 Written = Annotated[Language | None, typer.Option(help="The sentence's language. [STREAMPROC_LANGUAGE]")]
 
@@ -34,7 +34,7 @@ def set_(
     text: Annotated[str, typer.Argument(help="The sentence that people read.")],
     language: Written = None,
 ) -> None:
-    """Have events of a cause tell people to do this; sentences in the other language stay. In force within a second.
+    """Set the action that events of a cause recommend; sentences in the other language stay. In force within a second.
 
     streamproc registry action set pressure spread "Bleed the line, then look again." --language en
     """
@@ -55,7 +55,7 @@ def set_(
 
 @commands.command()
 def remove(kind: Kind, cause: CauseName, language: Written = None) -> None:
-    """Have events of a cause tell streamproc's own words again, or those for all kinds; in one language, or in both."""
+    """Remove an action, in one language or both: streamproc's own, or that for all kinds, is used again."""
     name = ActionEntry(kind.lower(), cause).name
 
     async def run() -> list[Outcome]:
@@ -71,9 +71,9 @@ def remove(kind: Kind, cause: CauseName, language: Written = None) -> None:
 
 @commands.command("list")
 def list_(
-    every: Annotated[bool, typer.Option("--all", help="Streamproc's own sentences, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show streamproc's own sentences as well.")] = False,
 ) -> None:
-    """Show what people are told to do."""
+    """Show the recommended actions."""
 
     async def run() -> list[ActionEntry]:
         async with looking() as store:

@@ -22,13 +22,11 @@ from streamproc.registry.spans import length_ms, moment_text
 from streamproc.store.documents import RemoveDocument
 from streamproc.store.edits import Outcome
 
-commands = typer.Typer(no_args_is_help=True, help="Sensors that are not NORMAL, and who looks after them.")
+commands = typer.Typer(no_args_is_help=True, help="Sensors that are not NORMAL, and who handles them.")
 
 Names = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SENSOR|EVENT…", help="Sensors by uuid or id, or the ids of events of their alarms."
-    ),
+    typer.Argument(metavar="SENSOR|EVENT…", help="Sensors by uuid or id, or ids of their alarms' events."),
 ]
 Note = Annotated[
     str | None, typer.Option(help="What others should know, such as what you are doing about it.")
@@ -38,13 +36,15 @@ Note = Annotated[
 @commands.command("list")
 def list_(
     *,
-    device: Annotated[str | None, typer.Option(help="Those of the sensors of a device.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Those of sensors of a kind.")] = None,
-    site: Annotated[str | None, typer.Option(help="Those at a site.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Those of a tenant.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
+    device: Annotated[str | None, typer.Option(help="Only alarms of this device's sensors.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only alarms of sensors of this kind.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only alarms at this site.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only alarms of this tenant.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with every field.")
+    ] = False,
 ) -> None:
-    """Show the sensors that are not NORMAL, the gravest first: since when, who looks after them, what silences them."""
+    """Show the sensors that are not NORMAL, the gravest first: since when, who handles them, what silences them."""
     now, of = epoch_ms(), of_all_that_has(device=device, kind=kind, site=site, tenant=tenant)
 
     async def run() -> list[Alarm]:
@@ -81,7 +81,7 @@ def _handled(alarm: Alarm, now: int) -> str:
 
 @commands.command()
 def ack(names: Names, note: Note = None) -> None:
-    """Say that you look after these alarms: no reminders and nobody else told, until one gets graver or a new one comes.
+    """Acknowledge alarms: no reminders and no escalation, until one gets graver or a new one comes.
 
     streamproc alarm ack boiler-3-pressure --note "on my way"
     """
@@ -97,7 +97,7 @@ def snooze(
     length: Annotated[str, typer.Argument(metavar="TIME", help="For how long: 30m, 2h, 1d.")],
     note: Note = None,
 ) -> None:
-    """Have people told nothing of a sensor for a while; if it is not NORMAL then, they are told again.
+    """Send no notifications of a sensor for a while; if it is not NORMAL then, they are sent again.
 
     streamproc alarm snooze boiler-3-pressure 2h --note "valve is on order"
     """
@@ -108,7 +108,7 @@ def snooze(
 
 @commands.command()
 def unack(names: Names) -> None:
-    """Take back that you look after these alarms, and that they are snoozed."""
+    """Take back acknowledgements and snoozes of these alarms."""
     for outcome in asyncio.run(_unhandle(names)):
         typer.echo(f"alarm of {outcome.name} is nobody's again")
 

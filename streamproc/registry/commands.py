@@ -45,7 +45,7 @@ commands.add_typer(action_commands.commands, name="action")
 def import_(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A .yaml or .json file of entries of all kinds, or a .csv of sensors."),
+        typer.Argument(help="A .yaml or .json file with entries of all kinds, or a .csv file with sensors."),
     ] = None,
     from_thresholds: Annotated[
         bool,
@@ -55,7 +55,7 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Save the entries of a file, and send them to gateways and workers; others stay as they are.
+    """Save the entries of a file, and send them to gateways and workers; other entries stay as they are.
 
     streamproc registry import registry.yaml
 
@@ -84,7 +84,7 @@ def import_(
 @commands.command()
 def export(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; by default YAML on stdout.")
+        Path | None, typer.Option("--output", "-o", help="Output file; by default YAML on standard output.")
     ] = None,
 ) -> None:
     """Write all entries, devices with their keys' hashes, as a file that `import` reads; CSV: sensors alone."""
@@ -117,7 +117,7 @@ def show(sensor: Annotated[str, typer.Argument(help="The sensor's uuid, or its i
 def remove(
     names: Annotated[list[str], typer.Argument(metavar="SENSOR…", help="Sensors by uuid, or id.")],
 ) -> None:
-    """Take sensors out of the registry: gateways refuse them from now on. What they have sent stays in the database."""
+    """Remove sensors from the registry: gateways refuse them from now on. What they have sent stays in the database."""
     made, strays = asyncio.run(_remove(names))
     if made:
         typer.echo(f"{_counted(made)} removed; their readings stay")
@@ -134,10 +134,14 @@ def show_history(
             "trial/NAME, learners/KIND; else of all."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most lines, the newest.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with all there is.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Show at most so many lines, the newest.")
+    ] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with every field.")
+    ] = False,
 ) -> None:
-    """Show who has changed what, newest first."""
+    """Show who changed what, newest first."""
     for line in asyncio.run(_audit(name, limit)):
         typer.echo(msgspec.json.encode(line).decode() if as_json else history.told(line))
 

@@ -29,9 +29,10 @@ from streamproc.store.edits import (
     topic_key,
 )
 
-commands = typer.Typer(no_args_is_help=True, help="Devices, and the keys that they write with.")
+commands = typer.Typer(no_args_is_help=True, help="Devices and the keys that they need to write.")
 keys = typer.Typer(
-    no_args_is_help=True, help="Keys of a device: two may live at once, so that they can be changed."
+    no_args_is_help=True,
+    help="A device's keys: two may be valid at once, so that keys can be changed without a gap.",
 )
 commands.add_typer(keys, name="key")
 
@@ -42,11 +43,11 @@ _DAY_MS = 86_400_000
 @commands.command()
 def add(
     device: Name,
-    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
-    site: Annotated[str | None, typer.Option(help="Where it is.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
+    site: Annotated[str | None, typer.Option(help="The site where it is.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant that it belongs to.")] = None,
 ) -> None:
-    """Register a device. To write it needs a key where keys are required: `device key new`.
+    """Register a device. If keys are required, it needs one to write: `device key new`.
 
     streamproc device add 00000000-0000-0000-0000-000000000001 --name "Pump 7" --site north
     """
@@ -64,7 +65,7 @@ def add(
 
 @commands.command("list")
 def list_() -> None:
-    """Show all devices, with how many sensors and keys each has."""
+    """Show all devices, with the number of sensors and keys of each."""
     table = tables.of("device", "name", "site", "tenant", "enabled", "sensors", "keys")
 
     async def run() -> None:
@@ -114,13 +115,13 @@ def show(device: Name) -> None:
 
 @commands.command()
 def enable(device: Name) -> None:
-    """Take readings from a device again."""
+    """Accept readings from a device again."""
     _switch(device, on=True)
 
 
 @commands.command()
 def disable(device: Name) -> None:
-    """Take nothing from a device from now on; its keys and sensors stay."""
+    """Accept nothing from a device from now on; its keys and sensors stay."""
     _switch(device, on=False)
 
 
@@ -137,9 +138,9 @@ def _switch(device: str, *, on: bool) -> None:
 @commands.command()
 def remove(
     device: Name,
-    with_sensors: Annotated[bool, typer.Option("--with-sensors", help="Its sensors, too.")] = False,
+    with_sensors: Annotated[bool, typer.Option("--with-sensors", help="Remove its sensors as well.")] = False,
 ) -> None:
-    """Take a device out of the registry, and revoke its keys. What it has sent stays in the database."""
+    """Remove a device from the registry, and revoke its keys. What it has sent stays in the database."""
     made = asyncio.run(edit([RemoveDevice(device.lower(), with_sensors=with_sensors)]))
     told = f", with {counted(len(made) - 1, 'sensor')}" if len(made) > 1 else ""
     typer.echo(f"device {device.lower()} is removed{told}; its readings stay")
@@ -149,10 +150,10 @@ def remove(
 def new(
     device: Name,
     days: Annotated[
-        float | None, typer.Option(min=0.01, max=36_500, help="It ends by itself after so many days.")
+        float | None, typer.Option(min=0.01, max=36_500, help="The key expires after so many days.")
     ] = None,
 ) -> None:
-    """Make a key, and print it: this once, on stdout alone. The device sends it in the header X-Device-Key.
+    """Make a key and print it, this once and on stdout only. The device sends it in the header X-Device-Key.
 
     streamproc device key new 00000000-0000-0000-0000-000000000001 > key.txt
     """
@@ -167,7 +168,7 @@ def new(
 
 @keys.command("list")
 def list_keys(device: Name) -> None:
-    """Show a device's keys; the keys themselves are kept nowhere."""
+    """Show a device's keys by their ids; the keys themselves are stored nowhere."""
     entry = asyncio.run(_entry(device))
     table = tables.of("key", "created", "expires")
     for key in entry.keys:
@@ -177,7 +178,7 @@ def list_keys(device: Name) -> None:
 
 @keys.command("revoke")
 def revoke(device: Name, key_id: Annotated[str, typer.Argument(metavar="KEY", help="The key's id.")]) -> None:
-    """Take a key from a device: no gateway takes it any more, within a second."""
+    """Revoke a device's key: within a second no gateway accepts it any more."""
     if key_id.startswith("sp1_"):
         raise RegistryError("name the key by its id, the part between the two _: the key itself is a secret")
     asyncio.run(edit([RevokeKey(device.lower(), key_id)]))

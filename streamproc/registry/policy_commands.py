@@ -19,10 +19,12 @@ from streamproc.registry.spans import length_ms, length_text
 from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Outcome
 
-commands = typer.Typer(no_args_is_help=True, help="When and how often people are told, by kind of sensor.")
+commands = typer.Typer(
+    no_args_is_help=True, help="When and how often people are notified, by kind of sensor."
+)
 
 Kind = Annotated[
-    str, typer.Argument(help="The sensors' kind, as in the registry; * for all without a policy.")
+    str, typer.Argument(help="The kind of sensor, as in the registry; * for all kinds without a policy.")
 ]
 Length = str | None
 #: What is never is none.
@@ -35,26 +37,31 @@ def set_(  # noqa: PLR0913  # each is an option of the command
     *,
     up_windows: Annotated[
         int | None,
-        typer.Option(help="Windows in a row that ask for it before a severity goes up; 1 unless set."),
+        typer.Option(
+            help="Windows in a row that must ask for a higher severity before it goes up; by default 1."
+        ),
     ] = None,
     down_windows: Annotated[
-        int | None, typer.Option(help="Calm windows in a row before it goes down; 5 unless set.")
+        int | None, typer.Option(help="Calm windows in a row before the severity goes down; by default 5.")
     ] = None,
     flapping: Annotated[
         bool | None,
         typer.Option(
-            "--flapping/--no-flapping", help="Hold the severity while a sensor flaps; yes unless set."
+            "--flapping/--no-flapping", help="Hold the severity while a sensor flaps; by default yes."
         ),
     ] = None,
     cooldown: Annotated[
-        Length, typer.Option(help="For so long after people were told, only what is graver; 0: off.")
+        Length, typer.Option(help="After a notification, send only graver ones for so long; 0: off.")
     ] = None,
-    remind: Annotated[Length, typer.Option(help="Tell what lasts again each so long; 0: never.")] = None,
+    remind: Annotated[
+        Length,
+        typer.Option(help="Repeat the notification of an alarm that lasts, at this interval; 0: never."),
+    ] = None,
     escalate: Annotated[
-        Length, typer.Option(help="Tell others, too, if nobody acknowledges it for so long; 0: never.")
+        Length, typer.Option(help="Notify others as well if nobody acknowledges it for so long; 0: never.")
     ] = None,
 ) -> None:
-    """Set what is given, and leave the rest as it is. Lengths of time are 90s, 15m, 2h, 1d. In force within a second.
+    """Set the options given, and leave the rest as it is. Lengths of time are 90s, 15m, 2h, 1d. In force within a second.
 
     streamproc policy set pump --up-windows 3 --down-windows 10
 
@@ -87,7 +94,7 @@ def set_(  # noqa: PLR0913  # each is an option of the command
 
 @commands.command("list")
 def list_() -> None:
-    """Show the policies; sensors of other kinds have that of *, or the defaults."""
+    """Show the policies; other kinds of sensors have the policy of *, or the defaults."""
 
     async def run() -> list[PolicyEntry]:
         async with looking() as store:
@@ -106,7 +113,7 @@ def list_() -> None:
 
 @commands.command()
 def remove(kind: Kind) -> None:
-    """Have the policy of *, or the defaults, for sensors of this kind again."""
+    """Remove a kind's policy: its sensors have the policy of *, or the defaults, again."""
     name = normal(PolicyEntry(kind)).kind
     asyncio.run(edit([RemoveDocument("policy", name)]))
     typer.echo(f"policy {name} is removed")

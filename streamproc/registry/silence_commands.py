@@ -25,7 +25,7 @@ from streamproc.store.documents import PutDocument, RemoveDocument
 from streamproc.store.edits import Registered, sensors
 
 commands = typer.Typer(
-    no_args_is_help=True, help="Times in which people are not told: once or weekly, for maintenance or not."
+    no_args_is_help=True, help="Times without notifications: once or weekly, for maintenance or not."
 )
 
 
@@ -39,26 +39,33 @@ def add(  # noqa: PLR0913  # each is an option of the command
     sensor: Annotated[
         str | None, typer.Option(help="One sensor, by uuid or id.", rich_help_panel=_WHOM)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="A device's.", rich_help_panel=_WHOM)] = None,
-    kind: Annotated[str | None, typer.Option(help="Those of a kind.", rich_help_panel=_WHOM)] = None,
-    site: Annotated[str | None, typer.Option(help="Those at a site.", rich_help_panel=_WHOM)] = None,
-    tenant: Annotated[str | None, typer.Option(help="A tenant's.", rich_help_panel=_WHOM)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="All sensors of this device.", rich_help_panel=_WHOM)
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="All sensors of this kind.", rich_help_panel=_WHOM)] = None,
+    site: Annotated[str | None, typer.Option(help="All sensors at this site.", rich_help_panel=_WHOM)] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="All sensors of this tenant.", rich_help_panel=_WHOM)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every sensor.", rich_help_panel=_WHOM)] = False,
     length: Annotated[
         str | None,
         typer.Option(
             "--for",
             metavar="TIME",
-            help="For so long, from now or --from on: 30m, 2h.",
+            help="How long it lasts, from now or --from on: 30m, 2h.",
             rich_help_panel=_WHEN,
         ),
     ] = None,
     end: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Until then: 2026-11-22T18:00.", rich_help_panel=_WHEN),
+        typer.Option(
+            "--until", metavar="TIME", help="When it ends: 2026-11-22T18:00.", rich_help_panel=_WHEN
+        ),
     ] = None,
     forever: Annotated[
-        bool, typer.Option("--open", help="Until somebody ends it: `silence end`.", rich_help_panel=_WHEN)
+        bool,
+        typer.Option("--open", help="It lasts until somebody ends it: `silence end`.", rich_help_panel=_WHEN),
     ] = False,
     weekly: Annotated[
         str | None,
@@ -69,32 +76,34 @@ def add(  # noqa: PLR0913  # each is an option of the command
     ] = None,
     begin: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="TIME", help="Not before then; without it from now on.", rich_help_panel=_WHEN
-        ),
+        typer.Option("--from", metavar="TIME", help="When it begins; by default now.", rich_help_panel=_WHEN),
     ] = None,
     zone: Annotated[
         str | None,
-        typer.Option(help="The zone of these times, such as Europe/Madrid; else UTC.", rich_help_panel=_WHEN),
+        typer.Option(
+            help="Time zone of these times, such as Europe/Madrid; by default UTC.", rich_help_panel=_WHEN
+        ),
     ] = None,
     up_to: Annotated[
         Literal["WARN", "CRITICAL"],
         typer.Option(
-            help="CRITICAL: nothing at all. WARN: what is CRITICAL is told all the same.",
+            help="CRITICAL: no notifications at all. WARN: those of CRITICAL are still sent.",
             rich_help_panel=_WHAT,
         ),
     ] = "CRITICAL",
     maintenance: Annotated[
         bool,
         typer.Option(
-            "--maintenance", help="Somebody works on them: it is no fault of theirs.", rich_help_panel=_WHAT
+            "--maintenance",
+            help="Somebody works on them: what happens is no fault of theirs.",
+            rich_help_panel=_WHAT,
         ),
     ] = False,
     reason: Annotated[
-        str | None, typer.Option(help="Why, for whoever wonders.", rich_help_panel=_WHAT)
+        str | None, typer.Option(help="The reason, for others to read.", rich_help_panel=_WHAT)
     ] = None,
 ) -> None:
-    """Tell people nothing of some sensors for a while. What is not NORMAL at the end is told then.
+    """Send no notifications of some sensors for a while. Those that are not NORMAL at the end are reported then.
 
     streamproc silence add --device edge-7 --for 2h
 
@@ -183,9 +192,9 @@ def _resolved(entry: SilenceEntry, found: Registered) -> SilenceEntry:
 
 @commands.command("list")
 def list_(
-    every: Annotated[bool, typer.Option("--all", help="Those that have ended, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show those that have ended as well.")] = False,
 ) -> None:
-    """Show the silences that are in force, or will be."""
+    """Show the silences that are in force or will be."""
 
     async def run() -> list[SilenceEntry]:
         async with looking() as store:
@@ -207,7 +216,9 @@ def list_(
 
 
 @commands.command()
-def end(name: Annotated[str, typer.Argument(metavar="ID", help="As `silence list` shows it.")]) -> None:
+def end(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `silence list` shows it.")],
+) -> None:
     """End a silence now; one that has not begun is removed."""
     now = epoch_ms()
 

@@ -23,20 +23,21 @@ INTERRUPTED = 130
 Begin = Annotated[
     str,
     typer.Option(
-        "--from", help="Where the range begins: when Kafka got the record, in ISO 8601 or epoch seconds."
+        "--from", help="Begin of the range, by the time Kafka got the record: ISO 8601 or epoch seconds."
     ),
 ]
-End = Annotated[str | None, typer.Option("--to", help="Where it ends, itself not in it; by default now.")]
-Sensors = Annotated[str | None, typer.Option(help="Compare these alone, as `a,b`.")]
+End = Annotated[str | None, typer.Option("--to", help="End of the range, not included; by default now.")]
+Sensors = Annotated[str | None, typer.Option(help="Compare only these sensors, as `a,b`.")]
 Verify = Annotated[
-    bool, typer.Option("--verify", help="Tell what differs, and change nothing (the default).")
+    bool, typer.Option("--verify", help="Show what differs, and change nothing (the default).")
 ]
-Apply = Annotated[bool, typer.Option("--apply", help="Make the database hold what the replay gives.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Write the replay's results into the database.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Ranges = Annotated[
     Path | None,
     typer.Option(
-        "--registry", help="A file of sensors, as `registry import` takes it, to judge by in place of theirs."
+        "--registry",
+        help="A file of sensors, as for `registry import`, to judge by in place of the registry.",
     ),
 ]
 Output = Annotated[

@@ -15,7 +15,7 @@ from streamproc.store.schema import schema
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="The database's schema: how it stands, and brought up to date. Which database, the settings say"
+    help="The database's schema: check it and bring it up to date. The settings name the database"
     " (STREAMPROC_STORE, STREAMPROC_DATABASE, DB_HOST …).",
 )
 
@@ -39,7 +39,7 @@ def migrate() -> None:
 
 @commands.command()
 def check() -> None:
-    """Tell in a line whether the schema is up to date, and change nothing.
+    """Say in a line whether the schema is up to date, and change nothing.
 
     Exit code 0: it is. 1: it is behind, newer, or a migration was changed since. 2: the database cannot be asked.
     """
@@ -53,7 +53,7 @@ def check() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """List the migrations, those applied and those pending, and change nothing; exit codes as of `check`."""
+    """List the applied and pending migrations, and change nothing; the exit codes are those of `check`."""
     found = schema(settings.load())
     state = asyncio.run(found.status())
     rows = _rows(state)

@@ -17,22 +17,27 @@ from streamproc.topics.changes import Plan
 from streamproc.topics.spec import TopicSpec, load, prefixed
 
 commands = typer.Typer(
-    help="Compare topics.yaml with the broker, and change what differs.", no_args_is_help=True
+    help="Compare topics.yaml with the topics on the broker, and change those that differ.",
+    no_args_is_help=True,
 )
 
 Bootstrap = Annotated[
     str | None, typer.Option(help="Brokers as host:port,…; by default KAFKA_BOOTSTRAP, else this machine's.")
 ]
-File = Annotated[Path | None, typer.Option(help="Another file than the topics.yaml that came along.")]
+File = Annotated[
+    Path | None, typer.Option(help="A file to use instead of the topics.yaml that comes with streamproc.")
+]
 Growth = Annotated[
     bool,
-    typer.Option("--allow-partition-growth", help="Add partitions even where keys move to others by it."),
+    typer.Option(
+        "--allow-partition-growth", help="Add partitions even if that moves keys to other partitions."
+    ),
 ]
 
 
 @commands.command("plan")
 def plan_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
-    """Tell what `apply` would change, and what it would refuse to."""
+    """Show what `apply` would change, and what it would refuse to change."""
     address, specs = _given(bootstrap, file)
     found = asyncio.run(admin.plan(address, specs, allow_partition_growth=allow_growth))
     _tell(found, specs, address)
@@ -40,7 +45,7 @@ def plan_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: G
 
 @commands.command("apply")
 def apply_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: Growth = False) -> None:
-    """Make the changes that `plan` tells, and no others; exit code 1 if something had to be refused."""
+    """Make the changes that `plan` shows, and no others; exit code 1 if a change had to be refused."""
     address, specs = _given(bootstrap, file)
     found = asyncio.run(admin.plan(address, specs, allow_partition_growth=allow_growth))
     _tell(found, specs, address)
@@ -53,7 +58,7 @@ def apply_command(bootstrap: Bootstrap = None, file: File = None, allow_growth: 
 
 @commands.command("check")
 def check_command(bootstrap: Bootstrap = None, file: File = None) -> None:
-    """Tell whether the broker has the topics as declared; exit code 1 if it differs."""
+    """Check that the broker has the topics as declared; exit code 1 if not."""
     address, specs = _given(bootstrap, file)
     differences = asyncio.run(admin.check(address, specs))
     for line in differences:

@@ -31,7 +31,7 @@ from streamproc.trials.report import plain, table, words
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Rules and learners' numbers tried beside the live ones: recorded and compared, told to nobody.",
+    help="Try rules and learners' numbers beside the live ones: results are recorded, nobody is notified.",
 )
 
 Name = Annotated[str, typer.Argument(help="The trial's name.")]
@@ -64,7 +64,7 @@ def add(  # noqa: PLR0913  # each is an option of the command
         bool,
         typer.Option(
             "--instead",
-            help="The rules take the place of the sensors' own of the same sort.",
+            help="The rules replace the sensors' own rules of the same sort.",
             rich_help_panel=_WHAT,
         ),
     ] = False,
@@ -82,11 +82,13 @@ def add(  # noqa: PLR0913  # each is an option of the command
     up_windows: Annotated[
         int | None,
         typer.Option(
-            help="Windows in a row that ask for it before a severity goes up.", rich_help_panel=_WHAT
+            help="Windows in a row that must ask for a higher severity before it goes up.",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     down_windows: Annotated[
-        int | None, typer.Option(help="Calm windows in a row before it goes down.", rich_help_panel=_WHAT)
+        int | None,
+        typer.Option(help="Calm windows in a row before the severity goes down.", rich_help_panel=_WHAT),
     ] = None,
     flapping: Annotated[
         bool | None,
@@ -102,9 +104,9 @@ def add(  # noqa: PLR0913  # each is an option of the command
             rich_help_panel=_WHAT,
         ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="What it is to show.")] = None,
+    reason: Annotated[str | None, typer.Option(help="What the trial is for.")] = None,
 ) -> None:
-    """Begin a trial, or begin it anew with what is given now. Within a second it judges what its sensors send.
+    """Begin a trial, or begin it anew with these options. Within a second it judges what its sensors send.
 
     streamproc trial add calmer --kind pump --learner alarm_surprise=4 --reason "pumps cry wolf"
 
@@ -160,7 +162,7 @@ async def _add(entry: TrialEntry) -> int:
 
 @commands.command("list")
 def list_() -> None:
-    """Show the trials that are on."""
+    """Show the trials that are running."""
 
     async def run() -> list[TrialEntry]:
         async with looking() as store:
@@ -180,7 +182,7 @@ def list_() -> None:
 
 @commands.command()
 def remove(name: Name) -> None:
-    """End a trial, and change nothing else. What it has recorded stays, and `trial report` shows it."""
+    """End a trial, and change nothing else. Its results stay, and `trial report` shows them."""
     asyncio.run(edit([RemoveDocument("trial", name.lower())]))
     typer.echo(f"trial {name.lower()} has ended")
 
@@ -190,16 +192,19 @@ def report(
     name: Name,
     *,
     since: Annotated[
-        str | None, typer.Option(help="From then on: 2026-11-22T14:00 (UTC), or 2d for the last two days.")
+        str | None,
+        typer.Option(help="Begin of the report: 2026-11-22T14:00 (UTC), or 2d for the last two days."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Until then; by default until now.")] = None,
+    until: Annotated[str | None, typer.Option(help="End of the report; by default now.")] = None,
     within: Annotated[
-        str, typer.Option(help="Alarms of both that begin so near to each other are one.")
+        str, typer.Option(help="Two alarms that begin no further apart than this count as the same.")
     ] = "1m",
-    rows: Annotated[int, typer.Option(min=1, help="Show so many sensors, those that differ most.")] = 40,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Show so many sensors, those with the greatest differences.")
+    ] = 40,
     json: Annotated[bool, typer.Option("--json", help="As JSON, with all sensors.")] = False,
 ) -> None:
-    """Compare what a trial would have told with what was told, sensor by sensor and in all."""
+    """Compare the alarms of a trial with the live ones, sensor by sensor and in total."""
     now = epoch_ms()
     history, told, span = asyncio.run(
         _recorded(
@@ -245,7 +250,7 @@ def promote(
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,
 ) -> None:
-    """Make a trial live, and end it: its rules and ranges become its sensors' own, its numbers those of the live learners."""
+    """Make a trial live, and end it: its sensors get its rules and ranges, the live learners its numbers."""
     trial, found = asyncio.run(_standing(name.lower()))
     edits = edits_of(trial, found)
     changed = [one.entry.sensor for one in edits if isinstance(one, PutSensor)]
@@ -281,7 +286,7 @@ async def _standing(name: str) -> tuple[TrialEntry, dict[str, Entry | None]]:
 
 @commands.command()
 def numbers() -> None:
-    """Show the learners' numbers that can be tried, what each may be, and those that were promoted."""
+    """Show the learners' numbers that can be tried, their limits, and those that were promoted."""
 
     async def run() -> list[LearnersEntry]:
         async with looking() as store:
@@ -298,8 +303,8 @@ def numbers() -> None:
 
 
 @commands.command()
-def reset(kind: Annotated[str, typer.Argument(help="The sensors' kind; * for all.")]) -> None:
-    """Let the live learners of a kind go by the usual numbers again, or by those of *."""
+def reset(kind: Annotated[str, typer.Argument(help="The kind of sensor; * for all kinds.")]) -> None:
+    """Set the live learners of a kind back to the usual numbers, or to those of *."""
     asyncio.run(edit([RemoveDocument("learners", kind.lower())]))
     typer.echo(f"the live learners of kind {kind.lower()} go by the usual numbers")
 

@@ -128,6 +128,11 @@ class Engine:
         at = [index for index, sensor in enumerate(piece.rows.sensor) if sensor in only]
         return Piece(piece.chunk, take(piece.rows, np.array(at, dtype=np.intp)), [])
 
+    @property
+    def clock(self) -> int:
+        """The partition's clock in ms, 0 before its first record: a database knows no time as early as NEVER."""
+        return max(self.state.watermarks.clock, 0)
+
     def closed(self) -> dict[str, tuple[int, int]]:
         """Of each sensor that counts: up to where its windows are closed, and its newest `ts`, in ms."""
         names, marks = self.state.sensors.names, self.state.watermarks

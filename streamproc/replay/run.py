@@ -123,7 +123,8 @@ class Replay:
         ended = not self._site.stopped()
         if ended:
             self._journal.end(span.partition, engine.closed(), cold=span.cold)
-            self._journal.put(f"done {span.partition}", engine.state.watermarks.clock)
+            self._journal.put(f"clock {span.partition}", engine.clock)
+            self._journal.put(f"done {span.partition}", True)
         await self._save(engine)
         return ended
 
@@ -161,7 +162,7 @@ class Replay:
     def _scope(self, span: Span) -> Scope:
         closed = self._journal.closed(span.partition)
         sizes_ms = self._site.settings.sink_window_sizes_ms
-        clock = int(self._journal.fact(f"done {span.partition}"))
+        clock = self._journal.fact(f"clock {span.partition}") or 0  # a journal of an earlier version has none
         return Scope(self._topic, span.partition, span.begin, span.end, closed, MODEL, sizes_ms, clock)
 
 

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streamproc.core.engine import Options, PartitionState
 from streamproc.core.predict import HORIZON_MS
+from streamproc.core.registry import RegistryLog
 from streamproc.core.steps import MOST_STEPS
 from streamproc.errors import RowsRefused, StoreUnavailable
 from streamproc.records import Severity, SeverityEvent
+from streamproc.replay.engine import Engine
 from streamproc.replay.seen import PAGE, Seen
+from streamproc.settings import Settings
 from streamproc.store.comparison import Bools, Scope
 from streamproc.store.protocol import Batch, Ints, Store
 from tests.store.builders import (
@@ -167,6 +171,17 @@ async def test_extra_rows_are_those_of_the_range_alone(database: Database, store
     assert (await store.extras("events", [elsewhere], None, nothing, 10)).count == 0
     limited = await store.extras("readings", scopes, None, nothing, 1)
     assert (limited.count, len(limited.rows)) == (2, 1)
+
+
+async def test_a_range_of_which_nothing_is_processed_has_nothing_extra(store: Store) -> None:
+    """Its partition's clock has not begun: where it stood then was no time that a database knows."""
+    engine = Engine(
+        PartitionState(Options("readings", 0, 1)), Settings.model_validate({}), RegistryLog(), None
+    )
+    await store.write(Batch(GROUP, events=events(event("a", Severity.CRITICAL, Severity.NORMAL, 500))))
+    scopes = [dataclasses.replace(scope(a=(-1, 400, 9_000)), begin=0, end=0, clock=engine.clock)]
+    for table in ("events", "notifications"):
+        assert (await store.extras(table, scopes, None, nothing, 10)).count == 0
 
 
 async def test_a_silence_belongs_to_when_it_was_told(store: Store) -> None:

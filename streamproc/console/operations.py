@@ -12,7 +12,7 @@ from streamproc.console.answers import Events, Sensor, Sensors, Windows
 from streamproc.console.page import FILES
 from streamproc.console.parameters import LARGEST_PAGE, MOST_FOLLOWED, PAGE, SEVERITIES, SIZES
 from streamproc.console.problems import KINDS, ProblemDetails
-from streamproc.openapi import UNCHANGED, Answer, Content, Operation, Parameter, Problems, Title
+from streamproc.openapi import Answer, Content, Operation, Parameter, Problems, Title, revalidated
 
 TOLD = Problems(KINDS, ProblemDetails)
 _ANY = ("bad-request", "method-not-allowed", "internal")
@@ -162,16 +162,18 @@ def _told(path: str, name: str, words: tuple[str, str], content: Content, *furth
     return Operation("get", path, name, "operation", summary, description, answers, _ANY)
 
 
-def _page(path: str, name: str, words: tuple[str, str], content: Content) -> Operation:
-    told = _told(path, name, words, content)
-    return replace(told, answers={**told.answers, **UNCHANGED})
-
-
 OPERATION = (
-    _page("/", "getPage", ("The page", "Sensors, and what happens to them."), Content("text/html")),
+    revalidated(
+        _told("/", "getPage", ("The page", "Sensors, and what happens to them."), Content("text/html"))
+    ),
     replace(
-        _page(
-            "/page/{name}", "getFile", ("A file of the page", "Its style and scripts."), Content("text/plain")
+        revalidated(
+            _told(
+                "/page/{name}",
+                "getFile",
+                ("A file of the page", "Its style and scripts."),
+                Content("text/plain"),
+            )
         ),
         parameters=(Parameter("name", "path", "Its name.", {"enum": list(FILES)}),),
         kinds=(*_ANY, "not-found"),
@@ -185,8 +187,12 @@ OPERATION = (
         503,
     ),
     _told("/metrics", "getMetrics", ("Metrics for Prometheus", "In its text format."), Content("text/plain")),
-    _page("/openapi.json", "getOpenapi", ("This document", "OpenAPI 3.1."), Content(form=dict[str, Any])),
-    _page("/docs", "getDocs", ("This document as a page", "Needs no script."), Content("text/html")),
+    revalidated(
+        _told("/openapi.json", "getOpenapi", ("This document", "OpenAPI 3.1."), Content(form=dict[str, Any]))
+    ),
+    revalidated(
+        _told("/docs", "getDocs", ("This document as a page", "Needs no script."), Content("text/html"))
+    ),
 )
 
 TITLE = Title(

@@ -17,7 +17,7 @@ from streamproc.gateway.answers import Checked, Taken
 from streamproc.gateway.intake import Bulk
 from streamproc.gateway.problems import ANY
 from streamproc.gateway.status import Status
-from streamproc.openapi import LINES, UNCHANGED, Answer, Content, Operation, Parameter, Title
+from streamproc.openapi import LINES, Answer, Content, Operation, Parameter, Title, revalidated
 
 if TYPE_CHECKING:
     from streamproc.settings import Settings
@@ -248,11 +248,6 @@ def _told(
     return Operation("get", path, name, "operation", summary, description, answers, (*ANY, *kinds))
 
 
-def _page(path: str, name: str, words: tuple[str, str], content: Content) -> Operation:
-    told = _told(path, name, words, content)
-    return replace(told, answers={**told.answers, **UNCHANGED})
-
-
 _CHECKED = {"name": "broker", "ok": True, "detail": "readings has a leader everywhere"}
 OPERATION = (
     _told(
@@ -280,17 +275,16 @@ OPERATION = (
         Content("text/plain"),
         ("rate-limited",),
     ),
-    _page(
-        "/openapi.json",
-        "getOpenapi",
-        ("This document", "OpenAPI 3.1."),
-        Content(form=dict[str, Any]),
+    revalidated(
+        _told("/openapi.json", "getOpenapi", ("This document", "OpenAPI 3.1."), Content(form=dict[str, Any]))
     ),
-    _page(
-        "/docs",
-        "getDocs",
-        ("This document as a page", "Needs no script, and nothing from elsewhere."),
-        Content("text/html"),
+    revalidated(
+        _told(
+            "/docs",
+            "getDocs",
+            ("This document as a page", "Needs no script, and nothing from elsewhere."),
+            Content("text/html"),
+        )
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from string import ascii_lowercase
 from typing import Any, Literal
@@ -57,10 +57,6 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-#: What `pages.unless_known` answers, besides.
-UNCHANGED = {304: Answer("It is as it was: `If-None-Match` has its `ETag`.")}
-
-
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A route as people are told of it.
@@ -80,6 +76,12 @@ class Operation:
     bodies: Sequence[Content] = ()
     security: Sequence[str] = ()
     body_required: bool = True
+
+
+def revalidated(operation: Operation) -> Operation:
+    """The operation with what `pages.unless_known` answers besides."""
+    unchanged = Answer("It is as it was: `If-None-Match` has its `ETag`.")
+    return replace(operation, answers={**operation.answers, 304: unchanged})
 
 
 @dataclass(frozen=True, slots=True)

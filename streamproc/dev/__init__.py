@@ -91,13 +91,13 @@ def _claim_ports(settings: Settings) -> Settings:
     }
     if settings.kafka_bootstrap is None:
         wanted["KAFKA_PORT"] = ("127.0.0.1", settings.kafka_port)
-    claimed: dict[str, tuple[str, int]] = {}
+    taken: dict[tuple[str, int], str] = {}
     for setting, (host, port) in wanted.items():
         place = host, claim_port(host, port, setting)
-        if other := next((each for each in claimed if claimed[each] == place), None):
-            raise SettingsError(f"{setting}: {place[1]} is that of {other}; set {setting} to another")
-        claimed[setting] = place
-    ports = {name.lower(): claimed[name][1] for name in ("GATEWAY_PORT", "CONSOLE_PORT")}
+        if place in taken:
+            raise SettingsError(f"{setting}: {place[1]} is that of {taken[place]}; set {setting} to another")
+        taken[place] = setting
+    ports = {setting.lower(): port for (_, port), setting in taken.items() if setting != "KAFKA_PORT"}
     return settings.model_copy(update=ports)
 
 

@@ -87,7 +87,7 @@ class Batch(msgspec.Struct):
         if fault := self._fault_of(packet, count):
             self.refuse(fault, count + len(faults or ()))
             return
-        placed = packet.packet_id is not None or self.terms.key is not None
+        placed = self._is_placed(packet)
         if readings is None and placed and any(item.index is not None for item in packet.readings):
             readings = dict(enumerate(packet.readings))
         faults = self._faults_in(
@@ -101,10 +101,14 @@ class Batch(msgspec.Struct):
         else:
             self._put(packet, count, [])
 
+    def _is_placed(self, packet: Packet) -> bool:
+        """Whether the identities of its readings are made of their places."""
+        return packet.packet_id is not None or self.terms.key is not None
+
     def _add_part(self, packet: Packet, readings: Places, faults: Faults) -> None:
-        """Add those without a fault; where an identity is made of their places, they keep these."""
+        """Add those without a fault; those whose identity is made of their places keep these."""
         kept = {place: item for place, item in readings.items() if place not in faults}
-        if packet.packet_id is not None or self.terms.key is not None:
+        if self._is_placed(packet):
             for place, item in kept.items():
                 item.index = place if item.index is None else item.index
         packet.readings = list(kept.values())

@@ -8,15 +8,14 @@ That is plain POSIX, on Linux and macOS alike.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import os
 import random
 import secrets
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -337,22 +336,33 @@ def _choose_port(port: int) -> int:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, another each time; raises BrokerError where there is none.
+    """A port of the loopback that is kept for this process and those it starts; raises BrokerError where there is none.
 
-    It is below those that systems give to outgoing connections (Linux: from 32768), so that none is taken in the 2 s
-    until a broker binds it. Each process has a hundred of its own: of several that start brokers at once, such as tests,
-    no two take the same.
+    It stays bound, and not listened on, until this process ends: so Linux gives it to no outgoing connection and to no
+    other caller of this, while whoever lets addresses be used again (SO_REUSEADDR), as asyncio and Java do, can listen
+    there. Other systems would refuse them too; there, the port is let go, and is only unlikely to be taken meanwhile.
     """
-    begin = 20_000 + os.getpid() * 100 % 12_000
     for _ in range(100):
-        candidate = begin + next(_turn) % 100
-        if _is_free(candidate):
-            return candidate
-    raise BrokerError(f"no port between {begin} and {begin + 99} is free")
+        kept = socket.socket()
+        try:
+            kept.bind((HOST, random.choice(_PORTS)))  # noqa: S311  # no secret
+        except OSError:
+            kept.close()
+            continue
+        port: int = kept.getsockname()[1]
+        if sys.platform == "linux":
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _kept.append(kept)
+        else:
+            kept.close()
+        return port
+    raise BrokerError(f"no port between {_PORTS.start} and {_PORTS.stop - 1} is free")
 
 
-#: Which of its hundred ports this process tries next.
-_turn = itertools.count(random.randrange(100))  # noqa: S311  # no secret
+#: Where free ports are looked for: below those that most systems give to outgoing connections (Linux: from 32768).
+_PORTS = range(20_000, 32_000)
+#: What keeps them.
+_kept: list[socket.socket] = []
 
 
 def _is_free(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from streamproc.errors import RegistryError, why
 from streamproc.records import ActionEntry, DeviceEntry, SensorEntry
-from streamproc.registry import checks, plain_yaml
+from streamproc.registry import checks, plain_json, plain_yaml
 from streamproc.registry.document_checks import document_faults, normal
 from streamproc.store.documents import FORMS, AlertingEntry, DocumentEntry, name_field
 from streamproc.store.edits import Entry, kind_of
@@ -95,7 +94,7 @@ def _parts(suffix: str, text: str) -> dict[str, list[Any]]:
         return {"sensors": list(map(_nested, reader))}
     if suffix not in {".yaml", ".yml", ".json"}:
         raise ValueError(_SUFFIXES)
-    parts = _json(text) if suffix == ".json" else plain_yaml.load(text, _TEXTS_OF_ENTRIES)
+    parts = plain_json.load(text) if suffix == ".json" else plain_yaml.load(text, _TEXTS_OF_ENTRIES)
     if isinstance(parts, list):
         parts = {"sensors": parts}
     if not isinstance(parts, dict) or not parts or parts.keys() - set(_LISTS):
@@ -124,23 +123,8 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
             level, _, side = bound.partition("_")
             entry.setdefault(level, {})[side] = row[bound]
     if row.get("rules"):
-        entry["rules"] = _json(row["rules"])
+        entry["rules"] = plain_json.load(row["rules"])
     return entry
-
-
-def _json(text: str) -> Any:
-    """What the text is in JSON; raises ValueError where a name is there twice, of which msgspec would take the last."""
-    decoded = msgspec.json.decode(text)
-    json.loads(text, object_pairs_hook=_once)
-    return decoded
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
 
 
 def _sensor(row: object, *, strict: bool) -> SensorEntry:

@@ -199,6 +199,15 @@ async def test_an_entry_is_not_emptied_by_no_body(client: Client, path: str) -> 
     assert (status, kind) == (400, "malformed")
 
 
+async def test_a_name_that_is_there_twice_is_refused(client: Client) -> None:
+    """Which of the two is meant nobody knows."""
+    text = b'{"unit": "V", "critical": {"low": 1, "low": 2}}'
+    async with client.put("/admin/sensors/s", data=text, headers=HEADERS) as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["detail"]) == (400, "'low' is there twice")
+    assert (await ask(client, "GET", "/admin/sensors/s"))[0] == 404
+
+
 async def test_head_stands_for_get(client: Client) -> None:
     """With the key, as on the gateway's other paths."""
     assert (await ask(client, "PUT", "/admin/sensors/s", {"unit": "V"}))[0] == 201

@@ -16,6 +16,7 @@ from streamproc.gateway.admin.service import Services
 from streamproc.gateway.bodies import check_encoding
 from streamproc.gateway.load import Load, Share, read_body
 from streamproc.gateway.problems import Problem, unavailable
+from streamproc.registry import plain_json
 from streamproc.store.documents import Unreadable
 from streamproc.store.edits import Edit, Entry, Kind, Outcome, Registered, topic_key
 
@@ -30,8 +31,6 @@ _BODIES = 64
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 #: The admin's address, which the audit names.
 _ADDRESS = web.RequestKey("address", str)
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Desk:
@@ -106,8 +105,8 @@ class Desk:
         if not text and request.method == hdrs.METH_PUT:
             raise Problem("malformed", "the body is empty")
         try:
-            body = _decode(text or b"{}")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            body = plain_json.load(text or b"{}")
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise Problem("malformed", str(error)) from None
         if not isinstance(body, dict):
             raise Problem("entry-invalid", "the body is no JSON object")

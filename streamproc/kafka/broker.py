@@ -352,7 +352,7 @@ def free_port() -> int:
         port: int = kept.getsockname()[1]
         if sys.platform == "linux":
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _kept.append(kept)
+            kept.detach()  # the system closes it
         else:
             kept.close()
         return port
@@ -361,8 +361,6 @@ def free_port() -> int:
 
 #: Where free ports are looked for: below those that most systems give to outgoing connections (Linux: from 32768).
 _PORTS = range(20_000, 32_000)
-#: What keeps them.
-_kept: list[socket.socket] = []
 
 
 def _is_free(port: int) -> bool:

@@ -21,9 +21,10 @@ from streamproc.topics.spec import TopicSpec
 
 #: Let the broker's `default.replication.factor` decide: how many brokers there are is not the file's affair.
 _BROKERS_REPLICATION = -1
-#: A broker shows a change that its controller has taken within some ten milliseconds.
+#: A broker shows a change that its controller has taken within some ten milliseconds; one on a disk that others keep busy,
+#: which has a file or two to make for each partition, took more than fifteen seconds.
 _SETTLE_POLL_S = 0.02
-_SETTLE_S = 15.0
+_SETTLE_S = 60.0
 
 
 async def plan(

@@ -18,9 +18,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from streamproc.dev.process import Process, tail
-from streamproc.engine.app import STOP_CHECKPOINT_S
 from streamproc.kafka.broker import Broker
-from streamproc.process import CUT_SHORT
 from streamproc.settings.connection import Connection
 from tests.store.databases import Database, Sqlite
 
@@ -132,12 +130,6 @@ class Stage:
         began = monotonic()
         await self._process.stop(SOON_S)
         return await self._process.wait(), monotonic() - began
-
-    async def stop(self) -> float:
-        """Have it end well, and give the seconds it took: with code 0, or cut short where the machine left it no time."""
-        code, seconds = await self.terminate()
-        assert code == 0 or (code == CUT_SHORT and seconds > STOP_CHECKPOINT_S), (code, seconds, self.log)
-        return seconds
 
     async def _runs(self) -> bool:
         try:

@@ -174,7 +174,7 @@ async def test_a_new_certificate_on_a_signal(site: Site, tmp_path: Path) -> None
     os.kill(stage.pid, signal.SIGHUP)
     await stage.until_told("tls_not_renewed")
     assert await is_trusted(url, other)
-    await stage.stop()
+    assert (await stage.terminate())[0] == 0
 
 
 async def test_a_wrong_certificate_is_refused_at_the_start(site: Site, tmp_path: Path) -> None:

@@ -111,9 +111,10 @@ async def test_sigterm_ends_it_and_all_who_follow_hear_of_it(console: Console) -
     """With code 0 within 5 s, while streams are open."""
     async with console.following() as first, console.following() as second:
         await asyncio.gather(until(first, "state"), until(second, "state"))
-        ending = asyncio.create_task(console.stage.stop())
+        ending = asyncio.create_task(console.stage.terminate())
         await asyncio.gather(until(first, "end"), until(second, "end"))
-        seconds = await ending
+        code, seconds = await ending
+    assert code == 0
     assert in_time(seconds, STOP_S)
 
 

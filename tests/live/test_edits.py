@@ -210,4 +210,4 @@ async def test_a_registry_that_was_made_anew_ends_the_worker(
     await registry_command(site, "export", "-o", str(whole))
     await registry_command(site, "import", str(whole))
     await until_judged(site, producer, reader, "s-2")
-    await worker.stop()
+    assert (await worker.terminate())[0] == 0

@@ -17,8 +17,10 @@ from aiokafka import AIOKafkaProducer
 
 from streamproc.core.chunk import MOVED, TICK
 from streamproc.core.routing import home
+from streamproc.engine.app import STOP_CHECKPOINT_S
 from streamproc.kafka import clients
 from streamproc.kafka.broker import free_port
+from streamproc.process import CUT_SHORT
 from streamproc.records import DeadLetter, Range, SensorEntry, SeverityEvent, WindowRows
 from tests.live.feed import packet, send, signal
 from tests.live.oracle import PARTITIONS, Key, Reader, committed, found, reading
@@ -195,7 +197,9 @@ async def test_killed_worker_loses_and_doubles_nothing(
         await feeding
         worker = await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
     await feed(site, producer, 5, made)
-    await worker.stop()
+    code, seconds = await worker.terminate()
+    # Amid its work, on a machine that leaves it no time for a last checkpoint, it says so: then more comes again.
+    assert code == 0 or (code == CUT_SHORT and seconds > STOP_CHECKPOINT_S)
     await feed(site, producer, 5, made)
     await site.worker(STREAMPROC_GROUP_INSTANCE_ID="w")
     results = await until_settled(site, reader)
@@ -242,7 +246,7 @@ async def test_damaged_checkpoint_is_told_and_built_anew(
     made = signal(12, 1_000)
     await feed(site, producer, 60, made)
     before = await until_settled(site, reader)
-    await worker.stop()
+    assert (await worker.terminate())[0] == 0
     partition = home("device-0", PARTITIONS)
     await producer.send_and_wait(f"{site.prefix}checkpoints", b"garbage", b"0", partition=partition)
     worker = await site.worker()
@@ -260,7 +264,7 @@ async def test_started_by_faust_itself(site: Site, producer: AIOKafkaProducer, r
     await feed(site, producer, seconds=20)
     results = await until_settled(site, reader)
     assert len(results.windows) > 12 * 20
-    await worker.stop()
+    assert (await worker.terminate())[0] == 0
     # Faust's level is warning: all lines of streamproc came, those for debugging as warnings.
     assert [line for line in worker.log.read_text().splitlines() if "[info" in line or "[debug" in line] == []
 
@@ -297,7 +301,8 @@ async def test_health_and_metrics(site: Site, producer: AIOKafkaProducer, reader
     ]
     assert len(counts) > 1
     assert sum(counts) == 12 * 20 * 10
-    seconds = await worker.stop()
+    code, seconds = await worker.terminate()
+    assert code == 0
     assert in_time(seconds, 3)  # of the 5 s that all stages together may take; 1.1 s where nothing else runs
 
 

@@ -129,7 +129,7 @@ async def test_damaged_checkpoints_are_told_and_built_anew(bootstrap: Connection
         for first in range(0, len(DAMAGES), PARTITIONS):
             await feed(line, made, 10)
             before = await line.until_settled()
-            await worker.stop()
+            assert (await worker.terminate())[0] == 0
             reasons = {}
             for partition, (reason, damage) in enumerate(DAMAGES[first : first + PARTITIONS]):
                 reasons[partition] = reason

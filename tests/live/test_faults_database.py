@@ -79,7 +79,7 @@ async def test_a_database_ahead_of_its_topic(line: Pipeline, held: Disturbed) ->
     (sink,) = line.site.stages
     await flood(line, 1_000, hour_ago())
     await until_stored(line, 1_000)
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
     held.execute("UPDATE stream_offsets SET next_offset = next_offset + 100")
     sink = await line.site.start("sink")
     assert await sink.ended() == 1

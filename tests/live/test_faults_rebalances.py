@@ -56,7 +56,7 @@ async def test_three_workers(bootstrap: Connection, tmp_path: Path) -> None:
         await feed(line, made)
         await until_shared(first, second)
         await feed(line, made)
-        await second.stop()
+        assert (await second.terminate())[0] == 0
         await until_shared(first)
         third.go_on()
         await feed(line, made)

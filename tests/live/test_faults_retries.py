@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from functools import partial
 from pathlib import Path
 from time import time
@@ -65,9 +64,7 @@ async def test_retries_across_a_restart(bootstrap: Connection, tmp_path: Path, k
         for stage in line.site.stages[:2]:
             if kill:
                 stage.kill()
-                assert await stage.ended() == -signal.SIGKILL
-            else:
-                await stage.stop()
+            assert (await stage.ended() if kill else (await stage.terminate())[0]) == (-9 if kill else 0)
         await packets(line, begin, again=True)
         await line.site.worker()
         await line.site.sink()

@@ -69,7 +69,7 @@ async def test_read_only(line: Pipeline) -> None:
     begin = hour_ago()
     await flood(line, 1_000, begin)
     await until_stored(line, 1_000)
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
     with read_only(line):
         sink = await line.site.start("sink")
         await flood(line, 1_000, begin, 1_000)

@@ -63,7 +63,7 @@ async def test_away_for_a_while(line: Pipeline, held: Server) -> None:
         held.wire.mend()
         await until_stored(line, first + 10_000)
     assert codes(sink) <= {"connection_lost", "cannot_open"}
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
 
 
 @pytest.mark.timeout(600)
@@ -73,7 +73,7 @@ async def test_away_at_the_start(line: Pipeline, held: Server) -> None:
     begin = hour_ago()
     await flood(line, 1_000, begin)
     await until_stored(line, 1_000)
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
     held.wire.cut()
     await flood(line, 1_000, begin, 1_000)
     sink = await line.site.start("sink")
@@ -81,7 +81,7 @@ async def test_away_at_the_start(line: Pipeline, held: Server) -> None:
     assert codes(sink) == {"cannot_open"}
     held.wire.mend()
     await until_stored(line, 2_000)
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
 
 
 async def test_it_can_be_stopped_while_the_server_is_away(line: Pipeline, held: Server) -> None:
@@ -109,7 +109,7 @@ async def test_a_commit_whose_answer_is_lost(line: Pipeline, held: Server) -> No
         await held.until_failed()
         await until_stored(line, 1_000 * (number + 1))
     assert codes(sink) <= {"connection_lost", "cannot_open"}
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
 
 
 async def test_a_commit_that_does_not_arrive(line: Pipeline, held: Server) -> None:
@@ -124,7 +124,7 @@ async def test_a_commit_that_does_not_arrive(line: Pipeline, held: Server) -> No
         await until_waiting(sink, 1)
         held.wire.mend()
         await until_stored(line, 1_000 * (number + 1))
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
 
 
 async def test_a_deadlock(line: Pipeline, held: Server) -> None:
@@ -149,7 +149,7 @@ async def test_a_deadlock(line: Pipeline, held: Server) -> None:
         await crossing
     await until_stored(line, sent)
     assert codes(sink) <= {"deadlock", "locked"}
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
 
 
 def cross(database: str, enough: Event) -> None:
@@ -186,7 +186,7 @@ def locked_offsets(connection: Any) -> bool:
 async def test_a_schema_that_is_not_its_own_is_left_alone(line: Pipeline, held: Server) -> None:
     """Behind: the sink ends, and says what to run; newer: it ends. Neither writes a row."""
     (sink,) = line.site.stages
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
     await flood(line, 1_000, hour_ago())
     last = max(version for (version,) in held.rows("SELECT version FROM schema_migrations"))
     for version, words in ((99, "the database has schema 99"), (None, "run `streamproc db migrate`")):
@@ -205,7 +205,7 @@ async def test_a_wrong_password_ends_it(line: Pipeline) -> None:
     """Waiting would not mend it; the log says which settings are meant, and no password."""
     secret = "Not-the-Password-1"  # noqa: S105  # it opens nothing
     (running,) = line.site.stages
-    await running.stop()
+    assert (await running.terminate())[0] == 0
     sink = await line.site.start("sink", DB_PASSWORD=secret)
     assert await sink.ended() == 1
     told = sink.log.read_text()

@@ -143,7 +143,7 @@ async def test_others_are_served_all_the_same(
         assert after - before < GROWTH_BYTES
         # Where all of this takes longer than idle ones are kept, some are just coming again.
         assert kind != "idle" or there >= 0.9 * clients(kind)
-        await stage.stop()
+        assert (await stage.terminate())[0] == 0
 
 
 #: 10,000 connections at 20 KB, and what the rest may hold.

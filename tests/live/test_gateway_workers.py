@@ -103,7 +103,8 @@ async def test_all_workers_serve_and_are_told_of(gateway: Gateway) -> None:
         agreed = agreed + 1 if (up, sum(told.values())) == ({"1": 1.0, "2": 1.0}, sent) else 0
     pids = family(stage.pid)
     assert len(pids) == 1 + WORKERS
-    took_s = await stage.stop()
+    code, took_s = await stage.terminate()
+    assert code == 0
     assert in_time(took_s, 3)
     assert [pid for pid in pids if exists(pid)] == []
     assert {line["worker"] for line in stage.told("gateway_stopped")} == {1, 2}

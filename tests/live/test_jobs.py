@@ -124,7 +124,8 @@ async def test_it_ends_in_time_amid_its_work_and_the_next_goes_on(place: Site) -
     """With code 0, and the run written down as stopped."""
     first = await started(place)
     await until_amid(place)
-    seconds = await first.stop()
+    code, seconds = await first.terminate()
+    assert code == 0
     assert in_time(seconds, STOP_S)
     assert count(place) > YOUNG
     assert place.held.rows(OUTCOMES) == [("enrolled",), ("stopped",)]
@@ -173,5 +174,6 @@ async def test_it_tells_how_it_is(place: Site) -> None:
         async with client.get(f"http://127.0.0.1:{port}/ready") as answer:
             body = await answer.json()
         assert (answer.status, [check["name"] for check in body["checks"]]) == (200, ["database", "cleanup"])
-    seconds = await stage.stop()
+    code, seconds = await stage.terminate()
+    assert code == 0
     assert in_time(seconds, STOP_S)

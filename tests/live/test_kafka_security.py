@@ -244,4 +244,4 @@ async def test_a_gateway_that_is_not_let_in_says_so_and_tries_on(kafka: Secured,
         assert "no connection to Kafka: it refuses the gateway, as its log says" in ready
         assert wrong.bootstrap not in ready
         assert "wrong-hush" not in gateway.log.read_text() + ready
-        await gateway.stop()
+        assert (await gateway.terminate())[0] == 0

@@ -99,7 +99,8 @@ async def test_killed_amid_sending_nothing_is_lost_and_a_repeat_is_known(place: 
 async def test_sigterm_ends_it_in_time(place: Site, hook: Hook) -> None:
     """Idle with code 0; where a receiver stands still, with code 3, and the message is sent by the next process."""
     stage = await started(place, hook)
-    seconds = await stage.stop()
+    code, seconds = await stage.terminate()
+    assert code == 0
     assert in_time(seconds, STOP_S)
     stage = await started(place, hook, timeout_s=60)
     hook.open.clear()
@@ -131,4 +132,4 @@ async def test_it_tells_how_it_is(place: Site, hook: Hook) -> None:
         "health", "-m", "streamproc", "health", "notify", "--ready", STREAMPROC_NOTIFY_PORT=str(port)
     )
     assert await asked.ended() == 0
-    await stage.stop()
+    assert (await stage.terminate())[0] == 0

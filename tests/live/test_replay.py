@@ -324,7 +324,7 @@ async def test_a_replay_disturbs_nobody(
     assert (code, found) == (0, []), text
     for (stage, partitions), count in zip(stages.items(), before, strict=True):
         assert {len(line["assigned"]) for line in stage.told("partitions")[count:]} <= {partitions}
-        await stage.stop()
+        assert (await stage.terminate())[0] == 0
     groups = {name async for name in _groups(bootstrap, site.prefix)}
     assert groups == {f"{site.prefix}streamproc-worker", f"{site.prefix}streamproc-sink"}
 

@@ -296,7 +296,7 @@ async def test_what_cannot_be_compared_yet_is_no_success(
     worker, sink = await asyncio.gather(site.worker(), site.sink())
     await feed(site, producer, seconds=20)
     await until_written(site, reader)
-    await sink.stop()
+    assert (await sink.terminate())[0] == 0
     since = now()
     await feed(site, producer, seconds=20, seed=2)
     await eventually(lambda: _processed(site))
@@ -311,7 +311,7 @@ async def test_what_cannot_be_compared_yet_is_no_success(
     sink = await site.sink()
     await until_written(site, reader)
     assert (await replay(site, "--from", since))[0] == 0
-    await worker.stop()
+    assert (await worker.terminate())[0] == 0
     since = now()
     await feed(site, producer, seconds=20, seed=3)
     await until_written(site, reader, working=False)

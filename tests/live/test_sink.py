@@ -214,7 +214,8 @@ async def test_killed_sink_writes_each_row_once(
     rows = await until_stored(site, reader)
     assert len(rows["readings"]) == feed.readings
     assert all(rows.values())
-    seconds = await sink.stop()
+    code, seconds = await sink.terminate()
+    assert code == 0
     assert in_time(seconds, 3)  # of the 5 s that all stages together may take; 1.2 s where nothing else runs
 
 
